@@ -1,0 +1,1 @@
+"""Back ends: where workers live. One file each behind the contract in ``base``."""

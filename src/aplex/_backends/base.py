@@ -1,0 +1,116 @@
+"""The contract of a back end: what the Manager asks of it, and what it reports.
+
+A back end is only transport. It starts workers where it wants, carries their
+outboxes there and their reports back, and notices their end. It decides nothing.
+
+Rules:
+
+* The Manager calls every method under its lock, except where said; none may
+  block, and none may run users' code.
+* The back end reports by the methods of `Events`, from any thread, not under
+  any lock of its own. For each worker it reports, in this order: ``READY`` (or
+  ``FAILED``), outcomes, and exactly one ``lost`` - also for a worker that was
+  asked to stop, also for one that never started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aplex._listener import Listener
+from aplex._messages import Reports
+from aplex._pool import PoolWorker
+from aplex.exceptions import AplexWorkerError
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What every worker of a pool is started with."""
+
+    name: str
+    worker_loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The end of a worker."""
+
+    started: tuple[int, int]  # how many works it had started, per lane
+    error: AplexWorkerError | None  # what to tell the works it had started
+    reason: BaseException | None  # why it never served, if it said so
+
+
+class Events(Protocol):
+    """What a back end reports."""
+
+    def receive(self, worker: PoolWorker, lane: int, read: Callable[[], list[Reports]]) -> None:
+        """Call ``read`` under the Manager's lock and take in what it returns."""
+
+    def lost(self, worker: PoolWorker, examine: Callable[[], Death]) -> None:
+        """Note that a worker has ended; ``examine`` is called under the lock."""
+
+    def locked(self, call: Callable[[], None]) -> None:
+        """Make a call under the Manager's lock."""
+
+
+class Backend(ABC):
+    """Starts workers and talks to them."""
+
+    events: Events
+    listener: Listener
+
+    def bind(self, events: Events, listener: Listener) -> None:
+        """Tell where to report, and which listener waits for channels. Called once."""
+        self.events = events
+        self.listener = listener
+
+    @abstractmethod
+    def encode(
+        self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        """Return the function and the call in the form that travels. Called unlocked.
+
+        Raises:
+            SerializationError: They cannot travel.
+        """
+
+    @abstractmethod
+    def start(self, worker: PoolWorker) -> None:
+        """Begin to start a worker; return at once."""
+
+    @abstractmethod
+    def send(self, worker: PoolWorker) -> None:
+        """Send what is in the worker's outboxes, and empty them."""
+
+    @abstractmethod
+    def stop(self, worker: PoolWorker) -> None:
+        """Ask an idle (or starting) worker to clean up and end."""
+
+    @abstractmethod
+    def kill(self, worker: PoolWorker) -> None:
+        """End a worker by force, where that is possible. Called unlocked."""
+
+    @abstractmethod
+    def owns_current_thread(self) -> bool:
+        """Whether the caller runs in a worker, so that waiting for it would never end."""
+
+    def read_in(self, loop: asyncio.AbstractEventLoop | None) -> bool:  # noqa: ARG002
+        """Let that running loop read the reports from now on; None: the listener.
+
+        Returns:
+            Whether the loop can.
+        """
+        return False
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything, after the last worker was reported lost. Called unlocked."""
+
+    def abandon_after_fork(self) -> None:  # noqa: B027 - not every back end has something
+        """In a forked child: close the copies of what belongs to the parent."""

@@ -1,0 +1,400 @@
+"""Workers as processes: four pipes, a lifeline and two counters each.
+
+Starting a process takes milliseconds, so a thread does it, one process at a
+time. Reports are read by whoever watches the pipes: the listener, or the event
+loop of the caller. A worker's end is told by the kernel to the listener (pidfd,
+or the sentinel of ``multiprocessing``): with ``fork``, other children may hold
+copies of the pipes, so the end of a pipe alone says nothing.
+
+Rule: the ends of the parent are non-blocking and closed by `Link.close`, after
+the last watcher has let go of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.context import BaseContext
+from typing import Any
+
+from aplex import _child
+from aplex._backends.base import Backend, Death, Setup
+from aplex._frames import End, PipeEnd, Reader, Writer, one_way
+from aplex._messages import COROUTINE, LANES, PLAIN, Reports
+from aplex._pickling import CallEncoder
+from aplex._pool import PoolWorker, Work
+from aplex._progress import Progress
+from aplex.exceptions import WorkerLostError, WorkerStartError
+
+Loop = asyncio.AbstractEventLoop
+
+_start_lock = threading.Lock()
+"""Held while a process starts: with ``fork``, the ends of one child must not leak into
+another; and the main module is changed for a moment (see `_importable_main`)."""
+
+
+class Link:
+    """The parent's side of one worker."""
+
+    def __init__(self) -> None:
+        lanes_in, lanes_out = [], []
+        self.writers: list[Writer] = []
+        self.readers: list[Reader] = []
+        for _ in LANES:
+            child_in, down = one_way()
+            up, child_out = one_way()
+            down.set_blocking(False)
+            up.set_blocking(False)
+            lanes_in.append(child_in)
+            lanes_out.append(child_out)
+            self.writers.append(Writer(down))
+            self.readers.append(Reader(up))
+        child_lifeline, self.lifeline = one_way()
+        self.child_ends = _child.ChildEnds(
+            lanes_in[COROUTINE], lanes_out[COROUTINE], lanes_in[PLAIN], lanes_out[PLAIN],
+            child_lifeline,
+        )  # fmt: skip
+        self.progress = Progress()
+        self.process: Any = None  # multiprocessing.Process, once started
+        self.pidfd: PipeEnd | None = None
+        self.loop: Loop | None = None  # the loop that watches the readers, if one does
+        self.unwanted = False  # to be killed as soon as it has started
+        self.closed = False
+
+    def ends(self) -> Iterator[End]:
+        """The parent's ends."""
+        for writer in self.writers:
+            yield writer.end
+        for reader in self.readers:
+            yield reader.end
+        yield self.lifeline
+        if self.pidfd is not None:
+            yield self.pidfd
+
+    def close(self) -> None:
+        """Close the parent's ends."""
+        if not self.closed:
+            self.closed = True
+            for end in self.ends():
+                end.close()
+            self.progress.close()
+
+
+class ProcessBackend(Backend):
+    """Starts worker processes by a context of ``multiprocessing``."""
+
+    def __init__(self, context: BaseContext, setup: Setup) -> None:
+        self._context: Any = context
+        self._name = setup.name
+        self._encoder = CallEncoder()
+        self._setup = self._encoder.dumps(
+            (setup.worker_loop_factory, setup.initializer, setup.initargs)
+        )
+        self._links: dict[PoolWorker, Link] = {}
+        self._loop: Loop | None = None
+
+    def encode(
+        self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        return self._encoder.encode(work, args, kwargs)
+
+    # -- start ----------------------------------------------------------------
+
+    def start(self, worker: PoolWorker) -> None:
+        try:
+            link = self._links[worker] = Link()
+        except OSError as error:  # too many open files
+            failure = WorkerStartError(f"no channels for a worker process: {error}")
+            self.listener.call_soon(partial(self.events.lost, worker, lambda: _unborn(failure)))
+            return
+        self._watch_readers(worker, link)
+        thread = threading.Thread(
+            target=self._start, args=(worker, link), name=f"{self._name}-starter", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter exits: no new threads
+            self._start(worker, link)
+
+    def _start(self, worker: PoolWorker, link: Link) -> None:
+        process = self._context.Process(
+            target=_child.main,
+            args=(link.child_ends, link.progress, self._setup),
+            name=f"{self._name}-{worker.id}",
+            daemon=False,  # works may start processes of their own
+        )
+        failure: BaseException | None = None
+        try:
+            with _start_lock, _interrupts_blocked(), _importable_main():
+                process.start()
+        except BaseException as error:  # noqa: BLE001 - becomes the reason of the failed start
+            failure = error
+        link.child_ends.close()
+        self.listener.call_soon(partial(self._started, worker, link, process, failure))
+
+    def _started(
+        self, worker: PoolWorker, link: Link, process: Any, failure: BaseException | None
+    ) -> None:
+        """Begin to wait for the worker's end. On the listener's thread."""
+        if failure is not None:
+            error = WorkerStartError(f"a worker process could not be started: {failure}")
+            error.__cause__ = failure
+            self.events.lost(worker, partial(self._bury, worker, link, _unborn(error)))
+            return
+        link.process = process
+        if link.unwanted:
+            process.kill()
+        link.pidfd = _open_pidfd(process.pid)
+        self.listener.watch(self._death_of(link), partial(self._ended, worker, link))
+
+    def _death_of(self, link: Link) -> Any:
+        return link.pidfd if link.pidfd is not None else _Sentinel(link.process.sentinel)
+
+    # -- end ------------------------------------------------------------------
+
+    def _ended(self, worker: PoolWorker, link: Link) -> None:
+        """Take in the last reports, then the end. On the listener's thread."""
+        self.listener.unwatch(self._death_of(link))
+        process = link.process
+        process.join(1)
+        if process.exitcode is None:  # it closed its sentinel without ending
+            process.kill()
+            process.join(1)
+        for lane in LANES:
+            self.events.receive(worker, lane, partial(self._drain, link, lane))
+        self.events.lost(worker, partial(self._examine, worker, link))
+
+    def _examine(self, worker: PoolWorker, link: Link) -> Death:
+        process = link.process
+        error = WorkerLostError(process.pid, process.exitcode, worker.workload)
+        death = Death(link.progress.read(), error, None)
+        with contextlib.suppress(ValueError):  # it cannot be killed; the kernel keeps it
+            process.close()
+        return self._bury(worker, link, death)
+
+    def _bury(self, worker: PoolWorker, link: Link, death: Death) -> Death:
+        self._links.pop(worker, None)
+        for end in link.ends():
+            self.listener.unwatch(end)
+            self.listener.unwatch_writing(end)
+        self._let_go(link)
+        return death
+
+    def _let_go(self, link: Link) -> None:
+        """Close the link, after its loop (if any) has stopped watching it, on its thread."""
+        loop = link.loop
+        if loop is None or loop.is_closed():
+            link.close()
+        elif loop.is_running() and loop is not asyncio._get_running_loop():  # noqa: SLF001
+            try:
+                loop.call_soon_threadsafe(_unwatch_and_close, loop, link)
+            except RuntimeError:  # it was closed just now
+                link.close()
+        else:
+            _unwatch_and_close(loop, link)
+
+    # -- work -----------------------------------------------------------------
+
+    def send(self, worker: PoolWorker) -> None:
+        link = self._links.get(worker)
+        if link is None:
+            return
+        for lane in LANES:
+            outbox = worker.outboxes[lane]
+            if outbox:
+                entries = [
+                    (item.id, item.seq, item.function, item.call)
+                    if type(item) is Work
+                    else (item.id, item.seq)
+                    for item in outbox
+                ]
+                outbox.clear()
+                self._write(link, lane, entries)
+
+    def stop(self, worker: PoolWorker) -> None:
+        link = self._links.get(worker)
+        for lane in LANES if link is not None else ():
+            self._write(link, lane, None)
+
+    def kill(self, worker: PoolWorker) -> None:
+        link = self._links.get(worker)
+        if link is not None:
+            link.unwanted = True
+            if link.process is not None:
+                with contextlib.suppress(ValueError):  # closed: it has ended just now
+                    link.process.kill()
+
+    def _write(self, link: Link, lane: int, body: Any) -> None:
+        writer = link.writers[lane]
+        was_pending = writer.pending
+        try:
+            if not link.closed and not writer.write(body) and not was_pending:
+                self.listener.call_soon(
+                    partial(self.listener.watch_writing, writer.end, partial(self._flush, link, lane))
+                )
+        except OSError:
+            pass  # the worker is dead; the listener is about to hear of it
+
+    def _flush(self, link: Link, lane: int) -> None:
+        """Write on what did not fit. On the listener's thread."""
+        self.events.locked(partial(self._flush_locked, link, lane))
+
+    def _flush_locked(self, link: Link, lane: int) -> None:
+        writer = link.writers[lane]
+        try:
+            flushed = link.closed or writer.flush()
+        except OSError:
+            flushed = True
+        if flushed:
+            self.listener.unwatch_writing(writer.end)
+
+    # -- reports --------------------------------------------------------------
+
+    def read_in(self, loop: Loop | None) -> bool:
+        if loop is not None and not _can_watch(loop):
+            return False
+        self._loop = loop
+        for worker, link in self._links.items():
+            self._watch_readers(worker, link)
+        return True
+
+    def _watch_readers(self, worker: PoolWorker, link: Link) -> None:
+        """Have the current reader watch a link. The former one may go on: that is harmless."""
+        loop = self._loop
+        for lane in LANES:
+            end = link.readers[lane].end
+            if loop is None:
+                gone = partial(self.listener.unwatch, end)
+                callback = partial(self._readable, worker, link, lane, gone)
+                self.listener.call_soon(partial(self._watch_in_listener, link, end, callback))
+                continue
+            gone = partial(loop.remove_reader, end.fileno())
+            callback = partial(self._readable, worker, link, lane, gone)
+            link.loop = loop
+            if loop is asyncio._get_running_loop():  # noqa: SLF001
+                loop.add_reader(end.fileno(), callback)
+            else:
+                loop.call_soon_threadsafe(_watch_in_loop, loop, link, end, callback)
+
+    def _watch_in_listener(self, link: Link, end: End, callback: Callable[[], None]) -> None:
+        if not link.closed:
+            self.listener.watch(end, callback)
+
+    def _readable(
+        self, worker: PoolWorker, link: Link, lane: int, gone: Callable[[], object]
+    ) -> None:
+        self.events.receive(worker, lane, partial(self._read, link, lane, gone))
+
+    def _read(self, link: Link, lane: int, gone: Callable[[], object]) -> list[Reports]:
+        try:
+            return link.readers[lane].read() if not link.closed else []
+        except BlockingIOError:  # somebody else has read it
+            return []
+        except (EOFError, OSError):  # the listener hears of the end by other means
+            gone()
+            return []
+
+    def _drain(self, link: Link, lane: int) -> list[Reports]:
+        frames: list[Reports] = []
+        while True:
+            try:
+                frames += link.readers[lane].read()
+            except (BlockingIOError, EOFError, OSError):
+                return frames
+
+    # -- the rest -------------------------------------------------------------
+
+    def owns_current_thread(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        assert not self._links
+
+    def abandon_after_fork(self) -> None:
+        global _start_lock  # noqa: PLW0603 - the thread that held it is not in this process
+        _start_lock = threading.Lock()
+        for link in self._links.values():
+            link.close()
+
+
+def _unborn(error: WorkerStartError) -> Death:
+    return Death((0, 0), None, error)
+
+
+class _Sentinel:
+    """Something with a ``fileno``, around the sentinel of ``multiprocessing``."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+
+def _open_pidfd(pid: int) -> PipeEnd | None:
+    try:
+        return PipeEnd(os.pidfd_open(pid))
+    except (AttributeError, OSError):  # not Linux, an old kernel, or ended already
+        return None
+
+
+def _can_watch(loop: Loop) -> bool:
+    """Whether the loop can wait for pipes (the Proactor loop of Windows cannot)."""
+    return sys.platform != "win32" or isinstance(loop, asyncio.SelectorEventLoop)
+
+
+def _watch_in_loop(loop: Loop, link: Link, end: End, callback: Callable[[], None]) -> None:
+    if not link.closed:
+        loop.add_reader(end.fileno(), callback)
+
+
+def _unwatch_and_close(loop: Loop, link: Link) -> None:
+    if not link.closed:
+        for reader in link.readers:
+            loop.remove_reader(reader.end.fileno())
+        link.close()
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start children deaf to Ctrl-C until they have set their handler.
+
+    The mask is that of the current thread, and children inherit it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+@contextlib.contextmanager
+def _importable_main() -> Iterator[None]:
+    """Hide a ``__main__.__file__`` that is no file.
+
+    A script on standard input says ``<stdin>``, which ``multiprocessing`` would have
+    every child run.
+    """
+    main = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    if path is None or getattr(main, "__spec__", None) is not None or os.path.exists(path):  # noqa: PTH110
+        yield
+        return
+    del main.__file__  # type: ignore[union-attr]
+    try:
+        yield
+    finally:
+        main.__file__ = path  # type: ignore[union-attr]
+
+

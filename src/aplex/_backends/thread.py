@@ -1,0 +1,225 @@
+"""Workers as threads: two of them each, one for the event loop, one for functions.
+
+Nothing is pickled: works, arguments and results are shared objects. A thread
+cannot be killed, so ``kill`` does nothing; the threads are daemons and do not
+outlive the program.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+
+from aplex._backends.base import Backend, Death, Events, Setup
+from aplex._messages import COROUTINE, FAILED, LANES, PLAIN, RAISED, READY, VALUE, Report
+from aplex._pool import PoolWorker, Work
+from aplex._worker import CoroutineLane, PlainLane, run_until_stopped
+
+
+class ThreadCodec:
+    """Calls and outcomes travel as they are."""
+
+    def call(self, function: Any, call: Any) -> tuple[Callable[..., Any], tuple[Any, ...], Any]:
+        return function, call[0], call[1]
+
+    def value(self, work_id: int, value: Any) -> Report:
+        return work_id, VALUE, value
+
+    def error(self, work_id: int, error: BaseException) -> Report:
+        return work_id, RAISED, error
+
+
+class ThreadBackend(Backend):
+    """Starts workers that are threads of this process."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._workers: dict[PoolWorker, ThreadWorker] = {}
+        self._threads: list[threading.Thread] = []
+
+    def encode(
+        self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        return work, (args, kwargs)
+
+    def start(self, worker: PoolWorker) -> None:
+        threads = self._workers[worker] = ThreadWorker(self._setup, worker, self.events)
+        self._threads += threads.threads
+        threads.start()
+
+    def send(self, worker: PoolWorker) -> None:
+        threads = self._workers[worker]
+        for lane in LANES:
+            outbox = worker.outboxes[lane]
+            if outbox:
+                threads.send(lane, list(outbox))
+                outbox.clear()
+
+    def stop(self, worker: PoolWorker) -> None:
+        self._workers[worker].stop()
+
+    def kill(self, worker: PoolWorker) -> None:
+        pass
+
+    def owns_current_thread(self) -> bool:
+        return threading.current_thread() in self._threads
+
+    def close(self) -> None:
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join()
+        self._workers.clear()
+        self._threads.clear()
+
+
+class ThreadWorker:
+    """The two threads of one worker."""
+
+    def __init__(self, setup: Setup, worker: PoolWorker, events: Events) -> None:
+        self._setup = setup
+        self._worker = worker
+        self._events = events
+        self._batches: SimpleQueue[list[Any] | None] = SimpleQueue()
+        self._main = threading.Thread(
+            target=self._run_main, name=f"{setup.name}-{worker.id}", daemon=True
+        )
+        self._loop_thread = threading.Thread(
+            target=self._run_loop, name=f"{setup.name}-{worker.id}-loop", daemon=True
+        )
+        self.threads = [self._main, self._loop_thread]
+        self._loop_lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lane: CoroutineLane | None = None
+        self._made = threading.Event()
+        self._stopping: asyncio.Future[None] | None = None
+        self._failure: BaseException | None = None
+        self._inbox: deque[Work | Any] = deque()
+        self._drain_planned = False
+        codec = ThreadCodec()
+        self._codec = codec
+        self._plain = PlainLane(codec, [0, 0], self._send_plain, self._adopt_soon, None)
+
+    # -- the caller's side; under the Manager's lock --------------------------
+
+    def start(self) -> None:
+        """Start the worker."""
+        self._main.start()
+
+    def send(self, lane: int, items: list[Any]) -> None:
+        """Hand over works and cancels."""
+        if lane == PLAIN:
+            self._batches.put([(w.id, w.seq, w.function, w.call) for w in items])
+            return
+        self._inbox.extend(items)
+        self._start_loop()
+        if self._failure is not None:
+            self._refuse()
+        elif self._loop is not None and not self._drain_planned:
+            self._drain_planned = True
+            self._loop.call_soon_threadsafe(self._drain)
+
+    def stop(self) -> None:
+        """Ask the idle worker to end."""
+        self._batches.put(None)
+
+    # -- the main thread ------------------------------------------------------
+
+    def _run_main(self) -> None:
+        setup = self._setup
+        try:
+            if setup.worker_loop_factory is not None:
+                self._want_loop()
+            if setup.initializer is not None:
+                setup.initializer(*setup.initargs)
+        except BaseException as error:  # noqa: BLE001 - the pool says what it was
+            self._report(COROUTINE, 0.0, [(0, FAILED, error)])
+        else:
+            self._report(COROUTINE, 0.0, [(0, READY, None)])
+            self._serve()
+        self._stop_loop()
+        self._events.lost(self._worker, lambda: Death((0, 0), None, None))
+
+    def _serve(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            self._plain.run(batch)
+            del batch  # arguments must not live on while nothing is to do
+
+    def _start_loop(self) -> None:
+        with self._loop_lock:
+            if self._loop_thread.ident is None:
+                self._loop_thread.start()
+
+    def _want_loop(self) -> None:
+        """Start the loop's thread, and wait until it has made its loop."""
+        self._start_loop()
+        self._made.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def _stop_loop(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stop)
+        if self._loop_thread.ident is not None:
+            self._loop_thread.join()
+
+    def _adopt_soon(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._want_loop()
+        assert self._loop is not None
+        assert self._lane is not None
+        self._loop.call_soon_threadsafe(self._lane.adopt, work_id, coroutine)
+
+    def _send_plain(self, seconds: float, reports: list[Report]) -> None:
+        self._report(PLAIN, seconds, reports)
+
+    # -- the loop's thread ----------------------------------------------------
+
+    def _run_loop(self) -> None:
+        runner = asyncio.Runner(loop_factory=self._setup.worker_loop_factory)
+        try:
+            loop = runner.get_loop()
+            self._lane = CoroutineLane(loop, self._codec, partial(self._report, COROUTINE, 0.0))
+            self._stopping = loop.create_future()
+        except BaseException as error:  # noqa: BLE001 - raised on the main thread
+            self._failure = error
+            self._made.set()
+            self._refuse()
+            return
+        loop.call_soon(self._drain)
+        self._loop = loop
+        self._made.set()
+        run_until_stopped(runner, loop, self._stopping)
+
+    def _refuse(self) -> None:
+        """Fail the coroutine works: there is no loop to run them."""
+        failure = self._failure
+        assert failure is not None
+        while self._inbox:
+            item = self._inbox.popleft()
+            if isinstance(item, Work):
+                self._report(COROUTINE, 0.0, [self._codec.error(item.id, failure)])
+
+    def _drain(self) -> None:
+        self._drain_planned = False
+        lane = self._lane
+        assert lane is not None
+        while self._inbox:
+            item = self._inbox.popleft()
+            if isinstance(item, Work):
+                lane.begin((item.id, item.seq, item.function, item.call))
+            elif not lane.cancel(item.id) and item.seq:
+                if self._plain.cancel(item.seq):
+                    lane.report_cancelled(item.id)
+                else:
+                    lane.remember_cancel(item.id)
+
+    def _stop(self) -> None:
+        if self._stopping is not None and not self._stopping.done():
+            self._stopping.set_result(None)
+
+    def _report(self, lane: int, seconds: float, reports: list[Report]) -> None:
+        self._events.receive(self._worker, lane, lambda: [(seconds, reports)])

@@ -1,0 +1,314 @@
+"""A worker process: the two lanes of `_worker` over pipes. What a child imports.
+
+Threads, by what may block them:
+
+* the main thread runs the plain lane: it reads, computes and writes, blocking;
+* the loop's thread runs the coroutine lane. It starts its loop (and imports
+  ``asyncio``) when the first coroutine comes;
+* the watcher runs no user's code, so nothing but C code that keeps the GIL can
+  hold it up. It sees the end of the lifeline, a pipe that the parent never
+  writes to: the parent is dead, or did not want this worker any more.
+
+How a worker goes, in order: the parent sends ``None`` on both lanes; the loop's
+thread cancels the tasks that works left behind and closes their generators; the
+main thread joins it and returns; the interpreter runs its exit handlers.
+
+If the parent dies: the watcher has the loop cancel its tasks, gives their
+cleanup `ORPHAN_GRACE` seconds, and ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import selectors
+import signal
+import threading
+import traceback
+from collections.abc import Coroutine
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
+
+from aplex._frames import End, Reader, Writer, one_way
+from aplex._messages import COROUTINE, ERROR, FAILED, PICKLED, READY, VALUE, Report
+from aplex._pickling import decode_call, encode_exception, encode_value
+from aplex._progress import Progress
+from aplex._worker import HOLD, CoroutineLane, PlainLane, run_until_stopped
+
+if TYPE_CHECKING:
+    import asyncio
+
+ORPHAN_GRACE: Final = 1.0
+"""Seconds that coroutines have to clean up when the parent has died."""
+
+
+@dataclass(slots=True)
+class ChildEnds:
+    """The ends of the channels that belong to the child."""
+
+    coroutines_in: End
+    coroutines_out: End
+    plain_in: End
+    plain_out: End
+    lifeline: End
+
+    def close(self) -> None:
+        """Close them all."""
+        for field in fields(self):
+            getattr(self, field.name).close()
+
+
+class ProcessCodec:
+    """Calls and outcomes travel as pickles."""
+
+    call = staticmethod(decode_call)
+
+    def value(self, work_id: int, value: Any) -> Report:
+        pickled, data = encode_value(value)
+        return work_id, PICKLED if pickled else VALUE, data
+
+    def error(self, work_id: int, error: BaseException) -> Report:
+        return work_id, ERROR, encode_exception(error)
+
+
+def main(ends: ChildEnds, progress: Progress, setup: bytes) -> None:
+    """Serve until the parent asks to stop, or is gone."""
+    # Ctrl-C is the parent's business. A handler, not SIG_IGN: programs that works
+    # start must not inherit the deafness.
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    Child(ends, progress).run(setup)
+
+
+class Child:
+    """One worker process."""
+
+    def __init__(self, ends: ChildEnds, progress: Progress) -> None:
+        self._ends = ends
+        self._progress = progress
+        self._codec = ProcessCodec()
+        self._closing = False
+        self._loop_thread = LoopThread(self)
+        self._watcher = threading.Thread(target=self._watch, name="aplex-watcher", daemon=True)
+        self._kickee, self._kicker = one_way()
+        self._plain_out = Writer(ends.plain_out)
+        self.plain = PlainLane(
+            self._codec,
+            progress.started,
+            self._send_plain,
+            self._loop_thread.adopt_soon,
+            self._kick,
+        )
+
+    @property
+    def codec(self) -> ProcessCodec:
+        return self._codec
+
+    @property
+    def ends(self) -> ChildEnds:
+        return self._ends
+
+    @property
+    def progress(self) -> Progress:
+        return self._progress
+
+    def run(self, setup: bytes) -> None:
+        """Start, serve, clean up. On the process's main thread."""
+        self._watcher.start()
+        try:
+            loop_factory, initializer, initargs = pickle.loads(setup)
+            self._loop_thread.start(loop_factory)
+            if initializer is not None:
+                initializer(*initargs)
+        except BaseException as error:  # noqa: BLE001 - the parent says what it was
+            self._plain_out.write((0.0, [(0, FAILED, encode_exception(error))]))
+            os._exit(1)  # the loop's thread may be in any state
+        self._plain_out.write((0.0, [(0, READY, os.getpid())]))
+        self._serve()
+        self._closing = True
+        self._loop_thread.join()
+
+    def _serve(self) -> None:
+        """Run the plain lane until the parent says ``None``."""
+        reader = Reader(self._ends.plain_in)
+        try:
+            while True:
+                for batch in reader.read():
+                    if batch is None:
+                        return
+                    self.plain.run(batch)
+        except (EOFError, OSError):
+            self._watcher.join()  # the parent is gone: the watcher ends the process
+
+    def _send_plain(self, seconds: float, reports: list[Report]) -> None:
+        self._plain_out.write((seconds, reports))
+
+    def _kick(self) -> None:
+        self._kicker.write([b"\0"])
+
+    def _watch(self) -> None:
+        selector = selectors.DefaultSelector()
+        selector.register(self._ends.lifeline, selectors.EVENT_READ)
+        selector.register(self._kickee, selectors.EVENT_READ)
+        trash = memoryview(bytearray(64))
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if self._ends.lifeline in ready:
+                break
+            # A report is held back: give the works behind it a moment to finish, unless
+            # the parent dies meanwhile.
+            self._kickee.read_into(trash)
+            if any(key.fileobj is self._ends.lifeline for key, _ in self._pause(selector)):
+                break
+            try:
+                self.plain.flush_held()
+            except OSError:
+                break
+        if not self._closing:
+            self._loop_thread.cancel_all()
+            self._loop_thread.join(ORPHAN_GRACE)
+            os._exit(1)
+
+    def _pause(self, selector: selectors.BaseSelector) -> list[Any]:
+        selector.unregister(self._kickee)
+        try:
+            return selector.select(HOLD)
+        finally:
+            selector.register(self._kickee, selectors.EVENT_READ)
+
+
+class LoopThread:
+    """The thread of the worker's event loop."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._thread = threading.Thread(target=self._run, name="aplex-loop", daemon=True)
+        self._factory: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lane: CoroutineLane | None = None
+        self._stopping: asyncio.Future[None] | None = None
+        self._reader: Reader
+        self._writer: Writer
+        self._wanted_in, self._wanted_out = one_way()  # written to when a loop is wanted
+        self._made = threading.Event()
+        self._failure: BaseException | None = None
+
+    def start(self, factory: Any) -> None:
+        """Start the thread. A factory of the user's is tried at once, and may raise."""
+        self._factory = factory
+        self._thread.start()
+        if factory is not None:
+            self._want_loop()
+
+    def adopt_soon(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Hand a coroutine over to the loop. On the main thread."""
+        self._want_loop()
+        assert self._loop is not None
+        assert self._lane is not None
+        self._loop.call_soon_threadsafe(self._lane.adopt, work_id, coroutine)
+
+    def cancel_all(self) -> None:
+        """Make the loop cancel its tasks and end. Any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the thread's end."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def _want_loop(self) -> None:
+        if not self._made.is_set():
+            self._wanted_out.write([b"\0"])
+            self._made.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        ends = self._child.ends
+        with selectors.DefaultSelector() as selector:
+            selector.register(ends.coroutines_in, selectors.EVENT_READ)
+            selector.register(self._wanted_in, selectors.EVENT_READ)
+            selector.select()
+        import asyncio
+
+        ends.coroutines_in.set_blocking(False)
+        ends.coroutines_out.set_blocking(False)
+        self._reader, self._writer = Reader(ends.coroutines_in), Writer(ends.coroutines_out)
+        runner = asyncio.Runner(loop_factory=self._factory)
+        try:
+            loop = runner.get_loop()
+            self._lane = CoroutineLane(loop, self._child.codec, self._send)
+            self._stopping = loop.create_future()
+            loop.add_reader(ends.coroutines_in.fileno(), self._read)
+            self._loop = loop
+        except BaseException as error:
+            self._failure = error
+            self._made.set()
+            if self._factory is None:  # out of descriptors or memory: no use as a worker
+                traceback.print_exc()
+                os._exit(1)
+            return
+        self._made.set()
+        run_until_stopped(runner, loop, self._stopping)
+
+    def _read(self) -> None:
+        lane = self._lane
+        assert lane is not None
+        try:
+            frames = self._reader.read()
+        except BlockingIOError:
+            return
+        except (EOFError, OSError):
+            self._lost()
+            return
+        started = self._child.progress.started
+        for frame in frames:
+            if frame is None:
+                self._lost()
+                self._stop()
+                return
+            for entry in frame:
+                if len(entry) == 2:  # noqa: PLR2004 - (id, seq): a cancel
+                    self._cancel(lane, *entry)
+                else:
+                    started[COROUTINE] = entry[1]
+                    lane.begin(entry)
+
+    def _cancel(self, lane: CoroutineLane, work_id: int, seq: int) -> None:
+        if lane.cancel(work_id) or not seq:
+            return
+        if self._child.plain.cancel(seq):
+            lane.report_cancelled(work_id)
+        else:
+            lane.remember_cancel(work_id)
+
+    def _stop(self) -> None:
+        if self._stopping is not None and not self._stopping.done():
+            self._stopping.set_result(None)
+
+    def _lost(self) -> None:
+        """Read no more. (If the parent is gone, the watcher knows it too and ends the process.)"""
+        assert self._loop is not None
+        self._loop.remove_reader(self._child.ends.coroutines_in.fileno())
+
+    def _send(self, reports: list[Report]) -> None:
+        assert self._loop is not None
+        try:
+            was_pending = self._writer.pending
+            if not self._writer.write((0.0, reports)) and not was_pending:
+                self._loop.add_writer(self._child.ends.coroutines_out.fileno(), self._flush)
+        except OSError:
+            self._lost()
+
+    def _flush(self) -> None:
+        assert self._loop is not None
+        try:
+            flushed = self._writer.flush()
+        except OSError:
+            flushed = True
+        if flushed:
+            self._loop.remove_writer(self._child.ends.coroutines_out.fileno())
+
+

@@ -1,0 +1,78 @@
+"""What happens to living pools when the interpreter exits or forks.
+
+Nothing is registered at import: the hooks are set when the first pool starts.
+
+* Exit: plain functions are finished, as ``concurrent.futures`` does; coroutine
+  works have ``exit_grace`` seconds and are then cancelled, as ``asyncio.run``
+  cancels what is left. The hook is registered after ``multiprocessing`` was
+  imported, so it runs before the hook of that, which would wait for children.
+* Fork: the child's copies of the pools are dead. Their descriptors are closed,
+  or they would hide the parent's death from the workers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing.util  # noqa: F401 - registers its exit hook before ours
+import os
+import sys
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aplex._manager import Manager
+
+_managers: weakref.WeakSet[Manager] = weakref.WeakSet()
+_registered = False
+
+
+def remember(manager: Manager) -> None:
+    """Let a started pool be ended at exit."""
+    global _registered  # noqa: PLW0603 - the process has one exit
+    if not _registered:
+        _registered = True
+        atexit.register(_at_exit)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork)
+    _managers.add(manager)
+
+
+def forget(manager: Manager) -> None:
+    """The pool is gone."""
+    _managers.discard(manager)
+
+
+def _after_fork() -> None:
+    managers = list(_managers)
+    _managers.clear()
+    for manager in managers:
+        manager.abandon_after_fork()
+
+
+def _at_exit() -> None:
+    # Set by the interpreter when it has shown an exception that nobody caught.
+    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+    managers = list(_managers)
+    for manager in managers:
+        manager.close(cancel_waiting=interrupted, why="interpreter exit")
+        if interrupted:
+            manager.interrupt()
+    began = time.monotonic()
+    for manager in managers:
+        if interrupted:
+            manager.wait_at_exit()
+        else:
+            _finish(manager, began + manager.exit_grace)
+
+
+def _finish(manager: Manager, deadline: float) -> None:
+    cancelled = manager.cancel_coroutines_at(deadline)
+    if cancelled:
+        works = "1 coroutine work" if cancelled == 1 else f"{cancelled} coroutine works"
+        print(  # noqa: T201 - the last words of a program that forgot something
+            f"aplex: cancelled {works} still unfinished {manager.exit_grace:g} s after the end of "
+            "the program; use `with` or call shutdown() to wait for them",
+            file=sys.stderr,
+        )
+    manager.finish_at_exit()

@@ -1,0 +1,240 @@
+"""Frames over pipes: how batches of messages cross between two processes.
+
+A frame is a header, the lengths of its buffers, a pickled body, and the
+buffers. Big payloads travel as buffers: they are not copied into the body
+(PEP 574). Nothing here knows what the messages mean, and no pickle here holds
+an object of the user's: those are pickled apart, by ``_pickling``.
+
+Rules: one reader and one writer per end, each used under its owner's lock.
+``Reader.read`` never blocks on a non-blocking end; ``Writer.write`` never does
+either, and keeps what did not fit until ``flush``. A frame that a death cut
+off never surfaces.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import struct
+import sys
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
+
+_HEADER: Final = struct.Struct("<QI")  # bytes of the body, number of buffers
+_LENGTH: Final = struct.Struct("<Q")  # bytes of one buffer
+_KEPT: Final = 256 * 1024  # bytes of the reader's kept buffer
+_MAX_PARTS: Final = 512  # buffers per system call, below any IOV_MAX
+
+
+class PipeEnd:
+    """One end of an anonymous pipe. Travels to a child that is being started."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing import reduction
+
+        return _received_pipe_end, (reduction.DupFd(self._fd),)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def set_blocking(self, blocking: bool) -> None:  # noqa: FBT001 - as in socket
+        os.set_blocking(self._fd, blocking)
+
+    def read_into(self, view: memoryview) -> int:
+        return os.readv(self._fd, [view])
+
+    def write(self, parts: Sequence[Bytes]) -> int:
+        return os.writev(self._fd, parts)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
+def _received_pipe_end(duplicate: Any) -> PipeEnd:
+    fd: int = duplicate.detach()
+    os.set_inheritable(fd, False)  # a work's own children must not hold it open
+    return PipeEnd(fd)
+
+
+class SocketEnd:
+    """One end of a socket pair, where pipes cannot be waited for (Windows)."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing import reduction  # noqa: F401 - teaches pickle sockets
+
+        return SocketEnd, (self._socket,)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def set_blocking(self, blocking: bool) -> None:  # noqa: FBT001 - as in socket
+        self._socket.setblocking(blocking)
+
+    def read_into(self, view: memoryview) -> int:
+        return self._socket.recv_into(view)
+
+    def write(self, parts: Sequence[Bytes]) -> int:
+        return self._socket.send(parts[0])
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+End: TypeAlias = PipeEnd | SocketEnd
+
+
+def one_way() -> tuple[End, End]:
+    """Return a read end and a write end, joined, neither inherited by exec."""
+    if sys.platform == "win32":
+        left, right = socket.socketpair()
+        return SocketEnd(left), SocketEnd(right)
+    reader, writer = os.pipe()
+    return PipeEnd(reader), PipeEnd(writer)
+
+
+class Reader:
+    """Reads frames from one end, through a buffer it keeps."""
+
+    __slots__ = ("_small", "_used", "_view", "end")
+
+    def __init__(self, end: End) -> None:
+        self.end = end
+        self._small = memoryview(bytearray(_KEPT))
+        self._view = self._small
+        self._used = 0  # bytes at the front of the view that are not parsed yet
+
+    def read(self) -> list[Any]:
+        """Read once and return the bodies of the frames that are complete now.
+
+        Raises:
+            EOFError: The other side is gone, or closed its end.
+            BlockingIOError: Nothing is at hand (a non-blocking end only).
+        """
+        count = self.end.read_into(self._view[self._used :] if self._used else self._view)
+        if not count:
+            raise EOFError
+        self._used += count
+        bodies: list[Any] = []
+        start = 0
+        while (size := self._size(start)) and start + size <= self._used:
+            bodies.append(self._body(start, size))
+            start += size
+        self._make_room(start, size)
+        return bodies
+
+    def _size(self, start: int) -> int:
+        """Bytes of the frame that starts there; 0 if not known yet."""
+        at_hand = self._used - start
+        if at_hand < _HEADER.size:
+            return 0
+        body, buffers = _HEADER.unpack_from(self._view, start)
+        size: int = _HEADER.size + body
+        if not buffers:
+            return size
+        at = start + _HEADER.size
+        if at_hand < _HEADER.size + buffers * _LENGTH.size:
+            return 0
+        for _ in range(buffers):
+            size += _LENGTH.size + _LENGTH.unpack_from(self._view, at)[0]
+            at += _LENGTH.size
+        return size
+
+    def _body(self, start: int, size: int) -> Any:
+        body, buffers = _HEADER.unpack_from(self._view, start)
+        at = start + _HEADER.size
+        if not buffers:
+            return pickle.loads(self._view[at : at + body])
+        lengths = [_LENGTH.unpack_from(self._view, at + i * _LENGTH.size)[0] for i in range(buffers)]
+        at += buffers * _LENGTH.size
+        pickled = self._view[at : at + body]
+        at += body
+        views: list[Bytes] = []
+        for length in lengths:
+            view = self._view[at : at + length]
+            # The kept buffer is written over by the next read; a big one is not.
+            views.append(bytes(view) if self._view is self._small else view)
+            at += length
+        assert at == start + size
+        return pickle.loads(pickled, buffers=views)
+
+    def _make_room(self, start: int, size: int) -> None:
+        """Move what is left to the front of a buffer that can hold the next frame."""
+        rest = self._view[start : self._used]
+        wanted = self._small
+        if size > len(wanted):  # read straight into a buffer of just that size
+            if size == len(self._view):
+                return
+            wanted = memoryview(bytearray(size))
+        if start or wanted is not self._view:
+            wanted[: len(rest)] = rest
+        self._view, self._used = wanted, len(rest)
+
+
+class Writer:
+    """Writes frames to one end; keeps what a non-blocking end did not take."""
+
+    __slots__ = ("_rest", "end")
+
+    def __init__(self, end: End) -> None:
+        self.end = end
+        self._rest: deque[Bytes] = deque()
+
+    @property
+    def pending(self) -> bool:
+        """Whether something is still to be flushed."""
+        return bool(self._rest)
+
+    def write(self, body: Any) -> bool:
+        """Write a frame; return False if some of it has to wait for ``flush``.
+
+        Raises:
+            BrokenPipeError: Nobody reads the other end any more.
+        """
+        buffers: list[pickle.PickleBuffer] = []
+        pickled = pickle.dumps(body, 5, buffer_callback=buffers.append)
+        header = _HEADER.pack(len(pickled), len(buffers))
+        if not buffers:
+            self._rest.append(header + pickled)
+            return self.flush()
+        views = [buffer.raw() for buffer in buffers]
+        lengths = b"".join(_LENGTH.pack(view.nbytes) for view in views)
+        self._rest.append(header + lengths + pickled)
+        self._rest.extend(view for view in views if view.nbytes)
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Write what is left; return False if there still is something.
+
+        Raises:
+            BrokenPipeError: Nobody reads the other end any more.
+        """
+        rest = self._rest
+        while rest:
+            parts = [rest[i] for i in range(min(len(rest), _MAX_PARTS))]
+            try:
+                count = self.end.write(parts)
+            except BlockingIOError:
+                return False
+            while count:
+                part = rest.popleft()
+                if count < len(part):
+                    rest.appendleft(memoryview(part)[count:])
+                    break
+                count -= len(part)
+        return True

@@ -1,0 +1,186 @@
+"""The listener: one daemon thread per executor that waits for everything.
+
+It waits for channels to become readable or writable, for workers to end, for
+deadlines, and for calls from other threads. Rules: ``call_soon`` may be called
+from anywhere, a finalizer or a signal handler included: it takes no lock.
+Everything else belongs to the listener's own thread.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+_log = logging.getLogger("aplex")
+
+
+class HasFileno(Protocol):
+    """What a selector can wait for."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+
+
+class Timer:
+    """A call at a later time, which can be cancelled."""
+
+    __slots__ = ("callback", "when")
+
+    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+        self.when = when
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Do not call."""
+        self.callback = None
+
+
+class Listener:
+    """Waits in a thread of its own, which ``start`` starts and ``stop`` ends."""
+
+    def __init__(self, name: str) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._waker, self._wakee = socket.socketpair()
+        self._waker.setblocking(False)
+        self._wakee.setblocking(False)
+        self._calls: deque[Callable[[], None]] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._numbers = itertools.count()
+        self._awake = False  # a wake-up is on its way, or the calls are being made
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def is_current(self) -> bool:
+        """Whether the caller runs on the listener's thread."""
+        return threading.current_thread() is self._thread
+
+    def join(self) -> None:
+        """Wait for the thread's end; at once on the thread itself."""
+        if not self.is_current() and self._thread.ident is not None:
+            self._thread.join()
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Call back on the listener's thread. Safe anywhere; takes no lock."""
+        self._calls.append(callback)
+        if not self._awake:
+            self._awake = True
+            try:
+                self._waker.send(b"\0")
+            except OSError:
+                pass  # full: it wakes anyway; closed: it has stopped
+
+    def discard(self) -> None:
+        """Free what a listener holds whose thread never started, or is not in this process."""
+        self._selector.close()
+        self._waker.close()
+        self._wakee.close()
+
+    # -- on the listener's thread ---------------------------------------------
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Call back at ``time.monotonic() == when``."""
+        timer = Timer(when, callback)
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        return timer
+
+    def watch(self, end: HasFileno, readable: Callable[[], None]) -> None:
+        """Call back whenever the end can be read."""
+        self._change(end, 0, readable)
+
+    def watch_writing(self, end: HasFileno, writable: Callable[[], None]) -> None:
+        """Call back whenever the end can be written."""
+        self._change(end, 1, writable)
+
+    def unwatch(self, end: HasFileno) -> None:
+        """Stop watching the end for reading."""
+        self._change(end, 0, None)
+
+    def unwatch_writing(self, end: HasFileno) -> None:
+        """Stop watching the end for writing."""
+        self._change(end, 1, None)
+
+    def stop(self) -> None:
+        """End the thread when the current round is over."""
+        self._stopped = True
+
+    def _change(self, end: HasFileno, index: int, callback: Callable[[], None] | None) -> None:
+        fd = end.fileno()
+        if fd < 0:
+            return
+        try:
+            callbacks = self._selector.get_key(fd).data
+        except KeyError:
+            callbacks = [None, None]
+        known = any(callbacks)
+        callbacks[index] = callback
+        events = (selectors.EVENT_READ if callbacks[0] else 0) | (
+            selectors.EVENT_WRITE if callbacks[1] else 0
+        )
+        if not events:
+            if known:
+                self._selector.unregister(fd)
+        elif known:
+            self._selector.modify(fd, events, callbacks)
+        else:
+            self._selector.register(fd, events, callbacks)
+
+    def _run(self) -> None:
+        self._selector.register(self._wakee, selectors.EVENT_READ, [self._drain, None])
+        while not self._stopped:
+            for key, events in self._selector.select(self._timeout()):
+                readable, writable = key.data
+                if events & selectors.EVENT_READ and readable:
+                    self._call(readable)
+                if events & selectors.EVENT_WRITE and writable:
+                    self._call(writable)
+            self._make_calls()
+            self._fire_timers()
+        self.discard()
+
+    def _timeout(self) -> float | None:
+        if self._calls:
+            return 0
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return None
+        return max(0.0, self._timers[0][0] - time.monotonic())
+
+    def _drain(self) -> None:
+        try:
+            while self._wakee.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _make_calls(self) -> None:
+        # Lowered before the queue is looked at: whoever appends after the look
+        # sees it low and wakes us again.
+        self._awake = False
+        while self._calls:
+            self._call(self._calls.popleft())
+
+    def _fire_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            callback = heapq.heappop(self._timers)[2].callback
+            if callback is not None:
+                self._call(callback)
+
+    def _call(self, callback: Callable[[], Any]) -> None:
+        try:
+            callback()
+        except Exception:
+            _log.exception("error in %r", callback)  # a bug of aplex: never die of it

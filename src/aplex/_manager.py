@@ -1,0 +1,419 @@
+"""The Manager joins the Pool (only logic) to a Backend (only transport).
+
+It is the one object that touches both, and owns the lock they need. Whatever
+happens (a call by the user, reports from a worker, a death, a deadline) becomes
+one *step*: the Pool takes the event under the lock; the effects whose order
+matters (sending, starting, stopping) are carried out before the lock is
+released; futures are settled after it, since settling runs users' code.
+
+One thread may enter the lock twice: a finalizer or a load balancer may call the
+pool in the middle of a step. Such an event is put off to the end of that step.
+
+How a pool goes, in order:
+
+1. It is *closing*: nothing new is taken (``shutdown``, the end of ``with``,
+   garbage collection, exit of the interpreter).
+2. It holds no work any more: every worker is asked to stop. Those still there
+   after ``exit_grace`` seconds are killed; no work is aboard them.
+3. The last worker is reported lost: the listener frees the back end, resolves
+   ``gone`` and ends. Whoever waits for the shutdown waits for ``gone``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import enum
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from aplex import _exit
+from aplex._backends.base import Backend, Death
+from aplex._listener import Listener
+from aplex._messages import COROUTINE, DETACHED, FAILED, PLAIN, RAISED, READY, Reports
+from aplex._pool import Pool, PoolWorker, Work
+from aplex._pickling import decode_exception
+from aplex.exceptions import WorkerStartError
+from aplex.futures import AsyncioFuture, ConcurrentFuture
+
+GATHERED: Final = 64
+"""Works gathered for a busy worker before they are sent without waiting for more."""
+
+INTERRUPT_GRACE: Final = 1.0
+"""Seconds that works have to clean up after Ctrl-C, before their workers are killed."""
+
+Loop = asyncio.AbstractEventLoop
+Settled = list[tuple[Work, int, Any]]
+
+
+class Phase(enum.Enum):
+    """Where a pool is in its life."""
+
+    NEW = "new"  # nothing was submitted yet: nothing is started
+    RUNNING = "running"
+    GOING = "going"  # the last worker is gone
+
+
+class Manager:
+    """Takes every event through the Pool and carries out what follows."""
+
+    def __init__(self, pool: Pool, backend: Backend, name: str, exit_grace: float) -> None:
+        self.pool = pool
+        self.exit_grace = exit_grace
+        self.gone: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self._pid = os.getpid()
+        self._backend = backend
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._waiters = 0  # threads that wait for a change
+        self._stepping = False
+        self._put_off: deque[Callable[[], None]] = deque()
+        self._phase = Phase.NEW
+        self._shut = ""  # why nothing new is taken, if so
+        self._start_failures: dict[PoolWorker, BaseException] = {}
+        self._flush_planned: Loop | bool = False  # where: in that loop, or (True) the listener
+        self._reader: Loop | None = None  # the loop that reads the reports
+        self._reader_chosen = False
+        self._listener = Listener(f"{name}-listener")
+        backend.bind(self, self._listener)
+
+    def __repr__(self) -> str:
+        return f"<Manager {self._phase.value} {self.pool!r}>"
+
+    # -- calls by users -------------------------------------------------------
+
+    def submit(self, work: Work, loop: Loop | None = None) -> None:
+        """Take a work in. ``loop`` is the running loop, if its future belongs to it.
+
+        Raises:
+            RuntimeError: The pool takes no more works.
+            BrokenPoolError: The pool is broken.
+        """
+        self._step(
+            partial(self._admit, work, loop), partial(self._admit_late, work), loop or True
+        )
+
+    def cancel(self, work: Work) -> None:
+        """Ask for a work to be cancelled."""
+        self._step(partial(self.pool.cancel, work))
+
+    def close(self, *, cancel_waiting: bool = False, why: str = "shutdown") -> None:
+        """Take no more works; go when the last one is done."""
+
+        def close() -> None:
+            self._shut = self._shut or f"cannot submit a work after {why}"
+            if self._phase is Phase.RUNNING:
+                self._read_in_listener()
+                self.pool.close(cancel_waiting=cancel_waiting)
+            elif self._phase is Phase.NEW:
+                self._phase = Phase.GOING
+                self._listener.discard()
+                self.gone.set_result(None)
+
+        self._step(close)
+
+    def cancel_all(self) -> None:
+        """Cancel all waiting works, and the coroutine works that run."""
+        self._step(self._cancel_coroutines)
+        self._step(self.pool.cancel_waiting)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the pool is gone; return whether it is.
+
+        Returns at once in the threads that the going itself needs.
+        """
+        if self._listener.is_current() or self._backend.owns_current_thread():
+            return self.gone.done()
+        try:
+            self.gone.result(timeout)
+        except concurrent.futures.TimeoutError:
+            return False
+        self._listener.join()
+        return True
+
+    def interrupt(self) -> None:
+        """Cancel everything; soon kill the workers that still have not ended. Does not wait."""
+        self.cancel_all()
+        self._listener.call_soon(partial(self._kill_in, INTERRUPT_GRACE))
+
+    def check_open(self) -> None:
+        """Raise what ``submit`` would raise if it took no works.
+
+        Raises:
+            RuntimeError: The pool takes no more works.
+            BrokenPoolError: The pool is broken.
+        """
+        if self.pool.broken is not None:
+            raise self.pool.broken
+        if self._shut:
+            raise RuntimeError(self._shut)
+
+    def abandon(self) -> None:
+        """Close, as the executor was garbage collected. Only asks; takes no lock."""
+        if os.getpid() == self._pid:
+            self._listener.call_soon(partial(self.close, why="garbage collection"))
+
+    # -- exit and fork --------------------------------------------------------
+
+    def cancel_coroutines_at(self, deadline: float) -> int:
+        """Wait for the coroutine works; at the deadline cancel them, and return how many."""
+        if self._wait_for_lane(COROUTINE, deadline):
+            return 0
+        with self._lock:
+            count = len(self.pool.held(COROUTINE))
+        self._step(self._cancel_coroutines)
+        return count
+
+    def finish_at_exit(self) -> None:
+        """Wait for plain functions to finish; kill what would not be cancelled."""
+        if not self._wait_for_lane(COROUTINE, time.monotonic() + self.exit_grace):
+            self._wait_for_lane(PLAIN, None)
+            self._kill_workers()
+        if self._wait_for_lane(COROUTINE, time.monotonic() + self.exit_grace):
+            self.wait()
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child: this copy of the pool is dead. Takes no lock."""
+        self._shut = "a fork: this executor belongs to the parent process; make a new one here"
+        self._lock = threading.RLock()
+        self._phase = Phase.GOING
+        self.gone = concurrent.futures.Future()
+        self.gone.set_result(None)
+        self._backend.abandon_after_fork()
+        self._listener.discard()
+
+    def _wait_for_lane(self, lane: int, deadline: float | None) -> bool:
+        """Wait until no work of the lane is left; return whether that is so."""
+        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+        with self._changed:
+            self._waiters += 1
+            try:
+                return self._changed.wait_for(lambda: not self.pool.holds(lane), timeout)
+            finally:
+                self._waiters -= 1
+
+    # -- Events: what back ends report ----------------------------------------
+
+    def receive(self, worker: PoolWorker, lane: int, read: Callable[[], list[Reports]]) -> None:
+        """Take in the reports that ``read`` returns."""
+        self._step(partial(self._take_in, worker, lane, read))
+
+    def lost(self, worker: PoolWorker, examine: Callable[[], Death]) -> None:
+        """Take in the end of a worker."""
+
+        def lose() -> None:
+            death = examine()
+            reason = self._start_failures.pop(worker, None) or death.reason or death.error
+            failed = self.pool.lost(worker, death.started, reason)
+            if failed:
+                assert death.error is not None
+                self.pool.fail(failed, death.error)
+
+        self._step(lose)
+
+    def locked(self, call: Callable[[], None]) -> None:
+        """Make a call under the lock."""
+        self._step(call)
+
+    # -- events, as steps take them -------------------------------------------
+
+    def _admit(self, work: Work, loop: Loop | None) -> None:
+        self.check_open()
+        if self._phase is Phase.NEW:
+            self._phase = Phase.RUNNING
+            _exit.remember(self)
+            self._listener.start()
+            self.pool.open()
+        if loop is not None and loop is not self._reader:
+            self._choose_reader(loop)
+        self.pool.submit(work)
+
+    def _admit_late(self, work: Work) -> None:
+        """Take in a work that was submitted in the middle of a step."""
+        try:
+            self._admit(work, None)
+        except Exception as error:  # noqa: BLE001 - submit has returned: tell the future
+            self.pool.settled.append((work, RAISED, error))
+
+    def _take_in(self, worker: PoolWorker, lane: int, read: Callable[[], list[Reports]]) -> None:
+        pool = self.pool
+        for seconds, reports in read():
+            for work_id, kind, data in reports:
+                if kind < DETACHED:
+                    pool.done(worker, work_id, kind, data)
+                elif kind == READY:
+                    pool.ready(worker, data)
+                elif kind == FAILED:
+                    self._start_failures[worker] = _start_failure(data)
+                else:
+                    pool.detached(worker, work_id)
+            if seconds and lane == PLAIN:
+                pool.paced(worker, seconds, len(reports))
+        pool.dispatch()
+
+    def _cancel_coroutines(self) -> None:
+        for work in self.pool.held(COROUTINE):
+            self.pool.cancel(work)
+
+    # -- steps ----------------------------------------------------------------
+
+    def _step(
+        self,
+        event: Callable[[], None],
+        late: Callable[[], None] | None = None,
+        gather: Loop | bool = False,
+    ) -> None:
+        """Take an event in, carry out its effects, settle futures.
+
+        Args:
+            event: Changes the Pool. May raise before it has changed anything.
+            late: Called instead of ``event`` if it has to be put off; must not raise.
+            gather: Whether what is to be sent may wait for more, and where until when:
+                in that loop until its next turn, or (True) until the listener can.
+        """
+        with self._lock:
+            if self._stepping:  # by this thread: a finalizer or a load balancer calls us
+                self._put_off.append(late or event)
+                return
+            self._stepping = True
+            try:
+                event()
+                while self._put_off:
+                    self._put_off.popleft()()
+                self._carry_out(gather)
+            finally:
+                self._stepping = False
+            settled = self.pool.take_settled()
+            if self._waiters:
+                self._changed.notify_all()
+        if settled:
+            _settle(settled)
+
+    def _carry_out(self, gather: Loop | bool) -> None:
+        pool = self.pool
+        if pool.outbound:
+            if gather:
+                self._gather(gather)
+            else:
+                self._send_all()
+        if pool.to_start or pool.to_stop:
+            self._start_and_stop()
+        if not pool.workers and self._phase is Phase.RUNNING and (pool.closing or pool.broken):
+            self._phase = Phase.GOING
+            self._listener.call_soon(self._finish)
+
+    def _send_all(self) -> None:
+        for worker in self.pool.outbound:
+            self._backend.send(worker)
+        self.pool.outbound.clear()
+
+    def _gather(self, where: Loop | bool) -> None:
+        """Send to idle workers at once; let works for busy ones gather a little."""
+        outbound = self.pool.outbound
+        for worker in list(outbound):
+            gathered = len(worker.outboxes[0]) + len(worker.outboxes[1])
+            if gathered >= GATHERED or gathered >= worker.workload:
+                self._backend.send(worker)
+                outbound.discard(worker)
+        if outbound and self._flush_planned is not where:
+            self._flush_planned = where
+            if isinstance(where, bool):
+                self._listener.call_soon(self._flush)
+            else:
+                where.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_planned = False
+        self._step(_nothing)
+
+    def _start_and_stop(self) -> None:
+        starts, self.pool.to_start = self.pool.to_start, []
+        for worker in starts:
+            self._backend.start(worker)
+        stops, self.pool.to_stop = self.pool.to_stop, []
+        for worker in stops:
+            self._backend.stop(worker)
+        if stops:
+            self._listener.call_soon(partial(self._kill_in, self.exit_grace))
+
+    # -- life -----------------------------------------------------------------
+
+    def _choose_reader(self, loop: Loop) -> None:
+        """Let the loop of the futures read the reports, as long as there is only one."""
+        old = self._reader
+        first = not self._reader_chosen or (old is not None and old.is_closed())
+        self._reader_chosen = True
+        if first and self._backend.read_in(loop):
+            self._reader = loop
+        elif old is not None:
+            self._read_in_listener()
+
+    def _read_in_listener(self) -> None:
+        self._reader = None
+        self._reader_chosen = True
+        self._backend.read_in(None)
+
+    def _kill_in(self, seconds: float) -> None:
+        """Kill the workers that are still there after that time. On the listener's thread."""
+        self._listener.call_at(time.monotonic() + seconds, self._kill_workers)
+
+    def _kill_workers(self) -> None:
+        with self._lock:
+            workers = list(self.pool.workers)
+        for worker in workers:
+            self._backend.kill(worker)
+
+    def _finish(self) -> None:
+        """Free everything: the last act of the listener."""
+        self._backend.close()
+        self._listener.stop()
+        _exit.forget(self)
+        self.gone.set_result(None)
+
+
+def _start_failure(data: Any) -> WorkerStartError:
+    cause = decode_exception(data) if isinstance(data, bytes) else data
+    error = WorkerStartError(
+        f"the initializer or the worker_loop_factory raised {type(cause).__name__}: {cause}"
+    )
+    error.__cause__ = cause
+    return error
+
+
+def _nothing() -> None:
+    pass
+
+
+def _settle(settled: Settled) -> None:
+    """Settle futures, each on the thread it belongs to, one wake-up per loop."""
+    current = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
+    elsewhere: dict[Loop, Settled] = {}
+    for item in settled:
+        future: ConcurrentFuture[Any] | AsyncioFuture[Any] = item[0].future
+        if isinstance(future, AsyncioFuture):
+            loop = future.get_loop()
+            if loop is not current:
+                elsewhere.setdefault(loop, []).append(item)
+                continue
+        _settle_one(item)
+    for loop, items in elsewhere.items():
+        try:
+            loop.call_soon_threadsafe(_settle_all, items)
+        except RuntimeError:
+            pass  # the loop is closed: nobody can await these futures any more
+
+
+def _settle_one(item: tuple[Work, int, Any]) -> None:
+    work, kind, data = item
+    future, work.future = work.future, None
+    future._settle(kind, data)  # noqa: SLF001 - private to the package
+
+
+def _settle_all(items: Settled) -> None:
+    for item in items:
+        _settle_one(item)

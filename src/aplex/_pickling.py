@@ -1,0 +1,324 @@
+"""What travels between processes, and in which form.
+
+Every call and every outcome is pickled alone, at the moment it is made: later
+changes by the caller are not seen, one object that cannot travel harms only
+its own work, and works share nothing by accident. What needs no pickle (small
+immutable atoms) is left as it is, for the frame to carry.
+
+Plain ``pickle`` is tried first, ``cloudpickle`` carries the rest: lambdas,
+closures, and whatever lives in a ``__main__`` that a worker cannot import.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from aplex.exceptions import RemoteError, RemoteTraceback, SerializationError
+
+_ATOMS: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
+_BIG: Final = 32 * 1024  # bytes from which a payload travels as a buffer of its own
+_BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
+
+# A call is a tuple of atoms (its positional arguments), or pickled bytes.
+Call: TypeAlias = "tuple[Any, ...] | bytes | pickle.PickleBuffer"
+Work: TypeAlias = Callable[..., Any]
+
+
+def _dumps(value: Any, *, by_value: bool = False) -> bytes:
+    """Pickle, by ``cloudpickle`` where plain pickle cannot or must not."""
+    if not by_value:
+        try:
+            return pickle.dumps(value, 5)
+        except RecursionError:
+            raise
+        except Exception:  # noqa: BLE001, S110 - any __reduce__ may raise anything
+            pass
+    import cloudpickle
+
+    data: bytes = cloudpickle.dumps(value, 5)
+    return data
+
+
+def _as_payload(data: bytes) -> bytes | pickle.PickleBuffer:
+    return data if len(data) < _BIG else pickle.PickleBuffer(data)
+
+
+def _is_atom(value: Any) -> bool:
+    kind = type(value)
+    return kind in _ATOMS and not ((kind is bytes or kind is str) and len(value) >= _BIG)
+
+
+def main_is_importable() -> bool:
+    """Whether a worker can import this process's ``__main__``.
+
+    It cannot in a REPL, a notebook, ``python -c`` and a script on standard input.
+    """
+    main = sys.modules.get("__main__")
+    if getattr(main, "__spec__", None) is not None:
+        return True
+    path = getattr(main, "__file__", None)
+    return path is not None and Path(path).is_file()
+
+
+class CallEncoder:
+    """Pickles works and their arguments in the submitting thread."""
+
+    def __init__(self) -> None:
+        self._main_by_value = not main_is_importable()
+        # Functions that pickle as a name; the name of each is pickled once.
+        self._by_reference: dict[Work, bytes] = {}
+
+    def encode(
+        self, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bytes | None, Call]:
+        """Return the pickled function and the call.
+
+        The function is None where the callable has state of its own (a partial,
+        a bound method, an object): it then travels, anew each time, in the call.
+
+        Raises:
+            SerializationError: Something cannot be pickled; says what.
+        """
+        pickled = self._by_reference.get(work) if type(work) in _BY_REFERENCE else None
+        if pickled is None:
+            pickled = self._encode_function(work)
+        if pickled is not None and not kwargs and all(map(_is_atom, args)):
+            return pickled, args
+        try:
+            if pickled is not None:
+                return pickled, _as_payload(self.dumps((args, kwargs)))
+            return None, _as_payload(self.dumps((work, args, kwargs)))
+        except Exception as error:
+            raise self._explained(error, work, args, kwargs) from error
+
+    def dumps(self, value: Any) -> bytes:
+        """Pickle one object as it is now."""
+        data = _dumps(value)
+        # A worker cannot look names up in this __main__: send what they name.
+        # (A mere string that says so costs nothing but the slower pickle.)
+        if self._main_by_value and b"__main__" in data:
+            return _dumps(value, by_value=True)
+        return data
+
+    def _encode_function(self, work: Work) -> bytes | None:
+        if not isinstance(work, _BY_REFERENCE):
+            return None
+        try:
+            pickled = pickle.dumps(work, 5)
+        except Exception:  # noqa: BLE001 - a lambda, a closure, a local class …
+            pickled = None
+        if pickled is not None and not (self._main_by_value and b"__main__" in pickled):
+            self._by_reference[work] = pickled
+            return pickled
+        try:
+            return _dumps(work, by_value=True)
+        except Exception as error:
+            raise self._explained(error, work, (), {}) from error
+
+    def _explained(
+        self, error: Exception, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> SerializationError:
+        named = [("the work", work)]
+        named += [(f"argument {i}", arg) for i, arg in enumerate(args)]
+        named += [(f"argument {name!r}", arg) for name, arg in kwargs.items()]
+        for name, value in named:
+            try:
+                self.dumps(value)
+            except Exception as reason:  # noqa: BLE001 - this one is the culprit
+                return SerializationError(
+                    f"{name} of {describe(work)} cannot be pickled: {_say(reason)}. Pass what is "
+                    "needed to make it in the worker instead (a path, not an open file), "
+                    "or use ThreadAsyncPoolExecutor, which pickles nothing"
+                )
+        return SerializationError(f"the call of {describe(work)} cannot be pickled: {_say(error)}")
+
+
+def decode_call(
+    pickled: bytes | None, call: Any
+) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
+    """Return the work, its positional and its keyword arguments.
+
+    Raises:
+        SerializationError: This process cannot unpickle them; says the cure.
+    """
+    try:
+        if pickled is None:
+            work, args, kwargs = pickle.loads(call)
+            return work, args, kwargs
+        work = _loaded_function(pickled)
+        if type(call) is tuple:
+            return work, call, {}
+        args, kwargs = pickle.loads(call)
+    except Exception as error:
+        raise SerializationError(
+            f"the worker cannot unpickle the call: {_say(error)}. Functions and classes must be "
+            "importable in a worker: define them at the top of a module, and not under "
+            "`if __name__ == '__main__'`"
+        ) from error
+    return work, args, kwargs
+
+
+@functools.lru_cache(maxsize=1024)
+def _loaded_function(pickled: bytes) -> Work:
+    work: Work = pickle.loads(pickled)
+    return work
+
+
+def encode_value(value: Any) -> tuple[bool, Any]:
+    """Return whether the value was pickled, and it or its pickle.
+
+    Raises:
+        SerializationError: The value cannot be pickled.
+    """
+    if _is_atom(value):
+        return False, value
+    try:
+        return True, _as_payload(_dumps(value))
+    except Exception as error:
+        raise SerializationError(
+            f"the result, of type {type(value).__qualname__}, cannot be pickled: {_say(error)}. "
+            "Return plain data made from it, or use ThreadAsyncPoolExecutor"
+        ) from error
+
+
+def decode_value(data: Any) -> Any:
+    """Unpickle a result.
+
+    Raises:
+        SerializationError: This process cannot unpickle it.
+    """
+    try:
+        return pickle.loads(data)
+    except BaseException as error:
+        raise SerializationError(
+            f"the work succeeded, but its result cannot be unpickled here: {_say(error)}. Check "
+            "the __reduce__ or __setstate__ of its class"
+        ) from error
+
+
+def encode_exception(error: BaseException) -> bytes:
+    """Pickle an exception, its causes and its traceback; never fails."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception as reason:  # noqa: BLE001 - a __str__ may raise anything
+        text = f"(the traceback cannot be shown: {_say(reason)})\n"
+    chain: list[_Link] = []
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        name = f"{type(link).__module__}.{type(link).__qualname__}"
+        notes = [str(note) for note in getattr(link, "__notes__", ())]
+        chain.append((_dumped_exception(link), name, _say_message(link), notes))
+        link = link.__cause__
+    return pickle.dumps((chain, text), 5)
+
+
+def decode_exception(data: bytes) -> BaseException:
+    """Return the exception, with the worker's traceback as its innermost cause."""
+    chain, text = pickle.loads(data)
+    error: BaseException = RemoteTraceback(text)
+    for link in reversed(chain):
+        cause, error = error, _loaded_exception(link, text)
+        error.__cause__ = cause
+    return error
+
+
+# The pickled exception (None if it cannot travel), its class, message, notes.
+_Link: TypeAlias = tuple[bytes | None, str, str, list[str]]
+
+
+def _loaded_exception(link: _Link, text: str) -> BaseException:
+    data, name, message, notes = link
+    error: BaseException = RemoteError(name, message, text)
+    if data is not None:
+        try:
+            error = pickle.loads(data)
+        except BaseException as reason:  # noqa: BLE001 - user code; the stand-in serves
+            error.add_note(f"The original could not be unpickled here: {_say(reason)}")
+    for note in notes:
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+    return error
+
+
+def _dumped_exception(error: BaseException) -> bytes | None:
+    """Pickle the exception alone, in a form that was seen to load again."""
+    for pickler in (_dumps, _dumps_without_init):
+        try:
+            data = pickler(error)
+            again = pickle.loads(data)
+            if type(again) is type(error) and _same_args(again, error):
+                return data
+        except BaseException:  # noqa: BLE001, S110, PERF203 - user code: constructors, __reduce__
+            pass
+    return None
+
+
+def _same_args(one: BaseException, other: BaseException) -> bool:
+    return isinstance(one, BaseExceptionGroup) or len(one.args) == len(other.args)
+
+
+class _WithoutInit(pickle.Pickler):
+    """Rebuilds exceptions without calling constructors that do not fit their args."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, BaseException) or isinstance(obj, BaseExceptionGroup):
+            return NotImplemented
+        state = {key: value for key, value in obj.__dict__.items() if _can_travel(value)}
+        return _rebuilt_exception, (type(obj), tuple(map(_travelling, obj.args)), state)
+
+
+def _dumps_without_init(error: BaseException) -> bytes:
+    file = io.BytesIO()
+    _WithoutInit(file, 5).dump(error)
+    return file.getvalue()
+
+
+def _rebuilt_exception(
+    kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+) -> BaseException:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def _can_travel(value: Any) -> bool:
+    try:
+        pickle.loads(pickle.dumps(value, 5))
+    except Exception:  # noqa: BLE001 - user code
+        return False
+    return True
+
+
+def _travelling(value: Any) -> Any:
+    return value if _can_travel(value) else repr(value)
+
+
+def describe(work: Any) -> str:
+    """Name a callable for messages."""
+    while isinstance(work, functools.partial):
+        work = work.func
+    name = getattr(work, "__qualname__", None) or type(work).__qualname__
+    module = getattr(work, "__module__", None)
+    return f"{module}.{name}" if module else name
+
+
+def _say(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_say_message(error)}"
+
+
+def _say_message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a __str__ may raise anything
+        return "(its message cannot be shown)"

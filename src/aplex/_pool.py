@@ -1,0 +1,551 @@
+"""The Pool: the state of all works and workers, and every decision about them.
+
+Rules of this file: logic only. No IO, no clock, no thread, no lock: events come
+in as method calls (under the Manager's lock), effects go out as data that the
+Manager takes from ``outboxes``, ``settled``, ``to_start`` and ``to_stop``.
+
+A work is *waiting* (in the line of its lane, or for the worker that a load
+balancer insists on), then *aboard* a worker, then *done*. Invariants, checked by
+``check`` after every step of the tests' random histories:
+
+* each work is settled exactly once;
+* ``0 <= workload <= max_works_per_worker``, and the workloads sum to the works aboard;
+* a waiting work is aboard no worker; no work waits while a worker has room for it;
+* a closed pool holds no works.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, overload
+
+from aplex._messages import CANCELLED, COROUTINE, LANES, PLAIN, RAISED
+from aplex.exceptions import BrokenPoolError, LoadBalancerError
+from aplex.load_balancers import LoadBalancerFactory, chooser
+
+LINED_UP: Final = 0.002
+"""Seconds of plain functions sent ahead to a worker, at the pace of the last ones."""
+EXTRA_STARTS: Final = 2
+"""A pool is broken after this many failed starts in a row beyond one per worker."""
+
+
+class WorkState(enum.Enum):
+    """Where a work is."""
+
+    WAITING = "waiting"
+    ABOARD = "aboard"
+    DONE = "done"
+
+
+class WorkerState(enum.Enum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    STOPPING = "stopping"
+    GONE = "gone"
+
+
+class Work:
+    """One submitted call."""
+
+    __slots__ = (
+        "call",
+        "cancel_asked",
+        "function",
+        "future",
+        "id",
+        "lane",
+        "meta",
+        "seq",
+        "state",
+        "worker",
+    )
+
+    def __init__(self, lane: int, function: Any, call: Any, meta: Any, future: Any) -> None:
+        self.lane = lane
+        self.function = function
+        self.call = call
+        self.meta = meta
+        self.future = future
+        self.id = 0
+        self.seq = 0  # number in its lane on its worker, from 1
+        self.state = WorkState.WAITING
+        self.worker: PoolWorker | None = None
+        self.cancel_asked = False
+
+    def __repr__(self) -> str:
+        where = f" on {self.worker!r}" if self.worker else ""
+        return f"<Work {self.id} {self.state.value}{where}>"
+
+
+class PoolWorker:
+    """What the Pool knows of one worker; load balancers see it as a `Worker`."""
+
+    __slots__ = (
+        "_pool",
+        "depth",
+        "id",
+        "outboxes",
+        "pace",
+        "pid",
+        "pinned",
+        "plain",
+        "seqs",
+        "state",
+        "works",
+    )
+
+    def __init__(self, pool: Pool, number: int) -> None:
+        self._pool = pool
+        self.id = number
+        self.pid: int | None = None
+        self.state = WorkerState.STARTING
+        self.works: dict[int, Work] = {}  # aboard
+        self.plain = 0  # of them, plain functions
+        self.depth = 1  # how many plain functions may be aboard
+        self.pace = 0.0  # seconds per plain function, lately
+        self.seqs = [0, 0]  # works handed out so far, per lane
+        # Works to send, and works whose cancel is to be sent (coroutine lane), in order.
+        self.outboxes: tuple[list[Work | Cancel], list[Work | Cancel]] = ([], [])
+        # Works that a load balancer insists on giving to this worker, per lane.
+        self.pinned: tuple[deque[Work], deque[Work]] = (deque(), deque())
+
+    @property
+    def workload(self) -> int:
+        """Works aboard."""
+        return len(self.works)
+
+    @property
+    def available(self) -> bool:
+        """Whether it has room for the work that the load balancer is asked about."""
+        return self._pool.has_room(self, self._pool.asked_lane)
+
+    def __repr__(self) -> str:
+        return f"<worker {self.id} {self.state.value}, {len(self.works)} aboard>"
+
+
+class Cancel:
+    """Asks the worker to cancel a work that is aboard."""
+
+    __slots__ = ("id", "seq")
+
+    def __init__(self, work: Work) -> None:
+        self.id = work.id
+        self.seq = work.seq if work.lane == PLAIN else 0
+
+
+class WorkersView(Sequence[PoolWorker]):
+    """The workers, read-only, for load balancers."""
+
+    __slots__ = ("_workers",)
+
+    def __init__(self, workers: list[PoolWorker]) -> None:
+        self._workers = workers
+
+    @overload
+    def __getitem__(self, index: int) -> PoolWorker: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[PoolWorker]: ...
+    def __getitem__(self, index: int | slice) -> PoolWorker | list[PoolWorker]:
+        return self._workers[index]
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def __repr__(self) -> str:
+        return repr(tuple(self._workers))
+
+
+class WorkloadsView(Mapping[PoolWorker, int]):
+    """Worker -> works aboard, read-only, for load balancers."""
+
+    __slots__ = ("_workers",)
+
+    def __init__(self, workers: list[PoolWorker]) -> None:
+        self._workers = workers
+
+    def __getitem__(self, worker: PoolWorker) -> int:
+        if worker not in self._workers:
+            raise KeyError(worker)
+        return worker.workload
+
+    def __iter__(self) -> Iterator[PoolWorker]:
+        return iter(self._workers)
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class Pool:
+    """State machine of works and workers."""
+
+    def __init__(
+        self, size: int, max_works_per_worker: int, load_balancer: LoadBalancerFactory
+    ) -> None:
+        self.size = size
+        self.max_works_per_worker = max_works_per_worker
+        self.workers: list[PoolWorker] = []
+        self.closing = False
+        self.broken: BrokenPoolError | None = None
+        self.asked_lane = COROUTINE  # the lane of the work the load balancer is asked about
+        self._balancer = load_balancer(
+            WorkersView(self.workers), WorkloadsView(self.workers), max_works_per_worker
+        )
+        self._choose = chooser(self._balancer)
+        self._lines: tuple[deque[Work], deque[Work]] = (deque(), deque())
+        self._waiting = 0  # works in the lines or pinned, without those cancelled since
+        self._aboard = 0
+        self._starting = 0
+        self._failed_starts = 0  # in a row
+        self._work_ids = 0
+        self._worker_ids = 0
+        # Effects, taken by the Manager.
+        self.outbound: set[PoolWorker] = set()
+        self.settled: list[tuple[Work, int, Any]] = []
+        self.to_start: list[PoolWorker] = []
+        self.to_stop: list[PoolWorker] = []
+
+    def __repr__(self) -> str:
+        state = "broken" if self.broken else "closing" if self.closing else "open"
+        return (
+            f"<Pool {state}: {len(self.workers)} workers ({self._starting} starting), "
+            f"{self._waiting} works waiting, {self._aboard} aboard>"
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Whether it holds no work."""
+        return not self._waiting and not self._aboard
+
+    # -- events about works ---------------------------------------------------
+
+    def open(self) -> None:
+        """Begin to start the workers."""
+        while len(self.workers) < self.size:
+            self.workers.append(self._new_worker())
+
+    def submit(self, work: Work) -> None:
+        """Take a new work: give it to a worker, or let it wait."""
+        assert not self.closing
+        assert not self.broken
+        self._work_ids += 1
+        work.id = self._work_ids
+        line = self._lines[work.lane]
+        self._waiting += 1
+        if line or not self._any_room(work.lane):
+            line.append(work)
+        else:
+            self._assign(work)
+
+    def cancel(self, work: Work) -> None:
+        """Cancel a waiting work now; ask the worker of one that is aboard."""
+        if work.state is WorkState.WAITING:
+            self._waiting -= 1  # its place in a line is skipped later
+            self._settle(work, CANCELLED, None)
+            self._check_finished()
+        elif work.state is WorkState.ABOARD and not work.cancel_asked:
+            assert work.worker is not None
+            work.cancel_asked = True
+            work.worker.outboxes[COROUTINE].append(Cancel(work))
+            self.outbound.add(work.worker)
+
+    def done(self, worker: PoolWorker, work_id: int, kind: int, data: Any) -> None:
+        """Settle a work that its worker reports as ended. Call ``dispatch`` after the last."""
+        work = self._disembark(worker, work_id)
+        if work is not None:
+            self._settle(work, kind, data)
+
+    def detached(self, worker: PoolWorker, work_id: int) -> None:
+        """Note that a plain function returned a coroutine, which runs on the loop now."""
+        work = worker.works.get(work_id)
+        if work is not None and work.lane == PLAIN:
+            worker.plain -= 1
+            work.lane, work.seq = COROUTINE, 0
+
+    def paced(self, worker: PoolWorker, seconds: float, count: int) -> None:
+        """Learn how long plain functions take; adapt how many are sent ahead."""
+        pace = seconds / count
+        # Up at once, down slowly: a line behind a long function costs more than a gap.
+        worker.pace = pace if pace > worker.pace else 0.7 * worker.pace + 0.3 * pace
+        depth = int(LINED_UP / worker.pace) if worker.pace else self.max_works_per_worker
+        worker.depth = max(1, min(depth, self.max_works_per_worker))
+
+    def dispatch(self) -> None:
+        """Give waiting works to workers with room."""
+        if self._waiting:
+            for lane in LANES:
+                self._dispatch_pinned(lane)
+                line = self._lines[lane]
+                while line and self._any_room(lane):
+                    work = line.popleft()
+                    if work.state is WorkState.WAITING:
+                        self._assign(work)
+        self._check_finished()
+
+    # -- events about workers -------------------------------------------------
+
+    def ready(self, worker: PoolWorker, pid: int | None) -> None:
+        """Let a started worker serve."""
+        worker.pid = pid
+        if worker.state is WorkerState.STARTING:
+            self._starting -= 1
+            self._failed_starts = 0
+            worker.state = WorkerState.SERVING
+        self.dispatch()
+
+    def lost(
+        self, worker: PoolWorker, started: tuple[int, int], reason: BaseException | None
+    ) -> list[Work]:
+        """Take note of a worker's end; heal.
+
+        Works that it had not started wait again, in front. ``reason`` says why
+        it never served, if it is known.
+
+        Returns:
+            The works it had started, no longer aboard, for the caller to ``fail``.
+        """
+        was = worker.state
+        if was is WorkerState.GONE:
+            return []
+        worker.state = WorkerState.GONE
+        self.outbound.discard(worker)
+        failed = self._clear(worker, started)
+        if was is WorkerState.STARTING:
+            self._starting -= 1
+            self._failed_starts += 1
+        self._replace(worker, was)
+        if not self.workers and not (self.closing and self.idle):
+            self._break(reason)
+        self.dispatch()
+        return failed
+
+    def fail(self, works: list[Work], error: BaseException) -> None:
+        """Settle works that were lost with their worker."""
+        for work in works:
+            kind = CANCELLED if work.cancel_asked else RAISED
+            self._settle(work, kind, error)
+
+    def close(self, *, cancel_waiting: bool = False) -> None:
+        """Take no more works; stop the workers when the last work is done."""
+        self.closing = True
+        if cancel_waiting:
+            self.cancel_waiting()
+        self._check_finished()
+
+    def cancel_waiting(self) -> None:
+        """Cancel all waiting works."""
+        pinned = [line for worker in self.workers for line in worker.pinned]
+        for line in (*self._lines, *pinned):
+            for work in line:
+                if work.state is WorkState.WAITING:
+                    self._waiting -= 1
+                    self._settle(work, CANCELLED, None)
+            line.clear()
+        self._check_finished()
+
+    def held(self, lane: int) -> list[Work]:
+        """Return the works of a lane that are not done: those waiting, then those aboard."""
+        lines = [self._lines[lane], *(worker.pinned[lane] for worker in self.workers)]
+        waiting = [w for line in lines for w in line if w.state is WorkState.WAITING]
+        aboard = [w for worker in self.workers for w in worker.works.values() if w.lane == lane]
+        return waiting + aboard
+
+    def holds(self, lane: int) -> bool:
+        """Whether a work of the lane is not done."""
+        return not self.idle and bool(self.held(lane))
+
+    def take_settled(self) -> list[tuple[Work, int, Any]]:
+        """Return the works settled since the last call: work, kind, data."""
+        settled = self.settled
+        if not settled:
+            return []  # not the list itself, which goes on growing
+        self.settled = []
+        return settled
+
+    # -- decisions ------------------------------------------------------------
+
+    def has_room(self, worker: PoolWorker, lane: int) -> bool:
+        """Whether the worker can take a work of the lane now."""
+        return (
+            worker.state is WorkerState.SERVING
+            and len(worker.works) < self._limit()
+            and (lane == COROUTINE or worker.plain < worker.depth)
+        )
+
+    def _limit(self) -> int:
+        """Works a worker may have aboard now.
+
+        While some workers still start, those that serve already leave them a fair share.
+        """
+        if not self._starting:
+            return self.max_works_per_worker
+        share = -(-(self._waiting + self._aboard) // len(self.workers))
+        return max(1, min(share, self.max_works_per_worker))
+
+    def _any_room(self, lane: int) -> bool:
+        has_room = self.has_room
+        for worker in self.workers:  # noqa: SIM110 - any() costs twice as much here
+            if has_room(worker, lane):
+                return True
+        return False
+
+    def _assign(self, work: Work) -> None:
+        """Ask the load balancer, and do as it says."""
+        self.asked_lane = work.lane
+        try:
+            worker = self._choose(work.meta)
+        except Exception as error:  # noqa: BLE001 - user code
+            failure = LoadBalancerError(f"the load balancer {self._balancer!r} raised {error!r}")
+            failure.__cause__ = error
+            self._reject(work, failure)
+            return
+        if not isinstance(worker, PoolWorker) or worker not in self.workers:
+            self._reject(work, self._nonsense(worker))
+        elif self.has_room(worker, work.lane):
+            self._hand(work, worker)
+        elif self._balancer.keeps_choice:
+            worker.pinned[work.lane].append(work)
+        else:
+            self._reject(work, self._nonsense(worker))
+
+    def _nonsense(self, choice: Any) -> LoadBalancerError:
+        return LoadBalancerError(
+            f"the load balancer {self._balancer!r} chose {choice!r}, which is no available worker "
+            "of this pool; get_proper_worker() must return one of self.workers"
+        )
+
+    def _reject(self, work: Work, error: LoadBalancerError) -> None:
+        self._waiting -= 1
+        self._settle(work, RAISED, error)
+
+    def _hand(self, work: Work, worker: PoolWorker) -> None:
+        lane = work.lane
+        self._waiting -= 1
+        self._aboard += 1
+        worker.seqs[lane] += 1
+        work.seq = worker.seqs[lane]
+        work.state = WorkState.ABOARD
+        work.worker = worker
+        worker.works[work.id] = work
+        worker.plain += lane
+        worker.outboxes[lane].append(work)
+        self.outbound.add(worker)
+
+    def _disembark(self, worker: PoolWorker, work_id: int) -> Work | None:
+        work = worker.works.pop(work_id, None)
+        if work is not None:
+            self._aboard -= 1
+            worker.plain -= work.lane
+            work.worker = None
+        return work
+
+    def _settle(self, work: Work, kind: int, data: Any) -> None:
+        assert work.state is not WorkState.DONE
+        work.state = WorkState.DONE
+        work.function = work.call = work.meta = None
+        self.settled.append((work, kind, data))
+
+    def _dispatch_pinned(self, lane: int) -> None:
+        for worker in self.workers:
+            line = worker.pinned[lane]
+            while line and self.has_room(worker, lane):
+                work = line.popleft()
+                if work.state is WorkState.WAITING:
+                    self._hand(work, worker)
+
+    # -- life of workers ------------------------------------------------------
+
+    def _new_worker(self) -> PoolWorker:
+        self._worker_ids += 1
+        self._starting += 1
+        worker = PoolWorker(self, self._worker_ids)
+        self.to_start.append(worker)
+        return worker
+
+    def _clear(self, worker: PoolWorker, started: tuple[int, int]) -> list[Work]:
+        """Take all works off a lost worker; return those that it had started."""
+        failed: list[Work] = []
+        for work in list(worker.works.values()):
+            self._disembark(worker, work.id)
+            if work.seq <= started[work.lane]:
+                failed.append(work)
+            elif work.cancel_asked:
+                self._settle(work, CANCELLED, None)
+            else:
+                work.state = WorkState.WAITING
+                self._waiting += 1
+                worker.pinned[work.lane].append(work)
+        for lane in LANES:
+            # In front, in their order; the load balancer is asked anew.
+            again = sorted(worker.pinned[lane], key=lambda work: work.id)
+            self._lines[lane].extendleft(reversed(again))
+            worker.pinned[lane].clear()
+        return failed
+
+    def _replace(self, worker: PoolWorker, was: WorkerState) -> None:
+        """Put a new worker in the place of a lost one, or close the gap."""
+        place = self.workers.index(worker)
+        wanted = was is not WorkerState.STOPPING and not (self.closing and self.idle)
+        hopeless = self._failed_starts >= self.size + EXTRA_STARTS
+        if wanted and not hopeless:
+            self.workers[place] = self._new_worker()
+        else:
+            del self.workers[place]
+
+    def _break(self, reason: BaseException | None) -> None:
+        """Give up: no worker is left and none could be started."""
+        why = f": {reason}" if reason is not None else ""
+        self.broken = BrokenPoolError(
+            f"the pool is broken: {self._failed_starts} workers in a row ended before they "
+            f"served{why}"
+        )
+        self.broken.__cause__ = reason
+        for line in self._lines:
+            for work in line:
+                if work.state is WorkState.WAITING:
+                    self._waiting -= 1
+                    self._settle(work, RAISED, self.broken)
+            line.clear()
+
+    def _check_finished(self) -> None:
+        if self.closing and self.idle:
+            for worker in self.workers:
+                if worker.state in (WorkerState.STARTING, WorkerState.SERVING):
+                    if worker.state is WorkerState.STARTING:
+                        self._starting -= 1
+                    worker.state = WorkerState.STOPPING
+                    self.to_stop.append(worker)
+
+    # -- for tests ------------------------------------------------------------
+
+    def check(self) -> None:
+        """Assert the invariants named on top of this file."""
+        waiting = [w for line in self._lines for w in line if w.state is WorkState.WAITING]
+        pinned = [
+            w
+            for worker in self.workers
+            for line in worker.pinned
+            for w in line
+            if w.state is WorkState.WAITING
+        ]
+        assert self._waiting == len(waiting) + len(pinned)
+        assert all(w.worker is None for w in waiting + pinned)
+        assert self._aboard == sum(worker.workload for worker in self.workers)
+        for worker in self.workers:
+            assert 0 <= worker.workload <= self.max_works_per_worker
+            assert worker.plain == sum(w.lane for w in worker.works.values())
+            assert all(w.state is WorkState.ABOARD for w in worker.works.values())
+            assert all(w.worker is worker for w in worker.works.values())
+        for lane in LANES:
+            if self._any_room(lane):
+                assert not any(w.lane == lane for w in waiting)
+        if self.closing and self.idle:
+            assert all(worker.state is WorkerState.STOPPING for worker in self.workers)
+        if self.broken:
+            assert self.idle

@@ -1,0 +1,624 @@
+"""The executors: what users see.
+
+The path of a work: ``submit`` makes a future and encodes the call, in the
+caller's thread, before any lock; the `Manager` takes the work through the `Pool`
+to a worker, and the worker's report back to the future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import inspect
+import itertools
+import multiprocessing
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from multiprocessing.context import BaseContext
+from types import FunctionType, TracebackType
+from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
+
+from aplex import _maps
+from aplex._backends.base import Backend, Setup
+from aplex._cpus import usable_cpus
+from aplex._manager import Manager
+from aplex._messages import COROUTINE, PLAIN
+from aplex._pickling import describe
+from aplex._pool import Pool, Work
+from aplex.exceptions import SerializationError
+from aplex.futures import AsyncioFuture, ConcurrentFuture
+from aplex.load_balancers import LoadBalancerFactory, RoundRobin
+
+__all__ = ["AsyncPoolExecutor", "ProcessAsyncPoolExecutor", "ThreadAsyncPoolExecutor"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Awaits = TypeVar("Awaits", bound=bool)
+"""Whether results are awaited: ``Literal[True]`` or ``Literal[False]``."""
+Loop = asyncio.AbstractEventLoop
+_CO_COROUTINE = inspect.CO_COROUTINE
+_numbers = itertools.count(1)
+
+
+class PoolOptions(TypedDict, total=False):
+    """The keyword arguments that all executors share."""
+
+    pool_size: int | None
+    max_works_per_worker: int
+    load_balancer: LoadBalancerFactory
+    future_loop: Loop | None
+    worker_loop_factory: Callable[[], Loop] | None
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    exit_grace: float
+
+
+class ProcessOptions(PoolOptions, total=False):
+    """The keyword arguments of `ProcessAsyncPoolExecutor`."""
+
+    mp_context: BaseContext | str | None
+
+
+class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
+    """Base of the executors: runs coroutine functions and plain functions in workers.
+
+    It is a ``concurrent.futures.Executor``. What the standard library promises of
+    executors holds, unless the documentation of aplex says otherwise. Use
+    `ProcessAsyncPoolExecutor` or `ThreadAsyncPoolExecutor`.
+    """
+
+    def __init__(
+        self,
+        backend: Callable[[Setup], Backend],
+        *,
+        awaitable: bool,
+        pool_size: int | None = None,
+        max_works_per_worker: int = 300,
+        load_balancer: LoadBalancerFactory = RoundRobin,
+        future_loop: Loop | None = None,
+        worker_loop_factory: Callable[[], Loop] | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        exit_grace: float = 5.0,
+    ) -> None:
+        """Check the options; nothing is started before the first work."""
+        _check_count("pool_size", pool_size)
+        _check_count("max_works_per_worker", max_works_per_worker)
+        for name, value in (
+            ("load_balancer", load_balancer),
+            ("worker_loop_factory", worker_loop_factory),
+            ("initializer", initializer),
+        ):
+            if value is not None and not callable(value):
+                raise TypeError(f"{name} must be callable, not {value!r}")
+        if exit_grace < 0:
+            raise ValueError(f"exit_grace must not be negative (seconds), got {exit_grace!r}")
+        if future_loop is not None and not awaitable:
+            raise ValueError("future_loop needs awaitable=True")
+        self._awaitable = awaitable
+        self._future_loop = future_loop
+        self._size = usable_cpus() if pool_size is None else pool_size
+        self._window = self._size * max_works_per_worker  # works
+        name = f"{type(self).__name__}-{next(_numbers)}"
+        self._backend = backend(Setup(name, worker_loop_factory, initializer, tuple(initargs)))
+        pool = Pool(self._size, max_works_per_worker, load_balancer)
+        self._manager = Manager(pool, self._backend, name, exit_grace)
+        # Asks only: a finalizer may run in any thread, at any moment.
+        self._finalizer = weakref.finalize(self, self._manager.abandon)
+        self._finalizer.atexit = False
+
+    def __repr__(self) -> str:
+        """Show the state of the pool."""
+        return f"<{type(self).__name__} {self._manager.pool!r}>"
+
+    # -- submit ---------------------------------------------------------------
+
+    @overload
+    def submit(
+        self: AsyncPoolExecutor[Literal[True]],
+        work: Callable[P, Coroutine[Any, Any, T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncioFuture[T]: ...
+    @overload
+    def submit(
+        self: AsyncPoolExecutor[Literal[True]],
+        work: Callable[P, T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncioFuture[T]: ...
+    @overload
+    def submit(
+        self: AsyncPoolExecutor[Literal[False]],
+        work: Callable[P, Coroutine[Any, Any, T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ConcurrentFuture[T]: ...
+    @overload
+    def submit(
+        self: AsyncPoolExecutor[Literal[False]],
+        work: Callable[P, T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ConcurrentFuture[T]: ...
+    # A ParamSpec leaves no place for a keyword argument of ours (PEP 612), so with
+    # load_balancing_meta the arguments of the work are not checked.
+    @overload
+    def submit(
+        self: AsyncPoolExecutor[Literal[True]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        load_balancing_meta: Any,
+        **kwargs: Any,
+    ) -> AsyncioFuture[T]: ...
+    @overload
+    def submit(
+        self: AsyncPoolExecutor[Literal[True]],
+        work: Callable[..., T],
+        /,
+        *args: Any,
+        load_balancing_meta: Any,
+        **kwargs: Any,
+    ) -> AsyncioFuture[T]: ...
+    @overload
+    def submit(
+        self: AsyncPoolExecutor[Literal[False]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        load_balancing_meta: Any,
+        **kwargs: Any,
+    ) -> ConcurrentFuture[T]: ...
+    @overload
+    def submit(
+        self: AsyncPoolExecutor[Literal[False]],
+        work: Callable[..., T],
+        /,
+        *args: Any,
+        load_balancing_meta: Any,
+        **kwargs: Any,
+    ) -> ConcurrentFuture[T]: ...
+    @overload
+    def submit(
+        self, work: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]: ...
+    def submit(  # type: ignore[override, misc]  # AsyncioFuture is no Future of the base class
+        self,
+        work: Callable[..., Any],
+        /,
+        *args: Any,
+        load_balancing_meta: Any = None,
+        **kwargs: Any,
+    ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]:
+        """Run a work in one of the workers.
+
+        Arguments are captured now: process workers get them as they are at this
+        moment. (Thread workers share the objects.)
+
+        Args:
+            work: A coroutine function, or any other callable. A coroutine runs on
+                the worker's event loop, anything else on a thread beside it.
+            *args: Positional arguments of the work.
+            load_balancing_meta: Passed to the load balancer.
+            **kwargs: Keyword arguments of the work.
+
+        Returns:
+            A `ConcurrentFuture`, or with ``awaitable=True`` an `AsyncioFuture` of the
+            running loop (or of ``future_loop``). What the work raises, and whatever
+            goes wrong with this work only, is the future's exception: among others
+            `SerializationError`, `LoadBalancerError` and `WorkerLostError`.
+
+        Raises:
+            TypeError: ``work`` is not callable, is a coroutine *object*, or an
+                asynchronous generator function.
+            RuntimeError: The executor was shut down; or ``awaitable=True`` and no
+                loop runs and there is no ``future_loop``.
+            BrokenPoolError: The workers cannot be started.
+        """
+        future: AsyncioFuture[Any] | ConcurrentFuture[Any]
+        lane = _lane_of(work)
+        running = None
+        if self._awaitable:
+            running = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
+            loop = self._future_loop or running
+            if loop is None:
+                raise RuntimeError(
+                    "no running event loop: with awaitable=True call submit() in a coroutine, or "
+                    "give the executor a future_loop"
+                )
+            future = AsyncioFuture(loop=loop)
+            if loop is not running:
+                running = None
+        else:
+            future = ConcurrentFuture()
+        try:
+            function, call = self._backend.encode(work, args, kwargs)
+        except SerializationError as error:
+            self._manager.check_open()
+            future.set_exception(error)
+            return future
+        item = Work(lane, function, call, load_balancing_meta, future)
+        future._work = item  # noqa: SLF001 - private to the package
+        future._manager = self._manager  # noqa: SLF001
+        self._manager.submit(item, running)
+        return future
+
+    # -- map ------------------------------------------------------------------
+
+    @overload  # type: ignore[override]  # with awaitable=True the results are awaited
+    def map(
+        self: AsyncPoolExecutor[Literal[True]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        load_balancing_meta: Any = None,
+    ) -> AsyncIterator[T]: ...
+    @overload
+    def map(
+        self: AsyncPoolExecutor[Literal[True]],
+        work: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        load_balancing_meta: Any = None,
+    ) -> AsyncIterator[T]: ...
+    @overload
+    def map(
+        self: AsyncPoolExecutor[Literal[False]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        load_balancing_meta: Any = None,
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self: AsyncPoolExecutor[Literal[False]],
+        work: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        load_balancing_meta: Any = None,
+    ) -> Iterator[T]: ...
+    def map(
+        self,
+        work: Callable[..., Any],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        load_balancing_meta: Any = None,
+    ) -> Iterator[Any] | AsyncIterator[Any]:
+        """Run a work on each item; yield the results in the order of the items.
+
+        Like ``concurrent.futures.Executor.map``, but lazy: as many items as the
+        workers can hold (``pool_size * max_works_per_worker``) are submitted now,
+        and one more whenever a result is taken. An endless iterable is fine.
+
+        Args:
+            work: As for `submit`.
+            *iterables: One for each positional argument; the shortest ends the map.
+            timeout: Seconds from this call until the last result must be there.
+            chunksize: Items that travel together as one work. More than 1 pays for
+                many short works. The coroutines of a chunk run concurrently.
+            load_balancing_meta: Passed to the load balancer for each work.
+
+        Returns:
+            An iterator; with ``awaitable=True`` an asynchronous iterator. Where a
+            work raised, it raises, and the works not yet done are cancelled. So they
+            are when it is closed, or dropped after a ``break``.
+
+        Raises:
+            ValueError: ``chunksize`` is less than 1.
+            TypeError: As for `submit`.
+            RuntimeError: The executor was shut down.
+            TimeoutError: While iterating: the timeout passed.
+        """
+        if chunksize < 1:
+            raise ValueError(f"chunksize must be at least 1, got {chunksize!r}")
+        lane = _lane_of(work)
+        self._manager.check_open()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
+        size = self._window
+        submit = functools.partial(self.submit, work, load_balancing_meta=load_balancing_meta)
+        if chunksize > 1:
+            run = _maps.run_coroutine_chunk if lane == COROUTINE else _maps.run_plain_chunk
+            calls = _maps.chunked(calls, chunksize)
+            size = max(2 * self._size, -(-size // chunksize))
+            submit = functools.partial(
+                self.submit, run, work, load_balancing_meta=load_balancing_meta
+            )
+        open_window = functools.partial(_maps.Window, submit, calls, size)
+        if not self._awaitable:
+            results = _maps.blocking_results(open_window(), deadline)
+            return _maps.flattened(results) if chunksize > 1 else results
+        # Without a running loop there is nothing to make futures with yet.
+        can_open = self._future_loop or asyncio._get_running_loop()  # noqa: SLF001
+        aresults = _maps.awaitable_results(open_window() if can_open else open_window, deadline)
+        return _maps.aflattened(aresults) if chunksize > 1 else aresults
+
+    # -- life -----------------------------------------------------------------
+
+    def set_future_loop(self, loop: Loop | None) -> None:
+        """Set the loop that futures belong to from now on; None: the running one.
+
+        Raises:
+            ValueError: The executor was made without ``awaitable=True``.
+        """
+        if not self._awaitable:
+            raise ValueError("set_future_loop needs an executor made with awaitable=True")
+        self._future_loop = loop
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Take no more works, and end the workers when the submitted works are done.
+
+        May be called from any thread, and more than once.
+
+        Args:
+            wait: Block until the workers have ended. (In a callback of a future, or
+                in a work of a thread worker, it returns at once: the end would wait
+                for itself.) In a coroutine use ``async with``, which does not block.
+            cancel_futures: Cancel the works that wait for a worker.
+        """
+        self._finalizer.detach()
+        self._manager.close(cancel_waiting=cancel_futures)
+        if wait:
+            self._manager.wait()
+
+    def __enter__(self) -> AsyncPoolExecutor[Awaits]:
+        """Return the executor."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Wait for the works; if an exception leaves the block, cancel them first."""
+        self._leave(exc_type)
+        self.shutdown(wait=True)
+
+    async def __aenter__(self) -> AsyncPoolExecutor[Awaits]:
+        """Return the executor."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Wait for the works; if an exception leaves the block, cancel them first."""
+        self._leave(exc_type)
+        self.shutdown(wait=False)
+        await asyncio.shield(asyncio.wrap_future(self._manager.gone))
+        self._manager.wait()  # the listener's last instructions
+
+    def _leave(self, exc_type: type[BaseException] | None) -> None:
+        if exc_type is None:
+            return
+        self.shutdown(wait=False, cancel_futures=True)
+        if issubclass(exc_type, (KeyboardInterrupt, asyncio.CancelledError)):
+            self._manager.interrupt()
+        else:
+            self._manager.cancel_all()
+
+
+class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
+    """Runs works in processes, each with an event loop of its own.
+
+    The pool heals: a worker that dies is replaced, and only the works it had
+    started fail.
+    """
+
+    @overload
+    def __init__(
+        self: ProcessAsyncPoolExecutor[Literal[False]],
+        *,
+        awaitable: Literal[False] = ...,
+        **options: Unpack[ProcessOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: ProcessAsyncPoolExecutor[Literal[True]],
+        *,
+        awaitable: Literal[True],
+        **options: Unpack[ProcessOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: ProcessAsyncPoolExecutor[bool],
+        *,
+        awaitable: bool,
+        **options: Unpack[ProcessOptions],
+    ) -> None: ...
+    def __init__(  # noqa: PLR0913 - the options of the contract
+        self,
+        *,
+        pool_size: int | None = None,
+        max_works_per_worker: int = 300,
+        load_balancer: LoadBalancerFactory = RoundRobin,
+        awaitable: bool = False,
+        future_loop: Loop | None = None,
+        worker_loop_factory: Callable[[], Loop] | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        mp_context: BaseContext | str | None = None,
+        exit_grace: float = 5.0,
+    ) -> None:
+        """Make an executor; the workers start with the first work.
+
+        Args:
+            pool_size: Number of worker processes. None: the CPUs this process may
+                use, by affinity and cgroup quota.
+            max_works_per_worker: How many works a worker may have aboard, in works.
+            load_balancer: A `LoadBalancer` class, or what is called like one.
+            awaitable: Whether `submit` returns futures to be awaited, and `map` an
+                asynchronous iterator.
+            future_loop: The loop that awaitable futures belong to. None: the running
+                one at each `submit`.
+            worker_loop_factory: Makes the event loop of a worker (``uvloop.new_event_loop``).
+                None: the loop of ``asyncio``.
+            initializer: Called in each worker before it serves.
+            initargs: Its arguments.
+            mp_context: How processes start: ``"spawn"``, ``"forkserver"``, ``"fork"``,
+                or a context of ``multiprocessing``. None: ``"spawn"``, which is safe in
+                a program with threads and leaves nothing with a name behind.
+            exit_grace: Seconds that coroutine works have to finish at the exit of the
+                interpreter if `shutdown` was not called; also the seconds after which
+                an idle worker that does not end is killed.
+
+        Raises:
+            ValueError: An option is out of range.
+            TypeError: An option is of the wrong kind.
+            SerializationError: ``initializer``, ``initargs`` or ``worker_loop_factory``
+                cannot be pickled.
+        """
+        from aplex._backends.process import ProcessBackend
+
+        if mp_context is None or isinstance(mp_context, str):
+            mp_context = multiprocessing.get_context(mp_context or "spawn")
+        super().__init__(
+            functools.partial(ProcessBackend, mp_context),
+            awaitable=awaitable,
+            pool_size=pool_size,
+            max_works_per_worker=max_works_per_worker,
+            load_balancer=load_balancer,
+            future_loop=future_loop,
+            worker_loop_factory=worker_loop_factory,
+            initializer=initializer,
+            initargs=initargs,
+            exit_grace=exit_grace,
+        )
+
+
+class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
+    """Runs works in threads, each worker with an event loop of its own.
+
+    A worker has two threads: one for its event loop, one for plain functions.
+    Nothing is pickled. A plain function that runs cannot be stopped.
+    """
+
+    @overload
+    def __init__(
+        self: ThreadAsyncPoolExecutor[Literal[False]],
+        *,
+        awaitable: Literal[False] = ...,
+        **options: Unpack[PoolOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: ThreadAsyncPoolExecutor[Literal[True]],
+        *,
+        awaitable: Literal[True],
+        **options: Unpack[PoolOptions],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: ThreadAsyncPoolExecutor[bool],
+        *,
+        awaitable: bool,
+        **options: Unpack[PoolOptions],
+    ) -> None: ...
+    def __init__(  # noqa: PLR0913 - the options of the contract
+        self,
+        *,
+        pool_size: int | None = None,
+        max_works_per_worker: int = 300,
+        load_balancer: LoadBalancerFactory = RoundRobin,
+        awaitable: bool = False,
+        future_loop: Loop | None = None,
+        worker_loop_factory: Callable[[], Loop] | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        exit_grace: float = 5.0,
+    ) -> None:
+        """Make an executor; the workers start with the first work.
+
+        Args:
+            pool_size: Number of workers. None: the CPUs this process may use.
+            max_works_per_worker: As for `ProcessAsyncPoolExecutor`.
+            load_balancer: As for `ProcessAsyncPoolExecutor`.
+            awaitable: As for `ProcessAsyncPoolExecutor`.
+            future_loop: As for `ProcessAsyncPoolExecutor`.
+            worker_loop_factory: As for `ProcessAsyncPoolExecutor`.
+            initializer: Called in each worker's thread for plain functions.
+            initargs: Its arguments.
+            exit_grace: Seconds that coroutine works have to finish at the exit of the
+                interpreter if `shutdown` was not called.
+
+        Raises:
+            ValueError: An option is out of range.
+            TypeError: An option is of the wrong kind.
+        """
+        from aplex._backends.thread import ThreadBackend
+
+        super().__init__(
+            ThreadBackend,
+            awaitable=awaitable,
+            pool_size=pool_size,
+            max_works_per_worker=max_works_per_worker,
+            load_balancer=load_balancer,
+            future_loop=future_loop,
+            worker_loop_factory=worker_loop_factory,
+            initializer=initializer,
+            initargs=initargs,
+            exit_grace=exit_grace,
+        )
+
+
+def _check_count(name: str, value: int | None) -> None:
+    if value is None:
+        return
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+
+
+def _lane_of(work: Callable[..., Any]) -> int:
+    """Return the lane of a work.
+
+    Raises:
+        TypeError: It is no work.
+    """
+    if type(work) is FunctionType:
+        flags = work.__code__.co_flags
+        if flags & _CO_COROUTINE:
+            return COROUTINE
+        if not flags & inspect.CO_ASYNC_GENERATOR and not work.__dict__:
+            return PLAIN  # with a __dict__ it might be marked as a coroutine function
+    return _examined_lane(work)
+
+
+def _examined_lane(work: Callable[..., Any]) -> int:
+    if inspect.iscoroutine(work):
+        work.close()  # no "was never awaited" on top of the error
+        raise TypeError(
+            f"the work is a coroutine object, {work.__qualname__}(…): pass the coroutine function "
+            "and its arguments instead, submit(f, x) and not submit(f(x))"
+        )
+    if not callable(work):
+        raise TypeError(f"the work must be callable, not {work!r}")
+    target: Any = work
+    while isinstance(target, functools.partial):
+        target = target.func
+    if not isinstance(target, type) and not inspect.isroutine(target):
+        call = type(target).__call__
+        if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
+            target = call
+    if inspect.isasyncgenfunction(target):
+        raise TypeError(
+            f"{describe(work)} is an asynchronous generator function: what it yields would stay in "
+            "the worker. Pass a coroutine function that collects the items and returns them"
+        )
+    return COROUTINE if inspect.iscoroutinefunction(target) else PLAIN

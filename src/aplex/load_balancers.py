@@ -1,0 +1,172 @@
+"""Load balancers: which worker gets the next work.
+
+The pool asks its load balancer once for each work, when the work's turn has
+come and at least one worker has room for it. To make one of your own, derive
+from `LoadBalancer` and define ``get_proper_worker``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeAlias
+
+__all__ = ["Average", "LoadBalancer", "Random", "RoundRobin", "Worker"]
+
+
+class Worker(Protocol):
+    """What a load balancer may know of a worker."""
+
+    @property
+    def id(self) -> int:
+        """Number of the worker in its pool; a replacement gets a new one."""
+
+    @property
+    def pid(self) -> int | None:
+        """Process id; None while it starts, and for workers that are threads."""
+
+    @property
+    def workload(self) -> int:
+        """Works aboard now, in works."""
+
+    @property
+    def available(self) -> bool:
+        """Whether it serves and has room for the work that is asked about."""
+
+
+class LoadBalancer(ABC):
+    """Base of load balancers.
+
+    An instance belongs to one pool. Its methods are called one at a time, under
+    the pool's lock: they must be quick, and must not wait for the pool.
+
+    Args:
+        workers: Read-only view of the pool's workers, the starting ones too.
+        workloads: Read-only view: worker -> works aboard, in works.
+        max_works_per_worker: The limit of each worker, in works.
+    """
+
+    keeps_choice: ClassVar[bool] = True
+    """Whether a work waits for the chosen worker if that one has no room.
+
+    True for every subclass that defines ``get_proper_worker`` itself and does not
+    say otherwise: such a choice is a pin. If False, the choice must be available.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A new way to choose is a pin unless the class says otherwise."""
+        super().__init_subclass__(**kwargs)
+        if "get_proper_worker" in vars(cls) and "keeps_choice" not in vars(cls):
+            cls.keeps_choice = True
+
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        workloads: Mapping[Worker, int],
+        max_works_per_worker: int,
+    ) -> None:
+        """Keep the views. Call it when you override it."""
+        self._workers = workers
+        self._workloads = workloads
+        self._max_works_per_worker = max_works_per_worker
+
+    @property
+    def workers(self) -> Sequence[Worker]:
+        """The pool's workers, in the order they were made. Read-only."""
+        return self._workers
+
+    @property
+    def workloads(self) -> Mapping[Worker, int]:
+        """Works aboard each worker, in works. Read-only."""
+        return self._workloads
+
+    @property
+    def max_works_per_worker(self) -> int:
+        """How many works a worker may have aboard, in works."""
+        return self._max_works_per_worker
+
+    def is_available(self, worker: Worker) -> bool:
+        """Return whether the worker serves and has room for the work asked about."""
+        return worker.available
+
+    def get_available_workers(self) -> list[Worker]:
+        """Return the workers that serve and have room for the work asked about."""
+        return [worker for worker in self._workers if worker.available]
+
+    @abstractmethod
+    def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+        """Choose the worker for a work.
+
+        A subclass may also define it without ``load_balancing_meta``.
+
+        Args:
+            load_balancing_meta: What the caller passed to ``submit`` or ``map``.
+
+        Returns:
+            One of ``workers``. If it has no room now the work waits for it
+            (see ``keeps_choice``).
+        """
+
+
+class RoundRobin(LoadBalancer):
+    """Takes the workers in turn, skipping those without room. The default."""
+
+    keeps_choice = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Start before the first worker."""
+        super().__init__(*args, **kwargs)
+        self._last = -1
+
+    def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:  # noqa: ARG002
+        """Return the next worker with room."""
+        workers = self._workers
+        count = len(workers)
+        for step in range(1, count + 1):
+            index = (self._last + step) % count
+            worker = workers[index]
+            if worker.available:
+                self._last = index
+                return worker
+        raise LookupError("no worker is available")
+
+
+class Random(LoadBalancer):
+    """Takes any worker with room, each with the same probability."""
+
+    keeps_choice = False
+
+    def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:  # noqa: ARG002
+        """Return one of the workers with room."""
+        return random.choice(self.get_available_workers())
+
+
+class Average(LoadBalancer):
+    """Takes the worker with the fewest works aboard."""
+
+    keeps_choice = False
+
+    def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:  # noqa: ARG002
+        """Return the worker with room that has the smallest workload."""
+        return min(self.get_available_workers(), key=lambda worker: worker.workload)
+
+
+LoadBalancerFactory: TypeAlias = Callable[
+    [Sequence[Worker], Mapping[Worker, int], int], LoadBalancer
+]
+"""A `LoadBalancer` class, or anything that is called with the same arguments."""
+
+
+def chooser(balancer: LoadBalancer) -> Callable[[Any], Worker]:
+    """Return the balancer's ``get_proper_worker`` as a function of the meta.
+
+    The 2019 documentation defined it without a parameter; both forms work.
+    """
+    choose: Callable[..., Worker] = balancer.get_proper_worker
+    try:
+        inspect.signature(choose).bind(None)
+    except TypeError:
+        return lambda _meta: choose()
+    return choose
