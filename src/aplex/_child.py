@@ -243,7 +243,7 @@ class LoopThread:
             self._stopping = loop.create_future()
             loop.add_reader(ends.coroutines_in.fileno(), self._read)
             self._loop = loop
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - shown by the parent, or below
             self._failure = error
             self._made.set()
             if self._factory is None:  # out of descriptors or memory: no use as a worker
@@ -289,7 +289,7 @@ class LoopThread:
             self._stopping.set_result(None)
 
     def _lost(self) -> None:
-        """Read no more. (If the parent is gone, the watcher knows it too and ends the process.)"""
+        """Read no more. If the parent is gone, the watcher knows it too."""
         assert self._loop is not None
         self._loop.remove_reader(self._child.ends.coroutines_in.fileno())
 
@@ -310,5 +310,3 @@ class LoopThread:
             flushed = True
         if flushed:
             self._loop.remove_writer(self._child.ends.coroutines_out.fileno())
-
-

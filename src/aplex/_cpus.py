@@ -17,7 +17,9 @@ def usable_cpus() -> int:
     return max(1, min(count, math.ceil(quota)) if quota else count)
 
 
-def cgroup_quota(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+def cgroup_quota(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> float:
     """Return the CPUs the cgroup (v2, or v1) grants, 0 if it sets no limit.
 
     See https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files

@@ -61,7 +61,7 @@ def _at_exit() -> None:
     began = time.monotonic()
     for manager in managers:
         if interrupted:
-            manager.wait_at_exit()
+            manager.wait_interrupted()
         else:
             _finish(manager, began + manager.exit_grace)
 

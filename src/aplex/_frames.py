@@ -160,7 +160,9 @@ class Reader:
         at = start + _HEADER.size
         if not buffers:
             return pickle.loads(self._view[at : at + body])
-        lengths = [_LENGTH.unpack_from(self._view, at + i * _LENGTH.size)[0] for i in range(buffers)]
+        lengths = [
+            _LENGTH.unpack_from(self._view, at + i * _LENGTH.size)[0] for i in range(buffers)
+        ]
         at += buffers * _LENGTH.size
         pickled = self._view[at : at + body]
         at += body

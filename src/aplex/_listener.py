@@ -182,5 +182,5 @@ class Listener:
     def _call(self, callback: Callable[[], Any]) -> None:
         try:
             callback()
-        except Exception:
-            _log.exception("error in %r", callback)  # a bug of aplex: never die of it
+        except Exception:  # noqa: BLE001 - a bug of aplex, or a raising callback: live on
+            _log.exception("error in %r", callback)

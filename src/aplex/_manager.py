@@ -36,8 +36,8 @@ from aplex import _exit
 from aplex._backends.base import Backend, Death
 from aplex._listener import Listener
 from aplex._messages import COROUTINE, DETACHED, FAILED, PLAIN, RAISED, READY, Reports
-from aplex._pool import Pool, PoolWorker, Work
 from aplex._pickling import decode_exception
+from aplex._pool import Pool, PoolWorker, Work
 from aplex.exceptions import WorkerStartError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 
@@ -76,7 +76,7 @@ class Manager:
         self._phase = Phase.NEW
         self._shut = ""  # why nothing new is taken, if so
         self._start_failures: dict[PoolWorker, BaseException] = {}
-        self._flush_planned: Loop | bool = False  # where: in that loop, or (True) the listener
+        self._flush_planned: Loop | Listener | None = None  # whose next turn
         self._reader: Loop | None = None  # the loop that reads the reports
         self._reader_chosen = False
         self._listener = Listener(f"{name}-listener")
@@ -94,9 +94,8 @@ class Manager:
             RuntimeError: The pool takes no more works.
             BrokenPoolError: The pool is broken.
         """
-        self._step(
-            partial(self._admit, work, loop), partial(self._admit_late, work), loop or True
-        )
+        admit, late = partial(self._admit, work, loop), partial(self._admit_late, work)
+        self._step(admit, late, loop or self._listener)
 
     def cancel(self, work: Work) -> None:
         """Ask for a work to be cancelled."""
@@ -171,11 +170,16 @@ class Manager:
 
     def finish_at_exit(self) -> None:
         """Wait for plain functions to finish; kill what would not be cancelled."""
-        if not self._wait_for_lane(COROUTINE, time.monotonic() + self.exit_grace):
-            self._wait_for_lane(PLAIN, None)
-            self._kill_workers()
         if self._wait_for_lane(COROUTINE, time.monotonic() + self.exit_grace):
             self.wait()
+        else:
+            self._wait_for_lane(PLAIN, None)
+            self._kill_workers()
+            self.wait(self.exit_grace)  # threads cannot be killed: the exit leaves them behind
+
+    def wait_interrupted(self) -> None:
+        """Wait until what was interrupted has gone, or was killed."""
+        self.wait(2 * INTERRUPT_GRACE)
 
     def abandon_after_fork(self) -> None:
         """In a forked child: this copy of the pool is dead. Takes no lock."""
@@ -266,15 +270,14 @@ class Manager:
         self,
         event: Callable[[], None],
         late: Callable[[], None] | None = None,
-        gather: Loop | bool = False,
+        gather: Loop | Listener | None = None,
     ) -> None:
         """Take an event in, carry out its effects, settle futures.
 
         Args:
             event: Changes the Pool. May raise before it has changed anything.
             late: Called instead of ``event`` if it has to be put off; must not raise.
-            gather: Whether what is to be sent may wait for more, and where until when:
-                in that loop until its next turn, or (True) until the listener can.
+            gather: Whose next turn what is to be sent may wait for, so that more can gather.
         """
         with self._lock:
             if self._stepping:  # by this thread: a finalizer or a load balancer calls us
@@ -294,7 +297,7 @@ class Manager:
         if settled:
             _settle(settled)
 
-    def _carry_out(self, gather: Loop | bool) -> None:
+    def _carry_out(self, gather: Loop | Listener | None) -> None:
         pool = self.pool
         if pool.outbound:
             if gather:
@@ -312,7 +315,7 @@ class Manager:
             self._backend.send(worker)
         self.pool.outbound.clear()
 
-    def _gather(self, where: Loop | bool) -> None:
+    def _gather(self, where: Loop | Listener) -> None:
         """Send to idle workers at once; let works for busy ones gather a little."""
         outbound = self.pool.outbound
         for worker in list(outbound):
@@ -322,13 +325,10 @@ class Manager:
                 outbound.discard(worker)
         if outbound and self._flush_planned is not where:
             self._flush_planned = where
-            if isinstance(where, bool):
-                self._listener.call_soon(self._flush)
-            else:
-                where.call_soon(self._flush)
+            where.call_soon(self._flush)
 
     def _flush(self) -> None:
-        self._flush_planned = False
+        self._flush_planned = None
         self._step(_nothing)
 
     def _start_and_stop(self) -> None:

@@ -141,9 +141,7 @@ class CallEncoder:
         return SerializationError(f"the call of {describe(work)} cannot be pickled: {_say(error)}")
 
 
-def decode_call(
-    pickled: bytes | None, call: Any
-) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
+def decode_call(pickled: bytes | None, call: Any) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
     """Return the work, its positional and its keyword arguments.
 
     Raises:
@@ -258,7 +256,7 @@ def _dumped_exception(error: BaseException) -> bytes | None:
             again = pickle.loads(data)
             if type(again) is type(error) and _same_args(again, error):
                 return data
-        except BaseException:  # noqa: BLE001, S110, PERF203 - user code: constructors, __reduce__
+        except BaseException:  # noqa: BLE001, S110 - user code: constructors, __reduce__
             pass
     return None
 

@@ -23,7 +23,7 @@ from typing import Any, Final, overload
 
 from aplex._messages import CANCELLED, COROUTINE, LANES, PLAIN, RAISED
 from aplex.exceptions import BrokenPoolError, LoadBalancerError
-from aplex.load_balancers import LoadBalancerFactory, chooser
+from aplex.load_balancers import LoadBalancerFactory, Worker, chooser
 
 LINED_UP: Final = 0.002
 """Seconds of plain functions sent ahead to a worker, at the pace of the last ones."""
@@ -159,7 +159,7 @@ class WorkersView(Sequence[PoolWorker]):
         return repr(tuple(self._workers))
 
 
-class WorkloadsView(Mapping[PoolWorker, int]):
+class WorkloadsView(Mapping[Worker, int]):
     """Worker -> works aboard, read-only, for load balancers."""
 
     __slots__ = ("_workers",)
@@ -167,12 +167,12 @@ class WorkloadsView(Mapping[PoolWorker, int]):
     def __init__(self, workers: list[PoolWorker]) -> None:
         self._workers = workers
 
-    def __getitem__(self, worker: PoolWorker) -> int:
+    def __getitem__(self, worker: Worker) -> int:
         if worker not in self._workers:
             raise KeyError(worker)
         return worker.workload
 
-    def __iter__(self) -> Iterator[PoolWorker]:
+    def __iter__(self) -> Iterator[Worker]:
         return iter(self._workers)
 
     def __len__(self) -> int:

@@ -10,23 +10,22 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import functools
-import inspect
 import itertools
 import multiprocessing
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from multiprocessing.context import BaseContext
-from types import FunctionType, TracebackType
+from types import TracebackType
 from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from aplex import _maps
 from aplex._backends.base import Backend, Setup
 from aplex._cpus import usable_cpus
 from aplex._manager import Manager
-from aplex._messages import COROUTINE, PLAIN
-from aplex._pickling import describe
+from aplex._messages import COROUTINE
 from aplex._pool import Pool, Work
+from aplex._works import lane_of
 from aplex.exceptions import SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
@@ -38,7 +37,6 @@ T = TypeVar("T")
 Awaits = TypeVar("Awaits", bound=bool)
 """Whether results are awaited: ``Literal[True]`` or ``Literal[False]``."""
 Loop = asyncio.AbstractEventLoop
-_CO_COROUTINE = inspect.CO_COROUTINE
 _numbers = itertools.count(1)
 
 
@@ -115,7 +113,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
 
     # -- submit ---------------------------------------------------------------
 
-    @overload
+    @overload  # type: ignore[override]  # an AsyncioFuture is no Future of the base class
     def submit(
         self: AsyncPoolExecutor[Literal[True]],
         work: Callable[P, Coroutine[Any, Any, T]],
@@ -150,7 +148,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
     # A ParamSpec leaves no place for a keyword argument of ours (PEP 612), so with
     # load_balancing_meta the arguments of the work are not checked.
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-cannot-match]
         self: AsyncPoolExecutor[Literal[True]],
         work: Callable[..., Coroutine[Any, Any, T]],
         /,
@@ -159,7 +157,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         **kwargs: Any,
     ) -> AsyncioFuture[T]: ...
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-cannot-match]
         self: AsyncPoolExecutor[Literal[True]],
         work: Callable[..., T],
         /,
@@ -168,7 +166,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         **kwargs: Any,
     ) -> AsyncioFuture[T]: ...
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-cannot-match]
         self: AsyncPoolExecutor[Literal[False]],
         work: Callable[..., Coroutine[Any, Any, T]],
         /,
@@ -177,7 +175,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         **kwargs: Any,
     ) -> ConcurrentFuture[T]: ...
     @overload
-    def submit(
+    def submit(  # type: ignore[overload-cannot-match]
         self: AsyncPoolExecutor[Literal[False]],
         work: Callable[..., T],
         /,
@@ -189,7 +187,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
     def submit(
         self, work: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]: ...
-    def submit(  # type: ignore[override, misc]  # AsyncioFuture is no Future of the base class
+    def submit(
         self,
         work: Callable[..., Any],
         /,
@@ -223,7 +221,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             BrokenPoolError: The workers cannot be started.
         """
         future: AsyncioFuture[Any] | ConcurrentFuture[Any]
-        lane = _lane_of(work)
+        lane = lane_of(work)
         running = None
         if self._awaitable:
             running = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
@@ -252,7 +250,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
 
     # -- map ------------------------------------------------------------------
 
-    @overload  # type: ignore[override]  # with awaitable=True the results are awaited
+    @overload
     def map(
         self: AsyncPoolExecutor[Literal[True]],
         work: Callable[..., Coroutine[Any, Any, T]],
@@ -323,7 +321,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         """
         if chunksize < 1:
             raise ValueError(f"chunksize must be at least 1, got {chunksize!r}")
-        lane = _lane_of(work)
+        lane = lane_of(work)
         self._manager.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
         calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
@@ -441,7 +439,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         awaitable: bool,
         **options: Unpack[ProcessOptions],
     ) -> None: ...
-    def __init__(  # noqa: PLR0913 - the options of the contract
+    def __init__(
         self,
         *,
         pool_size: int | None = None,
@@ -529,7 +527,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         awaitable: bool,
         **options: Unpack[PoolOptions],
     ) -> None: ...
-    def __init__(  # noqa: PLR0913 - the options of the contract
+    def __init__(
         self,
         *,
         pool_size: int | None = None,
@@ -583,42 +581,3 @@ def _check_count(name: str, value: int | None) -> None:
         raise TypeError(f"{name} must be an int, not {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, got {value!r}")
-
-
-def _lane_of(work: Callable[..., Any]) -> int:
-    """Return the lane of a work.
-
-    Raises:
-        TypeError: It is no work.
-    """
-    if type(work) is FunctionType:
-        flags = work.__code__.co_flags
-        if flags & _CO_COROUTINE:
-            return COROUTINE
-        if not flags & inspect.CO_ASYNC_GENERATOR and not work.__dict__:
-            return PLAIN  # with a __dict__ it might be marked as a coroutine function
-    return _examined_lane(work)
-
-
-def _examined_lane(work: Callable[..., Any]) -> int:
-    if inspect.iscoroutine(work):
-        work.close()  # no "was never awaited" on top of the error
-        raise TypeError(
-            f"the work is a coroutine object, {work.__qualname__}(…): pass the coroutine function "
-            "and its arguments instead, submit(f, x) and not submit(f(x))"
-        )
-    if not callable(work):
-        raise TypeError(f"the work must be callable, not {work!r}")
-    target: Any = work
-    while isinstance(target, functools.partial):
-        target = target.func
-    if not isinstance(target, type) and not inspect.isroutine(target):
-        call = type(target).__call__
-        if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
-            target = call
-    if inspect.isasyncgenfunction(target):
-        raise TypeError(
-            f"{describe(work)} is an asynchronous generator function: what it yields would stay in "
-            "the worker. Pass a coroutine function that collects the items and returns them"
-        )
-    return COROUTINE if inspect.iscoroutinefunction(target) else PLAIN

@@ -219,8 +219,9 @@ class ProcessBackend(Backend):
 
     def stop(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
-        for lane in LANES if link is not None else ():
-            self._write(link, lane, None)
+        if link is not None:
+            for lane in LANES:
+                self._write(link, lane, None)
 
     def kill(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
@@ -236,7 +237,9 @@ class ProcessBackend(Backend):
         try:
             if not link.closed and not writer.write(body) and not was_pending:
                 self.listener.call_soon(
-                    partial(self.listener.watch_writing, writer.end, partial(self._flush, link, lane))
+                    partial(
+                        self.listener.watch_writing, writer.end, partial(self._flush, link, lane)
+                    )
                 )
         except OSError:
             pass  # the worker is dead; the listener is about to hear of it
@@ -274,8 +277,8 @@ class ProcessBackend(Backend):
                 callback = partial(self._readable, worker, link, lane, gone)
                 self.listener.call_soon(partial(self._watch_in_listener, link, end, callback))
                 continue
-            gone = partial(loop.remove_reader, end.fileno())
-            callback = partial(self._readable, worker, link, lane, gone)
+            forget = partial(loop.remove_reader, end.fileno())
+            callback = partial(self._readable, worker, link, lane, forget)
             link.loop = loop
             if loop is asyncio._get_running_loop():  # noqa: SLF001
                 loop.add_reader(end.fileno(), callback)
@@ -396,5 +399,3 @@ def _importable_main() -> Iterator[None]:
         yield
     finally:
         main.__file__ = path  # type: ignore[union-attr]
-
-

@@ -1,0 +1,50 @@
+"""What is a work, and on which lane it runs."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from types import FunctionType
+from typing import Any
+
+from aplex._messages import COROUTINE, PLAIN
+from aplex._pickling import describe
+
+
+def lane_of(work: object) -> int:
+    """Return the lane of a work.
+
+    Raises:
+        TypeError: It is no work.
+    """
+    if type(work) is FunctionType:
+        flags = work.__code__.co_flags
+        if flags & inspect.CO_COROUTINE:
+            return COROUTINE
+        if not flags & inspect.CO_ASYNC_GENERATOR and not work.__dict__:
+            return PLAIN  # with a __dict__ it might be marked as a coroutine function
+    return _examined_lane(work)
+
+
+def _examined_lane(work: object) -> int:
+    if inspect.iscoroutine(work):
+        work.close()  # no "was never awaited" on top of the error
+        raise TypeError(
+            f"the work is a coroutine object, {work.__qualname__}(…): pass the coroutine function "
+            "and its arguments instead, submit(f, x) and not submit(f(x))"
+        )
+    if not callable(work):
+        raise TypeError(f"the work must be callable, not {work!r}")
+    target: Any = work
+    while isinstance(target, functools.partial):
+        target = target.func
+    if not isinstance(target, type) and not inspect.isroutine(target):
+        call = type(target).__call__
+        if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
+            target = call
+    if inspect.isasyncgenfunction(target):
+        raise TypeError(
+            f"{describe(work)} is an asynchronous generator function: what it yields would stay in "
+            "the worker. Pass a coroutine function that collects the items and returns them"
+        )
+    return COROUTINE if inspect.iscoroutinefunction(target) else PLAIN
