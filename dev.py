@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""See aplex work, test it, check a change: one command each, nothing to set up before.
+
+    python3 dev.py example [arguments]    run examples/fetch_urls.py
+    python3 dev.py test [arguments]       run the whole test suite (arguments go to pytest)
+    python3 dev.py check                  all that a change must pass; continuous integration
+
+Needs Python 3.11 or newer on a POSIX system, and the standard library only. It makes virtual
+environments inside the checkout, `.venv` for the Python that runs this file and `.venv-3.x` for
+each other one. A stamp in each says what it was made from: nothing is made twice for the same.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 (whoever has an older one shall be told)
+    sys.exit("dev.py needs Python 3.11 or newer, this is " + sys.version.split()[0])
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+CONSTRAINTS = ROOT / "constraints.txt"
+MINORS = range(11, 16)  # the Pythons 3.x to look for
+# Beside the checkout there may be launchers, `with-python3.x COMMAND…`, for a Python that can
+# only live in a root of its own. A virtual environment made through one works only through it.
+LAUNCHERS = ROOT.parent / "shared" / "tools"
+
+# What each command installs, as arguments for pip.
+EXAMPLES = ("-e", ".[examples]")
+TEST = ("-e", ".", "--group", "test")
+DEV = ("-e", ".", "--group", "dev")
+
+# Prints the interpreter under a virtual environment, if it is one, its minor version and build.
+PROBE = """
+import sys
+minor = "%d.%d" % sys.version_info[:2]
+print(sys.base_prefix + "/bin/python" + minor, minor, sys.version, sep="\\n")
+"""
+
+
+@dataclass(frozen=True)
+class Python:
+    """An interpreter, and the command (mostly empty) through which it must be started."""
+
+    executable: str
+    minor: str
+    version: str
+    launcher: tuple[str, ...] = ()
+
+    def venv(self, name: str, *requirements: str) -> tuple[str, ...]:
+        """Return the command of this Python in the environment `name`, with `requirements`."""
+        folder = ROOT / name
+        command = (*self.launcher, str(folder / "bin" / "python"))
+        stamp = folder / "dev-stamp.txt"
+        wanted = " ".join(requirements)
+        known = stamp.read_text().splitlines() if stamp.exists() else []
+        if known[:1] != [self._digest()]:
+            _say(f"making {name} (Python {self.minor})")
+            made = _run(*self.launcher, self.executable, "-m", "venv", "--clear", name, quiet=True)
+            if not made:
+                shutil.rmtree(folder, ignore_errors=True)
+                cure = f"on Debian or Ubuntu: apt install python{self.minor}-venv"
+                sys.exit(f"dev.py: {self.executable} cannot make a virtual environment ({cure})")
+            self._pip(command, "--upgrade", "pip")  # `--group` needs 25.1
+            known = [self._digest()]
+        if wanted not in known:
+            _say(f"installing into {name}: {wanted}")
+            self._pip(command, *requirements)
+            stamp.write_text("\n".join([*known, wanted]))
+        return command
+
+    def _pip(self, command: Sequence[str], *arguments: str) -> None:
+        pip = ("-m", "pip", "install", "-qq", "--no-input", "--disable-pip-version-check")
+        if not _run(*command, *pip, "-c", CONSTRAINTS.name, *arguments):
+            sys.exit(f"dev.py: pip could not install {' '.join(arguments)}")
+
+    def _digest(self) -> str:
+        """Return a hash of all that an environment is made from."""
+        settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+        tables = [settings[name] for name in ("build-system", "project", "dependency-groups")]
+        origin = [str(ROOT), self.executable, self.version, CONSTRAINTS.read_text(), repr(tables)]
+        return hashlib.sha256("\n".join(origin).encode()).hexdigest()
+
+
+def example(arguments: Sequence[str]) -> None:
+    """Become the example program."""
+    command = (*_this_python().venv(".venv", *EXAMPLES), str(ROOT / "examples" / "fetch_urls.py"))
+    os.execv(command[0], (*command, *arguments))
+
+
+def test(arguments: Sequence[str]) -> None:
+    """Become pytest."""
+    command = (*_this_python().venv(".venv", *TEST), "-m", "pytest")
+    os.chdir(ROOT)
+    os.execv(command[0], (*command, *arguments))
+
+
+def check() -> None:
+    """Run every check, also after one has failed; exit with 1 if one has."""
+    this = _this_python()
+    module = (*this.venv(".venv", *DEV), "-m")
+    coverage = (*module, "coverage")
+    steps = [
+        _step("format", *module, "ruff", "format", "--check"),
+        _step("lint", *module, "ruff", "check"),
+        _step("mypy", *module, "mypy"),
+        _step("pyright", *module, "pyright"),
+        _step("docs", *module, "sphinx", "-q", "-E", "-W", "--keep-going", "docs", "docs/_build"),
+        _step("forget old coverage", *coverage, "erase"),
+        _step(f"tests, Python {this.minor}", *coverage, "run", "-m", "pytest", "-q"),
+        _step("gather coverage", *coverage, "combine", "-q"),
+        _step("coverage", *coverage, "report"),
+    ]
+    for other in _other_pythons(this):
+        command = other.venv(f".venv-{other.minor}", *TEST)
+        title = f"smoke tests, Python {other.minor}"
+        steps.append(_step(title, *command, "-m", "pytest", "-q", "-m", "smoke"))
+    print(flush=True)
+    for title, passed, seconds in steps:
+        print(f"{'ok    ' if passed else 'FAILED'} {seconds:6.1f} s  {title}")
+    sys.exit(not all(passed for _, passed, _ in steps))
+
+
+def _step(title: str, *command: str) -> tuple[str, bool, float]:
+    _say(title)
+    start = time.monotonic()
+    passed = _run(*command)
+    return title, passed, time.monotonic() - start
+
+
+def _this_python() -> Python:
+    return _probe(sys.executable) or sys.exit(f"dev.py: {sys.executable} does not run")
+
+
+def _other_pythons(this: Python) -> Iterator[Python]:
+    """Find each other Python 3.x this machine has: on PATH, by pyenv, or behind a launcher."""
+    pyenv = _newest_of_pyenv()
+    for minor in (f"3.{number}" for number in MINORS if f"3.{number}" != this.minor):
+        name = f"python{minor}"
+        launcher = str(LAUNCHERS / f"with-{name}")
+        found = _probe(name, pyenv=pyenv) or _probe(launcher, name)
+        if found is not None and found.minor == minor:
+            yield found
+        else:
+            _say(f"no {name} here, skipped")
+
+
+def _newest_of_pyenv() -> str:
+    """Return a PYENV_VERSION under which pyenv offers the newest patch of each 3.x."""
+    if shutil.which("pyenv") is None:
+        return ""
+    listed = subprocess.run(["pyenv", "versions", "--bare"], capture_output=True, check=False)
+    newest: dict[int, int] = {}
+    for minor, patch in re.findall(rb"^3\.(\d+)\.(\d+)$", listed.stdout, re.MULTILINE):
+        newest[int(minor)] = max(int(patch), newest.get(int(minor), 0))
+    return ":".join(f"3.{minor}.{newest[minor]}" for minor in newest if minor in MINORS)
+
+
+def _probe(*command: str, pyenv: str = "") -> Python | None:
+    """Ask the interpreter behind `command` who it is; None if there is none that answers."""
+    if shutil.which(command[0]) is None:
+        return None
+    environ = os.environ | ({"PYENV_VERSION": pyenv} if pyenv else {})
+    asked = subprocess.run(
+        [*command, "-c", PROBE], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+    )
+    if asked.returncode:
+        return None
+    executable, minor, version = asked.stdout.split("\n", 2)
+    return Python(executable, minor, version.strip(), tuple(command[:-1]))
+
+
+def _run(*command: str, quiet: bool = False) -> bool:
+    output = subprocess.DEVNULL if quiet else None
+    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, check=False)
+    return done.returncode == 0
+
+
+def _say(text: str) -> None:
+    print(f"── {text}", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["example"]:
+        example(sys.argv[2:])
+    elif sys.argv[1:2] == ["test"]:
+        test(sys.argv[2:])
+    elif sys.argv[1:] == ["check"]:
+        check()
+    else:
+        sys.exit(__doc__)

@@ -1,0 +1,31 @@
+"""Settings of the documentation, which is built by Sphinx. Needs no network."""
+
+from importlib.metadata import version as version_of
+
+project = "aplex"
+author = "The aplex authors"
+copyright = "2019-2026, The aplex authors"  # noqa: A001 (Sphinx asks for this name)
+release = version_of("aplex")
+version = ".".join(release.split(".")[:2])
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+default_role = "code"  # single backticks in docstrings are code, as in Markdown
+
+myst_enable_extensions = ["colon_fence", "smartquotes"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # an attribute that is also a property is documented once
+
+html_theme = "furo"
+html_title = f"aplex {release}"
+html_show_sphinx = False

@@ -1,0 +1,86 @@
+"""Documents: every Python block of the READMEs and of docs/ is a program that runs.
+
+A block that is followed by a ``text`` block prints just that; the others print
+nothing. ``http://example.com`` is answered by a server of our own.
+"""
+
+from __future__ import annotations
+
+import http.server
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+READMES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "README.zh-TW.md")]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+FENCED = re.compile(r"^```\w+\n.*?^```$", re.MULTILINE | re.DOTALL)
+EXAMPLE = re.compile(
+    r"^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<printed>.*?)^```$)?",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Hello(http.server.BaseHTTPRequestHandler):
+    """Answers every GET with an empty 200."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The address of a server."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hello) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def _examples() -> Iterator[object]:
+    for path in [READMES[0], *DOCS]:  # the translations have the same blocks
+        text = path.read_text(encoding="utf-8")
+        for match in EXAMPLE.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            name = f"{path.relative_to(ROOT)}:{line}"
+            yield pytest.param(match["code"], match["printed"] or "", id=name)
+
+
+@pytest.mark.parametrize(("code", "printed"), list(_examples()))
+def test_example_prints_what_it_says(
+    code: str, printed: str, address: str, tmp_path: Path
+) -> None:
+    """A reader who copies a block into a file and runs it sees what the page shows."""
+    program = tmp_path / "program.py"
+    program.write_text(code.replace("http://example.com", address), encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, printed, "")
+
+
+@pytest.mark.parametrize("translation", READMES[1:], ids=lambda path: path.name)
+def test_translations_have_the_same_blocks(translation: Path) -> None:
+    """The three READMEs show the same programs under the same number of headings."""
+    english = READMES[0].read_text(encoding="utf-8")
+    translated = translation.read_text(encoding="utf-8")
+    assert FENCED.findall(translated) == FENCED.findall(english)
+    assert translated.count("\n## ") == english.count("\n## ")
