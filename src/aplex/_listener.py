@@ -51,7 +51,7 @@ class Listener:
         self._waker, self._wakee = socket.socketpair()
         self._waker.setblocking(False)
         self._wakee.setblocking(False)
-        self._calls: deque[Callable[[], None]] = deque()
+        self._calls: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._awake = False  # a wake-up is on its way, or the calls are being made
@@ -71,7 +71,7 @@ class Listener:
         if not self.is_current() and self._thread.ident is not None:
             self._thread.join()
 
-    def call_soon(self, callback: Callable[[], None]) -> None:
+    def call_soon(self, callback: Callable[[], object]) -> None:
         """Call back on the listener's thread. Safe anywhere; takes no lock."""
         self._calls.append(callback)
         if not self._awake:

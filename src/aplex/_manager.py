@@ -35,7 +35,7 @@ from typing import Any, Final
 from aplex import _exit
 from aplex._backends.base import Backend, Death
 from aplex._listener import Listener
-from aplex._messages import COROUTINE, DETACHED, FAILED, PLAIN, RAISED, READY, Reports
+from aplex._messages import COROUTINE, PLAIN, RAISED, Reports
 from aplex._pickling import decode_exception
 from aplex._pool import Pool, PoolWorker, Work
 from aplex.exceptions import WorkerStartError
@@ -74,11 +74,11 @@ class Manager:
         self._stepping = False
         self._put_off: deque[Callable[[], None]] = deque()
         self._phase = Phase.NEW
+        self._open = False  # whether works are taken just so: running, not shut, not broken
         self._shut = ""  # why nothing new is taken, if so
-        self._start_failures: dict[PoolWorker, BaseException] = {}
         self._flush_planned: Loop | Listener | None = None  # whose next turn
-        self._reader: Loop | None = None  # the loop that reads the reports
-        self._reader_chosen = False
+        self._known_loop: Loop | None = None  # the loop of the last work that came from one
+        self._listener_reads = False  # for good: there was more than one loop, or we are closing
         self._listener = Listener(f"{name}-listener")
         backend.bind(self, self._listener)
 
@@ -94,8 +94,22 @@ class Manager:
             RuntimeError: The pool takes no more works.
             BrokenPoolError: The pool is broken.
         """
-        admit, late = partial(self._admit, work, loop), partial(self._admit_late, work)
-        self._step(admit, late, loop or self._listener)
+        with self._lock:
+            known = loop is None or loop is self._known_loop
+            if self._stepping or not self._open or not known:
+                admit, late = partial(self._admit, work, loop), partial(self._admit_late, work)
+                self._step(admit, late)
+                return
+            # The same as a step, in short: this is the path of every work.
+            self._stepping = True
+            try:
+                worker = self.pool.submit(work)
+                if worker is not None:
+                    self._send_soon(worker, loop or self._listener)
+            finally:
+                self._stepping = False
+        if self._put_off or self.pool.settled:
+            self._step(_nothing)
 
     def cancel(self, work: Work) -> None:
         """Ask for a work to be cancelled."""
@@ -106,6 +120,7 @@ class Manager:
 
         def close() -> None:
             self._shut = self._shut or f"cannot submit a work after {why}"
+            self._open = False
             if self._phase is Phase.RUNNING:
                 self._read_in_listener()
                 self.pool.close(cancel_waiting=cancel_waiting)
@@ -183,6 +198,7 @@ class Manager:
 
     def abandon_after_fork(self) -> None:
         """In a forked child: this copy of the pool is dead. Takes no lock."""
+        self._open = False
         self._shut = "a fork: this executor belongs to the parent process; make a new one here"
         self._lock = threading.RLock()
         self._phase = Phase.GOING
@@ -212,7 +228,9 @@ class Manager:
 
         def lose() -> None:
             death = examine()
-            reason = self._start_failures.pop(worker, None) or death.reason or death.error
+            reason = death.reason or death.error
+            if worker.failure is not None:
+                reason = _start_failure(worker.failure)
             failed = self.pool.lost(worker, death.started, reason)
             if failed:
                 assert death.error is not None
@@ -230,10 +248,11 @@ class Manager:
         self.check_open()
         if self._phase is Phase.NEW:
             self._phase = Phase.RUNNING
+            self._open = True
             _exit.remember(self)
             self._listener.start()
             self.pool.open()
-        if loop is not None and loop is not self._reader:
+        if loop is not None and loop is not self._known_loop:
             self._choose_reader(loop)
         self.pool.submit(work)
 
@@ -247,15 +266,7 @@ class Manager:
     def _take_in(self, worker: PoolWorker, lane: int, read: Callable[[], list[Reports]]) -> None:
         pool = self.pool
         for seconds, reports in read():
-            for work_id, kind, data in reports:
-                if kind < DETACHED:
-                    pool.done(worker, work_id, kind, data)
-                elif kind == READY:
-                    pool.ready(worker, data)
-                elif kind == FAILED:
-                    self._start_failures[worker] = _start_failure(data)
-                else:
-                    pool.detached(worker, work_id)
+            pool.report(worker, reports)
             if seconds and lane == PLAIN:
                 pool.paced(worker, seconds, len(reports))
         pool.dispatch()
@@ -266,18 +277,12 @@ class Manager:
 
     # -- steps ----------------------------------------------------------------
 
-    def _step(
-        self,
-        event: Callable[[], None],
-        late: Callable[[], None] | None = None,
-        gather: Loop | Listener | None = None,
-    ) -> None:
+    def _step(self, event: Callable[[], None], late: Callable[[], None] | None = None) -> None:
         """Take an event in, carry out its effects, settle futures.
 
         Args:
             event: Changes the Pool. May raise before it has changed anything.
             late: Called instead of ``event`` if it has to be put off; must not raise.
-            gather: Whose next turn what is to be sent may wait for, so that more can gather.
         """
         with self._lock:
             if self._stepping:  # by this thread: a finalizer or a load balancer calls us
@@ -288,7 +293,7 @@ class Manager:
                 event()
                 while self._put_off:
                     self._put_off.popleft()()
-                self._carry_out(gather)
+                self._carry_out()
             finally:
                 self._stepping = False
             settled = self.pool.take_settled()
@@ -297,33 +302,26 @@ class Manager:
         if settled:
             _settle(settled)
 
-    def _carry_out(self, gather: Loop | Listener | None) -> None:
+    def _carry_out(self) -> None:
         pool = self.pool
-        if pool.outbound:
-            if gather:
-                self._gather(gather)
-            else:
-                self._send_all()
+        for worker in pool.outbound:
+            self._backend.send(worker)
+        pool.outbound.clear()
         if pool.to_start or pool.to_stop:
             self._start_and_stop()
+        if pool.broken:
+            self._open = False
         if not pool.workers and self._phase is Phase.RUNNING and (pool.closing or pool.broken):
             self._phase = Phase.GOING
             self._listener.call_soon(self._finish)
 
-    def _send_all(self) -> None:
-        for worker in self.pool.outbound:
+    def _send_soon(self, worker: PoolWorker, where: Loop | Listener) -> None:
+        """Send to an idle worker at once; let works for a busy one gather for a turn."""
+        gathered = len(worker.outboxes[0]) + len(worker.outboxes[1])
+        if gathered >= GATHERED or gathered >= len(worker.works):
             self._backend.send(worker)
-        self.pool.outbound.clear()
-
-    def _gather(self, where: Loop | Listener) -> None:
-        """Send to idle workers at once; let works for busy ones gather a little."""
-        outbound = self.pool.outbound
-        for worker in list(outbound):
-            gathered = len(worker.outboxes[0]) + len(worker.outboxes[1])
-            if gathered >= GATHERED or gathered >= worker.workload:
-                self._backend.send(worker)
-                outbound.discard(worker)
-        if outbound and self._flush_planned is not where:
+            self.pool.outbound.discard(worker)
+        elif self._flush_planned is not where:
             self._flush_planned = where
             where.call_soon(self._flush)
 
@@ -345,17 +343,15 @@ class Manager:
 
     def _choose_reader(self, loop: Loop) -> None:
         """Let the loop of the futures read the reports, as long as there is only one."""
-        old = self._reader
-        first = not self._reader_chosen or (old is not None and old.is_closed())
-        self._reader_chosen = True
-        if first and self._backend.read_in(loop):
-            self._reader = loop
-        elif old is not None:
+        known, self._known_loop = self._known_loop, loop
+        if self._listener_reads:
+            return
+        alone = known is None or known.is_closed()
+        if not (alone and self._backend.read_in(loop)):
             self._read_in_listener()
 
     def _read_in_listener(self) -> None:
-        self._reader = None
-        self._reader_chosen = True
+        self._listener_reads = True
         self._backend.read_in(None)
 
     def _kill_in(self, seconds: float) -> None:

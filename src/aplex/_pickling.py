@@ -23,7 +23,7 @@ from typing import Any, Final, TypeAlias
 
 from aplex.exceptions import RemoteError, RemoteTraceback, SerializationError
 
-_ATOMS: Final = frozenset({int, float, complex, bool, type(None), str, bytes})
+_ATOMS: Final = frozenset({int, float, complex, bool, type(None)})
 _BIG: Final = 32 * 1024  # bytes from which a payload travels as a buffer of its own
 _BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
 
@@ -51,9 +51,13 @@ def _as_payload(data: bytes) -> bytes | pickle.PickleBuffer:
     return data if len(data) < _BIG else pickle.PickleBuffer(data)
 
 
-def _is_atom(value: Any) -> bool:
-    kind = type(value)
-    return kind in _ATOMS and not ((kind is bytes or kind is str) and len(value) >= _BIG)
+def _are_atoms(values: tuple[Any, ...]) -> bool:
+    """Whether all are small, immutable, and need no pickle of their own."""
+    for value in values:
+        kind = type(value)
+        if kind not in _ATOMS and not ((kind is str or kind is bytes) and len(value) < _BIG):
+            return False
+    return True
 
 
 def main_is_importable() -> bool:
@@ -90,7 +94,7 @@ class CallEncoder:
         pickled = self._by_reference.get(work) if type(work) in _BY_REFERENCE else None
         if pickled is None:
             pickled = self._encode_function(work)
-        if pickled is not None and not kwargs and all(map(_is_atom, args)):
+        if pickled is not None and not kwargs and _are_atoms(args):
             return pickled, args
         try:
             if pickled is not None:
@@ -176,7 +180,7 @@ def encode_value(value: Any) -> tuple[bool, Any]:
     Raises:
         SerializationError: The value cannot be pickled.
     """
-    if _is_atom(value):
+    if _are_atoms((value,)):
         return False, value
     try:
         return True, _as_payload(_dumps(value))

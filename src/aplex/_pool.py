@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, overload
 
-from aplex._messages import CANCELLED, COROUTINE, LANES, PLAIN, RAISED
+from aplex._messages import CANCELLED, COROUTINE, DETACHED, LANES, PLAIN, RAISED, READY, Report
 from aplex.exceptions import BrokenPoolError, LoadBalancerError
 from aplex.load_balancers import LoadBalancerFactory, Worker, chooser
 
@@ -87,12 +87,14 @@ class PoolWorker:
     __slots__ = (
         "_pool",
         "depth",
+        "failure",
         "id",
         "outboxes",
         "pace",
         "pid",
         "pinned",
         "plain",
+        "room",
         "seqs",
         "state",
         "works",
@@ -107,6 +109,8 @@ class PoolWorker:
         self.plain = 0  # of them, plain functions
         self.depth = 1  # how many plain functions may be aboard
         self.pace = 0.0  # seconds per plain function, lately
+        self.room = [False, False]  # for one more work, per lane
+        self.failure: Any = None  # what it said before it ended without ever serving
         self.seqs = [0, 0]  # works handed out so far, per lane
         # Works to send, and works whose cancel is to be sent (coroutine lane), in order.
         self.outboxes: tuple[list[Work | Cancel], list[Work | Cancel]] = ([], [])
@@ -121,7 +125,11 @@ class PoolWorker:
     @property
     def available(self) -> bool:
         """Whether it has room for the work that the load balancer is asked about."""
-        return self._pool.has_room(self, self._pool.asked_lane)
+        return self.room[self._pool.asked_lane]
+
+    def is_of(self, pool: Pool) -> bool:
+        """Whether it is a worker of that pool, and not gone."""
+        return self._pool is pool and self.state is not WorkerState.GONE
 
     def __repr__(self) -> str:
         return f"<worker {self.id} {self.state.value}, {len(self.works)} aboard>"
@@ -154,6 +162,9 @@ class WorkersView(Sequence[PoolWorker]):
 
     def __len__(self) -> int:
         return len(self._workers)
+
+    def __iter__(self) -> Iterator[PoolWorker]:
+        return iter(self._workers)
 
     def __repr__(self) -> str:
         return repr(tuple(self._workers))
@@ -202,6 +213,8 @@ class Pool:
         self._waiting = 0  # works in the lines or pinned, without those cancelled since
         self._aboard = 0
         self._starting = 0
+        self._limit = max_works_per_worker  # works that a worker may have aboard now
+        self._open = [0, 0]  # workers with room, per lane
         self._failed_starts = 0  # in a row
         self._work_ids = 0
         self._worker_ids = 0
@@ -230,18 +243,20 @@ class Pool:
         while len(self.workers) < self.size:
             self.workers.append(self._new_worker())
 
-    def submit(self, work: Work) -> None:
-        """Take a new work: give it to a worker, or let it wait."""
+    def submit(self, work: Work) -> PoolWorker | None:
+        """Take a new work: give it to a worker, which is returned, or let it wait."""
         assert not self.closing
         assert not self.broken
         self._work_ids += 1
         work.id = self._work_ids
-        line = self._lines[work.lane]
         self._waiting += 1
-        if line or not self._any_room(work.lane):
+        if self._starting:
+            self._share()
+        line = self._lines[work.lane]
+        if line or not self._open[work.lane]:
             line.append(work)
-        else:
-            self._assign(work)
+            return None
+        return self._assign(work)
 
     def cancel(self, work: Work) -> None:
         """Cancel a waiting work now; ask the worker of one that is aboard."""
@@ -255,18 +270,21 @@ class Pool:
             work.worker.outboxes[COROUTINE].append(Cancel(work))
             self.outbound.add(work.worker)
 
-    def done(self, worker: PoolWorker, work_id: int, kind: int, data: Any) -> None:
-        """Settle a work that its worker reports as ended. Call ``dispatch`` after the last."""
-        work = self._disembark(worker, work_id)
-        if work is not None:
-            self._settle(work, kind, data)
-
-    def detached(self, worker: PoolWorker, work_id: int) -> None:
-        """Note that a plain function returned a coroutine, which runs on the loop now."""
-        work = worker.works.get(work_id)
-        if work is not None and work.lane == PLAIN:
-            worker.plain -= 1
-            work.lane, work.seq = COROUTINE, 0
+    def report(self, worker: PoolWorker, reports: list[Report]) -> None:
+        """Take in what a worker reports. Call ``dispatch`` after the last."""
+        works = worker.works
+        for work_id, kind, data in reports:
+            if kind < DETACHED:
+                work = works.pop(work_id, None)
+                if work is not None:  # else it was rerouted, or is known already
+                    self._leave(work, worker)
+                    self._settle(work, kind, data)
+            elif kind == DETACHED:
+                self._detach(worker, work_id)
+            elif kind == READY:
+                self._ready(worker, data)
+            else:
+                worker.failure = data
 
     def paced(self, worker: PoolWorker, seconds: float, count: int) -> None:
         """Learn how long plain functions take; adapt how many are sent ahead."""
@@ -275,29 +293,23 @@ class Pool:
         worker.pace = pace if pace > worker.pace else 0.7 * worker.pace + 0.3 * pace
         depth = int(LINED_UP / worker.pace) if worker.pace else self.max_works_per_worker
         worker.depth = max(1, min(depth, self.max_works_per_worker))
+        self._refresh(worker)
 
     def dispatch(self) -> None:
         """Give waiting works to workers with room."""
         if self._waiting:
+            if self._starting:
+                self._share()
             for lane in LANES:
                 self._dispatch_pinned(lane)
                 line = self._lines[lane]
-                while line and self._any_room(lane):
+                while line and self._open[lane]:
                     work = line.popleft()
                     if work.state is WorkState.WAITING:
                         self._assign(work)
         self._check_finished()
 
     # -- events about workers -------------------------------------------------
-
-    def ready(self, worker: PoolWorker, pid: int | None) -> None:
-        """Let a started worker serve."""
-        worker.pid = pid
-        if worker.state is WorkerState.STARTING:
-            self._starting -= 1
-            self._failed_starts = 0
-            worker.state = WorkerState.SERVING
-        self.dispatch()
 
     def lost(
         self, worker: PoolWorker, started: tuple[int, int], reason: BaseException | None
@@ -314,11 +326,12 @@ class Pool:
         if was is WorkerState.GONE:
             return []
         worker.state = WorkerState.GONE
+        self._refresh(worker)
         self.outbound.discard(worker)
         failed = self._clear(worker, started)
         if was is WorkerState.STARTING:
-            self._starting -= 1
             self._failed_starts += 1
+            self._started()
         self._replace(worker, was)
         if not self.workers and not (self.closing and self.idle):
             self._break(reason)
@@ -370,33 +383,27 @@ class Pool:
 
     # -- decisions ------------------------------------------------------------
 
-    def has_room(self, worker: PoolWorker, lane: int) -> bool:
-        """Whether the worker can take a work of the lane now."""
-        return (
-            worker.state is WorkerState.SERVING
-            and len(worker.works) < self._limit()
-            and (lane == COROUTINE or worker.plain < worker.depth)
-        )
+    def _refresh(self, worker: PoolWorker) -> None:
+        """Note whether the worker can take one more work, per lane."""
+        room = worker.state is WorkerState.SERVING and len(worker.works) < self._limit
+        for lane, now in (COROUTINE, room), (PLAIN, room and worker.plain < worker.depth):
+            if worker.room[lane] is not now:
+                worker.room[lane] = now
+                self._open[lane] += 1 if now else -1
 
-    def _limit(self) -> int:
-        """Works a worker may have aboard now.
+    def _share(self) -> None:
+        """Set the limit: while some workers start, those that serve leave them a fair share."""
+        limit = self.max_works_per_worker
+        if self._starting:
+            share = -(-(self._waiting + self._aboard) // len(self.workers))
+            limit = max(1, min(share, limit))
+        if limit != self._limit:
+            self._limit = limit
+            for worker in self.workers:
+                self._refresh(worker)
 
-        While some workers still start, those that serve already leave them a fair share.
-        """
-        if not self._starting:
-            return self.max_works_per_worker
-        share = -(-(self._waiting + self._aboard) // len(self.workers))
-        return max(1, min(share, self.max_works_per_worker))
-
-    def _any_room(self, lane: int) -> bool:
-        has_room = self.has_room
-        for worker in self.workers:  # noqa: SIM110 - any() costs twice as much here
-            if has_room(worker, lane):
-                return True
-        return False
-
-    def _assign(self, work: Work) -> None:
-        """Ask the load balancer, and do as it says."""
+    def _assign(self, work: Work) -> PoolWorker | None:
+        """Ask the load balancer, and do as it says; return the worker that has the work."""
         self.asked_lane = work.lane
         try:
             worker = self._choose(work.meta)
@@ -404,15 +411,16 @@ class Pool:
             failure = LoadBalancerError(f"the load balancer {self._balancer!r} raised {error!r}")
             failure.__cause__ = error
             self._reject(work, failure)
-            return
-        if not isinstance(worker, PoolWorker) or worker not in self.workers:
-            self._reject(work, self._nonsense(worker))
-        elif self.has_room(worker, work.lane):
-            self._hand(work, worker)
-        elif self._balancer.keeps_choice:
-            worker.pinned[work.lane].append(work)
-        else:
-            self._reject(work, self._nonsense(worker))
+            return None
+        if type(worker) is PoolWorker and worker.is_of(self):
+            if worker.room[work.lane]:
+                self._hand(work, worker)
+                return worker
+            if self._balancer.keeps_choice:
+                worker.pinned[work.lane].append(work)
+                return None
+        self._reject(work, self._nonsense(worker))
+        return None
 
     def _nonsense(self, choice: Any) -> LoadBalancerError:
         return LoadBalancerError(
@@ -436,14 +444,16 @@ class Pool:
         worker.plain += lane
         worker.outboxes[lane].append(work)
         self.outbound.add(worker)
+        if len(worker.works) >= self._limit or (lane and worker.plain >= worker.depth):
+            self._refresh(worker)
 
-    def _disembark(self, worker: PoolWorker, work_id: int) -> Work | None:
-        work = worker.works.pop(work_id, None)
-        if work is not None:
-            self._aboard -= 1
-            worker.plain -= work.lane
-            work.worker = None
-        return work
+    def _leave(self, work: Work, worker: PoolWorker) -> None:
+        """Take off a work that was removed from the worker's ``works``."""
+        self._aboard -= 1
+        worker.plain -= work.lane
+        work.worker = None
+        if not worker.room[work.lane]:
+            self._refresh(worker)
 
     def _settle(self, work: Work, kind: int, data: Any) -> None:
         assert work.state is not WorkState.DONE
@@ -454,12 +464,34 @@ class Pool:
     def _dispatch_pinned(self, lane: int) -> None:
         for worker in self.workers:
             line = worker.pinned[lane]
-            while line and self.has_room(worker, lane):
+            while line and worker.room[lane]:
                 work = line.popleft()
                 if work.state is WorkState.WAITING:
                     self._hand(work, worker)
 
+    def _detach(self, worker: PoolWorker, work_id: int) -> None:
+        """Note that a plain function returned a coroutine, which runs on the loop now."""
+        work = worker.works.get(work_id)
+        if work is not None and work.lane == PLAIN:
+            worker.plain -= 1
+            work.lane, work.seq = COROUTINE, 0
+            self._refresh(worker)
+
     # -- life of workers ------------------------------------------------------
+
+    def _ready(self, worker: PoolWorker, pid: int | None) -> None:
+        """Let a started worker serve."""
+        worker.pid = pid
+        if worker.state is WorkerState.STARTING:
+            worker.state = WorkerState.SERVING
+            self._failed_starts = 0
+            self._started()
+            self._refresh(worker)
+
+    def _started(self) -> None:
+        """One worker fewer is starting."""
+        self._starting -= 1
+        self._share()
 
     def _new_worker(self) -> PoolWorker:
         self._worker_ids += 1
@@ -471,8 +503,9 @@ class Pool:
     def _clear(self, worker: PoolWorker, started: tuple[int, int]) -> list[Work]:
         """Take all works off a lost worker; return those that it had started."""
         failed: list[Work] = []
-        for work in list(worker.works.values()):
-            self._disembark(worker, work.id)
+        works, worker.works = worker.works, {}
+        for work in works.values():
+            self._leave(work, worker)
             if work.seq <= started[work.lane]:
                 failed.append(work)
             elif work.cancel_asked:
@@ -517,9 +550,10 @@ class Pool:
         if self.closing and self.idle:
             for worker in self.workers:
                 if worker.state in (WorkerState.STARTING, WorkerState.SERVING):
-                    if worker.state is WorkerState.STARTING:
-                        self._starting -= 1
-                    worker.state = WorkerState.STOPPING
+                    was, worker.state = worker.state, WorkerState.STOPPING
+                    if was is WorkerState.STARTING:
+                        self._started()
+                    self._refresh(worker)
                     self.to_stop.append(worker)
 
     # -- for tests ------------------------------------------------------------
@@ -543,8 +577,15 @@ class Pool:
             assert all(w.state is WorkState.ABOARD for w in worker.works.values())
             assert all(w.worker is worker for w in worker.works.values())
         for lane in LANES:
-            if self._any_room(lane):
-                assert not any(w.lane == lane for w in waiting)
+            rooms = [worker for worker in self.workers if worker.room[lane]]
+            assert self._open[lane] == len(rooms)
+            assert not rooms or not any(w.lane == lane for w in waiting)
+            for worker in self.workers:
+                room = worker.state is WorkerState.SERVING and worker.workload < self._limit
+                assert worker.room[lane] is (room and (not lane or worker.plain < worker.depth))
+                assert not worker.room[lane] or not any(
+                    w.state is WorkState.WAITING for w in worker.pinned[lane]
+                )
         if self.closing and self.idle:
             assert all(worker.state is WorkerState.STOPPING for worker in self.workers)
         if self.broken:

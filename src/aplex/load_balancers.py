@@ -116,20 +116,17 @@ class RoundRobin(LoadBalancer):
     keeps_choice = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Start before the first worker."""
+        """Begin with the first worker."""
         super().__init__(*args, **kwargs)
-        self._last = -1
+        self._turn = iter(self._workers)
 
     def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:  # noqa: ARG002
         """Return the next worker with room."""
-        workers = self._workers
-        count = len(workers)
-        for step in range(1, count + 1):
-            index = (self._last + step) % count
-            worker = workers[index]
-            if worker.available:
-                self._last = index
-                return worker
+        for _ in range(2):
+            for worker in self._turn:  # goes on where the last choice was made
+                if worker.available:
+                    return worker
+            self._turn = iter(self._workers)
         raise LookupError("no worker is available")
 
 
