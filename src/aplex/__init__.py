@@ -1,24 +1,35 @@
-"""aplex, asynchronous pool executor: coroutines and functions in pools of workers."""
+"""aplex, asynchronous pool executor: coroutines and functions in pools of workers.
+
+The names are loaded when they are first used (PEP 562): a worker process imports
+``aplex._child``, and should not pay for what only a parent needs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from aplex._version import __version__
-from aplex.exceptions import (
-    AplexError,
-    AplexWorkerError,
-    BrokenPoolError,
-    LoadBalancerError,
-    RemoteError,
-    RemoteTraceback,
-    SerializationError,
-    WorkerLostError,
-    WorkerStartError,
-)
-from aplex.executors import (
-    AsyncPoolExecutor,
-    ProcessAsyncPoolExecutor,
-    ThreadAsyncPoolExecutor,
-)
-from aplex.futures import AsyncioFuture, ConcurrentFuture
-from aplex.load_balancers import LoadBalancer
+
+if TYPE_CHECKING:
+    from aplex.exceptions import (
+        AplexError,
+        AplexWorkerError,
+        BrokenPoolError,
+        LoadBalancerError,
+        RemoteError,
+        RemoteTraceback,
+        SerializationError,
+        WorkerLostError,
+        WorkerStartError,
+    )
+    from aplex.executors import (
+        AsyncPoolExecutor,
+        ProcessAsyncPoolExecutor,
+        ThreadAsyncPoolExecutor,
+    )
+    from aplex.futures import AsyncioFuture, ConcurrentFuture
+    from aplex.load_balancers import LoadBalancer
 
 __all__ = [
     "AplexError",
@@ -38,3 +49,21 @@ __all__ = [
     "WorkerStartError",
     "__version__",
 ]
+
+_MODULES = ("executors", "exceptions", "futures", "load_balancers")
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name."""
+    if name in __all__:
+        for module in _MODULES:
+            loaded = import_module(f"aplex.{module}")
+            if name in loaded.__all__:
+                globals()[name] = getattr(loaded, name)
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

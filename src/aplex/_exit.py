@@ -51,8 +51,10 @@ def _after_fork() -> None:
 
 
 def _at_exit() -> None:
-    # Set by the interpreter when it has shown an exception that nobody caught.
-    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
+    # Set by the interpreter when it has shown an exception that nobody caught; in an
+    # interactive session that may have been long ago.
+    uncaught = getattr(sys, "last_value", None)
+    interrupted = isinstance(uncaught, KeyboardInterrupt) and not hasattr(sys, "ps1")
     managers = list(_managers)
     for manager in managers:
         manager.close(cancel_waiting=interrupted, why="interpreter exit")

@@ -149,7 +149,7 @@ class Reader:
             return size
         at = start + _HEADER.size
         if at_hand < _HEADER.size + buffers * _LENGTH.size:
-            return 0
+            return max(size, at_hand) + buffers * _LENGTH.size  # at least: not all lengths known
         for _ in range(buffers):
             size += _LENGTH.size + _LENGTH.unpack_from(self._view, at)[0]
             at += _LENGTH.size

@@ -182,5 +182,5 @@ class Listener:
     def _call(self, callback: Callable[[], Any]) -> None:
         try:
             callback()
-        except Exception:  # noqa: BLE001 - a bug of aplex, or a raising callback: live on
+        except BaseException:  # noqa: BLE001 - a bug of aplex, or a user's callback: live on
             _log.exception("error in %r", callback)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import enum
+import logging
 import os
 import threading
 import time
@@ -43,6 +44,8 @@ from aplex.futures import AsyncioFuture, ConcurrentFuture
 
 GATHERED: Final = 64
 """Works gathered for a busy worker before they are sent without waiting for more."""
+
+_log = logging.getLogger("aplex")
 
 INTERRUPT_GRACE: Final = 1.0
 """Seconds that works have to clean up after Ctrl-C, before their workers are killed."""
@@ -106,6 +109,11 @@ class Manager:
                 worker = self.pool.submit(work)
                 if worker is not None:
                     self._send_soon(worker, loop or self._listener)
+                elif self.pool.outbound:
+                    self._carry_out()
+            except BaseException:
+                self.pool.mend()
+                raise
             finally:
                 self._stepping = False
         if self._put_off or self.pool.settled:
@@ -294,6 +302,9 @@ class Manager:
                 while self._put_off:
                     self._put_off.popleft()()
                 self._carry_out()
+            except BaseException:
+                self.pool.mend()
+                raise
             finally:
                 self._stepping = False
             settled = self.pool.take_settled()
@@ -407,7 +418,10 @@ def _settle(settled: Settled) -> None:
 def _settle_one(item: tuple[Work, int, Any]) -> None:
     work, kind, data = item
     future, work.future = work.future, None
-    future._settle(kind, data)  # noqa: SLF001 - private to the package
+    try:
+        future._settle(kind, data)  # noqa: SLF001 - private to the package
+    except BaseException:  # noqa: BLE001 - a callback of the user's: the next futures live on
+        _log.exception("exception in a callback of %r", future)
 
 
 def _settle_all(items: Settled) -> None:

@@ -15,12 +15,10 @@ import itertools
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aplex._pickling import decode_exception, encode_exception
-
-if TYPE_CHECKING:
-    from aplex.futures import AsyncioFuture, ConcurrentFuture
+from aplex._worker import is_coroutine
 
 Submit = Callable[..., Any]
 Call = tuple[Any, ...]
@@ -50,12 +48,21 @@ def _received_chunk(values: list[Any], error: bytes | None) -> Chunk:
     return Chunk(values, None if error is None else decode_exception(error))
 
 
-def run_plain_chunk(work: Callable[..., Any], calls: list[Call]) -> Chunk:
-    """Run a function on each item, until one fails."""
+def run_plain_chunk(
+    work: Callable[..., Any], calls: list[Call]
+) -> Chunk | Coroutine[Any, Any, Chunk]:
+    """Run a function on each item, until one fails.
+
+    If it turns out to return coroutines, they run on the loop, as those of single works do.
+    """
     values: list[Any] = []
     try:
         for args in calls:
-            values.append(work(*args))  # noqa: PERF401 - kept up to the failure
+            value = work(*args)
+            if is_coroutine(value):
+                value.close()
+                return run_coroutine_chunk(work, calls)
+            values.append(value)
     except BaseException as error:  # noqa: BLE001 - raised again where its item is
         return Chunk(values, error)
     return Chunk(values, None)
@@ -94,37 +101,48 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 class Window:
-    """The works of one ``map`` that are submitted and not handed over yet."""
+    """The works of one ``map`` that are submitted and not handed over yet.
+
+    Args:
+        submit: Called with the items of a call; returns a future.
+        calls: The input.
+        size: How many works may be in the window.
+    """
 
     def __init__(self, submit: Submit, calls: Iterator[Call], size: int) -> None:
         self._submit = submit
         self._calls = calls
+        self._room = size
         self._futures: deque[Any] = deque()
         try:
-            for _ in range(size):
-                if not self.pull():
-                    break
+            self.fill()
         except BaseException:
             self.cancel()
             raise
 
-    def pull(self) -> bool:
-        """Take one more input and submit it; return False if there is none."""
-        for args in self._calls:
-            self._futures.append(self._submit(*args))
-            return True
-        return False
+    def fill(self) -> None:
+        """Submit works until the window is full, or the input ends."""
+        while self._room:
+            for args in self._calls:
+                self._futures.append(self._submit(*args))
+                self._room -= 1
+                break
+            else:
+                self._room = 0  # ask the input no more
 
-    def next(self) -> Any:
+    def first(self) -> Any:
         """Return the future of the next result, or None at the end."""
         return self._futures[0] if self._futures else None
 
     def hand_over(self) -> None:
-        """Drop the future whose result was taken."""
+        """Drop the first future: its result was taken."""
         self._futures.popleft()
+        self._room += 1
 
     def cancel(self) -> None:
-        """Cancel what is left."""
+        """Cancel what is left, and take no more input."""
+        self._room = 0
+        self._calls = iter(())
         while self._futures:
             self._futures.pop().cancel()
 
@@ -135,71 +153,128 @@ def chunked(calls: Iterator[Call], size: int) -> Iterator[tuple[list[Call]]]:
         yield (chunk,)
 
 
-def blocking_results(window: Window, deadline: float | None) -> Iterator[Any]:
-    """Yield results in order."""
-    try:
-        while (future := window.next()) is not None:
-            value = _result(future, deadline)
-            window.hand_over()
-            del future
-            yield value
-            del value
-            window.pull()
-    finally:
-        window.cancel()
+class _Results:
+    """What both iterators share.
+
+    Args:
+        window: The works; or, if it cannot be opened before the first result is
+            asked for, what opens it.
+        deadline: On the clock of ``time.monotonic``; None: never.
+        chunked: Whether each work yields a `Chunk`.
+    """
+
+    def __init__(
+        self, window: Window | Callable[[], Window], deadline: float | None, *, chunked: bool
+    ) -> None:
+        self._opened = window
+        self._deadline = deadline
+        self._chunked = chunked
+        self._chunk: Iterator[Any] = iter(())
+        self._begun = False
+        self._closed = False
+
+    def _window(self) -> Window:
+        """Open the window, or make up for what was handed over since the last time."""
+        if not isinstance(self._opened, Window):
+            self._opened = self._opened()
+        self._opened.fill()
+        self._begun = True
+        return self._opened
+
+    def _left(self) -> float | None:
+        """Seconds until the deadline."""
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline - time.monotonic())
+
+    def _close(self) -> None:
+        self._closed = True
+        self._chunk = iter(())
+        if isinstance(self._opened, Window):
+            self._opened.cancel()
+
+    def __del__(self) -> None:
+        """Cancel what is left of a loop that was left. A map nobody iterated runs on."""
+        if self._begun and not self._closed:
+            self._close()
 
 
-def _result(future: ConcurrentFuture[Any], deadline: float | None) -> Any:
-    if deadline is None:
-        return future.result()
-    return future.result(max(0.0, deadline - time.monotonic()))
+class BlockingResults(_Results, Iterator[Any]):
+    """Yields results in order."""
+
+    def __next__(self) -> Any:
+        """Wait for the next result.
+
+        Raises:
+            TimeoutError: The timeout of ``map`` has passed.
+        """
+        try:
+            while not self._closed:
+                for value in self._chunk:
+                    return value
+                value = self._next()
+                if not self._chunked:
+                    return value
+                self._chunk = value.results()
+        except BaseException:
+            self._close()
+            raise
+        raise StopIteration
+
+    def _next(self) -> Any:
+        future = self._window().first()
+        if future is None:
+            raise StopIteration
+        try:
+            value = future.result(self._left())
+        except StopIteration as error:  # it would end the loop as if all were well
+            raise RuntimeError("the work raised StopIteration") from error
+        self._window().hand_over()
+        return value
+
+    def close(self) -> None:
+        """Cancel what is left."""
+        self._close()
 
 
-async def awaitable_results(
-    window: Window | Callable[[], Window], deadline: float | None
-) -> AsyncIterator[Any]:
-    """Yield results in order. A window that could not be opened before is opened now."""
-    if not isinstance(window, Window):
-        window = window()
-    try:
-        while (future := window.next()) is not None:
-            value = await _awaited(future, deadline)
-            window.hand_over()
-            del future
-            yield value
-            del value
-            window.pull()
-    finally:
-        window.cancel()
+class AwaitableResults(_Results, AsyncIterator[Any]):
+    """Yields results in order, to ``async for``."""
 
+    async def __anext__(self) -> Any:
+        """Wait for the next result.
 
-async def _awaited(future: AsyncioFuture[Any], deadline: float | None) -> Any:
-    if deadline is None:
-        return await future
-    if future.done():
-        return future.result()
-    left = max(0.0, deadline - time.monotonic())
-    # Not wait_for: it would wait for the work to end its cancellation first.
-    done, _ = await asyncio.wait((future,), timeout=left)
-    if not done:
-        raise TimeoutError
-    return future.result()
+        Raises:
+            TimeoutError: The timeout of ``map`` has passed.
+        """
+        try:
+            while not self._closed:
+                for value in self._chunk:
+                    return value
+                value = await self._next()
+                if not self._chunked:
+                    return value
+                self._chunk = value.results()
+        except BaseException:
+            self._close()
+            raise
+        raise StopAsyncIteration
 
+    async def _next(self) -> Any:
+        future = self._window().first()
+        if future is None:
+            raise StopAsyncIteration
+        if self._deadline is not None and not future.done():
+            # Not wait_for: it would wait for the work to end its cancellation first.
+            await asyncio.wait((future,), timeout=self._left())
+            if not future.done():
+                raise TimeoutError
+        try:
+            value = await future
+        except StopAsyncIteration as error:  # it would end the loop as if all were well
+            raise RuntimeError("the work raised StopAsyncIteration") from error
+        self._window().hand_over()
+        return value
 
-def flattened(chunks: Iterator[Chunk]) -> Iterator[Any]:
-    """Yield the results of chunks, one by one."""
-    try:
-        for chunk in chunks:
-            yield from chunk.results()
-    finally:
-        chunks.close()  # type: ignore[attr-defined]
-
-
-async def aflattened(chunks: AsyncIterator[Chunk]) -> AsyncIterator[Any]:
-    """Yield the results of chunks, one by one."""
-    try:
-        async for chunk in chunks:
-            for value in chunk.results():
-                yield value
-    finally:
-        await chunks.aclose()  # type: ignore[attr-defined]
+    async def aclose(self) -> None:
+        """Cancel what is left."""
+        self._close()

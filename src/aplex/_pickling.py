@@ -37,8 +37,6 @@ def _dumps(value: Any, *, by_value: bool = False) -> bytes:
     if not by_value:
         try:
             return pickle.dumps(value, 5)
-        except RecursionError:
-            raise
         except Exception:  # noqa: BLE001, S110 - any __reduce__ may raise anything
             pass
     import cloudpickle
@@ -85,15 +83,15 @@ class CallEncoder:
     ) -> tuple[bytes | None, Call]:
         """Return the pickled function and the call.
 
-        The function is None where the callable has state of its own (a partial,
-        a bound method, an object): it then travels, anew each time, in the call.
+        The function is None where the callable may have state of its own (a partial,
+        a bound method, a closure): it then travels, anew each time, in the call.
 
         Raises:
             SerializationError: Something cannot be pickled; says what.
         """
         pickled = self._by_reference.get(work) if type(work) in _BY_REFERENCE else None
         if pickled is None:
-            pickled = self._encode_function(work)
+            pickled = self._referenced(work)
         if pickled is not None and not kwargs and _are_atoms(args):
             return pickled, args
         try:
@@ -112,20 +110,21 @@ class CallEncoder:
             return _dumps(value, by_value=True)
         return data
 
-    def _encode_function(self, work: Work) -> bytes | None:
+    def _referenced(self, work: Work) -> bytes | None:
+        """Return the pickled name of a function or class, None if it does not pickle so."""
         if not isinstance(work, _BY_REFERENCE):
+            return None
+        owner = getattr(work, "__self__", None)  # ``[].append`` is a builtin function, too
+        if not isinstance(owner, (types.ModuleType, type, type(None))):
             return None
         try:
             pickled = pickle.dumps(work, 5)
         except Exception:  # noqa: BLE001 - a lambda, a closure, a local class …
-            pickled = None
-        if pickled is not None and not (self._main_by_value and b"__main__" in pickled):
-            self._by_reference[work] = pickled
-            return pickled
-        try:
-            return _dumps(work, by_value=True)
-        except Exception as error:
-            raise self._explained(error, work, (), {}) from error
+            return None
+        if self._main_by_value and b"__main__" in pickled:
+            return None
+        self._by_reference[work] = pickled
+        return pickled
 
     def _explained(
         self, error: Exception, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -184,7 +183,7 @@ def encode_value(value: Any) -> tuple[bool, Any]:
         return False, value
     try:
         return True, _as_payload(_dumps(value))
-    except Exception as error:
+    except BaseException as error:
         raise SerializationError(
             f"the result, of type {type(value).__qualname__}, cannot be pickled: {_say(error)}. "
             "Return plain data made from it, or use ThreadAsyncPoolExecutor"
@@ -210,59 +209,73 @@ def encode_exception(error: BaseException) -> bytes:
     """Pickle an exception, its causes and its traceback; never fails."""
     try:
         text = "".join(traceback.format_exception(error))
-    except Exception as reason:  # noqa: BLE001 - a __str__ may raise anything
-        text = f"(the traceback cannot be shown: {_say(reason)})\n"
+    except BaseException as reason:  # noqa: BLE001 - a __str__ may raise anything
+        text = f"(the traceback cannot be shown: {type(reason).__name__})\n"
     chain: list[_Link] = []
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         name = f"{type(link).__module__}.{type(link).__qualname__}"
-        notes = [str(note) for note in getattr(link, "__notes__", ())]
-        chain.append((_dumped_exception(link), name, _say_message(link), notes))
+        chain.append((_dumped_exception(link), name, _message(link), _notes(link)))
         link = link.__cause__
     return pickle.dumps((chain, text), 5)
 
 
 def decode_exception(data: bytes) -> BaseException:
-    """Return the exception, with the worker's traceback as its innermost cause."""
+    """Return the exception, with the worker's traceback as its innermost cause; never fails."""
     chain, text = pickle.loads(data)
     error: BaseException = RemoteTraceback(text)
     for link in reversed(chain):
         cause, error = error, _loaded_exception(link, text)
-        error.__cause__ = cause
+        _set_cause(error, cause)
     return error
 
 
 # The pickled exception (None if it cannot travel), its class, message, notes.
 _Link: TypeAlias = tuple[bytes | None, str, str, list[str]]
 
+# By the descriptors of the base: a class may refuse assignments, as frozen dataclasses do.
+_set_cause = BaseException.__dict__["__cause__"].__set__
+_set_args = BaseException.__dict__["args"].__set__
+
 
 def _loaded_exception(link: _Link, text: str) -> BaseException:
     data, name, message, notes = link
-    error: BaseException = RemoteError(name, message, text)
     if data is not None:
         try:
             error = pickle.loads(data)
+            if isinstance(error, BaseException):
+                if notes:
+                    error.__dict__["__notes__"] = notes
+                return error
         except BaseException as reason:  # noqa: BLE001 - user code; the stand-in serves
-            error.add_note(f"The original could not be unpickled here: {_say(reason)}")
+            notes = [*notes, f"The original cannot be unpickled here: {_say(reason)}"]
+    stand_in = RemoteError(name, message, text)
     for note in notes:
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
-    return error
+        stand_in.add_note(note)
+    return stand_in
+
+
+def _notes(error: BaseException) -> list[str]:
+    notes = getattr(error, "__notes__", None)
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
 def _dumped_exception(error: BaseException) -> bytes | None:
-    """Pickle the exception alone, in a form that was seen to load again."""
+    """Pickle the exception alone, in a form that was seen to load again as what it was."""
+    similar = None
     for pickler in (_dumps, _dumps_without_init):
         try:
             data = pickler(error)
             again = pickle.loads(data)
             if type(again) is type(error) and _same_args(again, error):
-                return data
+                if _message(again) == _message(error):
+                    return data
+                similar = similar or data
         except BaseException:  # noqa: BLE001, S110 - user code: constructors, __reduce__
             pass
-    return None
+    return similar
 
 
 def _same_args(one: BaseException, other: BaseException) -> bool:
@@ -289,7 +302,7 @@ def _rebuilt_exception(
     kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
 ) -> BaseException:
     error = kind.__new__(kind, *args)
-    error.args = args
+    _set_args(error, args)
     error.__dict__.update(state)
     return error
 
@@ -316,11 +329,11 @@ def describe(work: Any) -> str:
 
 
 def _say(error: BaseException) -> str:
-    return f"{type(error).__name__}: {_say_message(error)}"
+    return f"{type(error).__name__}: {_message(error)}"
 
 
-def _say_message(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a __str__ may raise anything
+    except BaseException:  # noqa: BLE001 - user code
         return "(its message cannot be shown)"

@@ -23,12 +23,16 @@ from typing import Any, Final, overload
 
 from aplex._messages import CANCELLED, COROUTINE, DETACHED, LANES, PLAIN, RAISED, READY, Report
 from aplex.exceptions import BrokenPoolError, LoadBalancerError
-from aplex.load_balancers import LoadBalancerFactory, Worker, chooser
+from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, Worker, chooser
 
 LINED_UP: Final = 0.002
 """Seconds of plain functions sent ahead to a worker, at the pace of the last ones."""
 EXTRA_STARTS: Final = 2
-"""A pool is broken after this many failed starts in a row beyond one per worker."""
+"""Failed starts in a row, beyond one per worker, after which no more are tried.
+
+The pool is broken then if no worker is left; otherwise those left serve on, and
+a later success closes the gaps.
+"""
 
 
 class WorkState(enum.Enum):
@@ -208,6 +212,11 @@ class Pool:
         self._balancer = load_balancer(
             WorkersView(self.workers), WorkloadsView(self.workers), max_works_per_worker
         )
+        if not isinstance(self._balancer, LoadBalancer):
+            raise TypeError(
+                f"load_balancer must make a LoadBalancer, not {_shown(self._balancer)}; derive "
+                "your class from aplex.LoadBalancer"
+            )
         self._choose = chooser(self._balancer)
         self._lines: tuple[deque[Work], deque[Work]] = (deque(), deque())
         self._waiting = 0  # works in the lines or pinned, without those cancelled since
@@ -239,7 +248,7 @@ class Pool:
     # -- events about works ---------------------------------------------------
 
     def open(self) -> None:
-        """Begin to start the workers."""
+        """Begin to start the workers that are missing."""
         while len(self.workers) < self.size:
             self.workers.append(self._new_worker())
 
@@ -253,16 +262,19 @@ class Pool:
         if self._starting:
             self._share()
         line = self._lines[work.lane]
-        if line or not self._open[work.lane]:
-            line.append(work)
-            return None
-        return self._assign(work)
+        if self._open[work.lane] and not line:
+            return self._assign(work)
+        line.append(work)
+        if self._starting:  # the share has grown: there may be room for those in front
+            self.dispatch()
+        return None
 
     def cancel(self, work: Work) -> None:
         """Cancel a waiting work now; ask the worker of one that is aboard."""
         if work.state is WorkState.WAITING:
-            self._waiting -= 1  # its place in a line is skipped later
+            self._waiting -= 1
             self._settle(work, CANCELLED, None)
+            self._head(self._lines[work.lane])  # its place elsewhere in a line is skipped later
             self._check_finished()
         elif work.state is WorkState.ABOARD and not work.cancel_asked:
             assert work.worker is not None
@@ -303,10 +315,9 @@ class Pool:
             for lane in LANES:
                 self._dispatch_pinned(lane)
                 line = self._lines[lane]
-                while line and self._open[lane]:
-                    work = line.popleft()
-                    if work.state is WorkState.WAITING:
-                        self._assign(work)
+                while self._open[lane] and self._head(line):
+                    self._assign(line.popleft())
+                self._head(line)
         self._check_finished()
 
     # -- events about workers -------------------------------------------------
@@ -373,6 +384,22 @@ class Pool:
         """Whether a work of the lane is not done."""
         return not self.idle and bool(self.held(lane))
 
+    def mend(self) -> None:
+        """Count anew, after an exception that can come at any moment broke into an event.
+
+        That is ``KeyboardInterrupt`` on the main thread. The work that was being
+        submitted may be nowhere then: its caller never gets a future.
+        """
+        lines = [*self._lines, *(line for worker in self.workers for line in worker.pinned)]
+        self._waiting = sum(work.state is WorkState.WAITING for line in lines for work in line)
+        for worker in self.workers:
+            worker.plain = sum(work.lane for work in worker.works.values())
+            self._refresh(worker)
+        self._aboard = sum(len(worker.works) for worker in self.workers)
+        self._starting = sum(worker.state is WorkerState.STARTING for worker in self.workers)
+        self._open = [sum(worker.room[lane] for worker in self.workers) for lane in LANES]
+        self.dispatch()
+
     def take_settled(self) -> list[tuple[Work, int, Any]]:
         """Return the works settled since the last call: work, kind, data."""
         settled = self.settled
@@ -402,15 +429,29 @@ class Pool:
             for worker in self.workers:
                 self._refresh(worker)
 
+    @staticmethod
+    def _head(line: deque[Work]) -> Work | None:
+        """Return the first work of a line; drop those in front that were cancelled.
+
+        So a line that is not empty always has a waiting work, the first.
+        """
+        while line and line[0].state is not WorkState.WAITING:
+            line.popleft()
+        return line[0] if line else None
+
     def _assign(self, work: Work) -> PoolWorker | None:
         """Ask the load balancer, and do as it says; return the worker that has the work."""
         self.asked_lane = work.lane
         try:
             worker = self._choose(work.meta)
-        except Exception as error:  # noqa: BLE001 - user code
-            failure = LoadBalancerError(f"the load balancer {self._balancer!r} raised {error!r}")
+        except BaseException as error:
+            failure = LoadBalancerError(
+                f"the load balancer {_shown(self._balancer)} raised {_shown(error)}"
+            )
             failure.__cause__ = error
             self._reject(work, failure)
+            if isinstance(error, KeyboardInterrupt):  # it is not meant for us
+                raise
             return None
         if type(worker) is PoolWorker and worker.is_of(self):
             if worker.room[work.lane]:
@@ -424,8 +465,8 @@ class Pool:
 
     def _nonsense(self, choice: Any) -> LoadBalancerError:
         return LoadBalancerError(
-            f"the load balancer {self._balancer!r} chose {choice!r}, which is no available worker "
-            "of this pool; get_proper_worker() must return one of self.workers"
+            f"the load balancer {_shown(self._balancer)} chose {_shown(choice)}, which is no "
+            "available worker of this pool; get_proper_worker() must return one of self.workers"
         )
 
     def _reject(self, work: Work, error: LoadBalancerError) -> None:
@@ -434,16 +475,18 @@ class Pool:
 
     def _hand(self, work: Work, worker: PoolWorker) -> None:
         lane = work.lane
-        self._waiting -= 1
-        self._aboard += 1
         worker.seqs[lane] += 1
         work.seq = worker.seqs[lane]
+        self.outbound.add(worker)
+        worker.outboxes[lane].append(work)
+        # No call below this line: Ctrl-C may raise after any, and `mend` sets right
+        # only what is all here or not here at all.
         work.state = WorkState.ABOARD
         work.worker = worker
         worker.works[work.id] = work
+        self._waiting -= 1
+        self._aboard += 1
         worker.plain += lane
-        worker.outboxes[lane].append(work)
-        self.outbound.add(worker)
         if len(worker.works) >= self._limit or (lane and worker.plain >= worker.depth):
             self._refresh(worker)
 
@@ -487,6 +530,8 @@ class Pool:
             self._failed_starts = 0
             self._started()
             self._refresh(worker)
+            if not self.closing:
+                self.open()
 
     def _started(self) -> None:
         """One worker fewer is starting."""
@@ -590,3 +635,11 @@ class Pool:
             assert all(worker.state is WorkerState.STOPPING for worker in self.workers)
         if self.broken:
             assert self.idle
+
+
+def _shown(thing: object) -> str:
+    """``repr`` of something of the user's, whose own may raise."""
+    try:
+        return repr(thing)
+    except BaseException:  # noqa: BLE001 - user code
+        return object.__repr__(thing)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import pickle
 import signal
 from concurrent.futures import BrokenExecutor
+from typing import Any
 
 __all__ = [
     "AplexError",
@@ -44,10 +45,14 @@ class WorkerLostError(AplexWorkerError):
 
     def __init__(self, pid: int | None, exitcode: int | None, aboard: int) -> None:
         """Describe a death."""
-        super().__init__(pid, exitcode, aboard)
         self.pid = pid
         self.exitcode = exitcode
         self.aboard = aboard
+        super().__init__(self._described())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the constructor's arguments."""
+        return type(self), (self.pid, self.exitcode, self.aboard), self.__dict__
 
     @property
     def signal_name(self) -> str | None:
@@ -59,7 +64,7 @@ class WorkerLostError(AplexWorkerError):
         except ValueError:
             return f"signal {-self.exitcode}"
 
-    def __str__(self) -> str:
+    def _described(self) -> str:
         """Say who died, how, and what was aboard."""
         if self.signal_name:
             how = f"was killed by {self.signal_name}"

@@ -335,13 +335,13 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
                 self.submit, run, work, load_balancing_meta=load_balancing_meta
             )
         open_window = functools.partial(_maps.Window, submit, calls, size)
+        chunked = chunksize > 1
         if not self._awaitable:
-            results = _maps.blocking_results(open_window(), deadline)
-            return _maps.flattened(results) if chunksize > 1 else results
+            return _maps.BlockingResults(open_window(), deadline, chunked=chunked)
         # Without a running loop there is nothing to make futures with yet.
         can_open = self._future_loop or asyncio._get_running_loop()  # noqa: SLF001
-        aresults = _maps.awaitable_results(open_window() if can_open else open_window, deadline)
-        return _maps.aflattened(aresults) if chunksize > 1 else aresults
+        window = open_window() if can_open else open_window
+        return _maps.AwaitableResults(window, deadline, chunked=chunked)
 
     # -- life -----------------------------------------------------------------
 

@@ -1,0 +1,83 @@
+"""Workers on paper: a back end for tests.
+
+It starts nothing. A test sees what was sent to each worker, and plays the
+worker's part: it lets it be ready, report, and die.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aplex._backends.base import Backend, Death, Setup
+from aplex._messages import COROUTINE, LANES, READY, Report
+from aplex._pool import Cancel, PoolWorker, Work
+from aplex.exceptions import AplexWorkerError
+
+
+class MemoryBackend(Backend):
+    """Records what the Manager asks for.
+
+    Attributes:
+        started: Workers that were to be started, in order.
+        stopped: Workers that were asked to end.
+        killed: Workers that were to be killed.
+        sent: What was sent to each worker, works and cancels, in order.
+    """
+
+    def __init__(self, setup: Setup | None = None) -> None:
+        self.setup = setup
+        self.started: list[PoolWorker] = []
+        self.stopped: list[PoolWorker] = []
+        self.killed: list[PoolWorker] = []
+        self.sent: dict[PoolWorker, list[Work | Cancel]] = {}
+        self.closed = False
+
+    # -- the worker's part, played by a test ----------------------------------
+
+    def ready(self, worker: PoolWorker, pid: int | None = None) -> None:
+        """Let a worker serve."""
+        self.report(worker, (0, READY, pid))
+
+    def report(
+        self, worker: PoolWorker, *reports: Report, lane: int = COROUTINE, seconds: float = 0.0
+    ) -> None:
+        """Let a worker report."""
+        self.events.receive(worker, lane, lambda: [(seconds, list(reports))])
+
+    def die(
+        self,
+        worker: PoolWorker,
+        started: tuple[int, int] = (0, 0),
+        error: AplexWorkerError | None = None,
+    ) -> None:
+        """Let a worker end, having started so many works of each lane."""
+        self.events.lost(worker, lambda: Death(started, error, None))
+
+    # -- the contract ---------------------------------------------------------
+
+    def encode(
+        self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        return work, (args, kwargs)
+
+    def start(self, worker: PoolWorker) -> None:
+        self.started.append(worker)
+        self.sent[worker] = []
+
+    def send(self, worker: PoolWorker) -> None:
+        for lane in LANES:
+            self.sent[worker] += worker.outboxes[lane]
+            worker.outboxes[lane].clear()
+
+    def stop(self, worker: PoolWorker) -> None:
+        self.stopped.append(worker)
+
+    def kill(self, worker: PoolWorker) -> None:
+        self.killed.append(worker)
+
+    def owns_current_thread(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        self.closed = True
