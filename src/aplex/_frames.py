@@ -145,11 +145,12 @@ class Reader:
             return 0
         body, buffers = _HEADER.unpack_from(self._view, start)
         size: int = _HEADER.size + body
+        lengths: int = buffers * _LENGTH.size
         if not buffers:
             return size
         at = start + _HEADER.size
-        if at_hand < _HEADER.size + buffers * _LENGTH.size:
-            return max(size, at_hand) + buffers * _LENGTH.size  # at least: not all lengths known
+        if at_hand < _HEADER.size + lengths:
+            return max(size, at_hand) + lengths  # it is that long at least
         for _ in range(buffers):
             size += _LENGTH.size + _LENGTH.unpack_from(self._view, at)[0]
             at += _LENGTH.size

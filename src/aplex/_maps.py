@@ -56,28 +56,37 @@ def run_plain_chunk(
     If it turns out to return coroutines, they run on the loop, as those of single works do.
     """
     values: list[Any] = []
+    rest = iter(calls)
     try:
-        for args in calls:
+        for args in rest:
             value = work(*args)
             if is_coroutine(value):
-                value.close()
-                return run_coroutine_chunk(work, calls)
+                return _gathered(values, [value, *(_called(work, args) for args in rest)])
             values.append(value)
     except BaseException as error:  # noqa: BLE001 - raised again where its item is
         return Chunk(values, error)
     return Chunk(values, None)
 
 
-async def run_coroutine_chunk(
-    work: Callable[..., Coroutine[Any, Any, Any]], calls: list[Call]
-) -> Chunk:
+async def run_coroutine_chunk(work: Callable[..., Any], calls: list[Call]) -> Chunk:
     """Run a coroutine function on all items at once; cancel the rest if one fails."""
+    return await _gathered([], [_called(work, args) for args in calls])
+
+
+async def _called(work: Callable[..., Any], args: Call) -> Any:
+    made = work(*args)
+    return await made if is_coroutine(made) else made
+
+
+async def _gathered(values: list[Any], coroutines: list[Coroutine[Any, Any, Any]]) -> Chunk:
+    """Run coroutines, each as a task; append their values to those given."""
     loop = asyncio.get_running_loop()
-    tasks = [loop.create_task(_call(work, args)) for args in calls]
-    values: list[Any] = []
+    tasks = [loop.create_task(coroutine) for coroutine in coroutines]
+    done = 0
     try:
         for task in tasks:
-            values.append(await task)  # noqa: PERF401 - kept up to the failure
+            values.append(await task)
+            done += 1
     except asyncio.CancelledError:
         if asyncio.current_task().cancelling():  # type: ignore[union-attr]
             raise
@@ -85,12 +94,8 @@ async def run_coroutine_chunk(
     except BaseException as error:  # noqa: BLE001 - raised again where its item is
         return Chunk(values, error)
     finally:
-        await _cancel(tasks[len(values) :])
+        await _cancel(tasks[done:])
     return Chunk(values, None)
-
-
-async def _call(work: Callable[..., Coroutine[Any, Any, Any]], args: Call) -> Any:
-    return await work(*args)
 
 
 async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:

@@ -100,6 +100,7 @@ class PoolWorker:
         "plain",
         "room",
         "seqs",
+        "served",
         "state",
         "works",
     )
@@ -114,6 +115,7 @@ class PoolWorker:
         self.depth = 1  # how many plain functions may be aboard
         self.pace = 0.0  # seconds per plain function, lately
         self.room = [False, False]  # for one more work, per lane
+        self.served = False  # whether it has reported the end of a work
         self.failure: Any = None  # what it said before it ended without ever serving
         self.seqs = [0, 0]  # works handed out so far, per lane
         # Works to send, and works whose cancel is to be sent (coroutine lane), in order.
@@ -287,6 +289,8 @@ class Pool:
         works = worker.works
         for work_id, kind, data in reports:
             if kind < DETACHED:
+                if not worker.served:
+                    self._serves(worker)
                 work = works.pop(work_id, None)
                 if work is not None:  # else it was rerouted, or is known already
                     self._leave(work, worker)
@@ -336,12 +340,14 @@ class Pool:
         was = worker.state
         if was is WorkerState.GONE:
             return []
+        # It failed to start if it never served; also if it did not start what it was given.
+        if was is WorkerState.STARTING or (worker.works and not worker.served and not any(started)):
+            self._failed_starts += 1
         worker.state = WorkerState.GONE
         self._refresh(worker)
         self.outbound.discard(worker)
         failed = self._clear(worker, started)
         if was is WorkerState.STARTING:
-            self._failed_starts += 1
             self._started()
         self._replace(worker, was)
         if not self.workers and not (self.closing and self.idle):
@@ -527,11 +533,15 @@ class Pool:
         worker.pid = pid
         if worker.state is WorkerState.STARTING:
             worker.state = WorkerState.SERVING
-            self._failed_starts = 0
             self._started()
             self._refresh(worker)
-            if not self.closing:
-                self.open()
+
+    def _serves(self, worker: PoolWorker) -> None:
+        """A worker has ended its first work: workers can be started here."""
+        worker.served = True
+        self._failed_starts = 0
+        if not self.closing:
+            self.open()
 
     def _started(self) -> None:
         """One worker fewer is starting."""

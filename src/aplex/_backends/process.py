@@ -21,6 +21,8 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.context import BaseContext
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from aplex import _child
@@ -93,6 +95,7 @@ class ProcessBackend(Backend):
         self._context: Any = context
         self._name = setup.name
         self._encoder = CallEncoder()
+        self._main_path = _path_of_main()
         self._setup = self._encoder.dumps(
             (setup.worker_loop_factory, setup.initializer, setup.initargs)
         )
@@ -131,7 +134,7 @@ class ProcessBackend(Backend):
         )
         failure: BaseException | None = None
         try:
-            with _start_lock, _interrupts_blocked(), _importable_main():
+            with _start_lock, _interrupts_blocked(), _importable_main(self._main_path):
                 process.start()
         except BaseException as error:  # noqa: BLE001 - becomes the reason of the failed start
             failure = error
@@ -323,7 +326,8 @@ class ProcessBackend(Backend):
         global _start_lock  # noqa: PLW0603 - the thread that held it is not in this process
         _start_lock = threading.Lock()
         for link in self._links.values():
-            link.close()
+            for end in link.ends():  # not the counters: they may be those of this very child
+                end.close()
 
 
 def _unborn(error: WorkerStartError) -> Death:
@@ -382,20 +386,36 @@ def _interrupts_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
-@contextlib.contextmanager
-def _importable_main() -> Iterator[None]:
-    """Hide a ``__main__.__file__`` that is no file.
+def _path_of_main() -> str | None:
+    """Return the file of ``__main__``, None if it has none that a child could run.
 
-    A script on standard input says ``<stdin>``, which ``multiprocessing`` would have
-    every child run.
+    A script on standard input says ``<stdin>``.
+    """
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return path if path is not None and Path(path).is_file() else None
+
+
+@contextlib.contextmanager
+def _importable_main(path: str | None) -> Iterator[None]:
+    """Let ``__main__`` name its file, or none, while ``multiprocessing`` looks.
+
+    The interpreter deletes the name when the script has ended, and works may still run
+    then; and a name that is no file would be run by every child, in vain.
     """
     main = sys.modules.get("__main__")
-    path = getattr(main, "__file__", None)
-    if path is None or getattr(main, "__spec__", None) is not None or os.path.exists(path):  # noqa: PTH110
+    before = vars(main).get("__file__") if main is not None else None
+    if main is None or before == path or getattr(main, "__spec__", None) is not None:
         yield
         return
-    del main.__file__  # type: ignore[union-attr]
     try:
+        _name_file(main, path)
         yield
     finally:
-        main.__file__ = path  # type: ignore[union-attr]
+        _name_file(main, before)
+
+
+def _name_file(module: ModuleType, path: str | None) -> None:
+    if path is not None:
+        module.__file__ = path
+    elif "__file__" in vars(module):
+        del module.__file__
