@@ -1,0 +1,334 @@
+"""Collaboration: the Manager with workers on paper (`MemoryBackend`); no process, no thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from aplex._backends.memory import MemoryBackend
+from aplex._manager import GATHERED, Manager
+from aplex._messages import CANCELLED, COROUTINE, FAILED, PLAIN, RAISED, VALUE
+from aplex._pool import Cancel, Pool, Work
+from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
+from aplex.futures import AsyncioFuture, ConcurrentFuture
+from aplex.load_balancers import LoadBalancerFactory, RoundRobin, Worker
+
+DEADLINE = 10  # seconds
+
+
+class Desk:
+    """A Manager over paper workers, and shorthands to play both sides."""
+
+    def __init__(self, size: int = 1, balancer: LoadBalancerFactory = RoundRobin) -> None:
+        self.backend = MemoryBackend()
+        self.pool = Pool(size, 300, balancer)
+        self.manager = Manager(self.pool, self.backend, "desk", exit_grace=0.2)
+
+    def submit(self, lane: int = COROUTINE) -> ConcurrentFuture[Any]:
+        """Submit a work as an executor does."""
+        future: ConcurrentFuture[Any] = ConcurrentFuture()
+        work = Work(lane, print, ((), {}), None, future)
+        future._work, future._manager = work, self.manager
+        self.manager.submit(work)
+        return future
+
+    def serve(self) -> None:
+        """Let all started workers be ready."""
+        for worker in list(self.backend.started):
+            self.backend.ready(worker)
+
+    def sent_ids(self) -> list[int]:
+        """Ids of the works sent to the first worker."""
+        sent = self.backend.sent[self.backend.started[0]]
+        return [item.id for item in sent if isinstance(item, Work)]
+
+    def end(self) -> None:
+        """Close, let every worker report its works as cancelled, and end."""
+        self.manager.close(cancel_waiting=True)
+        while not self.manager.gone.done() and self.pool.workers:
+            worker = self.pool.workers[0]
+            self.backend.report(worker, *((i, CANCELLED, None) for i in list(worker.works)))
+            self.backend.die(worker)
+        assert self.manager.wait(DEADLINE)
+
+
+@pytest.fixture
+def desks() -> Iterator[Callable[..., Desk]]:
+    """Make desks; they are gone after the test."""
+    made: list[Desk] = []
+
+    def make(*args: Any, **kwargs: Any) -> Desk:
+        made.append(Desk(*args, **kwargs))
+        return made[-1]
+
+    yield make
+    for desk in made:
+        desk.end()
+
+
+def test_nothing_starts_before_the_first_work(desks: Callable[..., Desk]) -> None:
+    """An executor that is made and dropped has cost nothing."""
+    desk = desks(2)
+    assert desk.backend.started == []
+    desk.submit()
+    assert len(desk.backend.started) == 2
+
+
+def test_a_result_reaches_its_future(desks: Callable[..., Desk]) -> None:
+    """The whole way, from submit to result."""
+    desk = desks()
+    future = desk.submit()
+    desk.serve()
+    assert future.running()
+    desk.backend.report(desk.backend.started[0], (1, VALUE, "it"))
+    assert future.result(0) == "it"
+    assert not future.running()
+
+
+def test_works_for_a_busy_worker_gather(desks: Callable[..., Desk]) -> None:
+    """The first is sent at once, the next together: later, or when they are many."""
+    desk = desks()
+    desk.submit()
+    desk.serve()
+    assert desk.sent_ids() == [1]
+    with desk.manager._lock:  # the listener cannot send meanwhile
+        for _ in range(GATHERED - 1):
+            desk.submit()
+        assert desk.sent_ids() == [1]
+        desk.submit()
+        assert desk.sent_ids() == list(range(1, GATHERED + 2))
+
+
+def test_what_gathered_is_sent_by_the_listener(desks: Callable[..., Desk]) -> None:
+    """Nothing waits for a further call."""
+    desk = desks()
+    desk.submit()
+    desk.serve()
+    sent = threading.Event()
+    send = desk.backend.send
+
+    def noted(worker: Any) -> None:
+        send(worker)
+        sent.set()
+
+    desk.backend.send = noted  # type: ignore[method-assign]
+    desk.submit()
+    assert sent.wait(DEADLINE)
+    assert desk.sent_ids() == [1, 2]
+
+
+def test_cancel_of_a_work_aboard_asks_its_worker(desks: Callable[..., Desk]) -> None:
+    """The future ends as the worker says."""
+    desk = desks()
+    future = desk.submit()
+    desk.serve()
+    worker = desk.backend.started[0]
+    assert future.cancel()
+    assert not future.done()
+    assert isinstance(desk.backend.sent[worker][-1], Cancel)
+    desk.backend.report(worker, (1, CANCELLED, None))
+    assert future.cancelled()
+
+
+def test_a_lost_worker_fails_what_it_had_started(desks: Callable[..., Desk]) -> None:
+    """And only that: the rest goes to its replacement."""
+    desk = desks()
+    started, unstarted = desk.submit(), desk.submit()
+    desk.serve()
+    error = WorkerLostError(7, -9, 2)
+    desk.backend.die(desk.backend.started[0], started=(1, 0), error=error)
+    assert started.exception(0) is error
+    assert not unstarted.done()
+    replacement = desk.backend.started[1]
+    desk.backend.ready(replacement)
+    desk.backend.report(replacement, (2, VALUE, 5))
+    assert unstarted.result(0) == 5
+
+
+def test_workers_that_never_start_break_the_pool_with_their_reason(
+    desks: Callable[..., Desk],
+) -> None:
+    """Whoever waits gets the reason, and so does whoever submits later."""
+    desk = desks()
+    future = desk.submit()
+    while not desk.pool.broken:
+        worker = desk.backend.started[-1]
+        desk.backend.report(worker, (0, FAILED, ZeroDivisionError("no")))
+        desk.backend.die(worker)
+    with pytest.raises(BrokenPoolError, match="ZeroDivisionError: no"):
+        future.result(0)
+    with pytest.raises(BrokenPoolError):
+        desk.submit()
+
+
+def test_a_load_balancer_may_call_the_pool(desks: Callable[..., Desk]) -> None:
+    """Its call is put off to the end of the step; it does not deadlock."""
+    inner: list[ConcurrentFuture[Any]] = []
+
+    class Submitter(RoundRobin):
+        def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+            if not inner:
+                inner.append(desk.submit())
+            return super().get_proper_worker(load_balancing_meta)
+
+    desk = desks(1, Submitter)
+    desk.submit()
+    desk.serve()
+    assert desk.sent_ids() == [1, 2]
+
+
+def test_a_submit_in_the_middle_of_a_step_that_comes_too_late_says_so(
+    desks: Callable[..., Desk],
+) -> None:
+    """Its caller has a future already: the future says it."""
+    late: list[ConcurrentFuture[Any]] = []
+
+    class Closer(RoundRobin):
+        def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+            if not late:
+                desk.manager.close()
+                late.append(desk.submit())
+            return super().get_proper_worker(load_balancing_meta)
+
+    desk = desks(1, Closer)
+    desk.submit()
+    desk.serve()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        late[0].result(0)
+
+
+def test_ctrl_c_in_the_middle_of_a_submit_leaves_the_pool_in_order(
+    desks: Callable[..., Desk],
+) -> None:
+    """The work is nowhere, its caller has the exception, the counts are right."""
+
+    class Interrupted(RoundRobin):
+        armed = False
+
+        def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+            if self.armed:
+                type(self).armed = False
+                raise KeyboardInterrupt
+            return super().get_proper_worker(load_balancing_meta)
+
+    desk = desks(1, Interrupted)
+    desk.submit()
+    desk.serve()
+    Interrupted.armed = True
+    with pytest.raises(KeyboardInterrupt):
+        desk.submit()
+    desk.pool.check()
+    desk.submit()
+    desk.pool.check()
+
+
+def test_a_raising_callback_harms_no_other_future(
+    desks: Callable[..., Desk], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Futures settled by one frame are settled all, whatever the callback of one does."""
+
+    def leave(_future: object) -> None:
+        raise SystemExit
+
+    desk = desks()
+    first, second = desk.submit(), desk.submit()
+    desk.serve()
+    first.add_done_callback(leave)
+    worker = desk.backend.started[0]
+    desk.backend.report(worker, (1, VALUE, 1), (2, VALUE, 2))
+    assert second.result(0) == 2
+    assert "callback" in caplog.text
+
+
+def test_shutdown_inside_a_callback_returns(desks: Callable[..., Desk]) -> None:
+    """The listener does not wait for its own end."""
+    desk = desks()
+    future = desk.submit()
+    desk.serve()
+    left = threading.Event()
+
+    def shut(_future: object) -> None:
+        desk.manager.close()
+        desk.manager.wait()
+        left.set()
+
+    future.add_done_callback(shut)
+    worker = desk.backend.started[0]
+    desk.manager._listener.call_soon(lambda: desk.backend.report(worker, (1, VALUE, 1)))
+    assert left.wait(DEADLINE)
+
+
+def test_workers_that_do_not_go_are_killed(desks: Callable[..., Desk]) -> None:
+    """An idle worker has ``exit_grace`` seconds."""
+    desk = desks()
+    desk.submit()
+    desk.serve()
+    worker = desk.backend.started[0]
+    desk.backend.report(worker, (1, VALUE, 1))
+    killed = threading.Event()
+    desk.backend.kill = lambda _worker: killed.set()  # type: ignore[method-assign]
+    desk.manager.close()
+    assert desk.backend.stopped == [worker]
+    assert killed.wait(DEADLINE)
+
+
+def test_futures_of_a_closed_loop_are_dropped(desks: Callable[..., Desk]) -> None:
+    """Nobody can await them; the others settle."""
+    desk = desks()
+    loop = asyncio.new_event_loop()
+    future: AsyncioFuture[Any] = AsyncioFuture(loop=loop)
+    work = Work(COROUTINE, print, ((), {}), None, future)
+    desk.manager.submit(work)
+    other = desk.submit()
+    desk.serve()
+    loop.close()
+    desk.backend.report(desk.backend.started[0], (1, VALUE, 1), (2, VALUE, 2))
+    assert other.result(0) == 2
+    assert not future.done()
+
+
+def test_a_rejected_work_says_so_at_once(desks: Callable[..., Desk]) -> None:
+    """What the load balancer breaks, the future tells, in the submitting thread."""
+
+    class Nonsense(RoundRobin):
+        def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+            return "nobody"  # type: ignore[return-value]
+
+    desk = desks(1, Nonsense)
+    waiting = desk.submit()
+    desk.serve()
+    assert isinstance(waiting.exception(0), LoadBalancerError)
+    assert isinstance(desk.submit().exception(0), LoadBalancerError)
+
+
+def test_plain_functions_are_sent_ahead_as_they_prove_short(desks: Callable[..., Desk]) -> None:
+    """One at first; more as the reports say how long they take."""
+    desk = desks()
+    for _ in range(10):
+        desk.submit(PLAIN)
+    desk.serve()
+    worker = desk.backend.started[0]
+    assert desk.sent_ids() == [1]
+    desk.backend.report(worker, (1, VALUE, None), lane=PLAIN, seconds=0.0005)
+    assert desk.sent_ids() == [1, 2, 3, 4, 5]
+
+
+def test_waiting_for_an_end_that_does_not_come_has_a_timeout(desks: Callable[..., Desk]) -> None:
+    """``wait`` says whether the pool is gone."""
+    desk = desks()
+    desk.submit()
+    assert desk.manager.wait(0.01) is False
+
+
+def test_an_error_of_a_thread_travels_as_it_is(desks: Callable[..., Desk]) -> None:
+    """RAISED carries the exception itself."""
+    desk = desks()
+    future = desk.submit()
+    desk.serve()
+    error = ValueError("x")
+    desk.backend.report(desk.backend.started[0], (1, RAISED, error))
+    assert future.exception(0) is error
