@@ -61,7 +61,8 @@ class ChildEnds:
 class ProcessCodec:
     """Calls and outcomes travel as pickles."""
 
-    call = staticmethod(decode_call)
+    def call(self, function: Any, call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        return decode_call(function, call)
 
     def value(self, work_id: int, value: Any) -> Report:
         pickled, data = encode_value(value)

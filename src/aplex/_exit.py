@@ -13,11 +13,11 @@ Nothing is registered at import: the hooks are set when the first pool starts.
 from __future__ import annotations
 
 import atexit
-import multiprocessing.util  # noqa: F401 - registers its exit hook before ours
 import os
 import sys
 import time
 import weakref
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def remember(manager: Manager) -> None:
     global _registered  # noqa: PLW0603 - the process has one exit
     if not _registered:
         _registered = True
+        import_module("multiprocessing.util")  # registers its exit hook, before ours
         atexit.register(_at_exit)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)

@@ -20,6 +20,7 @@ import struct
 import sys
 from collections import deque
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Final, TypeAlias
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -76,7 +77,7 @@ class SocketEnd:
         self._socket = end
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from multiprocessing import reduction  # noqa: F401 - teaches pickle sockets
+        import_module("multiprocessing.reduction")  # teaches pickle sockets
 
         return SocketEnd, (self._socket,)
 

@@ -27,6 +27,7 @@ class HasFileno(Protocol):
 
     def fileno(self) -> int:
         """Return the descriptor."""
+        ...
 
 
 class Timer:
@@ -119,10 +120,9 @@ class Listener:
         fd = end.fileno()
         if fd < 0:
             return
-        try:
+        callbacks: list[Callable[[], None] | None] = [None, None]
+        if fd in self._selector.get_map():
             callbacks = self._selector.get_key(fd).data
-        except KeyError:
-            callbacks = [None, None]
         known = any(callbacks)
         callbacks[index] = callback
         events = (selectors.EVENT_READ if callbacks[0] else 0) | (

@@ -261,13 +261,11 @@ class Pool:
         self._work_ids += 1
         work.id = self._work_ids
         self._waiting += 1
-        if self._starting:
-            self._share()
         line = self._lines[work.lane]
-        if self._open[work.lane] and not line:
+        if self._open[work.lane] and not line and not self._starting:
             return self._assign(work)
         line.append(work)
-        if self._starting:  # the share has grown: there may be room for those in front
+        if self._starting:  # the share grows: there may be room for others, too
             self.dispatch()
         return None
 

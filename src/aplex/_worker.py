@@ -40,12 +40,15 @@ class Codec(Protocol):
 
     def call(self, function: Any, call: Any) -> tuple[Callable[..., Any], tuple[Any, ...], Any]:
         """Return the work, its positional and its keyword arguments."""
+        ...
 
     def value(self, work_id: int, value: Any) -> Report:
         """Return the report of a result."""
+        ...
 
     def error(self, work_id: int, error: BaseException) -> Report:
         """Return the report of an exception."""
+        ...
 
 
 class CoroutineLane:

@@ -286,7 +286,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         chunksize: int = 1,
         load_balancing_meta: Any = None,
     ) -> Iterator[T]: ...
-    def map(
+    def map(  # pyright: ignore[reportIncompatibleMethodOverride]  # results may be awaited
         self,
         work: Callable[..., Any],
         *iterables: Iterable[Any],

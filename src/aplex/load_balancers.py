@@ -22,18 +22,22 @@ class Worker(Protocol):
     @property
     def id(self) -> int:
         """Number of the worker in its pool; a replacement gets a new one."""
+        ...
 
     @property
     def pid(self) -> int | None:
         """Process id; None while it starts, and for workers that are threads."""
+        ...
 
     @property
     def workload(self) -> int:
         """Works aboard now, in works."""
+        ...
 
     @property
     def available(self) -> bool:
         """Whether it serves and has room for the work that is asked about."""
+        ...
 
 
 class LoadBalancer(ABC):

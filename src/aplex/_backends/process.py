@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -45,7 +45,8 @@ class Link:
     """The parent's side of one worker."""
 
     def __init__(self) -> None:
-        lanes_in, lanes_out = [], []
+        lanes_in: list[End] = []
+        lanes_out: list[End] = []
         self.writers: list[Writer] = []
         self.readers: list[Reader] = []
         for _ in LANES:
@@ -355,7 +356,7 @@ def _open_pidfd(pid: int) -> PipeEnd | None:
 
 def _can_watch(loop: Loop) -> bool:
     """Whether the loop can wait for pipes (the Proactor loop of Windows cannot)."""
-    return sys.platform != "win32" or isinstance(loop, asyncio.SelectorEventLoop)
+    return not (sys.platform == "win32" and isinstance(loop, asyncio.ProactorEventLoop))
 
 
 def _watch_in_loop(loop: Loop, link: Link, end: End, callback: Callable[[], None]) -> None:
@@ -371,7 +372,7 @@ def _unwatch_and_close(loop: Loop, link: Link) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_blocked() -> Iterator[None]:
+def _interrupts_blocked() -> Generator[None]:
     """Start children deaf to Ctrl-C until they have set their handler.
 
     The mask is that of the current thread, and children inherit it.
@@ -396,7 +397,7 @@ def _path_of_main() -> str | None:
 
 
 @contextlib.contextmanager
-def _importable_main(path: str | None) -> Iterator[None]:
+def _importable_main(path: str | None) -> Generator[None]:
     """Let ``__main__`` name its file, or none, while ``multiprocessing`` looks.
 
     The interpreter deletes the name when the script has ended, and works may still run
