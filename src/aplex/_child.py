@@ -9,9 +9,10 @@ Threads, by what may block them:
   hold it up. It sees the end of the lifeline, a pipe that the parent never
   writes to: the parent is dead, or did not want this worker any more.
 
-How a worker goes, in order: the parent sends ``None`` on both lanes; the loop's
-thread cancels the tasks that works left behind and closes their generators; the
-main thread joins it and returns; the interpreter runs its exit handlers.
+How a worker goes, in order: the parent sends ``None`` on the plain lane; the main
+thread asks the loop's thread to stop, which cancels the tasks that works left
+behind and closes their generators; the main thread joins it and returns; the
+interpreter runs its exit handlers.
 
 If the parent dies: the watcher has the loop cancel its tasks, gives their
 cleanup `ORPHAN_GRACE` seconds, and ends the process.
@@ -23,6 +24,7 @@ import os
 import pickle
 import selectors
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Coroutine
@@ -124,10 +126,12 @@ class Child:
                 initializer(*initargs)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
             self._plain_out.write((0.0, [(0, FAILED, encode_exception(error))]))
+            sys.stdout.flush()
             os._exit(1)  # the loop's thread may be in any state
         self._plain_out.write((0.0, [(0, READY, os.getpid())]))
         self._serve()
         self._closing = True
+        self._loop_thread.stop()
         self._loop_thread.join()
 
     def _serve(self) -> None:
@@ -139,6 +143,7 @@ class Child:
                     if batch is None:
                         return
                     self.plain.run(batch)
+                    del batch  # its arguments must not live on while nothing comes
         except (EOFError, OSError):
             self._watcher.join()  # the parent is gone: the watcher ends the process
 
@@ -167,7 +172,7 @@ class Child:
             except OSError:
                 break
         if not self._closing:
-            self._loop_thread.cancel_all()
+            self._loop_thread.stop()
             self._loop_thread.join(ORPHAN_GRACE)
             os._exit(1)
 
@@ -192,6 +197,7 @@ class LoopThread:
         self._reader: Reader
         self._writer: Writer
         self._wanted_in, self._wanted_out = one_way()  # written to when a loop is wanted
+        self._unwanted = threading.Event()
         self._made = threading.Event()
         self._failure: BaseException | None = None
 
@@ -209,9 +215,12 @@ class LoopThread:
         assert self._lane is not None
         self._loop.call_soon_threadsafe(self._lane.adopt, work_id, coroutine)
 
-    def cancel_all(self) -> None:
-        """Make the loop cancel its tasks and end. Any thread."""
-        if self._loop is not None and not self._loop.is_closed():
+    def stop(self) -> None:
+        """Make the loop cancel its tasks and end; or the thread, if it has none. Any thread."""
+        self._unwanted.set()
+        if self._loop is None:
+            self._wanted_out.write([b"\0"])
+        elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop)
 
     def join(self, timeout: float | None = None) -> None:
@@ -232,6 +241,8 @@ class LoopThread:
             selector.register(ends.coroutines_in, selectors.EVENT_READ)
             selector.register(self._wanted_in, selectors.EVENT_READ)
             selector.select()
+        if self._unwanted.is_set():
+            return
         import asyncio
 
         ends.coroutines_in.set_blocking(False)
@@ -244,6 +255,8 @@ class LoopThread:
             self._stopping = loop.create_future()
             loop.add_reader(ends.coroutines_in.fileno(), self._read)
             self._loop = loop
+            if self._unwanted.is_set():
+                self._stop()
         except BaseException as error:  # noqa: BLE001 - shown by the parent, or below
             self._failure = error
             self._made.set()
@@ -266,10 +279,6 @@ class LoopThread:
             return
         started = self._child.progress.started
         for frame in frames:
-            if frame is None:
-                self._lost()
-                self._stop()
-                return
             for entry in frame:
                 if len(entry) == 2:  # noqa: PLR2004 - (id, seq): a cancel
                     self._cancel(lane, *entry)
@@ -286,6 +295,7 @@ class LoopThread:
             lane.remember_cancel(work_id)
 
     def _stop(self) -> None:
+        self._lost()
         if self._stopping is not None and not self._stopping.done():
             self._stopping.set_result(None)
 

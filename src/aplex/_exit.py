@@ -59,12 +59,11 @@ def _at_exit() -> None:
     managers = list(_managers)
     for manager in managers:
         manager.close(cancel_waiting=interrupted, why="interpreter exit")
-        if interrupted:
-            manager.interrupt()
+    timeouts = [manager.interrupt() for manager in managers if interrupted]
     began = time.monotonic()
     for manager in managers:
         if interrupted:
-            manager.wait_interrupted()
+            manager.wait(max(0.0, began + max(timeouts) - time.monotonic()))
         else:
             _finish(manager, began + manager.exit_grace)
 

@@ -158,10 +158,15 @@ class Manager:
         self._listener.join()
         return True
 
-    def interrupt(self) -> None:
-        """Cancel everything; soon kill the workers that still have not ended. Does not wait."""
+    def interrupt(self) -> float:
+        """Cancel everything; soon kill the workers that have not ended then.
+
+        Returns:
+            Seconds in which it is all over, unless workers are threads and do not stop.
+        """
         self.cancel_all()
         self._listener.call_soon(partial(self._kill_in, INTERRUPT_GRACE))
+        return 2 * INTERRUPT_GRACE
 
     def check_open(self) -> None:
         """Raise what ``submit`` would raise if it took no works.
@@ -199,10 +204,6 @@ class Manager:
             self._wait_for_lane(PLAIN, None)
             self._kill_workers()
             self.wait(self.exit_grace)  # threads cannot be killed: the exit leaves them behind
-
-    def wait_interrupted(self) -> None:
-        """Wait until what was interrupted has gone, or was killed."""
-        self.wait(2 * INTERRUPT_GRACE)
 
     def abandon_after_fork(self) -> None:
         """In a forked child: this copy of the pool is dead. Takes no lock."""

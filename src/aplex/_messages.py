@@ -7,7 +7,7 @@ Down, on the lane the work belongs to (lists of them make a frame):
   parent knows after a death what may run elsewhere.
 * ``(id, seq)``: cancel this work; ``seq`` is 0 unless it is a plain function.
   Always on the coroutine lane, which no plain function blocks.
-* ``None``: close down: finish, clean up, exit.
+* ``None``: close down: finish, clean up, exit. Always on the plain lane.
 
 Up, lists of reports ``(id, kind, data)`` with the seconds the works took:
 ``(seconds, reports)``. The kinds are the constants below.

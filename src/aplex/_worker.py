@@ -84,7 +84,12 @@ class CoroutineLane:
 
     def adopt(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine as the task of a work."""
-        task = self._loop.create_task(coroutine)
+        try:
+            task = self._loop.create_task(coroutine)
+        except BaseException as error:  # noqa: BLE001 - a task factory of the user's
+            coroutine.close()
+            self._report(self._codec.error(work_id, error))
+            return
         self._tasks[work_id] = task
         # The outcome is taken here and not in a coroutine around the work: a task
         # that is cancelled before its first step never enters its coroutine.

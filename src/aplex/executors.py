@@ -382,8 +382,8 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         exc_tb: TracebackType | None,
     ) -> None:
         """Wait for the works; if an exception leaves the block, cancel them first."""
-        self._leave(exc_type)
-        self.shutdown(wait=True)
+        self.shutdown(wait=False, cancel_futures=exc_type is not None)
+        self._manager.wait(self._cancel_for(exc_type))
 
     async def __aenter__(self) -> AsyncPoolExecutor[Awaits]:
         """Return the executor."""
@@ -396,19 +396,24 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         exc_tb: TracebackType | None,
     ) -> None:
         """Wait for the works; if an exception leaves the block, cancel them first."""
-        self._leave(exc_type)
-        self.shutdown(wait=False)
-        await asyncio.shield(asyncio.wrap_future(self._manager.gone))
-        self._manager.wait()  # the listener's last instructions
+        self.shutdown(wait=False, cancel_futures=exc_type is not None)
+        timeout = self._cancel_for(exc_type)
+        gone = asyncio.wrap_future(self._manager.gone)
+        await asyncio.wait((gone,), timeout=timeout)
+        self._manager.wait(0)
 
-    def _leave(self, exc_type: type[BaseException] | None) -> None:
+    def _cancel_for(self, exc_type: type[BaseException] | None) -> float | None:
+        """Cancel works as an exception that leaves a block asks for.
+
+        Returns:
+            How long to wait for the end, in seconds; None: until it comes.
+        """
         if exc_type is None:
-            return
-        self.shutdown(wait=False, cancel_futures=True)
+            return None
         if issubclass(exc_type, (KeyboardInterrupt, asyncio.CancelledError)):
-            self._manager.interrupt()
-        else:
-            self._manager.cancel_all()
+            return self._manager.interrupt()
+        self._manager.cancel_all()
+        return None
 
 
 class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):

@@ -224,8 +224,7 @@ class ProcessBackend(Backend):
     def stop(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
         if link is not None:
-            for lane in LANES:
-                self._write(link, lane, None)
+            self._write(link, PLAIN, None)
 
     def kill(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
@@ -274,6 +273,8 @@ class ProcessBackend(Backend):
     def _watch_readers(self, worker: PoolWorker, link: Link) -> None:
         """Have the current reader watch a link. The former one may go on: that is harmless."""
         loop = self._loop
+        if loop is not None and loop.is_closed():
+            loop = self._loop = None
         for lane in LANES:
             end = link.readers[lane].end
             if loop is None:
