@@ -60,9 +60,7 @@ def _examples() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("code", "printed"), list(_examples()))
-def test_example_prints_what_it_says(
-    code: str, printed: str, address: str, tmp_path: Path
-) -> None:
+def test_example_prints_what_it_says(code: str, printed: str, address: str, tmp_path: Path) -> None:
     """A reader who copies a block into a file and runs it sees what the page shows."""
     program = tmp_path / "program.py"
     program.write_text(code.replace("http://example.com", address), encoding="utf-8")

@@ -91,7 +91,6 @@ class Child:
         self._ends = ends
         self._progress = progress
         self._codec = ProcessCodec()
-        self._closing = False
         self._loop_thread = LoopThread(self)
         self._watcher = threading.Thread(target=self._watch, name="aplex-watcher", daemon=True)
         self._kickee, self._kicker = one_way()
@@ -130,7 +129,6 @@ class Child:
             os._exit(1)  # the loop's thread may be in any state
         self._plain_out.write((0.0, [(0, READY, os.getpid())]))
         self._serve()
-        self._closing = True
         self._loop_thread.stop()
         self._loop_thread.join()
 
@@ -145,7 +143,10 @@ class Child:
                     self.plain.run(batch)
                     del batch  # its arguments must not live on while nothing comes
         except (EOFError, OSError):
-            self._watcher.join()  # the parent is gone: the watcher ends the process
+            # The parent is gone, and the watcher is about to end the process; or a work
+            # has closed our channel. Neither leaves anything to do here.
+            self._watcher.join(2 * ORPHAN_GRACE)
+            os._exit(1)
 
     def _send_plain(self, seconds: float, reports: list[Report]) -> None:
         self._plain_out.write((seconds, reports))
@@ -171,10 +172,9 @@ class Child:
                 self.plain.flush_held()
             except OSError:
                 break
-        if not self._closing:
-            self._loop_thread.stop()
-            self._loop_thread.join(ORPHAN_GRACE)
-            os._exit(1)
+        self._loop_thread.stop()
+        self._loop_thread.join(ORPHAN_GRACE)
+        os._exit(1)
 
     def _pause(self, selector: selectors.BaseSelector) -> list[Any]:
         selector.unregister(self._kickee)
