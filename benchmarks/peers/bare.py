@@ -1,0 +1,98 @@
+"""The machine's own limits: two bare processes and a pipe, and a copy in memory."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from peers.base import Call, Peer
+
+PAYLOAD = bytes(64)
+
+
+class Pipe(Peer):
+    """Two bare Python processes in ping-pong over a pair of pipes: no pickle, no loop."""
+
+    def open(self) -> None:
+        there_read, self.there = os.pipe()
+        self.back, back_write = os.pipe()
+        self.child = os.fork()
+        if self.child == 0:
+            os.close(self.there)
+            os.close(self.back)
+            answer(there_read, back_write)
+        os.close(there_read)
+        os.close(back_write)
+
+    def close(self) -> None:
+        os.close(self.there)
+        os.close(self.back)
+        os.waitpid(self.child, 0)
+
+    def submit_all(self, calls: Sequence[Call]) -> list[Any]:
+        return [value for (_, value), _ in zip(calls, self.time_each(calls), strict=True)]
+
+    def time_each(self, calls: Sequence[Call]) -> list[float]:
+        times = []
+        for _ in calls:
+            before = time.perf_counter()
+            os.write(self.there, PAYLOAD)
+            os.read(self.back, 256)
+            times.append(time.perf_counter() - before)
+        return times
+
+
+def answer(there: int, back: int) -> None:
+    """Be the other process: send back what comes, until the pipe's end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(BrokenPipeError):
+        while data := os.read(there, 256):
+            os.write(back, data)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+class Memcpy(Peer):
+    """A copy there and a copy back, into memory that is kept."""
+
+    def open(self) -> None:
+        self.there = self.back = memoryview(b"")
+
+    def close(self) -> None:
+        pass
+
+    def submit_all(self, calls: Sequence[Call]) -> list[Any]:
+        results = []
+        for _, value in calls:
+            self.copy(memoryview(value).cast("B"))
+            results.append(value)
+        return results
+
+    def time_each(self, calls: Sequence[Call]) -> list[float]:
+        times = []
+        for _, value in calls:
+            source = memoryview(value).cast("B")
+            before = time.perf_counter()
+            self.copy(source)
+            times.append(time.perf_counter() - before)
+        return times
+
+    def copy(self, source: memoryview) -> None:
+        if len(self.there) != len(source):
+            self.there = memoryview(bytearray(len(source)))
+            self.back = memoryview(bytearray(len(source)))
+        self.there[:] = source
+        self.back[:] = self.there
+
+
+class Nothing(Peer):
+    """No pool: for workloads that measure the interpreter alone."""
+
+    def open(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Compare aplex with its peers: install them, let them take turns, print tables.
+
+It needs nothing but Python 3.11 or newer, on Linux; see README.md beside it.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import machine
+import tables
+from environments import Environment, InstallationError, find_python, python_version
+from peers import ENTRIES
+from rounds import Plan, Result, as_json, run_workload
+from workloads import WORKLOADS
+from workloads.base import Workload
+
+QUICK_ENVIRONMENTS = ("stdlib", "aiomultiprocess", "distex")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--quick", action="store_true", help="a first look in under 3 minutes")
+    add("--only", nargs="+", choices=WORKLOADS, metavar="NAME", help="these workloads")
+    add("--peers", nargs="+", choices=ENTRIES, metavar="NAME", help="these peers")
+    add("--rounds", type=int, help="default: 5, with --quick 3")
+    add("--workers", type=int, default=2, help="default: 2")
+    add("--limit", type=float, help="seconds for one measurement; default: 120, --quick 20")
+    add("--python", help="default: the newest found of Python 3.13, 3.12, 3.11")
+    add("--json", type=Path, metavar="FILE", help="save every figure")
+    add("--list", action="store_true", help="print the workloads and their peers, then end")
+    return parser.parse_args()
+
+
+def choose(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """The workloads to run, each with its peers in their order."""
+    names = arguments.only or [
+        name for name, workload in WORKLOADS.items() if workload.in_quick or not arguments.quick
+    ]
+    chosen = {}
+    for name in names:
+        peers = WORKLOADS[name].peers
+        if arguments.peers:
+            peers = tuple(peer for peer in peers if peer in arguments.peers)
+        elif arguments.quick:
+            peers = quick_peers(peers)
+        if peers:
+            chosen[name] = list(peers)
+    return chosen
+
+
+def quick_peers(peers: tuple[str, ...]) -> tuple[str, ...]:
+    """Leave out the big installations, and a peer on the stock loop if it is there on uvloop."""
+
+    def stays(peer: str) -> bool:
+        environment = ENTRIES[peer].environment
+        if environment == "aplex":
+            return True
+        return environment in QUICK_ENVIRONMENTS and f"{peer}-uvloop" not in peers
+
+    return tuple(filter(stays, peers))
+
+
+def make_environments(chosen: dict[str, list[str]], python: str) -> dict[str, Environment | str]:
+    """An environment for each group of peers, or why there is none."""
+    made: dict[str, Environment | str] = {}
+    for name in dict.fromkeys(
+        ENTRIES[peer].environment for peers in chosen.values() for peer in peers
+    ):
+        environment = Environment(name, python)
+        note(f"environment {name}")
+        try:
+            environment.make()
+        except InstallationError as error:
+            made[name] = reason = f"not installed: {error}"
+            note(reason)
+        else:
+            made[name] = environment
+    return made
+
+
+def note(text: str, end: str = "\n") -> None:
+    print(text, end=end, file=sys.stderr, flush=True)
+
+
+def describe(environments: dict[str, Environment | str], plan: Plan, python: str) -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for environment in environments.values():
+        if isinstance(environment, Environment):
+            versions |= environment.versions()
+    return {
+        **machine.describe(),
+        "Python": python_version(python),
+        "workers": str(plan.workers),
+        "rounds": f"{plan.rounds}{' (quick)' if plan.quick else ''}",
+        "versions": ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
+    }
+
+
+def run(
+    chosen: dict[str, list[str]], environments: dict[str, Environment | str], plan: Plan
+) -> dict[str, list[Result]]:
+    """Run the workloads; print the table of each as soon as it is there."""
+    results = {}
+    for name, peers in chosen.items():
+        note(name, end=" ")
+        before = time.monotonic()
+        results[name] = run_workload(WORKLOADS[name], peers, environments, plan)
+        note(f" {time.monotonic() - before:.0f} s")
+        print(tables.render(WORKLOADS[name], results[name]), end="\n\n", flush=True)
+    return results
+
+
+def save(path: Path, facts: dict[str, str], results: dict[str, list[Result]]) -> None:
+    content: dict[str, Any] = {
+        "facts": facts,
+        "workloads": {name: [as_json(one) for one in many] for name, many in results.items()},
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def print_list(workloads: dict[str, Workload]) -> None:
+    for name, workload in workloads.items():
+        print(f"{name}: {workload.title}\n    {' '.join(workload.peers)}")
+
+
+def main() -> None:
+    arguments = parse()
+    if arguments.list:
+        print_list(WORKLOADS)
+        return
+    plan = Plan(
+        rounds=arguments.rounds or (3 if arguments.quick else 5),
+        quick=arguments.quick,
+        workers=arguments.workers,
+        seconds=arguments.limit or (20 if arguments.quick else 120),
+    )
+    chosen = choose(arguments)
+    python = arguments.python or find_python()
+    environments = make_environments(chosen, python)
+    facts = describe(environments, plan, python)
+    for name, value in facts.items():
+        print(f"{name}: {value}")
+    print()
+    results = run(chosen, environments, plan)
+    if arguments.json:
+        save(arguments.json, facts, results)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
