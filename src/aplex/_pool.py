@@ -89,7 +89,6 @@ class PoolWorker:
     """What the Pool knows of one worker; load balancers see it as a `Worker`."""
 
     __slots__ = (
-        "_pool",
         "depth",
         "failure",
         "id",
@@ -98,6 +97,7 @@ class PoolWorker:
         "pid",
         "pinned",
         "plain",
+        "pool",
         "room",
         "seqs",
         "served",
@@ -106,7 +106,7 @@ class PoolWorker:
     )
 
     def __init__(self, pool: Pool, number: int) -> None:
-        self._pool = pool
+        self.pool = pool
         self.id = number
         self.pid: int | None = None
         self.state = WorkerState.STARTING
@@ -131,11 +131,7 @@ class PoolWorker:
     @property
     def available(self) -> bool:
         """Whether it has room for the work that the load balancer is asked about."""
-        return self.room[self._pool.asked_lane]
-
-    def is_of(self, pool: Pool) -> bool:
-        """Whether it is a worker of that pool, and not gone."""
-        return self._pool is pool and self.state is not WorkerState.GONE
+        return self.room[self.pool.asked_lane]
 
     def __repr__(self) -> str:
         return f"<worker {self.id} {self.state.value}, {len(self.works)} aboard>"
@@ -287,12 +283,12 @@ class Pool:
         works = worker.works
         for work_id, kind, data in reports:
             if kind < DETACHED:
-                if not worker.served:
-                    self._serves(worker)
                 work = works.pop(work_id, None)
                 if work is not None:  # else it was rerouted, or is known already
                     self._leave(work, worker)
                     self._settle(work, kind, data)
+                    if not worker.served:
+                        self._serves(worker)
             elif kind == DETACHED:
                 self._detach(worker, work_id)
             elif kind == READY:
@@ -457,11 +453,11 @@ class Pool:
             if isinstance(error, KeyboardInterrupt):  # it is not meant for us
                 raise
             return None
-        if type(worker) is PoolWorker and worker.is_of(self):
+        if type(worker) is PoolWorker and worker.pool is self:
             if worker.room[work.lane]:
                 self._hand(work, worker)
                 return worker
-            if self._balancer.keeps_choice:
+            if self._balancer.keeps_choice and worker.state is not WorkerState.GONE:
                 worker.pinned[work.lane].append(work)
                 return None
         self._reject(work, self._nonsense(worker))

@@ -126,11 +126,13 @@ class RoundRobin(LoadBalancer):
 
     def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:  # noqa: ARG002
         """Return the next worker with room."""
-        for _ in range(2):
-            for worker in self._turn:  # goes on where the last choice was made
-                if worker.available:
-                    return worker
-            self._turn = iter(self._workers)
+        for worker in self._turn:  # goes on where the last choice was made
+            if worker.available:
+                return worker
+        self._turn = iter(self._workers)
+        for worker in self._turn:
+            if worker.available:
+                return worker
         raise LookupError("no worker is available")
 
 
