@@ -40,6 +40,12 @@ from aplex._worker import HOLD, CoroutineLane, PlainLane, run_until_stopped
 if TYPE_CHECKING:
     import asyncio
 
+SWITCH_INTERVAL: Final = 0.001
+"""Seconds after which a computing thread lets another one run; CPython's own is 0.005.
+
+With 0.005, 100 sleeps of 10 ms beside a computing function took 90-157 ms under
+uvloop and 24-29 ms under the stock loop; with 0.001, 14-18 ms under both.
+"""
 ORPHAN_GRACE: Final = 1.0
 """Seconds that coroutines have to clean up when the parent has died."""
 
@@ -81,6 +87,9 @@ def main(ends: ChildEnds, progress: Progress, setup: bytes) -> None:
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    # While a function computes, the loop's thread gets the interpreter lock only after
+    # this interval, each time it wakes (with uvloop: for each timer).
+    sys.setswitchinterval(SWITCH_INTERVAL)
     Child(ends, progress).run(setup)
 
 

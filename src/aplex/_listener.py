@@ -48,10 +48,10 @@ class Listener:
     """Waits in a thread of its own, which ``start`` starts and ``stop`` ends."""
 
     def __init__(self, name: str) -> None:
-        self._selector = selectors.DefaultSelector()
-        self._waker, self._wakee = socket.socketpair()
-        self._waker.setblocking(False)
-        self._wakee.setblocking(False)
+        # Opened by ``start``: an executor that is never used holds nothing.
+        self._selector: selectors.BaseSelector
+        self._wakee: socket.socket
+        self._waker: socket.socket | None = None
         self._calls: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
@@ -61,6 +61,11 @@ class Listener:
 
     def start(self) -> None:
         """Start the thread."""
+        self._selector = selectors.DefaultSelector()
+        self._waker, self._wakee = socket.socketpair()
+        self._waker.setblocking(False)
+        self._wakee.setblocking(False)
+        self._selector.register(self._wakee, selectors.EVENT_READ, [self._drain, None])
         self._thread.start()
 
     def is_current(self) -> bool:
@@ -75,7 +80,7 @@ class Listener:
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Call back on the listener's thread. Safe anywhere; takes no lock."""
         self._calls.append(callback)
-        if not self._awake:
+        if not self._awake and self._waker is not None:
             self._awake = True
             try:
                 self._waker.send(b"\0")
@@ -83,10 +88,11 @@ class Listener:
                 pass  # full: it wakes anyway; closed: it has stopped
 
     def discard(self) -> None:
-        """Free what a listener holds whose thread never started, or is not in this process."""
-        self._selector.close()
-        self._waker.close()
-        self._wakee.close()
+        """Free what it holds. For a listener whose thread is not in this process."""
+        if self._waker is not None:
+            self._selector.close()
+            self._waker.close()
+            self._wakee.close()
 
     # -- on the listener's thread ---------------------------------------------
 
@@ -137,7 +143,6 @@ class Listener:
             self._selector.register(fd, events, callbacks)
 
     def _run(self) -> None:
-        self._selector.register(self._wakee, selectors.EVENT_READ, [self._drain, None])
         while not self._stopped:
             for key, events in self._selector.select(self._timeout()):
                 readable, writable = key.data

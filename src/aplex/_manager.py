@@ -134,7 +134,6 @@ class Manager:
                 self.pool.close(cancel_waiting=cancel_waiting)
             elif self._phase is Phase.NEW:
                 self._phase = Phase.GOING
-                self._listener.discard()
                 self.gone.set_result(None)
 
         self._step(close)

@@ -73,10 +73,10 @@ class WorkerLostError(AplexWorkerError):
         else:
             how = f"exited with code {self.exitcode}"
         works = "1 work" if self.aboard == 1 else f"{self.aboard} works"
-        return (
-            f"worker process {self.pid} {how} with {works} aboard; this work had "
-            "been started there and may have run in part"
-        )
+        message = f"worker process {self.pid} {how} with {works} aboard"
+        if self.aboard:
+            message += "; this work had been started there and may have run in part"
+        return message
 
 
 class WorkerStartError(AplexWorkerError):

@@ -32,7 +32,7 @@ from aplex._messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
 from aplex._pool import PoolWorker, Work
 from aplex._progress import Progress
-from aplex.exceptions import WorkerLostError, WorkerStartError
+from aplex.exceptions import SerializationError, WorkerLostError, WorkerStartError
 
 Loop = asyncio.AbstractEventLoop
 
@@ -97,9 +97,15 @@ class ProcessBackend(Backend):
         self._name = setup.name
         self._encoder = CallEncoder()
         self._main_path = _path_of_main()
-        self._setup = self._encoder.dumps(
-            (setup.worker_loop_factory, setup.initializer, setup.initargs)
-        )
+        try:
+            self._setup = self._encoder.dumps(
+                (setup.worker_loop_factory, setup.initializer, setup.initargs)
+            )
+        except Exception as error:
+            raise SerializationError(
+                "the initializer, its arguments or the worker_loop_factory cannot be pickled: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         self._links: dict[PoolWorker, Link] = {}
         self._loop: Loop | None = None
 
