@@ -131,6 +131,12 @@ class Reader:
         if not count:
             raise EOFError
         self._used += count
+        if self._used >= _HEADER.size:  # in short: one whole frame without buffers, no more
+            body, buffers = _HEADER.unpack_from(self._view)
+            if not buffers and _HEADER.size + body == self._used:
+                only = pickle.loads(self._view[_HEADER.size : self._used])
+                self._used, self._view = 0, self._small
+                return [only]
         bodies: list[Any] = []
         start = 0
         while (size := self._size(start)) and start + size <= self._used:

@@ -145,11 +145,11 @@ class Listener:
     def _run(self) -> None:
         while not self._stopped:
             for key, events in self._selector.select(self._timeout()):
-                readable, writable = key.data
-                if events & selectors.EVENT_READ and readable:
-                    self._call(readable)
-                if events & selectors.EVENT_WRITE and writable:
-                    self._call(writable)
+                callbacks = key.data  # looked at only now: one may have unwatched another
+                if events & selectors.EVENT_READ and callbacks[0]:
+                    self._call(callbacks[0])
+                if events & selectors.EVENT_WRITE and callbacks[1]:
+                    self._call(callbacks[1])
             self._make_calls()
             self._fire_timers()
         self.discard()

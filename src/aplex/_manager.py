@@ -31,7 +31,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVarTuple, Unpack
 
 from aplex import _exit
 from aplex._backends.base import Backend, Death
@@ -50,6 +50,7 @@ _log = logging.getLogger("aplex")
 INTERRUPT_GRACE: Final = 1.0
 """Seconds that works have to clean up after Ctrl-C, before their workers are killed."""
 
+Args = TypeVarTuple("Args")
 Loop = asyncio.AbstractEventLoop
 Settled = list[tuple[Work, int, Any]]
 
@@ -100,8 +101,9 @@ class Manager:
         with self._lock:
             known = loop is None or loop is self._known_loop
             if self._stepping or not self._open or not known:
-                admit, late = partial(self._admit, work, loop), partial(self._admit_late, work)
-                self._step(admit, late)
+                # (If a step is under way, submit returns before the work is admitted.)
+                admit = self._admit_late if self._stepping else self._admit
+                self._step(admit, work, loop)
                 return
             # The same as a step, in short: this is the path of every work.
             self._stepping = True
@@ -121,7 +123,7 @@ class Manager:
 
     def cancel(self, work: Work) -> None:
         """Ask for a work to be cancelled."""
-        self._step(partial(self.pool.cancel, work))
+        self._step(self.pool.cancel, work)
 
     def close(self, *, cancel_waiting: bool = False, why: str = "shutdown") -> None:
         """Take no more works; go when the last one is done."""
@@ -229,7 +231,7 @@ class Manager:
 
     def receive(self, worker: PoolWorker, lane: int, read: Callable[[], list[Reports]]) -> None:
         """Take in the reports that ``read`` returns."""
-        self._step(partial(self._take_in, worker, lane, read))
+        self._step(self._take_in, worker, lane, read)
 
     def lost(self, worker: PoolWorker, examine: Callable[[], Death]) -> None:
         """Take in the end of a worker."""
@@ -264,10 +266,10 @@ class Manager:
             self._choose_reader(loop)
         self.pool.submit(work)
 
-    def _admit_late(self, work: Work) -> None:
+    def _admit_late(self, work: Work, loop: Loop | None) -> None:
         """Take in a work that was submitted in the middle of a step."""
         try:
-            self._admit(work, None)
+            self._admit(work, loop)
         except Exception as error:  # noqa: BLE001 - submit has returned: tell the future
             self.pool.settled.append((work, RAISED, error))
 
@@ -285,20 +287,21 @@ class Manager:
 
     # -- steps ----------------------------------------------------------------
 
-    def _step(self, event: Callable[[], None], late: Callable[[], None] | None = None) -> None:
+    def _step(self, event: Callable[[Unpack[Args]], None], *args: *Args) -> None:
         """Take an event in, carry out its effects, settle futures.
 
         Args:
-            event: Changes the Pool. May raise before it has changed anything.
-            late: Called instead of ``event`` if it has to be put off; must not raise.
+            event: Changes the Pool. May raise before it has changed anything; but not if
+                it is put off.
+            *args: Its arguments.
         """
         with self._lock:
             if self._stepping:  # by this thread: a finalizer or a load balancer calls us
-                self._put_off.append(late or event)
+                self._put_off.append(partial(event, *args))
                 return
             self._stepping = True
             try:
-                event()
+                event(*args)
                 while self._put_off:
                     self._put_off.popleft()()
                 self._carry_out()
@@ -315,9 +318,10 @@ class Manager:
 
     def _carry_out(self) -> None:
         pool = self.pool
-        for worker in pool.outbound:
-            self._backend.send(worker)
-        pool.outbound.clear()
+        if pool.outbound:
+            for worker in pool.outbound:
+                self._backend.send(worker)
+            pool.outbound.clear()
         if pool.to_start or pool.to_stop:
             self._start_and_stop()
         if pool.broken:

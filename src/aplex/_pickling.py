@@ -123,7 +123,8 @@ class CallEncoder:
             return None
         if self._main_by_value and b"__main__" in pickled:
             return None
-        self._by_reference[work] = pickled
+        if type(work) in _BY_REFERENCE:  # others may not be hashable: classes of metaclasses
+            self._by_reference[work] = pickled
         return pickled
 
     def _explained(
@@ -237,7 +238,6 @@ _Link: TypeAlias = tuple[bytes | None, str, str, list[str]]
 
 # By the descriptors of the base: a class may refuse assignments, as frozen dataclasses do.
 _set_cause = BaseException.__dict__["__cause__"].__set__
-_set_args = BaseException.__dict__["args"].__set__
 
 
 def _loaded_exception(link: _Link, text: str) -> BaseException:
@@ -289,7 +289,11 @@ class _WithoutInit(pickle.Pickler):
         if not isinstance(obj, BaseException) or isinstance(obj, BaseExceptionGroup):
             return NotImplemented
         state = {key: value for key, value in obj.__dict__.items() if _can_travel(value)}
-        return _rebuilt_exception, (type(obj), tuple(map(_travelling, obj.args)), state)
+        # The builtin class below knows the arguments of its own constructor, the file
+        # names of an OSError included.
+        base = next(kind for kind in type(obj).__mro__ if kind.__module__ == "builtins")
+        args: tuple[Any, ...] = base.__reduce__(obj)[1]
+        return _rebuilt_exception, (type(obj), base, tuple(map(_travelling, args)), state)
 
 
 def _dumps_without_init(error: BaseException) -> bytes:
@@ -299,10 +303,13 @@ def _dumps_without_init(error: BaseException) -> bytes:
 
 
 def _rebuilt_exception(
-    kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+    kind: type[BaseException],
+    base: type[BaseException],
+    args: tuple[Any, ...],
+    state: dict[str, Any],
 ) -> BaseException:
     error = kind.__new__(kind, *args)
-    _set_args(error, args)
+    base.__init__(error, *args)  # fills what lives in C: errno, code, value …
     error.__dict__.update(state)
     return error
 

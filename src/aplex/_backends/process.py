@@ -285,11 +285,11 @@ class ProcessBackend(Backend):
             end = link.readers[lane].end
             if loop is None:
                 gone = partial(self.listener.unwatch, end)
-                callback = partial(self._readable, worker, link, lane, gone)
+                callback = self._receiver(worker, link, lane, gone)
                 self.listener.call_soon(partial(self._watch_in_listener, link, end, callback))
                 continue
             forget = partial(loop.remove_reader, end.fileno())
-            callback = partial(self._readable, worker, link, lane, forget)
+            callback = self._receiver(worker, link, lane, forget)
             link.loop = loop
             if loop is asyncio._get_running_loop():  # noqa: SLF001
                 loop.add_reader(end.fileno(), callback)
@@ -300,10 +300,11 @@ class ProcessBackend(Backend):
         if not link.closed:
             self.listener.watch(end, callback)
 
-    def _readable(
+    def _receiver(
         self, worker: PoolWorker, link: Link, lane: int, gone: Callable[[], object]
-    ) -> None:
-        self.events.receive(worker, lane, partial(self._read, link, lane, gone))
+    ) -> Callable[[], None]:
+        """Return what is to be called when the reader of a lane can be read."""
+        return partial(self.events.receive, worker, lane, partial(self._read, link, lane, gone))
 
     def _read(self, link: Link, lane: int, gone: Callable[[], object]) -> list[Reports]:
         try:
