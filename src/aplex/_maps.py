@@ -40,6 +40,8 @@ class Chunk:
     def results(self) -> Iterator[Any]:
         """Yield the values, then raise the failure, if there was one."""
         yield from self.values
+        if isinstance(self._error, (StopIteration, StopAsyncIteration)):
+            raise _no_end(self._error) from self._error
         if self._error is not None:
             raise self._error
 
@@ -103,6 +105,11 @@ async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
         task.cancel()
     if tasks:
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _no_end(error: BaseException) -> RuntimeError:
+    """Return what stands for an exception that would end a loop as if all were well."""
+    return RuntimeError(f"the work raised {type(error).__name__}")
 
 
 class Window:
@@ -232,8 +239,8 @@ class BlockingResults(_Results, Iterator[Any]):
             raise StopIteration
         try:
             value = future.result(self._left())
-        except StopIteration as error:  # it would end the loop as if all were well
-            raise RuntimeError("the work raised StopIteration") from error
+        except StopIteration as error:
+            raise _no_end(error) from error
         self._window().hand_over()
         return value
 
@@ -275,8 +282,8 @@ class AwaitableResults(_Results, AsyncIterator[Any]):
                 raise TimeoutError
         try:
             value = await future
-        except StopAsyncIteration as error:  # it would end the loop as if all were well
-            raise RuntimeError("the work raised StopAsyncIteration") from error
+        except StopAsyncIteration as error:
+            raise _no_end(error) from error
         self._window().hand_over()
         return value
 

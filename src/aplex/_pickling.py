@@ -291,7 +291,7 @@ class _WithoutInit(pickle.Pickler):
         state = {key: value for key, value in obj.__dict__.items() if _can_travel(value)}
         # The builtin class below knows the arguments of its own constructor, the file
         # names of an OSError included.
-        base = next(kind for kind in type(obj).__mro__ if kind.__module__ == "builtins")
+        base: Any = next(kind for kind in type(obj).__mro__ if kind.__module__ == "builtins")
         args: tuple[Any, ...] = base.__reduce__(obj)[1]
         return _rebuilt_exception, (type(obj), base, tuple(map(_travelling, args)), state)
 
