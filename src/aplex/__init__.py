@@ -54,7 +54,9 @@ _MODULES = ("executors", "exceptions", "futures", "load_balancers")
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name."""
+    """Load a public name, or a public module."""
+    if name in _MODULES:
+        return import_module(f"aplex.{name}")
     if name in __all__:
         for module in _MODULES:
             loaded = import_module(f"aplex.{module}")

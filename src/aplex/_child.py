@@ -29,6 +29,7 @@ import threading
 import traceback
 from collections.abc import Coroutine
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aplex._frames import End, Reader, Writer, one_way
@@ -290,18 +291,10 @@ class LoopThread:
         for frame in frames:
             for entry in frame:
                 if len(entry) == 2:  # noqa: PLR2004 - (id, seq): a cancel
-                    self._cancel(lane, *entry)
+                    lane.cancel(entry[0], partial(self._child.plain.skip, entry[1]))
                 else:
                     started[COROUTINE] = entry[1]
                     lane.begin(entry)
-
-    def _cancel(self, lane: CoroutineLane, work_id: int, seq: int) -> None:
-        if lane.cancel(work_id) or not seq:
-            return
-        if self._child.plain.cancel(seq):
-            lane.report_cancelled(work_id)
-        else:
-            lane.remember_cancel(work_id)
 
     def _stop(self) -> None:
         self._lost()

@@ -28,9 +28,10 @@ PICKLED: Final = 1  # data is the pickled result
 ERROR: Final = 2  # data is a pickled exception
 RAISED: Final = 3  # data is the exception itself
 CANCELLED: Final = 4  # the work ended cancelled, or was never started
-DETACHED: Final = 5  # a plain function returned a coroutine, which now runs
-READY: Final = 6  # the worker serves; data is its process id
-FAILED: Final = 7  # the worker cannot serve; data as for ERROR or RAISED
+DELIVERED: Final = 5  # the cancel has reached the coroutine; the outcome will follow
+DETACHED: Final = 6  # a plain function returned a coroutine, which now runs
+READY: Final = 7  # the worker serves; data is its process id
+FAILED: Final = 8  # the worker cannot serve; data as for ERROR or RAISED
 
 Report: TypeAlias = tuple[int, int, Any]
 Reports: TypeAlias = tuple[float, list[Report]]

@@ -21,7 +21,17 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, overload
 
-from aplex._messages import CANCELLED, COROUTINE, DETACHED, LANES, PLAIN, RAISED, READY, Report
+from aplex._messages import (
+    CANCELLED,
+    COROUTINE,
+    DELIVERED,
+    DETACHED,
+    LANES,
+    PLAIN,
+    RAISED,
+    READY,
+    Report,
+)
 from aplex.exceptions import BrokenPoolError, LoadBalancerError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, Worker, chooser
 
@@ -58,6 +68,7 @@ class Work:
     __slots__ = (
         "call",
         "cancel_asked",
+        "cancel_delivered",
         "function",
         "future",
         "id",
@@ -79,6 +90,7 @@ class Work:
         self.state = WorkState.WAITING
         self.worker: PoolWorker | None = None
         self.cancel_asked = False
+        self.cancel_delivered = False  # the coroutine has got it, and answers by its outcome
 
     def __repr__(self) -> str:
         where = f" on {self.worker!r}" if self.worker else ""
@@ -282,13 +294,16 @@ class Pool:
         """Take in what a worker reports. Call ``dispatch`` after the last."""
         works = worker.works
         for work_id, kind, data in reports:
-            if kind < DETACHED:
+            if kind < DELIVERED:
                 work = works.pop(work_id, None)
                 if work is not None:  # else it was rerouted, or is known already
                     self._leave(work, worker)
                     self._settle(work, kind, data)
                     if not worker.served:
                         self._serves(worker)
+            elif kind == DELIVERED:
+                if work_id in works:
+                    works[work_id].cancel_delivered = True
             elif kind == DETACHED:
                 self._detach(worker, work_id)
             elif kind == READY:

@@ -23,7 +23,7 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aplex._messages import CANCELLED, DETACHED, Report
+from aplex._messages import CANCELLED, DELIVERED, DETACHED, Report
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,7 +64,7 @@ class CoroutineLane:
         self._outbox: list[Report] = []
         # Cancels of plain functions that were running: one may turn out to return
         # a coroutine, which then is on its way here.
-        self._late_cancels: deque[int] = deque(maxlen=256)
+        self._late_cancels: deque[int] = deque(maxlen=1024)
 
     def begin(self, run: Run) -> None:
         """Call a work; a coroutine it returns becomes a task."""
@@ -76,14 +76,19 @@ class CoroutineLane:
             self._report(self._codec.error(work_id, error))
             return
         if is_coroutine(made):
-            self.adopt(work_id, made)
+            self._run(work_id, made)
         elif inspect.isawaitable(made):
-            self.adopt(work_id, _awaited(made))
+            self._run(work_id, _awaited(made))
         else:
             self._report(self._value(work_id, made))
 
     def adopt(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine as the task of a work."""
+        """Run a coroutine that a plain function has returned."""
+        self._run(work_id, coroutine)
+        if work_id in self._late_cancels:
+            self._cancel(work_id)
+
+    def _run(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
         try:
             task = self._loop.create_task(coroutine)
         except BaseException as error:  # noqa: BLE001 - a task factory of the user's
@@ -94,23 +99,28 @@ class CoroutineLane:
         # The outcome is taken here and not in a coroutine around the work: a task
         # that is cancelled before its first step never enters its coroutine.
         task.add_done_callback(partial(self._ended, work_id))
-        if work_id in self._late_cancels:
-            task.cancel()
 
-    def cancel(self, work_id: int) -> bool:
-        """Cancel the task of a work; return whether there is one."""
+    def cancel(self, work_id: int, skip: Callable[[], bool]) -> None:
+        """Cancel a work wherever it is.
+
+        Args:
+            work_id: The work.
+            skip: Called if it has no task; keeps a plain function from being started,
+                and returns whether it could.
+        """
+        if work_id in self._tasks:
+            self._cancel(work_id)
+        elif skip():
+            self._report((work_id, CANCELLED, None))
+        else:
+            # It runs on the main thread; or has returned a coroutine that is on its
+            # way here; or has ended, which does no harm: ids are unique.
+            self._late_cancels.append(work_id)
+
+    def _cancel(self, work_id: int) -> None:
         task = self._tasks.get(work_id)
-        if task is not None:
-            task.cancel()
-        return task is not None
-
-    def remember_cancel(self, work_id: int) -> None:
-        """Cancel the coroutine of a work if it is adopted later."""
-        self._late_cancels.append(work_id)
-
-    def report_cancelled(self, work_id: int) -> None:
-        """Report a work that will not be started."""
-        self._report((work_id, CANCELLED, None))
+        if task is not None and task.cancel():
+            self._report((work_id, DELIVERED, None))
 
     def flush(self) -> None:
         """Send the reports gathered so far."""
@@ -168,7 +178,7 @@ class PlainLane:
         self._send = send
         self._detach = detach
         self._held = held
-        self._lock = threading.Lock()  # for what ``cancel`` and ``flush_held`` share with ``run``
+        self._lock = threading.Lock()  # for what ``skip`` and ``flush_held`` share with ``run``
         self._skipped: set[int] = set()
         self._outbox: list[Report] = []
         self._since = 0.0  # when the time that was not reported yet began
@@ -192,8 +202,12 @@ class PlainLane:
         with self._lock:
             self._flush()
 
-    def cancel(self, seq: int) -> bool:
-        """Make ``run`` skip a work; return False if it was started already. Any thread."""
+    def skip(self, seq: int) -> bool:
+        """Make ``run`` skip a work. Any thread.
+
+        Returns:
+            False if it was started already, or was never on this lane (``seq`` is 0).
+        """
         with self._lock:
             if self._started[1] >= seq:
                 return False

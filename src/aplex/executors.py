@@ -17,7 +17,7 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from multiprocessing.context import BaseContext
 from types import TracebackType
-from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
 from aplex import _maps
 from aplex._backends.base import Backend, Setup
@@ -113,7 +113,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
 
     # -- submit ---------------------------------------------------------------
 
-    @overload  # type: ignore[override]  # an AsyncioFuture is no Future of the base class
+    @overload
     def submit(
         self: AsyncPoolExecutor[Literal[True]],
         work: Callable[P, Coroutine[Any, Any, T]],
@@ -185,7 +185,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
     ) -> ConcurrentFuture[T]: ...
     @overload
     def submit(
-        self, work: Callable[..., Any], /, *args: Any, **kwargs: Any
+        self: AsyncPoolExecutor[bool], work: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]: ...
     def submit(
         self,
@@ -326,13 +326,14 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         deadline = None if timeout is None else time.monotonic() + timeout
         calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
         size = self._window
-        submit = functools.partial(self.submit, work, load_balancing_meta=load_balancing_meta)
+        either = cast("AsyncPoolExecutor[bool]", self)
+        submit = functools.partial(either.submit, work, load_balancing_meta=load_balancing_meta)
         if chunksize > 1:
             run = _maps.run_coroutine_chunk if lane == COROUTINE else _maps.run_plain_chunk
             calls = _maps.chunked(calls, chunksize)
             size = max(2 * self._size, -(-size // chunksize))
             submit = functools.partial(
-                self.submit, run, work, load_balancing_meta=load_balancing_meta
+                either.submit, run, work, load_balancing_meta=load_balancing_meta
             )
         open_window = functools.partial(_maps.Window, submit, calls, size)
         chunked = chunksize > 1

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from aplex._messages import CANCELLED, ERROR, PICKLED, VALUE
+from aplex._messages import CANCELLED, ERROR, PICKLED, PLAIN, VALUE
 from aplex._pickling import decode_exception, decode_value
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncioFuture", "ConcurrentFuture"]
 
-T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
+
+PATIENCE: Final = 1.0
+"""Seconds for which a cancelled asyncio future waits for the cancel to reach the coroutine."""
 
 
 def _outcome(kind: int, data: Any) -> tuple[Any, BaseException | None]:
@@ -92,17 +94,23 @@ class AsyncioFuture(asyncio.Future[T]):
 
     _work: Work | None = None
     _manager: Manager | None = None
+    _cancel_asked = False
     _cancel_message: Any = None
+    _patience: asyncio.TimerHandle | None = None
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Ask for the work to be cancelled.
+
+        Whoever awaits the future gets ``CancelledError`` when the coroutine has ended
+        so; at once if the work had not left for a worker, or is a plain function, which
+        runs on; and after `PATIENCE` seconds if the worker's loop is blocked, so that
+        the cancel has not even reached the coroutine.
 
         Args:
             msg: Passed to the ``CancelledError``.
 
         Returns:
-            False if it is done already, else True: whoever awaits the future gets
-            ``CancelledError`` when the work has ended so.
+            Whether it was not done already.
         """
         if self.done():
             return False
@@ -110,14 +118,31 @@ class AsyncioFuture(asyncio.Future[T]):
         if work is None or manager is None:
             return super().cancel(msg)
         self._cancel_message = msg
-        manager.cancel(work)
+        if not self._cancel_asked:
+            self._cancel_asked = True
+            manager.cancel(work)
+            if work.lane == PLAIN:
+                self._give_up()
+            else:
+                self._patience = self.get_loop().call_later(PATIENCE, self._give_up)
         return True
+
+    def _give_up(self) -> None:
+        """Be cancelled now, unless the coroutine has got the cancel and may answer it."""
+        if not self.done() and (self._work is None or not self._work.cancel_delivered):
+            super().cancel(self._cancel_message)
 
     def _settle(self, kind: int, data: Any) -> None:
         """Take the outcome. Called on the loop's thread."""
-        self._work = self._manager = None
+        work, self._work, self._manager = self._work, None, None
+        if self._patience is not None:
+            self._patience.cancel()
         if self.done():
             return
+        if self._cancel_asked and not (work is not None and work.cancel_delivered):
+            # The outcome was under way before the cancel could arrive. A task that awaits
+            # us relies on the CancelledError: `cancel` has returned True.
+            kind = CANCELLED
         if kind == VALUE:
             self.set_result(data)
             return

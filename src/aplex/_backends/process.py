@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import ModuleType
@@ -141,12 +142,23 @@ class ProcessBackend(Backend):
         )
         failure: BaseException | None = None
         try:
-            with _start_lock, _interrupts_blocked(), _importable_main(self._main_path):
+            with _start_lock, self._start_conditions():
                 process.start()
         except BaseException as error:  # noqa: BLE001 - becomes the reason of the failed start
             failure = error
         link.child_ends.close()
         self.listener.call_soon(partial(self._started, worker, link, process, failure))
+
+    @contextlib.contextmanager
+    def _start_conditions(self) -> Generator[None]:
+        if self._context.get_start_method() == "fork":
+            with _interrupts_blocked():
+                yield
+            return
+        # Started on demand, it would unblock the signals that are about to be blocked.
+        resource_tracker.ensure_running()
+        with _interrupts_blocked(), _importable_main(self._main_path):
+            yield
 
     def _started(
         self, worker: PoolWorker, link: Link, process: Any, failure: BaseException | None
@@ -408,23 +420,23 @@ def _path_of_main() -> str | None:
 def _importable_main(path: str | None) -> Generator[None]:
     """Let ``__main__`` name its file, or none, while ``multiprocessing`` looks.
 
-    The interpreter deletes the name when the script has ended, and works may still run
-    then; and a name that is no file would be run by every child, in vain.
+    The interpreter deletes the name when the script has ended, at any moment, and works
+    may still run then. And a name that is no file would be run by every child, in vain.
+    A property of the class answers before the module's own dictionary does.
     """
     main = sys.modules.get("__main__")
-    before = vars(main).get("__file__") if main is not None else None
-    if main is None or before == path or getattr(main, "__spec__", None) is not None:
+    if main is None:
         yield
         return
+
+    def answer(_module: ModuleType) -> str:
+        if path is None:
+            raise AttributeError("__file__")
+        return path
+
+    kind = type(main)
+    main.__class__ = type("Main", (kind,), {"__file__": property(answer)})
     try:
-        _name_file(main, path)
         yield
     finally:
-        _name_file(main, before)
-
-
-def _name_file(module: ModuleType, path: str | None) -> None:
-    if path is not None:
-        module.__file__ = path
-    elif "__file__" in vars(module):
-        del module.__file__
+        main.__class__ = kind

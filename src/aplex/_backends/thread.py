@@ -211,11 +211,8 @@ class ThreadWorker:
             item = self._inbox.popleft()
             if isinstance(item, Work):
                 lane.begin((item.id, item.seq, item.function, item.call))
-            elif not lane.cancel(item.id) and item.seq:
-                if self._plain.cancel(item.seq):
-                    lane.report_cancelled(item.id)
-                else:
-                    lane.remember_cancel(item.id)
+            else:
+                lane.cancel(item.id, partial(self._plain.skip, item.seq))
 
     def _stop(self) -> None:
         if self._stopping is not None and not self._stopping.done():
