@@ -81,6 +81,7 @@ class Manager:
         self._open = False  # whether works are taken just so: running, not shut, not broken
         self._shut = ""  # why nothing new is taken, if so
         self._flush_planned: Loop | Listener | None = None  # whose next turn
+        self._over_at: float | None = None  # monotonic; when an interrupted pool is given up
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
         self._listener_reads = False  # for good: there was more than one loop, or we are closing
         self._listener = Listener(f"{name}-listener")
@@ -166,8 +167,11 @@ class Manager:
             Seconds in which it is all over, unless workers are threads and do not stop.
         """
         self.cancel_all()
-        self._listener.call_soon(partial(self._kill_in, INTERRUPT_GRACE))
-        return 2 * INTERRUPT_GRACE
+        now = time.monotonic()
+        if self._over_at is None:
+            self._listener.call_soon(partial(self._kill_in, INTERRUPT_GRACE))
+            self._over_at = now + INTERRUPT_GRACE * (2 if self._backend.can_kill else 1)
+        return max(0.0, self._over_at - now)
 
     def check_open(self) -> None:
         """Raise what ``submit`` would raise if it took no works.

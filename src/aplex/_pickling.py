@@ -258,7 +258,10 @@ def _loaded_exception(link: _Link, text: str) -> BaseException:
 
 
 def _notes(error: BaseException) -> list[str]:
-    notes = getattr(error, "__notes__", None)
+    try:
+        notes = getattr(error, "__notes__", None)
+    except BaseException:  # noqa: BLE001 - user code
+        return []
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 

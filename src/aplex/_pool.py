@@ -614,11 +614,11 @@ class Pool:
         if self.closing and self.idle:
             for worker in self.workers:
                 if worker.state in (WorkerState.STARTING, WorkerState.SERVING):
+                    self.to_stop.append(worker)  # first: nothing mends a worker never told
                     was, worker.state = worker.state, WorkerState.STOPPING
                     if was is WorkerState.STARTING:
                         self._started()
                     self._refresh(worker)
-                    self.to_stop.append(worker)
 
     # -- for tests ------------------------------------------------------------
 

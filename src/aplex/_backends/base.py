@@ -19,7 +19,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from aplex._listener import Listener
 from aplex._messages import Reports
@@ -62,6 +62,8 @@ class Events(Protocol):
 class Backend(ABC):
     """Starts workers and talks to them."""
 
+    can_kill: ClassVar[bool] = True
+    """Whether ``kill`` ends a worker."""
     events: Events
     listener: Listener
 

@@ -37,6 +37,8 @@ class ThreadCodec:
 class ThreadBackend(Backend):
     """Starts workers that are threads of this process."""
 
+    can_kill = False
+
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._workers: dict[PoolWorker, ThreadWorker] = {}

@@ -1,0 +1,1 @@
+"""The contract of the executors, run against every back end."""

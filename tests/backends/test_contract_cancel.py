@@ -1,0 +1,230 @@
+"""Contract: ``cancel`` is a request. Waiting works, running coroutines, running functions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support import works
+from tests.support.callers import DEADLINE, LOOPS, PROCESSES, Caller, everywhere
+from tests.support.signals import Gate, Signals
+
+
+def assert_cancelled(caller: Caller, future: Any) -> None:
+    caller.wait(future)
+    assert future.cancelled()
+    assert future.done()
+    with pytest.raises(caller.Cancelled):
+        future.result()
+
+
+@everywhere
+def test_a_running_coroutine_is_cancelled_and_cleans_up(caller: Caller, signals: Signals) -> None:
+    future = caller.submit(works.endless, signals.path)
+    signals.expect("started work")
+    assert caller.cancel(future)
+    assert_cancelled(caller, future)
+    signals.expect("finally work", within=0.1)
+
+
+@everywhere
+def test_a_decorated_coroutine_is_cancelled_too(
+    caller: Caller, signals: Signals, gate: Gate
+) -> None:
+    future = caller.submit(works.decorated_held, signals.path, gate.path)
+    signals.expect("started None")
+    assert caller.cancel(future)
+    assert_cancelled(caller, future)
+    signals.expect("cancelled None", within=0.1)
+
+
+def test_the_future_ends_when_the_cleanup_has_ended(
+    caller: Caller, signals: Signals, gate: Gate
+) -> None:
+    future = caller.submit(works.clean_up_until, signals.path, gate.path)
+    signals.expect("started")
+    assert caller.cancel(future)
+    signals.expect("cleaning")
+    assert caller.call(works.aadd, 1, 1) == 2
+    assert not future.done()
+    gate.open()
+    assert_cancelled(caller, future)
+    signals.expect("clean", within=0.1)
+
+
+@everywhere
+def test_a_coroutine_may_refuse_to_be_cancelled(
+    caller: Caller, signals: Signals, gate: Gate
+) -> None:
+    """The future then has its result."""
+    future = caller.submit(works.stubborn, signals.path, gate.path)
+    signals.expect("started")
+    assert caller.cancel(future)
+    signals.expect("refused")
+    assert not future.done()
+    gate.open()
+    assert caller.result(future) == "finished"
+    assert not future.cancelled()
+
+
+def test_a_coroutine_may_raise_instead(caller: Caller, signals: Signals) -> None:
+    future = caller.submit(works.converting, signals.path)
+    signals.expect("started")
+    caller.cancel(future)
+    error = caller.error(future)
+    assert type(error) is LookupError
+    assert error.args == ("was cancelled",)
+
+
+@everywhere
+def test_a_running_function_is_not_interrupted(
+    caller: Caller, signals: Signals, gate: Gate
+) -> None:
+    future = caller.submit(works.held, signals.path, gate.path, 7)
+    signals.expect("started 7")
+    caller.cancel(future)
+    caller.call(works.aadd, 1)
+    assert not future.done()
+    gate.open()
+    assert caller.result(future) == 7
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("engine", ["thread", *PROCESSES], indirect=True)
+def test_a_waiting_work_is_cancelled_at_once_and_never_runs(
+    new_caller: Callable[..., Caller], loop: str, signals: Signals, gate: Gate
+) -> None:
+    caller = new_caller(loop=loop, max_works_per_worker=1)
+    first = caller.submit(works.aheld, signals.path, gate.path, 1)
+    waiting = [
+        caller.submit(held, signals.path, gate.path, 2)
+        for held in (works.aheld, works.held, works.decorated_held)
+    ]
+    signals.expect("started 1")
+    for future in waiting:
+        assert caller.cancel(future)
+        assert future.cancelled()
+        assert_cancelled(caller, future)
+    gate.open()
+    assert caller.result(first) == 1
+    assert caller.call(works.add, 1) == 1
+    assert signals.said() == ["passed 1"]
+
+
+@everywhere
+def test_a_function_behind_another_one_is_cancelled_at_once(
+    caller: Caller, signals: Signals, gate: Gate
+) -> None:
+    """Wherever it waits, the pool's line or the worker's."""
+    for _ in range(50):  # the pool learns that functions are quick, and sends them ahead
+        caller.call(works.add, 1)
+    first = [caller.submit(works.held, signals.path, gate.path, 1) for _ in range(2)]
+    signals.expect("started 1", "started 1")
+    behind = [caller.submit(works.held, signals.path, gate.path, 2) for _ in range(6)]
+    for future in behind:
+        assert caller.cancel(future)
+    for future in behind:
+        assert_cancelled(caller, future)
+    assert not any(future.done() for future in first)
+    gate.open()
+    assert [caller.result(future) for future in first] == [1, 1]
+    caller.wait(*[caller.submit(works.add, 1) for _ in range(8)])
+    assert sorted(signals.said()) == ["passed 1", "passed 1"]
+
+
+def test_a_cancel_reaches_the_coroutine_that_a_running_function_returns_later(
+    caller: Caller, signals: Signals, gate: Gate
+) -> None:
+    future = caller.submit(works.held_then_coroutine, signals.path, gate.path)
+    signals.expect("started None")
+    caller.cancel(future)
+    caller.call(works.aadd, 1)
+    gate.open()
+    assert_cancelled(caller, future)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_cancel_reaches_a_coroutine_that_the_loop_has_no_time_for_yet(
+    new_caller: Callable[..., Caller], loop: str, signals: Signals
+) -> None:
+    """A plain callable has returned it; the worker's loop is held up, and then sees both."""
+    caller = new_caller(loop=loop)
+    caller.call(works.anothing)
+    holding_up = caller.submit(works.aburn, 0.5, signals.path)
+    signals.expect("burning")
+    future = caller.submit(works.nap, 3)
+    assert caller.call(works.add, 1) == 1  # runs on the same thread, after the callable
+    assert not holding_up.done()
+    assert caller.cancel(future)
+    assert_cancelled(caller, future)
+
+
+@everywhere
+def test_a_coroutine_cancelled_before_its_first_step(caller: Caller, signals: Signals) -> None:
+    futures = [caller.submit(works.endless, signals.path) for _ in range(50)]
+    for future in futures:
+        caller.cancel(future)
+    for future in futures:
+        assert_cancelled(caller, future)
+
+
+@everywhere
+def test_a_cancel_never_hits_another_work(
+    caller: Caller, signals: Signals, new_gate: Callable[[], Gate]
+) -> None:
+    """Whatever the moment at which it comes, and how many works there are."""
+    chance = random.Random(7)
+    cancelled, kept = [], []
+    for n in range(300):
+        work = chance.choice([works.add, works.aadd, works.decorated, works.aspan])
+        future = caller.submit(work, 0.001 * (n % 5) if work is works.aspan else n)
+        if chance.random() < 0.5:
+            cancelled.append(future)
+            if chance.random() < 0.5:
+                caller.cancel(future)
+        else:
+            kept.append((future, n, work))
+    for future in cancelled:
+        caller.cancel(future)
+    for future, n, work in kept:
+        result = caller.result(future)
+        assert work is works.aspan or result == n
+    caller.wait(*cancelled)
+    assert all(future.cancelled() or future.exception() is None for future in cancelled)
+
+
+def test_cancelling_what_is_done_changes_nothing(caller: Caller) -> None:
+    future = caller.submit(works.add, 1)
+    assert caller.result(future) == 1
+    assert caller.cancel(future) is False
+    assert not future.cancelled()
+    assert future.result() == 1
+    failed = caller.submit(works.fail, LookupError())
+    caller.wait(failed)
+    assert caller.cancel(failed) is False
+    assert type(failed.exception()) is LookupError
+
+
+def test_cancelling_twice_is_cancelling_once(caller: Caller, signals: Signals) -> None:
+    future = caller.submit(works.endless, signals.path)
+    signals.expect("started work")
+    assert caller.cancel(future)
+    caller.cancel(future)
+    assert_cancelled(caller, future)
+    signals.expect("finally work", within=0.1)
+
+
+def test_a_cancelled_work_gives_its_place_to_the_next(
+    new_caller: Callable[..., Caller], signals: Signals
+) -> None:
+    caller = new_caller(max_works_per_worker=1)
+    for n in range(5):
+        future = caller.submit(works.endless, signals.path, n)
+        signals.expect(f"started {n}")
+        after = caller.submit(works.aadd, n)
+        caller.cancel(future)
+        assert_cancelled(caller, future)
+        assert caller.result(after, DEADLINE) == n

@@ -1,0 +1,222 @@
+"""Fault tests: a program that forks while a pool lives; and pools inside of workers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.programs import ENGINES, NOISE, START_METHODS, started
+
+engines = pytest.mark.parametrize("engine", ENGINES)
+processes = pytest.mark.parametrize("engine", START_METHODS)
+
+# Python 3.12 and later warn of every fork beside threads; that is not the point here.
+FORK = """
+    import multiprocessing, warnings
+    warnings.filterwarnings("ignore", "This process", DeprecationWarning)
+
+    def wait_for_child(pid):
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+"""
+
+
+@engines
+@pytest.mark.parametrize("leave", ["os._exit(0)", "sys.exit(0)"])
+def test_a_forked_copy_of_a_pool_is_dead_and_says_so(engine, leave, tmp_path) -> None:
+    text = f"""{FORK}
+    def main():
+        with make() as pool:
+            future = pool.submit(asquare, 2)
+            assert future.result() == 4
+            if not (pid := os.fork()):
+                try:
+                    pool.submit(square, 3)
+                except RuntimeError as error:
+                    say(error)
+                try:
+                    pool.map(square, [3])
+                except RuntimeError as error:
+                    say("no map")
+                assert future.result() == 4
+                pool.shutdown()
+                {leave}
+            wait_for_child(pid)
+            assert pool.submit(square, 3).result() == 9
+            assert pool.submit(asquare, 3).result() == 9
+        say("parent well")
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert len(outcome.out) == 3
+    assert "fork" in outcome.out[0]
+    assert "make a new one" in outcome.out[0]
+    assert outcome.out[1:] == ["no map", "parent well"]
+
+
+@engines
+def test_a_fork_in_the_middle_of_works_disturbs_none(engine, tmp_path) -> None:
+    text = f"""{FORK}
+    async def slow(x):
+        await asyncio.sleep(0.2)
+        return x
+
+    def main():
+        with make() as pool:
+            futures = [pool.submit(slow, x) for x in range(20)]
+            futures += [pool.submit(square, x) for x in range(20)]
+            for _ in range(3):
+                if not (pid := os.fork()):
+                    sys.exit(0)
+                wait_for_child(pid)
+            assert [f.result() for f in futures] == [*range(20), *(x * x for x in range(20))]
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        program.finish().assert_clean()
+
+
+@engines
+def test_a_forked_child_makes_a_pool_of_its_own(engine, tmp_path) -> None:
+    text = f"""{FORK}
+    def main():
+        with make() as pool:
+            assert pool.submit(square, 2).result() == 4
+            if not (pid := os.fork()):
+                with make() as own:
+                    assert own.submit(square, 3).result() == 9
+                    assert own.submit(asquare, 3).result() == 9
+                global left_open
+                left_open = make()
+                left_open.submit(square, 3)
+                sys.exit(0)
+            wait_for_child(pid)
+            assert pool.submit(square, 2).result() == 4
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        program.finish().assert_clean()
+
+
+@processes
+def test_a_child_that_lives_on_hides_no_death(engine, tmp_path) -> None:
+    """A forked child must not keep the workers of the dead parent alive."""
+    text = f"""{FORK}
+    def main():
+        global pool
+        pool = make()
+        say("worker", pool.submit(os.getpid).result())
+        if not os.fork():
+            say("child runs")
+            time.sleep(60)
+        time.sleep(60)
+    """
+    import os
+    import signal
+
+    with started(text, tmp_path, engine=engine) as program:
+        worker = int(program.said("worker"))
+        program.wait_for("child runs")
+        fd = os.pidfd_open(worker)
+        try:
+            program.signal(signal.SIGKILL)
+            program.process.wait()
+            import select
+
+            assert select.select([fd], [], [], 2 + NOISE)[0], "the worker lives on"
+        finally:
+            os.close(fd)
+
+
+@engines
+def test_a_child_of_multiprocessing_beside_a_pool(engine, tmp_path) -> None:
+    text = f"""{FORK}
+    def main():
+        with make() as pool:
+            assert pool.submit(square, 2).result() == 4
+            process = multiprocessing.get_context("fork").Process(target=square, args=(2,))
+            process.start()
+            process.join()
+            assert process.exitcode == 0
+            assert pool.submit(square, 2).result() == 4
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        program.finish().assert_clean()
+
+
+@engines
+def test_a_program_that_a_work_forks_off_is_inert(engine, tmp_path) -> None:
+    text = f"""{FORK}
+    def fork():
+        if not (pid := os.fork()):
+            os._exit(0)
+        wait_for_child(pid)
+
+    def main():
+        with make() as pool:
+            pool.submit(fork).result()
+            assert pool.submit(asquare, 2).result() == 4
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        program.finish().assert_clean()
+
+
+@processes
+@pytest.mark.parametrize("inner", ["spawn", "fork", "thread"])
+def test_a_work_makes_a_pool_of_its_own(engine, inner, tmp_path) -> None:
+    text = f"""{FORK}
+    def nested():
+        os.environ["ENGINE"] = {inner!r}
+        with make() as pool:
+            return pool.submit(square, 2).result() + pool.submit(asquare, 3).result()
+
+    async def anested():
+        os.environ["ENGINE"] = {inner!r}
+        async with make(awaitable=True) as pool:
+            return await pool.submit(square, 2) + await pool.submit(asquare, 3)
+
+    def main():
+        with make() as pool:
+            assert pool.submit(nested).result() == 13
+            assert pool.submit(anested).result() == 13
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        program.finish().assert_clean()
+
+
+@processes
+@pytest.mark.parametrize("inner", ["spawn", "fork"])
+def test_a_pool_that_a_work_leaves_open_goes_with_its_worker(engine, inner, tmp_path) -> None:
+    """As if the worker were a program that exits."""
+    text = f"""{FORK}
+    def nested():
+        global left_open
+        os.environ["ENGINE"] = {inner!r}
+        left_open = make(exit_grace=0.2)
+        return left_open.submit(asquare, 2).result()
+
+    def main():
+        with make() as pool:
+            assert pool.submit(nested).result() == 4
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert outcome.seconds < 3 + NOISE
+
+
+@processes
+def test_nested_workers_do_not_outlive_the_program(engine, tmp_path) -> None:
+    import signal
+
+    text = """
+    def nested():
+        with make() as pool:
+            pool.submit(sleep, 60).result()
+
+    def main():
+        with make() as pool:
+            pool.submit(nested).result()
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        program.wait_for("running")
+        program.signal(signal.SIGKILL)
+        outcome = program.finish()
+    assert outcome.err == ""

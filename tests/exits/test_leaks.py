@@ -1,0 +1,102 @@
+"""Leak tests: what is there before 50 pools were opened and closed is there after them. No more."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.programs import ENGINES, started
+
+TEXT = """
+    import gc, tempfile
+
+    def census():
+        gc.collect()
+        return {
+            "descriptors": descriptors(),
+            "threads": threading.enumerate(),
+            "children": children(),
+            "temporary files": sorted(os.listdir(tempfile.gettempdir())),
+            "mappings": mappings(),
+        }
+
+    def descriptors():
+        kinds = []
+        for fd in os.listdir("/proc/self/fd"):
+            try:
+                kinds.append(os.readlink(f"/proc/self/fd/{fd}").split(":")[0])
+            except FileNotFoundError:  # the one that listed the folder
+                pass
+        return sorted(kinds)
+
+    def children():
+        pids = []
+        for task in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{task}/children") as file:
+                pids += file.read().split()
+        return sorted(pids)
+
+    def mappings():
+        with open("/proc/self/maps") as file:
+            return sum("aplex" in line for line in file)
+
+    def cycle(i):
+        if i % 2:
+            with make() as pool:
+                assert pool.submit(square, i).result() == i * i
+                if i % 10 == 1:
+                    assert pool.submit(asquare, i).result() == i * i
+        else:
+            asyncio.run(acycle(i))
+
+    async def acycle(i):
+        async with make(awaitable=True) as pool:
+            assert await pool.submit(square, i) == i * i
+            if i % 10 == 2:
+                assert await pool.submit(asquare, i) == i * i
+
+    def main():
+        for i in range(3):  # what stays for good: the resource tracker, the fork server
+            cycle(i)
+        shared, before = set(os.listdir("/dev/shm")), census()
+        for i in range(50):
+            cycle(i)
+        after = census()
+        assert after == before, (before, after)
+        # Other programs of this machine use the folder, too: theirs go when they end.
+        deadline = time.monotonic() + 5
+        while new := set(os.listdir("/dev/shm")) - shared:
+            assert time.monotonic() < deadline, new
+            time.sleep(0.1)
+        say("nothing left")
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_fifty_pools_leave_nothing(engine, tmp_path) -> None:
+    with started(TEXT, tmp_path, engine=engine) as program:
+        outcome = program.finish(60)
+    outcome.assert_clean()
+    assert outcome.out == ["nothing left"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_pools_in_many_threads_leave_nothing(engine, tmp_path) -> None:
+    text = f"""{TEXT.replace("def main", "def other_main")}
+    def use():
+        for i in range(3):
+            with make() as pool:
+                assert list(pool.map(square, range(10))) == [x * x for x in range(10)]
+
+    def main():
+        cycle(1)
+        cycle(2)
+        before = census()
+        threads = [threading.Thread(target=use) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        after = census()
+        assert after == before, (before, after)
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        program.finish().assert_clean()

@@ -1,0 +1,178 @@
+"""The two faces of an executor behind one face for tests: blocking, and awaitable.
+
+A test that asks for a ``caller`` states a promise that both faces make. `Awaiting` keeps an
+event loop running in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
+
+DEADLINE = 20.0
+"""Seconds after which a future is taken for lost."""
+ENGINES = ("thread", "spawn", "forkserver", "fork")
+PROCESSES = ENGINES[1:]
+LOOPS = ("stock", "uvloop")
+FACES = ("blocking", "awaitable")
+
+everywhere = pytest.mark.usefixtures("whole_matrix")
+"""Decorates a test that is run against every engine, both kinds of loop, both faces."""
+
+Pool = ProcessAsyncPoolExecutor[Any] | ThreadAsyncPoolExecutor[Any]
+
+
+def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
+    """Make an executor; one worker unless told otherwise."""
+    options.setdefault("pool_size", 1)
+    if loop != "stock":
+        options.setdefault("worker_loop_factory", loop_factory(loop))
+    if engine == "thread":
+        return ThreadAsyncPoolExecutor(**options)
+    return ProcessAsyncPoolExecutor(mp_context=engine, **options)
+
+
+def loop_factory(loop: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes an event loop of that kind."""
+    if loop == "stock":
+        return asyncio.new_event_loop
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+class Blocking:
+    """Uses an executor as any thread does."""
+
+    awaitable = False
+    Cancelled: type[BaseException] = concurrent.futures.CancelledError
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        return self.pool.submit(work, *args, **kwargs)
+
+    def cancel(self, future: Any) -> bool:
+        return future.cancel()
+
+    def wait(self, *futures: Any, timeout: float = DEADLINE) -> None:
+        """Wait until all are done."""
+        done, late = concurrent.futures.wait(futures, timeout)
+        assert not late, f"not done: {late}"
+
+    def map(self, work: Callable[..., Any], /, *iterables: Any, **options: Any) -> Iterator[Any]:
+        return self.pool.map(work, *iterables, **options)
+
+    def close(self) -> None:
+        self.pool.shutdown()
+
+    # -- the same for both faces ----------------------------------------------
+
+    def result(self, future: Any, timeout: float = DEADLINE) -> Any:
+        """Return the result, or raise what the future holds."""
+        self.wait(future, timeout=timeout)
+        return future.result()
+
+    def error(self, future: Any, timeout: float = DEADLINE) -> BaseException:
+        """Return the exception of a future that failed."""
+        self.wait(future, timeout=timeout)
+        error = future.exception()
+        assert error is not None, future
+        return error
+
+    def call(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Run a work, return its result."""
+        return self.result(self.submit(work, *args, **kwargs))
+
+    def raised(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> BaseException:
+        """Run a work, return its exception."""
+        return self.error(self.submit(work, *args, **kwargs))
+
+    def assert_idle(self) -> None:
+        """The last test has left no work in the pool."""
+        deadline = time.monotonic() + DEADLINE
+        while "0 works waiting, 0 aboard" not in repr(self.pool):
+            assert time.monotonic() < deadline, self.pool
+            time.sleep(0.001)
+
+
+class Awaiting(Blocking):
+    """Uses an awaitable executor from an event loop."""
+
+    awaitable = True
+    Cancelled = asyncio.CancelledError
+
+    def __init__(self, pool: Pool, loop: str = "stock") -> None:
+        super().__init__(pool)
+        self._runner = asyncio.Runner(loop_factory=loop_factory(loop))
+        self.loop = self._runner.get_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="caller's loop")
+        self._thread.start()
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        return self._on_loop(self.pool.submit, work, *args, **kwargs)
+
+    def cancel(self, future: Any) -> bool:
+        return self._on_loop(future.cancel)
+
+    def wait(self, *futures: Any, timeout: float = DEADLINE) -> None:
+        done, late = self.run(asyncio.wait(futures, timeout=timeout))
+        assert not late, f"not done: {late}"
+
+    def map(self, work: Callable[..., Any], /, *iterables: Any, **options: Any) -> Iterator[Any]:
+        return self._steps(self._on_loop(self.pool.map, work, *iterables, **options))
+
+    def _steps(self, results: AsyncIterator[Any]) -> Iterator[Any]:
+        end = object()
+        try:
+            while (value := self.run(_next(results, end))) is not end:
+                yield value
+                del value
+        finally:
+            self.run(_close(results))
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the caller's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    def _on_loop(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        async def run() -> Any:
+            return call(*args, **kwargs)
+
+        return self.run(run())
+
+    def close(self) -> None:
+        async def leave() -> None:
+            async with self.pool:
+                pass
+
+        self.run(leave())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self._runner.close()
+
+
+Caller = Blocking
+
+
+def caller_of(face: str, engine: str, loop: str = "stock", **options: Any) -> Caller:
+    """Make an executor with that face, and a caller that uses it."""
+    pool = make_pool(engine, loop=loop, awaitable=face == "awaitable", **options)
+    return Awaiting(pool, loop) if face == "awaitable" else Blocking(pool)
+
+
+async def _next(results: AsyncIterator[Any], end: object) -> Any:
+    return await anext(results, end)
+
+
+async def _close(results: Any) -> None:
+    await results.aclose()

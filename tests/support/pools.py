@@ -1,0 +1,180 @@
+"""Drives a Pool as the Manager would, by hand: no thread, no process, no clock.
+
+After every event the invariants are checked, the effects are taken, and what was settled
+is written down: a work that is settled twice fails the test at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aplex._messages import CANCELLED, COROUTINE, DETACHED, FAILED, PLAIN, RAISED, READY, VALUE
+from aplex._pool import Cancel, Pool, PoolWorker, Work, WorkerState, WorkState
+from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
+
+ALL_STARTED = (2**63 - 1, 2**63 - 1)
+"""What a worker publishes that had started all its works."""
+
+
+class DrivenPool:
+    """A Pool, and what came out of it."""
+
+    def __init__(
+        self,
+        size: int = 1,
+        limit: int = 300,
+        load_balancer: LoadBalancerFactory = RoundRobin,
+        *,
+        ready: bool = True,
+    ) -> None:
+        self.pool = Pool(size, limit, load_balancer)
+        self.sent: dict[PoolWorker, list[Work | Cancel]] = {}
+        self.started: list[PoolWorker] = []
+        self.stopped: list[PoolWorker] = []
+        self.submitted: list[Work] = []
+        self.outcomes: dict[Work, tuple[int, Any]] = {}
+        self.pool.open()
+        self.take_effects()
+        if ready:
+            for worker in list(self.workers):
+                self.ready(worker)
+
+    @property
+    def workers(self) -> list[PoolWorker]:
+        return self.pool.workers
+
+    # -- events ---------------------------------------------------------------
+
+    def submit(self, lane: int = COROUTINE, meta: Any = None) -> Work:
+        work = Work(lane, "function", "call", meta, None)
+        self.submitted.append(work)
+        self.pool.submit(work)
+        self.take_effects()
+        return work
+
+    def plain(self, meta: Any = None) -> Work:
+        return self.submit(PLAIN, meta)
+
+    def cancel(self, work: Work) -> None:
+        self.pool.cancel(work)
+        self.take_effects()
+
+    def ready(self, worker: PoolWorker, pid: int | None = 1000) -> None:
+        self.report(worker, (0, READY, pid))
+
+    def fail_to_start(self, worker: PoolWorker, reason: BaseException | None = None) -> None:
+        """Its initializer raised, say."""
+        self.report(worker, (0, FAILED, reason))
+        assert worker.failure is reason
+        self.lose(worker, reason=reason)
+
+    def end(self, *works: Work, kind: int = VALUE, data: Any = "result") -> None:
+        """Let works end as their workers report them."""
+        for work in works:
+            assert work.worker is not None
+            self.report(work.worker, (work.id, kind, data))
+
+    def detach(self, work: Work) -> None:
+        assert work.worker is not None
+        self.report(work.worker, (work.id, DETACHED, None))
+
+    def report(self, worker: PoolWorker, *reports: tuple[int, int, Any]) -> None:
+        self.pool.report(worker, list(reports))
+        self.pool.dispatch()
+        self.take_effects()
+
+    def pace(self, worker: PoolWorker, seconds: float, count: int = 1) -> None:
+        self.pool.paced(worker, seconds, count)
+        self.pool.dispatch()
+        self.take_effects()
+
+    def lose(
+        self,
+        worker: PoolWorker,
+        started: tuple[int, int] = (0, 0),
+        *,
+        reason: BaseException | None = None,
+        error: BaseException | None = None,
+    ) -> list[Work]:
+        """Let a worker end that had started so many works of each lane."""
+        failed = self.pool.lost(worker, started, reason)
+        self.pool.fail(failed, error or ConnectionError("the worker is lost"))
+        self.take_effects()
+        return failed
+
+    def close(self, *, cancel_waiting: bool = False) -> None:
+        self.pool.close(cancel_waiting=cancel_waiting)
+        self.take_effects()
+
+    def cancel_waiting(self) -> None:
+        self.pool.cancel_waiting()
+        self.take_effects()
+
+    def run_to_the_end(self) -> None:
+        """Let every worker serve, and every work end."""
+        for _ in range(10 * len(self.submitted) + 10):
+            for worker in list(self.workers):
+                if worker.state is WorkerState.STARTING:
+                    self.ready(worker)
+                self.end(*list(worker.works.values()))
+            if self.pool.idle:
+                return
+        raise AssertionError(f"works are stuck: {self.pool!r}")
+
+    # -- observations ---------------------------------------------------------
+
+    def sent_to(self, worker: PoolWorker) -> list[Work | Cancel]:
+        return self.sent.get(worker, [])
+
+    def works_of(self, worker: PoolWorker) -> list[Work]:
+        """Works sent to a worker, in order."""
+        return [item for item in self.sent_to(worker) if isinstance(item, Work)]
+
+    def cancels_of(self, worker: PoolWorker) -> list[Cancel]:
+        """Cancels sent to a worker, in order."""
+        return [item for item in self.sent_to(worker) if isinstance(item, Cancel)]
+
+    def value(self, work: Work) -> Any:
+        kind, data = self.outcomes[work]
+        assert kind == VALUE
+        return data
+
+    def error(self, work: Work) -> Any:
+        kind, data = self.outcomes[work]
+        assert kind == RAISED
+        return data
+
+    def is_cancelled(self, work: Work) -> bool:
+        return work in self.outcomes and self.outcomes[work][0] == CANCELLED
+
+    def take_effects(self) -> None:
+        for work, kind, data in self.pool.take_settled():
+            assert work not in self.outcomes, f"{work!r} is settled twice"
+            assert work.state is WorkState.DONE
+            self.outcomes[work] = kind, data
+        for worker in self.pool.outbound:
+            assert worker in self.workers, "works are sent to a worker that is gone"
+            for outbox in worker.outboxes:
+                self.sent.setdefault(worker, []).extend(outbox)
+                outbox.clear()
+        self.pool.outbound.clear()
+        self.started += self.pool.to_start
+        self.pool.to_start.clear()
+        self.stopped += self.pool.to_stop
+        self.pool.to_stop.clear()
+        self.pool.check()
+
+
+def choosing(choose: Callable[[LoadBalancer, Any], Any]) -> type[LoadBalancer]:
+    """Return a load balancer class that chooses by a function of itself and the meta."""
+
+    class Choosing(LoadBalancer):
+        def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+            return choose(self, load_balancing_meta)
+
+    return Choosing
+
+
+PinningByIndex = choosing(lambda balancer, meta: balancer.workers[meta or 0])
+"""Gives a work to the worker whose index is the meta."""

@@ -1,0 +1,530 @@
+"""What tests run in workers. Workers import this module: append to it, keep it light."""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import functools
+import os
+import select
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+PATIENCE = 30.0
+"""Seconds after which a work that waits for its test gives up."""
+
+# -- plain values -------------------------------------------------------------
+
+
+def add(x: Any, y: Any = 0) -> Any:
+    return x + y
+
+
+async def aadd(x: Any, y: Any = 0) -> Any:
+    await asyncio.sleep(0)
+    return x + y
+
+
+def echo(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    return args, kwargs
+
+
+async def aecho(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    return args, kwargs
+
+
+def started_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a coroutine function so that it is a plain one that returns a coroutine."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+@started_coroutine
+async def decorated(x: Any, y: Any = 0) -> Any:
+    await asyncio.sleep(0)
+    return x + y
+
+
+class Adder:
+    """Something with methods."""
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+    def method(self, y: Any) -> Any:
+        return self.x + y
+
+    async def amethod(self, y: Any) -> Any:
+        await asyncio.sleep(0)
+        return self.x + y
+
+    @classmethod
+    def of_class(cls, x: Any, y: Any) -> Any:
+        return cls(x).method(y)
+
+    @staticmethod
+    async def of_nobody(x: Any, y: Any) -> Any:
+        return x + y
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Adder) and other.x == self.x
+
+    def __hash__(self) -> int:
+        return hash(self.x)
+
+
+class Callee(Adder):
+    """A callable object."""
+
+    def __call__(self, y: Any) -> Any:
+        return self.x + y
+
+
+class AsyncCallee(Adder):
+    """A callable object whose call is a coroutine."""
+
+    async def __call__(self, y: Any) -> Any:
+        await asyncio.sleep(0)
+        return self.x + y
+
+
+class Future:
+    """An awaitable that is no coroutine."""
+
+    def __await__(self) -> Iterator[Any]:
+        yield from asyncio.sleep(0).__await__()
+        return "awaited"
+
+
+async def generator() -> Any:
+    yield 1
+
+
+# -- where it runs ------------------------------------------------------------
+
+
+def where() -> tuple[int, str, bool, bool]:
+    """Return process, thread, whether that is the main one, whether a loop runs on it."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        loop = False
+    else:
+        loop = True
+    thread = threading.current_thread()
+    return os.getpid(), thread.name, thread is threading.main_thread(), loop
+
+
+async def awhere() -> tuple[int, str, bool, bool]:
+    return where()
+
+
+@started_coroutine
+async def where_decorated() -> tuple[int, str, bool, bool]:
+    return where()
+
+
+async def loop_class() -> str:
+    return type(asyncio.get_running_loop()).__module__
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+async def apid() -> int:
+    return os.getpid()
+
+
+def span(seconds: float) -> tuple[float, float, int]:
+    """Take a while; return when, and in which process and thread."""
+    began = time.monotonic()
+    time.sleep(seconds)
+    return began, time.monotonic(), threading.get_ident() ^ os.getpid()
+
+
+async def aspan(seconds: float) -> tuple[float, float]:
+    began = time.monotonic()
+    await asyncio.sleep(seconds)
+    return began, time.monotonic()
+
+
+def burn(seconds: float, signals: str | None = None) -> float:
+    """Compute in Python for some time."""
+    if signals:
+        say(signals, "burning")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return seconds
+
+
+async def aburn(seconds: float, signals: str | None = None) -> float:
+    """Hold up the loop."""
+    return burn(seconds, signals)
+
+
+def own_loop(x: Any) -> Any:
+    return asyncio.run(aadd(x, x))
+
+
+# -- signals and gates --------------------------------------------------------
+
+
+def say(signals: str, *words: object) -> None:
+    """Send a line to the test."""
+    fd = os.open(signals, os.O_WRONLY)
+    try:
+        os.write(fd, (" ".join(map(str, words)) + "\n").encode())
+    finally:
+        os.close(fd)
+
+
+def pass_gate(gate: str) -> None:
+    """Wait until the test opens the gate."""
+    fd = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        if not select.select([fd], [], [], PATIENCE)[0]:
+            raise TimeoutError(f"{gate} was not opened")
+    finally:
+        os.close(fd)
+
+
+async def apass_gate(gate: str) -> None:
+    loop = asyncio.get_running_loop()
+    fd = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
+    opened = asyncio.Event()
+    loop.add_reader(fd, opened.set)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await opened.wait()
+    finally:
+        loop.remove_reader(fd)
+        os.close(fd)
+
+
+def held(signals: str, gate: str, value: Any = None) -> Any:
+    """Say that it runs, wait at the gate, return."""
+    say(signals, "started", value)
+    pass_gate(gate)
+    say(signals, "passed", value)
+    return value
+
+
+async def aheld(signals: str, gate: str, value: Any = None) -> Any:
+    say(signals, "started", value)
+    try:
+        await apass_gate(gate)
+    except asyncio.CancelledError:
+        say(signals, "cancelled", value)
+        raise
+    say(signals, "passed", value)
+    return value
+
+
+@started_coroutine
+async def decorated_held(signals: str, gate: str, value: Any = None) -> Any:
+    return await aheld(signals, gate, value)
+
+
+async def endless(signals: str, name: Any = "work", *, cleanup: float = 0.0) -> NoReturn:
+    """Run until cancelled, and say what happens."""
+    say(signals, "started", name)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await asyncio.sleep(cleanup)
+        say(signals, "finally", name)
+    raise AssertionError
+
+
+async def stubborn(signals: str, gate: str) -> str:
+    """Refuse to be cancelled."""
+    say(signals, "started")
+    try:
+        await apass_gate(gate)
+    except asyncio.CancelledError:
+        say(signals, "refused")
+        await apass_gate(gate)
+    return "finished"
+
+
+async def converts() -> str:
+    """Turn a cancel into an error of its own."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        raise LookupError("was cancelled") from None
+    raise AssertionError
+
+
+async def cancels_itself() -> None:
+    raise asyncio.CancelledError
+
+
+async def converting(signals: str) -> str:
+    say(signals, "started")
+    return await converts()
+
+
+# -- errors -------------------------------------------------------------------
+
+
+def fail(error: BaseException) -> NoReturn:
+    raise error
+
+
+async def afail(error: BaseException) -> NoReturn:
+    await asyncio.sleep(0)
+    raise error
+
+
+def fail_if(bad: Any, x: Any) -> Any:
+    if x == bad:
+        raise LookupError(x)
+    return x
+
+
+async def afail_if(bad: Any, x: Any) -> Any:
+    await asyncio.sleep(0)
+    return fail_if(bad, x)
+
+
+def fail_richly() -> NoReturn:
+    """Raise with arguments, notes, attributes and a cause."""
+    try:
+        int("x")
+    except ValueError as cause:
+        error = Rich("one", 2)
+        error.add_note("a note")
+        error.extra = "kept"
+        raise error from cause
+
+
+async def afail_richly() -> NoReturn:
+    fail_richly()
+
+
+class Rich(Exception):
+    """An exception with an attribute."""
+
+    extra = ""
+
+
+class Mismatch(Exception):
+    """Its constructor does not take its ``args``."""
+
+    def __init__(self, code: int, where: str) -> None:
+        super().__init__(f"{code} at {where}")
+        self.code = code
+        self.where = where
+
+
+def fail_mismatched() -> NoReturn:
+    raise Mismatch(3, "home")
+
+
+class LockedError(Exception):
+    """It cannot be pickled at all."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("this exception stays at home")
+
+
+def fail_locked() -> NoReturn:
+    raise LockedError("secret")
+
+
+class BadLoad:
+    """It can be pickled, and not be unpickled in another process than its own."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return load_badly, (self.pid,)
+
+
+def load_badly(maker: int) -> BadLoad:
+    if maker != os.getpid():
+        raise LookupError("not in this process")
+    return BadLoad()
+
+
+class BadLoadError(Exception):
+    """An exception that only its own process can unpickle."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return load_badly_error, (os.getpid(),)
+
+
+def load_badly_error(maker: int) -> BadLoadError:
+    if maker != os.getpid():
+        raise LookupError("not in this process")
+    return BadLoadError("at home")
+
+
+def fail_loading() -> NoReturn:
+    raise BadLoadError("at home")
+
+
+def bad_load() -> BadLoad:
+    return BadLoad()
+
+
+async def abad_load() -> BadLoad:
+    return BadLoad()
+
+
+class Unpicklable:
+    """It cannot be pickled, by whatever pickler."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("glued to its place")
+
+
+def unpicklable(*_: Any) -> Unpicklable:
+    return Unpicklable()
+
+
+async def aunpicklable() -> Unpicklable:
+    return Unpicklable()
+
+
+# -- deaths -------------------------------------------------------------------
+
+
+def die(how: str) -> None:
+    """End this process at once."""
+    if how == "SIGKILL":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "SIGSEGV":
+        faulthandler.disable()
+        faulthandler._sigsegv()  # type: ignore[attr-defined]
+    else:
+        os._exit(7)
+
+
+async def adie(how: str) -> None:
+    die(how)
+
+
+# -- setting up workers -------------------------------------------------------
+
+STATE: dict[str, Any] = {}
+
+
+def remember(key: str, value: Any) -> None:
+    STATE[key] = value
+
+
+def recall(key: str) -> Any:
+    return STATE.get(key)
+
+
+async def arecall(key: str) -> Any:
+    return STATE.get(key)
+
+
+def broken_loop() -> NoReturn:
+    raise LookupError("no loop today")
+
+
+def broken_start(reason: str) -> NoReturn:
+    raise LookupError(reason)
+
+
+def deadly_start() -> NoReturn:
+    os._exit(5)
+
+
+# -- what stays alive ---------------------------------------------------------
+
+
+class Tracked:
+    """An object whose instances of this process can be counted."""
+
+    living: weakref.WeakSet[Tracked] = weakref.WeakSet()
+
+    def __init__(self) -> None:
+        Tracked.living.add(self)
+
+    def __setstate__(self, state: Any) -> None:
+        Tracked.living.add(self)
+
+    def __getstate__(self) -> tuple[int]:
+        return (1,)
+
+
+def living(*_: Any) -> int:
+    """Count the tracked objects of this process (without the arguments of this call)."""
+    return len(Tracked.living)
+
+
+def tracked(*_: Any) -> Tracked:
+    return Tracked()
+
+
+async def atracked(*_: Any) -> Tracked:
+    return Tracked()
+
+
+def nothing(*_: Any) -> None:
+    pass
+
+
+async def anothing(*_: Any) -> None:
+    pass
+
+
+async def leave_task(signals: str) -> None:
+    """Leave a task, and an asynchronous generator, behind on the worker's loop."""
+
+    async def left() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            say(signals, "task cancelled")
+
+    async def leftover() -> Any:
+        try:
+            yield 1
+            yield 2
+        finally:
+            say(signals, "generator closed")
+
+    STATE["task"] = asyncio.create_task(left())
+    STATE["generator"] = leftover()
+    await anext(STATE["generator"])
+    await asyncio.sleep(0)
+
+
+def held_then_coroutine(signals: str, gate: str) -> Any:
+    """A plain function that takes a while, and then returns a coroutine."""
+    held(signals, gate)
+    return endless(signals, "late")
+
+
+def nap(seconds: float) -> Any:
+    """A plain function that returns a coroutine."""
+    return asyncio.sleep(seconds, "slept")
+
+
+async def clean_up_until(signals: str, gate: str) -> NoReturn:
+    """Be cancelled, and take as long for the cleanup as the test wants."""
+    say(signals, "started")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        say(signals, "cleaning")
+        await apass_gate(gate)
+        say(signals, "clean")
+    raise AssertionError

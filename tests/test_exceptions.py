@@ -1,0 +1,114 @@
+"""Logic: what aplex raises: families, messages, and that all of it can be pickled."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from concurrent.futures import BrokenExecutor
+from typing import Any
+
+import pytest
+
+import aplex
+from aplex import exceptions
+from aplex.exceptions import (
+    AplexError,
+    AplexWorkerError,
+    BrokenPoolError,
+    LoadBalancerError,
+    RemoteError,
+    RemoteTraceback,
+    SerializationError,
+    WorkerLostError,
+    WorkerStartError,
+)
+
+ONE_OF_EACH = [
+    AplexError("message"),
+    AplexWorkerError("message"),
+    BrokenPoolError("message"),
+    LoadBalancerError("message"),
+    RemoteError("module.Class", "message", "Traceback …"),
+    RemoteTraceback("Traceback …"),
+    SerializationError("message"),
+    WorkerLostError(4711, -9, 3),
+    WorkerLostError(None, None, 0),
+    WorkerLostError(1, 0, 1),
+    WorkerStartError("message"),
+]
+
+
+def test_there_is_one_of_each() -> None:
+    assert {type(error).__name__ for error in ONE_OF_EACH} == set(exceptions.__all__)
+    assert set(exceptions.__all__) <= set(aplex.__all__)
+
+
+@pytest.mark.parametrize("error", ONE_OF_EACH, ids=repr)
+@pytest.mark.parametrize("again", [copy.copy, lambda e: pickle.loads(pickle.dumps(e, 5))])
+def test_all_of_them_can_be_pickled(error: Exception, again: Any) -> None:
+    same = again(error)
+    assert type(same) is type(error)
+    assert str(same) == str(error)
+    assert vars(same) == vars(error)
+
+
+@pytest.mark.parametrize("error", ONE_OF_EACH, ids=repr)
+def test_all_but_the_traceback_have_one_base(error: Exception) -> None:
+    assert isinstance(error, AplexError) is not isinstance(error, RemoteTraceback)
+
+
+@pytest.mark.parametrize("kind", [WorkerLostError, WorkerStartError, BrokenPoolError])
+def test_the_errors_about_workers_have_one_base_that_is_an_os_error(kind: type) -> None:
+    assert issubclass(kind, AplexWorkerError)
+    assert issubclass(kind, OSError)
+
+
+def test_the_standard_library_knows_some_of_them() -> None:
+    assert issubclass(BrokenPoolError, BrokenExecutor)
+    assert issubclass(SerializationError, pickle.PicklingError)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (WorkerLostError(7, -9, 3), "worker process 7 was killed by SIGKILL with 3 works aboard"),
+        (WorkerLostError(7, -11, 1), "worker process 7 was killed by SIGSEGV with 1 work aboard"),
+        (WorkerLostError(7, -250, 0), "was killed by signal 250 with 0 works aboard"),
+        (WorkerLostError(7, 3, 2), "worker process 7 exited with code 3 with 2 works aboard"),
+        (WorkerLostError(7, 0, 2), "exited with code 0"),
+        (WorkerLostError(7, None, 2), "ended for an unknown reason"),
+    ],
+)
+def test_a_lost_worker_says_who_died_how_and_with_how_much(
+    error: WorkerLostError, expected: str
+) -> None:
+    assert expected in str(error)
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "name"),
+    [(-9, "SIGKILL"), (-250, "signal 250"), (0, None), (3, None), (None, None)],
+)
+def test_a_lost_worker_names_the_signal(exitcode: int | None, name: str | None) -> None:
+    assert WorkerLostError(7, exitcode, 1).signal_name == name
+
+
+def test_a_lost_worker_has_numbers_to_be_used() -> None:
+    error = WorkerLostError(7, -9, 3)
+    assert (error.pid, error.exitcode, error.aboard) == (7, -9, 3)
+
+
+def test_a_lost_workers_numbers_are_not_taken_for_those_of_an_os_error() -> None:
+    """``errno == ENOENT`` must not be true of a worker that was process 2."""
+    error = WorkerLostError(2, -9, 3)
+    assert (error.errno, error.strerror, error.filename) == (None, None, None)
+
+
+def test_a_stand_in_shows_the_original() -> None:
+    error = RemoteError("module.Class", "something", "Traceback …")
+    assert str(error) == "module.Class: something"
+    assert error.traceback == "Traceback …"
+
+
+def test_a_remote_traceback_is_framed() -> None:
+    assert str(RemoteTraceback("Traceback …\n")) == '\n"""\nTraceback …\n"""'

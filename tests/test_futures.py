@@ -1,0 +1,341 @@
+"""Logic: the futures, settled by hand. No pool, no process."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import pickle
+import threading
+from typing import Any
+
+import pytest
+
+from aplex import futures
+from aplex._messages import CANCELLED, COROUTINE, ERROR, PICKLED, PLAIN, RAISED, VALUE
+from aplex._pickling import encode_exception
+from aplex._pool import PoolWorker, Work
+from aplex.exceptions import RemoteTraceback, SerializationError
+from aplex.futures import AsyncioFuture, ConcurrentFuture
+from tests.support.pools import DrivenPool
+
+KEY = KeyError("x")
+OUTCOMES = [
+    (VALUE, 42, 42),
+    (PICKLED, pickle.dumps([1, 2]), [1, 2]),
+    (RAISED, KEY, KEY),
+    (ERROR, encode_exception(ValueError("there")), ValueError),
+    (PICKLED, b"no pickle", SerializationError),
+    (RAISED, SystemExit(3), SystemExit),
+]
+
+
+class FakeManager:
+    """Takes the requests for a cancel, and settles at once if the work waits."""
+
+    def __init__(self, *, waiting: bool = False) -> None:
+        self.waiting = waiting
+        self.asked: list[Work] = []
+
+    def cancel(self, work: Work) -> None:
+        self.asked.append(work)
+        if self.waiting:
+            work.future._settle(CANCELLED, None)
+
+
+def with_work(future: Any, manager: FakeManager, worker: PoolWorker | None = None) -> Work:
+    work = Work(COROUTINE, None, None, None, future)
+    work.worker = worker
+    future._work, future._manager = work, manager
+    return work
+
+
+def with_loop(main: Any) -> None:
+    asyncio.run(asyncio.wait_for(main, 30))
+
+
+# -- concurrent -----------------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(("kind", "data", "expected"), OUTCOMES)
+def test_a_future_takes_its_outcome(kind: int, data: Any, expected: Any) -> None:
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    with_work(future, FakeManager())
+    future._settle(kind, data)
+    assert future.done()
+    assert not future.cancelled()
+    if isinstance(expected, type):
+        assert type(future.exception()) is expected
+    elif isinstance(expected, BaseException):
+        assert future.exception() is expected
+    else:
+        assert future.result() == expected
+    assert future._work is None
+    assert future._manager is None
+
+
+def test_an_exception_from_another_process_carries_its_traceback() -> None:
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    future._settle(ERROR, encode_exception(ValueError("there")))
+    error = future.exception()
+    assert error is not None
+    assert isinstance(error.__cause__, RemoteTraceback)
+
+
+def test_a_cancelled_future_wakes_those_who_wait() -> None:
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    called: list[Any] = []
+    future.add_done_callback(called.append)
+    threading.Timer(0.01, future._settle, (CANCELLED, None)).start()
+    done, _ = concurrent.futures.wait([future], timeout=30)
+    assert done == {future}
+    assert called == [future]
+    assert future.cancelled()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result()
+
+
+def test_a_waiting_work_is_cancelled_at_once() -> None:
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    manager = FakeManager(waiting=True)
+    work = with_work(future, manager)
+    assert future.cancel() is True
+    assert future.cancelled()
+    assert manager.asked == [work]
+
+
+def test_the_cancel_of_a_running_work_is_a_request() -> None:
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    manager = FakeManager()
+    work = with_work(future, manager)
+    assert future.cancel() is True
+    assert not future.done()
+    assert manager.asked == [work]
+    future._settle(VALUE, "finished all the same")
+    assert future.result() == "finished all the same"
+
+
+def test_a_work_that_ends_while_its_cancel_is_asked_was_not_cancelled() -> None:
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+
+    class Late(FakeManager):
+        def cancel(self, work: Work) -> None:
+            future._settle(VALUE, 1)
+
+    with_work(future, Late())
+    assert future.cancel() is False
+    assert future.result() == 1
+
+
+@pytest.mark.parametrize(("kind", "cancelled"), [(VALUE, False), (CANCELLED, True)])
+def test_cancelling_what_is_done_changes_nothing(kind: int, cancelled: bool) -> None:
+    """Like its parent's, the second cancel of a cancelled future says True."""
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    future._settle(kind, None)
+    assert future.cancel() is cancelled
+    assert future.cancelled() is cancelled
+
+
+def test_a_future_without_a_work_is_cancelled_as_its_parent() -> None:
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    assert future.cancel() is True
+    assert future.cancelled()
+
+
+def test_a_cancel_that_comes_too_late_changes_nothing() -> None:
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    future._settle(VALUE, 1)
+    future._settle(CANCELLED, None)
+    assert future.result() == 1
+
+
+def test_it_runs_while_a_worker_has_it() -> None:
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    assert not future.running()
+    work = with_work(future, FakeManager())
+    assert not future.running()
+    work.worker = DrivenPool().workers[0]
+    assert future.running()
+    future._settle(VALUE, 1)
+    assert not future.running()
+
+
+def test_asyncio_can_wrap_it() -> None:
+    async def main() -> None:
+        future: ConcurrentFuture[int] = ConcurrentFuture()
+        wrapped = asyncio.wrap_future(future)
+        threading.Timer(0.01, future._settle, (VALUE, 42)).start()
+        assert await wrapped == 42
+
+    with_loop(main())
+
+
+# -- asyncio --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "data", "expected"), OUTCOMES)
+def test_an_awaitable_future_takes_its_outcome(kind: int, data: Any, expected: Any) -> None:
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        with_work(future, FakeManager())
+        future._settle(kind, data)
+        assert future.done()
+        assert not future.cancelled()
+        if isinstance(expected, type):
+            assert type(future.exception()) is expected
+        elif isinstance(expected, BaseException):
+            assert future.exception() is expected
+        else:
+            assert await future == expected
+        assert future._work is None
+        assert future._manager is None
+
+    with_loop(main())
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [(RAISED, StopIteration(7)), (ERROR, encode_exception(StopIteration(7)))],
+)
+def test_stop_iteration_which_asyncio_refuses_is_wrapped(kind: int, data: Any) -> None:
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        future._settle(kind, data)
+        with pytest.raises(RuntimeError, match="the work raised StopIteration") as caught:
+            await future
+        assert isinstance(caught.value.__cause__, StopIteration)
+        assert caught.value.__cause__.value == 7
+
+    with_loop(main())
+
+
+def test_cancelling_an_awaitable_future_asks_and_tells_why() -> None:
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        manager = FakeManager()
+        work = with_work(future, manager)
+        assert future.cancel("because") is True
+        assert manager.asked == [work]
+        assert not future.done()
+        future._settle(CANCELLED, None)
+        with pytest.raises(asyncio.CancelledError, match="because"):
+            await future
+
+    with_loop(main())
+
+
+def test_an_awaitable_future_may_end_well_after_its_cancel() -> None:
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        work = with_work(future, FakeManager())
+        future.cancel()
+        work.cancel_delivered = True
+        future._settle(VALUE, "finished all the same")
+        assert await future == "finished all the same"
+
+    with_loop(main())
+
+
+def test_an_outcome_that_was_under_way_before_its_cancel_is_dropped() -> None:
+    """A task that awaits the future was told that a CancelledError comes."""
+
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        with_work(future, FakeManager())
+        assert future.cancel("too late")
+        future._settle(VALUE, "finished before")
+        with pytest.raises(asyncio.CancelledError, match="too late"):
+            await future
+
+    with_loop(main())
+
+
+def test_an_awaitable_future_of_a_plain_function_does_not_wait_for_it() -> None:
+    """A function that runs cannot be stopped; nobody has to wait for it."""
+
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        with_work(future, FakeManager()).lane = PLAIN
+        assert future.cancel()
+        assert future.cancelled()
+        future._settle(VALUE, "finished later")
+
+    with_loop(main())
+
+
+def test_a_cancel_that_does_not_reach_the_coroutine_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The worker's loop may be blocked for ever."""
+    monkeypatch.setattr(futures, "PATIENCE", 0.0)
+
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        with_work(future, FakeManager())
+        assert future.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await future
+
+    with_loop(main())
+
+
+def test_a_cancel_that_was_delivered_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The coroutine cleans up; the future ends as it does."""
+    monkeypatch.setattr(futures, "PATIENCE", 0.0)
+
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        work = with_work(future, FakeManager())
+        assert future.cancel()
+        work.cancel_delivered = True
+        later = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.01, later.set_result, None)
+        await later
+        assert not future.done()
+        future._settle(CANCELLED, None)
+        assert future.cancelled()
+
+    with_loop(main())
+
+
+def test_a_task_that_is_cancelled_waits_for_the_end_of_the_work() -> None:
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        manager = FakeManager()
+        work = with_work(future, manager)
+
+        async def wait() -> None:
+            await future
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert manager.asked == [work]
+        assert not task.done()
+        future._settle(CANCELLED, None)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with_loop(main())
+
+
+def test_cancelling_an_awaitable_future_that_is_done_is_refused() -> None:
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        future._settle(VALUE, 1)
+        assert future.cancel() is False
+        future._settle(RAISED, KEY)  # too late
+        assert await future == 1
+
+    with_loop(main())
+
+
+def test_an_awaitable_future_without_a_work_is_cancelled_as_its_parent() -> None:
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        assert future.cancel("msg") is True
+        with pytest.raises(asyncio.CancelledError, match="msg"):
+            await future
+
+    with_loop(main())

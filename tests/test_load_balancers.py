@@ -1,0 +1,210 @@
+"""Logic: the load balancers, on workers that are made up. No pool, no process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from aplex.load_balancers import Average, LoadBalancer, Random, RoundRobin, Worker, chooser
+
+
+@dataclass(eq=False)
+class FakeWorker:
+    id: int
+    workload: int = 0
+    available: bool = True
+    pid: int | None = None
+
+
+def workers_with(*workloads: int) -> list[FakeWorker]:
+    return [FakeWorker(i, workload) for i, workload in enumerate(workloads)]
+
+
+def made(kind: type[LoadBalancer], workers: list[FakeWorker]) -> Any:
+    return kind(workers, {worker: worker.workload for worker in workers}, 300)
+
+
+BUILT_IN = [RoundRobin, Random, Average]
+
+
+# -- the base -------------------------------------------------------------------------------
+
+
+def test_the_base_cannot_be_used_itself() -> None:
+    with pytest.raises(TypeError, match="abstract"):
+        LoadBalancer([], {}, 300)  # type: ignore[abstract]
+
+
+def test_a_balancer_sees_workers_workloads_and_the_limit() -> None:
+    workers = workers_with(3, 4)
+    balancer = made(RoundRobin, workers)
+    assert balancer.workers is workers
+    assert balancer.workloads == {workers[0]: 3, workers[1]: 4}
+    assert balancer.max_works_per_worker == 300
+
+
+@pytest.mark.parametrize("name", ["workers", "workloads", "max_works_per_worker"])
+def test_what_it_sees_cannot_be_replaced(name: str) -> None:
+    with pytest.raises(AttributeError):
+        setattr(made(RoundRobin, workers_with(0)), name, None)
+
+
+def test_it_can_ask_which_workers_are_available() -> None:
+    workers = workers_with(0, 0, 0)
+    workers[1].available = False
+    balancer = made(RoundRobin, workers)
+    assert balancer.get_available_workers() == [workers[0], workers[2]]
+    assert [balancer.is_available(worker) for worker in workers] == [True, False, True]
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_the_built_in_ones_pin_nothing(kind: type[LoadBalancer]) -> None:
+    assert kind.keeps_choice is False
+
+
+def test_a_new_way_to_choose_is_a_pin() -> None:
+    class Mine(RoundRobin):
+        def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+            return self.workers[0]
+
+    assert Mine.keeps_choice is True
+
+
+def test_a_new_way_to_choose_may_say_that_it_is_none() -> None:
+    class Mine(LoadBalancer):
+        keeps_choice = False
+
+        def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+            return self.workers[0]
+
+    assert Mine.keeps_choice is False
+
+
+def test_a_subclass_that_chooses_as_its_parent_pins_as_its_parent() -> None:
+    class Mine(RoundRobin):
+        pass
+
+    assert Mine.keeps_choice is False
+
+
+# -- the built-in ones ----------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+def test_round_robin_takes_the_workers_in_turn() -> None:
+    workers = workers_with(0, 0, 0)
+    balancer = made(RoundRobin, workers)
+    assert [balancer.get_proper_worker().id for _ in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+
+
+def test_round_robin_skips_those_without_room() -> None:
+    workers = workers_with(0, 0, 0)
+    workers[1].available = False
+    balancer = made(RoundRobin, workers)
+    assert [balancer.get_proper_worker().id for _ in range(4)] == [0, 2, 0, 2]
+
+
+def test_round_robin_goes_on_after_the_one_it_took() -> None:
+    workers = workers_with(0, 0, 0)
+    balancer = made(RoundRobin, workers)
+    workers[0].available = workers[1].available = False
+    assert balancer.get_proper_worker().id == 2
+    workers[0].available = workers[1].available = True
+    assert [balancer.get_proper_worker().id for _ in range(3)] == [0, 1, 2]
+
+
+def test_round_robin_finds_the_only_one_with_room_wherever_it_stands() -> None:
+    workers = workers_with(0, 0, 0, 0)
+    balancer = made(RoundRobin, workers)
+    for only in (3, 3, 0, 2, 1, 1, 3):
+        for worker in workers:
+            worker.available = worker.id == only
+        assert balancer.get_proper_worker().id == only
+
+
+def test_round_robin_survives_that_workers_come_and_go() -> None:
+    workers = workers_with(0, 0, 0)
+    balancer = made(RoundRobin, workers)
+    for _ in range(3):
+        balancer.get_proper_worker()
+    del workers[1:]
+    assert balancer.get_proper_worker() is workers[0]
+    workers.append(FakeWorker(9))
+    assert {balancer.get_proper_worker().id for _ in range(2)} == {0, 9}
+
+
+@pytest.mark.parametrize("kind", BUILT_IN)
+def test_without_any_room_there_is_no_choice(kind: type[LoadBalancer]) -> None:
+    workers = workers_with(0, 0)
+    for worker in workers:
+        worker.available = False
+    with pytest.raises((LookupError, ValueError)):
+        made(kind, workers).get_proper_worker()
+
+
+def test_random_takes_each_worker_with_room_and_no_other() -> None:
+    workers = workers_with(0, 0, 0, 0)
+    workers[2].available = False
+    balancer = made(Random, workers)
+    taken = Counter(balancer.get_proper_worker().id for _ in range(3000))
+    assert set(taken) == {0, 1, 3}
+    assert min(taken.values()) > 800  # 1000 expected: 8 standard deviations
+
+
+def test_average_takes_the_worker_with_the_fewest_works() -> None:
+    workers = workers_with(5, 2, 7)
+    assert made(Average, workers).get_proper_worker() is workers[1]
+    workers[1].available = False
+    assert made(Average, workers).get_proper_worker() is workers[0]
+
+
+def test_average_spreads_works_evenly() -> None:
+    workers = workers_with(0, 3, 0)
+    balancer = made(Average, workers)
+    for _ in range(9):
+        balancer.get_proper_worker().workload += 1
+    assert [worker.workload for worker in workers] == [4, 4, 4]
+
+
+# -- both signatures ------------------------------------------------------------------------
+
+
+class WithMeta(LoadBalancer):
+    def get_proper_worker(self, load_balancing_meta: Any = None) -> Any:
+        return "meta", load_balancing_meta
+
+
+class WithRequiredMeta(LoadBalancer):
+    def get_proper_worker(self, load_balancing_meta: Any) -> Any:
+        return "meta", load_balancing_meta
+
+
+class WithAnyArguments(LoadBalancer):
+    def get_proper_worker(self, *args: Any, **kwargs: Any) -> Any:
+        return "meta", *args
+
+
+class AsIn2019(LoadBalancer):
+    def get_proper_worker(self) -> Any:  # type: ignore[override]
+        return "no meta"
+
+
+@pytest.mark.parametrize("kind", [WithMeta, WithRequiredMeta, WithAnyArguments])
+def test_a_balancer_gets_the_meta(kind: type[LoadBalancer]) -> None:
+    assert chooser(made(kind, []))({"some": "meta"}) == ("meta", {"some": "meta"})
+
+
+def test_the_signature_of_2019_still_works() -> None:
+    assert chooser(made(AsIn2019, []))({"some": "meta"}) == "no meta"
+
+
+def test_an_error_inside_the_balancer_is_not_taken_for_the_other_signature() -> None:
+    class Broken(LoadBalancer):
+        def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+            raise TypeError("from inside")
+
+    with pytest.raises(TypeError, match="from inside"):
+        chooser(made(Broken, []))(None)

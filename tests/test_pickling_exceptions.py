@@ -1,0 +1,365 @@
+"""Logic: how exceptions travel. ``encode_exception`` and ``decode_exception`` never fail.
+
+What can be kept is kept: type, arguments, attributes, notes, causes. What cannot travel is
+replaced by a stand-in that shows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import subprocess
+import sys
+import traceback
+from typing import Any
+
+import pytest
+
+from aplex._pickling import decode_exception, encode_exception
+from aplex.exceptions import RemoteError, RemoteTraceback, WorkerLostError
+from tests.support import errors
+
+
+def there_and_back(error: BaseException) -> Any:
+    return decode_exception(encode_exception(error))
+
+
+def raised(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as caught:  # noqa: BLE001 - whatever it is
+        return caught
+
+
+def innermost_cause(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+# -- those that travel as they are ----------------------------------------------------------
+
+WELL_BEHAVED = [
+    ValueError("message", 42),
+    KeyError("key"),
+    Exception(),
+    OSError(2, "No such file", "/path"),
+    FileNotFoundError(2, "No such file", "/path", None, "/other"),
+    BlockingIOError(11, "again", 7),
+    UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"),
+    ImportError("no", name="module", path="/path"),
+    SystemExit(3),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+    StopIteration("value"),
+    StopAsyncIteration(),
+    asyncio.CancelledError("why"),
+    asyncio.IncompleteReadError(b"half", 10),
+    TimeoutError(),
+    BaseException("base"),
+    subprocess.CalledProcessError(2, ["false"], b"out", b"err"),
+    json.JSONDecodeError("bad", "{x", 1),
+    WorkerLostError(1, -9, 3),
+    RuntimeError("x" * 10_000_000),
+    ValueError("\ud800 lone surrogate", "\0"),
+    errors.FrozenError(7, "text"),
+    errors.KeywordError(code=7),
+    errors.MismatchError(7, "text"),
+    errors.TransformingError("it"),
+    errors.NoArgumentsError(7),
+    errors.MismatchOSError("/path"),
+    errors.MismatchExit(status=7),
+    errors.MismatchStop(value=7),
+    errors.MismatchDecodeError(b"\xff"),
+]
+
+
+@pytest.mark.parametrize("error", WELL_BEHAVED, ids=lambda error: type(error).__name__)
+def test_an_exception_keeps_type_arguments_and_attributes(error: BaseException) -> None:
+    again = there_and_back(error)
+    assert type(again) is type(error)
+    assert again.args == error.args
+    assert vars(again) == vars(error)
+    assert str(again) == str(error)
+    for name in ("errno", "strerror", "filename", "filename2", "code", "value", "start", "object"):
+        assert getattr(again, name, None) == getattr(error, name, None)
+
+
+def test_an_argument_that_cannot_be_compared_is_no_hindrance() -> None:
+    again = there_and_back(ValueError(object()))
+    assert type(again) is ValueError
+    assert type(again.args[0]) is object
+
+
+def test_a_class_that_only_this_program_knows_travels_by_value() -> None:
+    class LocalError(Exception):
+        pass
+
+    again = there_and_back(LocalError("local"))
+    assert type(again).__qualname__ == LocalError.__qualname__
+    assert again.args == ("local",)
+
+
+# -- those of which a part is left behind ---------------------------------------------------
+
+
+def test_an_attribute_that_cannot_travel_is_left_behind() -> None:
+    again = there_and_back(errors.LockHoldingError("message"))
+    assert type(again) is errors.LockHoldingError
+    assert again.args == ("message",)
+    assert vars(again) == {"detail": "kept"}
+
+
+def test_an_argument_that_cannot_travel_is_shown() -> None:
+    again = there_and_back(errors.LockArgumentError())
+    assert type(again) is errors.LockArgumentError
+    assert (again.args[0], again.args[2]) == ("before", "after")
+    assert "lock" in again.args[1]
+
+
+# -- those that cannot travel ---------------------------------------------------------------
+
+
+def test_where_reduce_raises_the_exception_is_rebuilt_without_it() -> None:
+    again = there_and_back(errors.UnreducibleError("message"))
+    assert type(again) is errors.UnreducibleError
+    assert again.args == ("message",)
+
+
+def test_an_exception_that_unpickles_to_another_type_is_rebuilt_as_itself() -> None:
+    again = there_and_back(errors.ImpostorError("message"))
+    assert type(again) is errors.ImpostorError
+    assert again.args == ("message",)
+
+
+def test_an_exception_that_cannot_be_rebuilt_has_a_stand_in() -> None:
+    again = there_and_back(raised(errors.ExitingReduceError()))
+    assert type(again) is RemoteError
+    assert again.type_name == "tests.support.errors.ExitingReduceError"
+    assert again.message == "again"
+    assert "in raised" in again.traceback
+
+
+@pytest.mark.parametrize(
+    "gives", ["no exception", 42, ValueError("at unpickling"), SystemExit(6)], ids=repr
+)
+def test_one_that_is_something_else_in_the_parent_has_a_stand_in(gives: Any) -> None:
+    data = encode_exception(errors.FickleError())
+    with errors.elsewhere(gives):
+        again = decode_exception(data)
+    assert type(again) is RemoteError
+    assert again.type_name.endswith("FickleError")
+
+
+def test_a_stand_in_says_why() -> None:
+    data = encode_exception(errors.FickleError())
+    with errors.elsewhere(ValueError("at unpickling")):
+        again = decode_exception(data)
+    assert any("ValueError: at unpickling" in note for note in again.__notes__)
+
+
+@pytest.mark.parametrize("kind", [errors.SilentError, errors.ExitingStrError])
+def test_an_exception_that_cannot_be_shown_travels_all_the_same(kind: Any) -> None:
+    again = there_and_back(raised(kind("args")))
+    assert type(again) is kind
+    assert again.args == ("args",)
+    assert isinstance(innermost_cause(again), RemoteTraceback)
+
+
+# -- the traceback --------------------------------------------------------------------------
+
+
+def test_the_traceback_of_the_worker_is_the_innermost_cause() -> None:
+    again = there_and_back(raised(ValueError("here")))
+    assert isinstance(again.__cause__, RemoteTraceback)
+    assert "in raised" in again.__cause__.text
+    assert "ValueError: here" in again.__cause__.text
+    assert "in raised" in "".join(traceback.format_exception(again))
+
+
+def test_a_frozen_exception_gets_its_traceback_too() -> None:
+    again = there_and_back(raised(errors.FrozenError(1, "a")))
+    assert isinstance(again.__cause__, RemoteTraceback)
+
+
+def test_a_traceback_that_cannot_be_formatted_is_survived(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> Any:
+        raise RecursionError
+
+    monkeypatch.setattr(traceback, "format_exception", refuse)
+    data = encode_exception(raised(ValueError("here")))
+    monkeypatch.undo()
+    again = decode_exception(data)
+    assert type(again) is ValueError
+    assert "cannot be shown" in str(again.__cause__)
+
+
+def test_a_traceback_too_deep_to_format_is_survived() -> None:
+    error = Exception("innermost")
+    for _ in range(3000):
+        error = ExceptionGroup("group", [error])
+    again = there_and_back(error)
+    assert isinstance(again, BaseException)
+    assert isinstance(innermost_cause(again), RemoteTraceback)
+
+
+def test_an_exception_that_travelled_before_may_travel_again() -> None:
+    """A work that submits to a pool of its own re-raises what it got there."""
+    again = there_and_back(there_and_back(raised(ValueError("deep"))))
+    assert type(again) is ValueError
+    assert "ValueError: deep" in "".join(traceback.format_exception(again))
+
+
+# -- notes ----------------------------------------------------------------------------------
+
+
+def noted(error: BaseException, *notes: str) -> BaseException:
+    for note in notes:
+        error.add_note(note)
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("x"),
+        errors.MismatchError(1, "x"),
+        errors.LockHoldingError("x"),
+        errors.ExitingReduceError(),
+        ExceptionGroup("g", [ValueError()]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_notes_are_kept(error: BaseException) -> None:
+    again = there_and_back(noted(error, "one", "two", "one"))
+    assert again.__notes__[:3] == ["one", "two", "one"]
+
+
+def test_an_exception_that_refuses_to_tell_its_notes_is_survived() -> None:
+    again = there_and_back(raised(errors.NotelessError("x")))
+    assert type(again) in (errors.NotelessError, RemoteError)
+    assert "x" in str(again)
+
+
+class Unshowable:
+    def __str__(self) -> str:
+        raise ValueError("do not look at me")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize("notes", [42, None, "text", [Unshowable()], [1, "two"], object()])
+def test_notes_that_are_no_notes_are_survived(notes: Any) -> None:
+    error = ValueError("x")
+    error.__notes__ = notes
+    again = there_and_back(raised(error))
+    assert type(again) is ValueError
+    assert again.args == ("x",)
+
+
+# -- causes ---------------------------------------------------------------------------------
+
+
+def caused(*chain: BaseException) -> BaseException:
+    for error, cause in itertools.pairwise(chain):
+        error.__cause__ = cause
+    return chain[0]
+
+
+def test_causes_are_kept_each_with_what_it_is() -> None:
+    error = caused(
+        ValueError("outer"), errors.MismatchError(1, "middle"), noted(OSError(5, "inner"), "note")
+    )
+    again = there_and_back(error)
+    middle, inner = again.__cause__, again.__cause__.__cause__
+    assert type(middle) is errors.MismatchError
+    assert middle.code == 1
+    assert type(inner) is OSError
+    assert inner.errno == 5
+    assert inner.__notes__ == ["note"]
+    assert isinstance(inner.__cause__, RemoteTraceback)
+
+
+def test_a_cause_that_cannot_travel_harms_only_itself() -> None:
+    again = there_and_back(caused(ValueError("outer"), errors.ExitingReduceError(), KeyError("k")))
+    assert type(again) is ValueError
+    assert type(again.__cause__) is RemoteError
+    assert type(again.__cause__.__cause__) is KeyError
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_causes_that_go_round_in_a_circle_are_survived(length: int) -> None:
+    chain = [ValueError(number) for number in range(length)]
+    caused(*chain, chain[0])
+    again = there_and_back(chain[0])
+    for number in range(length):
+        assert again.args == (number,)
+        again = again.__cause__
+    assert isinstance(again, RemoteTraceback)
+
+
+def test_a_long_chain_of_causes_is_survived() -> None:
+    again = there_and_back(caused(*[ValueError(number) for number in range(2000)]))
+    assert type(again) is ValueError
+
+
+# -- groups ---------------------------------------------------------------------------------
+
+
+def test_a_group_keeps_its_tree() -> None:
+    group = ExceptionGroup(
+        "outer",
+        [ValueError(1), ExceptionGroup("inner", [KeyError(2), noted(OSError(3, "x"), "n")])],
+    )
+    again = there_and_back(raised(group))
+    assert repr(again) == repr(group)
+    assert again.exceptions[1].exceptions[1].__notes__ == ["n"]
+
+
+def test_awkward_exceptions_in_a_group_keep_what_they_keep_alone() -> None:
+    group = ExceptionGroup(
+        "group",
+        [errors.MismatchError(7, "x"), errors.LockHoldingError("y"), errors.FrozenError(1, "z")],
+    )
+    again = there_and_back(group)
+    assert [type(error) for error in again.exceptions] == [
+        errors.MismatchError,
+        errors.LockHoldingError,
+        errors.FrozenError,
+    ]
+    assert again.exceptions[0].code == 7
+    assert again.exceptions[1].detail == "kept"
+
+
+def test_a_group_of_base_exceptions_stays_one() -> None:
+    group = BaseExceptionGroup("group", [KeyboardInterrupt(), SystemExit(3)])
+    again = there_and_back(group)
+    assert type(again) is BaseExceptionGroup
+    assert again.exceptions[1].code == 3
+
+
+def test_a_group_that_cannot_travel_has_a_stand_in_that_shows_it() -> None:
+    again = there_and_back(errors.CodedGroup([ValueError("leaf")], 7))
+    assert isinstance(again, RemoteError | errors.CodedGroup)
+    assert "code 7" in str(again)
+    assert "leaf" in "".join(traceback.format_exception(again))
+
+
+# -- the promise ----------------------------------------------------------------------------
+
+
+@pytest.mark.smoke
+def test_what_is_decoded_can_be_raised_and_shown() -> None:
+    everything = [
+        *WELL_BEHAVED,
+        errors.LockHoldingError("x"),
+        errors.LockArgumentError(),
+        errors.UnreducibleError("x"),
+        errors.ExitingReduceError(),
+        errors.CodedGroup([ValueError()], 1),
+    ]
+    for error in everything:
+        again = raised(there_and_back(raised(error)))
+        assert type(error).__name__ in "".join(traceback.format_exception(again))
+    assert sys.exc_info() == (None, None, None)

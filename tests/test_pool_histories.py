@@ -1,0 +1,257 @@
+"""Logic: random histories of a Pool against its invariants, and against what users are promised.
+
+Every step is followed by ``Pool.check``; at the end every work must have been settled exactly
+once, and as it should. The normal run is short. A long one:
+
+    APLEX_TEST_HISTORIES=20000 python -m pytest tests/test_pool_histories.py
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from aplex._messages import CANCELLED, COROUTINE, LANES, PLAIN, RAISED, VALUE
+from aplex._pool import PoolWorker, Work, WorkerState, WorkState
+from aplex.exceptions import LoadBalancerError
+from aplex.load_balancers import Average, LoadBalancer, Random, RoundRobin, Worker
+from tests.support.pools import DrivenPool
+
+EXAMPLES = int(os.environ.get("APLEX_TEST_HISTORIES", "200"))
+PART = 1000  # histories in one test: hypothesis remembers all of them until its end
+STEPS = 50
+
+
+class Whimsical(LoadBalancer):
+    """Pins works to any worker, starting ones too; sometimes raises or chooses nonsense."""
+
+    def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+        if load_balancing_meta == "raise":
+            raise ValueError(load_balancing_meta)
+        if load_balancing_meta == "nonsense":
+            return None  # type: ignore[return-value]
+        return self.workers[(load_balancing_meta or 0) % len(self.workers)]
+
+
+class WhimsicalSkipping(Whimsical):
+    """Takes the first worker with room, if the wish has none."""
+
+    keeps_choice = False
+
+    def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+        worker = super().get_proper_worker(load_balancing_meta)
+        return worker if worker is None or worker.available else self.get_available_workers()[0]
+
+
+BALANCERS = (RoundRobin, Random, Average, Whimsical, WhimsicalSkipping)
+METAS = st.one_of(st.none(), st.integers(0, 5), st.sampled_from(["raise", "nonsense"]))
+
+
+class Histories(RuleBasedStateMachine):
+    """What can happen to a pool, in any order."""
+
+    @initialize(
+        size=st.integers(1, 4),
+        limit=st.sampled_from([1, 2, 3, 300]),
+        balancer=st.sampled_from(BALANCERS),
+    )
+    def open(self, size: int, limit: int, balancer: type[LoadBalancer]) -> None:
+        self.driven = DrivenPool(size, limit, balancer, ready=False)
+        self.whimsical = issubclass(balancer, Whimsical)
+        self.pins = balancer is Whimsical
+        self.asked: set[Work] = set()  # works whose cancel was asked while they were aboard
+        self.dead: list[PoolWorker] = []
+
+    # -- what can be picked -----------------------------------------------------
+
+    @property
+    def takes_works(self) -> bool:
+        return not self.driven.pool.closing and not self.driven.pool.broken
+
+    def workers(self, *states: WorkerState) -> list[PoolWorker]:
+        return [worker for worker in self.driven.workers if worker.state in states]
+
+    def aboard(self) -> list[Work]:
+        return [work for worker in self.driven.workers for work in worker.works.values()]
+
+    # -- events -----------------------------------------------------------------
+
+    @precondition(lambda self: self.takes_works)
+    @rule(lane=st.sampled_from(LANES), meta=METAS, count=st.integers(1, 4))
+    def submit(self, lane: int, meta: Any, count: int) -> None:
+        for _ in range(count):
+            self.driven.submit(lane, meta)
+
+    @precondition(lambda self: self.driven.submitted)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        work = data.draw(st.sampled_from(self.driven.submitted))
+        was = work.state
+        self.driven.cancel(work)
+        if was is WorkState.WAITING:
+            assert self.driven.is_cancelled(work), "a waiting work is cancelled at once"
+        elif was is WorkState.ABOARD:
+            self.asked.add(work)
+
+    @precondition(lambda self: self.workers(WorkerState.STARTING, WorkerState.STOPPING))
+    @rule(data=st.data())
+    def ready(self, data: st.DataObject) -> None:
+        workers = self.workers(WorkerState.STARTING, WorkerState.STOPPING)
+        self.driven.ready(data.draw(st.sampled_from(workers)))
+
+    @precondition(lambda self: self.aboard())
+    @rule(data=st.data(), kind=st.sampled_from([VALUE, RAISED, CANCELLED]))
+    def done(self, data: st.DataObject, kind: int) -> None:
+        """One frame of reports: any of the works aboard a worker, in any order."""
+        worker = data.draw(st.sampled_from(self.aboard())).worker
+        assert worker is not None
+        works = data.draw(st.lists(st.sampled_from(list(worker.works.values())), unique=True))
+        self.driven.report(worker, *[(work.id, kind, "data") for work in works])
+        for work in works:
+            assert self.driven.outcomes[work] == (kind, "data")
+
+    @precondition(lambda self: any(work.lane == PLAIN for work in self.aboard()))
+    @rule(data=st.data())
+    def detached(self, data: st.DataObject) -> None:
+        plain = [work for work in self.aboard() if work.lane == PLAIN]
+        work = data.draw(st.sampled_from(plain))
+        self.driven.detach(work)
+        assert work.lane == COROUTINE
+        assert work.state is WorkState.ABOARD
+
+    @precondition(lambda self: self.workers(WorkerState.SERVING, WorkerState.STOPPING))
+    @rule(
+        data=st.data(),
+        seconds=st.sampled_from([0.0, 1e-9, 1e-5, 5e-4, 0.01, 10.0]),
+        count=st.integers(1, 64),
+    )
+    def paced(self, data: st.DataObject, seconds: float, count: int) -> None:
+        workers = self.workers(WorkerState.SERVING, WorkerState.STOPPING)
+        self.driven.pace(data.draw(st.sampled_from(workers)), seconds, count)
+
+    @precondition(lambda self: self.driven.workers)
+    @rule(data=st.data())
+    def lost(self, data: st.DataObject) -> None:
+        """A worker dies: a prefix of what it was sent, in each lane, had been started."""
+        worker = data.draw(st.sampled_from(self.driven.workers))
+        was_serving = worker.state is WorkerState.SERVING
+        started = tuple(data.draw(st.integers(0, seq)) if was_serving else 0 for seq in worker.seqs)
+        works = list(worker.works.values())
+        detached = [work for work in works if work.seq == 0]
+        doomed = {work for work in works if work.seq <= started[work.lane]}
+        self.driven.lose(worker, (started[0], started[1]))
+        self.dead.append(worker)
+        for work in works:
+            if work in doomed or work in detached:
+                assert self.driven.outcomes[work][0] == (
+                    CANCELLED if work in self.asked else RAISED
+                )
+            elif work in self.asked:
+                assert self.driven.is_cancelled(work)
+            elif not self.whimsical and not self.driven.pool.broken:
+                assert work not in self.driven.outcomes, "what was not started runs elsewhere"
+
+    @precondition(lambda self: self.dead)
+    @rule(data=st.data(), work_id=st.integers(0, 20))
+    def late_report(self, data: st.DataObject, work_id: int) -> None:
+        before = dict(self.driven.outcomes)
+        worker = data.draw(st.sampled_from(self.dead))
+        self.driven.report(worker, (work_id, VALUE, "from beyond"))
+        assert self.driven.outcomes == before
+
+    @rule()
+    def cancel_waiting(self) -> None:
+        waiting = [w for w in self.driven.submitted if w.state is WorkState.WAITING]
+        self.driven.cancel_waiting()
+        assert all(map(self.driven.is_cancelled, waiting))
+
+    @rule(cancel_waiting=st.booleans(), really=st.integers(0, 9))
+    def close(self, cancel_waiting: bool, really: int) -> None:
+        if really == 0:  # seldom, or most histories would be short
+            self.driven.close(cancel_waiting=cancel_waiting)
+
+    # -- what always holds --------------------------------------------------------
+
+    @invariant()
+    def every_work_is_somewhere(self) -> None:
+        pool = self.driven.pool
+        held = {lane: pool.held(lane) for lane in LANES}
+        settled = self.driven.outcomes
+        for work in self.driven.submitted:
+            assert held[work.lane].count(work) == (0 if work in settled else 1)
+        for lane in LANES:
+            assert pool.holds(lane) is bool(held[lane])
+        assert pool.idle is (len(settled) == len(self.driven.submitted))
+
+    @invariant()
+    def the_line_keeps_its_order(self) -> None:
+        """Of works with equal rights, those aboard a worker came before those that wait."""
+        if self.dead or self.pins or self.whimsical:
+            return
+        for lane in LANES:
+            works = [work for work in self.driven.submitted if work.lane == lane]
+            waiting = [work.id for work in works if work.state is WorkState.WAITING]
+            aboard = [work.id for work in works if work.state is WorkState.ABOARD]
+            assert not waiting or not aboard or max(aboard) < min(waiting) or self._detached(works)
+
+    @staticmethod
+    def _detached(works: list[Work]) -> bool:
+        """Whether works changed from one lane to the other: their order is then another."""
+        return any(work.state is WorkState.ABOARD and work.seq == 0 for work in works)
+
+    @invariant()
+    def the_pool_is_as_large_as_it_can_be(self) -> None:
+        pool = self.driven.pool
+        assert len(pool.workers) <= pool.size
+        assert pool.broken or pool.closing or pool.workers
+        assert len(set(self.driven.started)) == len(self.driven.started)
+        assert len(set(self.driven.stopped)) == len(self.driven.stopped)
+
+    def teardown(self) -> None:
+        """Whatever happened: the works that are left can end, and then the workers."""
+        if not hasattr(self, "driven"):
+            return
+        driven = self.driven
+        if not driven.pool.broken:
+            driven.close()
+            driven.run_to_the_end()
+            for worker in list(driven.workers):
+                assert worker.state is WorkerState.STOPPING
+                assert worker in driven.stopped
+                driven.lose(worker)
+        assert driven.workers == []
+        assert driven.pool.idle
+        assert set(driven.outcomes) == set(driven.submitted)
+        for work, (kind, data) in driven.outcomes.items():
+            if isinstance(data, LoadBalancerError):
+                assert self.whimsical
+                assert kind == RAISED
+            assert work.worker is None
+
+
+@pytest.mark.timeout(300)  # shrinking a failure takes its time
+@pytest.mark.parametrize("part", range(-(-EXAMPLES // PART)))
+def test_random_histories(part: int) -> None:
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(
+            max_examples=min(EXAMPLES, PART),
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            phases=set(Phase) - {Phase.explain},
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )

@@ -1,0 +1,151 @@
+"""Fault: Ctrl-C in the middle of an event of the Pool, at each of its lines.
+
+``KeyboardInterrupt`` can come on the main thread at any moment, and the main thread runs the
+Pool's events. After ``mend`` the Pool must be in order again: the works that are left can end,
+and so can the workers. Python's tracing says when a line of the Pool is about to run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+import pytest
+
+from aplex import _pool
+from aplex._messages import COROUTINE, READY, VALUE
+from aplex._pool import Work, WorkerState
+from tests.support.pools import DrivenPool, PinningByIndex
+
+
+class InterruptAt:
+    """Raises ``KeyboardInterrupt`` before the n-th line of the Pool that runs."""
+
+    def __init__(self, line: int) -> None:
+        self.left = line
+
+    def __enter__(self) -> Self:
+        self._before = sys.gettrace()
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename != _pool.__file__:
+            return None
+        if event == "line":
+            if self.left == 0:
+                raise KeyboardInterrupt
+            self.left -= 1
+        return self._trace
+
+
+def serving() -> DrivenPool:
+    """Two workers that are full, a line, and works that are pinned."""
+    driven = DrivenPool(2, 2, PinningByIndex)
+    for meta in (0, 0, 0, 1, 1, 1, 0):
+        driven.submit(meta=meta)
+    driven.plain(meta=1)
+    return driven
+
+
+def half_idle() -> DrivenPool:
+    driven = DrivenPool(2, 5)
+    driven.submit()
+    driven.plain()
+    return driven
+
+
+def half_started() -> DrivenPool:
+    driven = DrivenPool(3, ready=False)
+    for worker in driven.workers[:2]:
+        driven.ready(worker)
+    for _ in range(3):
+        driven.submit()
+    return driven
+
+
+def idle() -> DrivenPool:
+    return DrivenPool(2)
+
+
+def submit(driven: DrivenPool) -> None:
+    driven.pool.submit(Work(COROUTINE, None, None, 0, None))
+
+
+def cancel_waiting_one(driven: DrivenPool) -> None:
+    driven.pool.cancel(next(w for w in driven.submitted if w.worker is None))
+
+
+def cancel_running_one(driven: DrivenPool) -> None:
+    driven.pool.cancel(next(w for w in driven.submitted if w.worker is not None))
+
+
+def cancel_all_waiting(driven: DrivenPool) -> None:
+    driven.pool.cancel_waiting()
+
+
+def close(driven: DrivenPool) -> None:
+    driven.pool.close()
+
+
+def close_cancelling(driven: DrivenPool) -> None:
+    driven.pool.close(cancel_waiting=True)
+
+
+def report(driven: DrivenPool) -> None:
+    work = next(w for w in driven.submitted if w.worker is not None)
+    assert work.worker is not None
+    driven.pool.report(work.worker, [(work.id, VALUE, None)])
+    driven.pool.dispatch()
+
+
+def pace(driven: DrivenPool) -> None:
+    driven.pool.paced(driven.workers[0], 0.0001, 1)
+    driven.pool.dispatch()
+
+
+def started(driven: DrivenPool) -> None:
+    driven.pool.report(driven.workers[2], [(0, READY, 1)])
+    driven.pool.dispatch()
+
+
+CASES: list[tuple[Callable[[], DrivenPool], Callable[[DrivenPool], None]]] = [
+    *((serving, event) for event in (submit, cancel_waiting_one, cancel_running_one)),
+    *((serving, event) for event in (cancel_all_waiting, close, close_cancelling, report, pace)),
+    *((half_idle, event) for event in (submit, cancel_running_one, close, report, pace)),
+    *((half_started, event) for event in (submit, close, report, pace, started)),
+    *((idle, event) for event in (submit, close)),
+]
+
+
+@pytest.mark.parametrize(
+    ("pool", "event"), CASES, ids=[f"{event.__name__}-{pool.__name__}" for pool, event in CASES]
+)
+def test_a_pool_interrupted_anywhere_can_be_mended(
+    pool: Callable[[], DrivenPool], event: Callable[[DrivenPool], None]
+) -> None:
+    """It holds no work for ever, and all its workers can be told to stop."""
+    line = 0
+    while True:
+        driven = pool()
+        try:
+            with InterruptAt(line) as interrupt:
+                event(driven)
+        except KeyboardInterrupt:
+            driven.pool.mend()
+        ended = interrupt.left > 0
+        driven.take_effects()
+        driven.close()
+        driven.run_to_the_end()
+        for worker in driven.workers:
+            assert worker.state is WorkerState.STOPPING
+            assert worker in driven.stopped, f"{worker!r} is never told to stop, at line {line}"
+        if ended:
+            break
+        line += 1
+    assert line > 3

@@ -1,0 +1,228 @@
+"""Types: legal uses with the types they must have, and wrong ones that must be errors.
+
+Never run. Checked by both:
+
+    mypy --strict tests/typing/api.py
+    pyright -p tests/typing
+
+An expected error carries an ignore for each; one that is not needed is an error itself.
+"""
+
+# ruff: noqa: PGH003 (which rule pyright names is not the point)
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, assert_type
+
+from aplex import (
+    AsyncioFuture,
+    AsyncPoolExecutor,
+    ConcurrentFuture,
+    LoadBalancer,
+    ProcessAsyncPoolExecutor,
+    ThreadAsyncPoolExecutor,
+)
+from aplex.load_balancers import Average, Random, RoundRobin, Worker
+
+
+class Page:
+    """What a coroutine returns."""
+
+
+async def fetch(url: str, *, retries: int = 0) -> Page:
+    raise NotImplementedError
+
+
+def area(width: int, height: float = 1.0) -> float:
+    return width * height
+
+
+def nothing() -> None: ...
+
+
+# -- what the executors are -----------------------------------------------------------------
+
+
+def kinds() -> None:
+    blocking = ProcessAsyncPoolExecutor()
+    assert_type(blocking, ProcessAsyncPoolExecutor[Literal[False]])
+    explicit = ProcessAsyncPoolExecutor(awaitable=False, pool_size=2)
+    assert_type(explicit, ProcessAsyncPoolExecutor[Literal[False]])
+    awaiting = ProcessAsyncPoolExecutor(awaitable=True, mp_context="spawn")
+    assert_type(awaiting, ProcessAsyncPoolExecutor[Literal[True]])
+    assert_type(ThreadAsyncPoolExecutor(), ThreadAsyncPoolExecutor[Literal[False]])
+    assert_type(ThreadAsyncPoolExecutor(awaitable=True), ThreadAsyncPoolExecutor[Literal[True]])
+    standard: concurrent.futures.Executor = blocking
+    assert standard is not None
+
+
+def unknown_kind(flag: bool) -> None:
+    executor = ProcessAsyncPoolExecutor(awaitable=flag)
+    assert_type(executor, ProcessAsyncPoolExecutor[bool])
+    assert_type(executor.submit(area, 1), AsyncioFuture[Any] | ConcurrentFuture[Any])
+
+
+# -- submit ---------------------------------------------------------------------------------
+
+
+def submit_blocking(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
+    assert_type(pool.submit(fetch, "url"), ConcurrentFuture[Page])
+    assert_type(pool.submit(fetch, "url", retries=3), ConcurrentFuture[Page])
+    assert_type(pool.submit(fetch, "url").result(), Page)
+    assert_type(pool.submit(area, 2), ConcurrentFuture[float])
+    assert_type(pool.submit(area, 2, height=3.0), ConcurrentFuture[float])
+    assert_type(pool.submit(nothing), ConcurrentFuture[None])
+    assert_type(pool.submit(partial(area, 2)), ConcurrentFuture[float])
+    assert_type(pool.submit(len, "text"), ConcurrentFuture[int])
+    assert_type(pool.submit(Page), ConcurrentFuture[Page])
+    standard: concurrent.futures.Future[float] = pool.submit(area, 2)
+    assert_type(standard.cancel(), bool)
+
+
+async def submit_awaitable(pool: ThreadAsyncPoolExecutor[Literal[True]]) -> None:
+    assert_type(pool.submit(fetch, "url"), AsyncioFuture[Page])
+    assert_type(await pool.submit(fetch, "url", retries=3), Page)
+    assert_type(pool.submit(area, 2), AsyncioFuture[float])
+    assert_type(await pool.submit(area, 2, 3.0), float)
+    standard: asyncio.Future[float] = pool.submit(area, 2)
+    pages = await asyncio.gather(pool.submit(fetch, "one"), pool.submit(fetch, "two"))
+    assert_type(pages[0], Page)
+    async with asyncio.timeout(1):
+        assert_type(await standard, float)
+
+
+async def submit_with_meta(
+    blocking: ProcessAsyncPoolExecutor[Literal[False]],
+    awaiting: ProcessAsyncPoolExecutor[Literal[True]],
+) -> None:
+    assert_type(blocking.submit(fetch, "url", load_balancing_meta=1), ConcurrentFuture[Page])
+    assert_type(blocking.submit(area, 1, load_balancing_meta="x"), ConcurrentFuture[float])
+    assert_type(await awaiting.submit(fetch, "url", load_balancing_meta=None), Page)
+    assert_type(await awaiting.submit(area, 1, load_balancing_meta=[2]), float)
+
+
+# -- map ------------------------------------------------------------------------------------
+
+
+def map_blocking(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
+    assert_type(pool.map(fetch, ["one", "two"]), Iterator[Page])
+    assert_type(pool.map(area, [1, 2], [3.0, 4.0], chunksize=2, timeout=1.5), Iterator[float])
+    for page in pool.map(fetch, ["one"], load_balancing_meta="x"):
+        assert_type(page, Page)
+
+
+async def map_awaitable(pool: ProcessAsyncPoolExecutor[Literal[True]]) -> None:
+    assert_type(pool.map(fetch, ["one", "two"]), AsyncIterator[Page])
+    assert_type(pool.map(area, [1, 2]), AsyncIterator[float])
+    async for page in pool.map(fetch, ["one"], chunksize=10):
+        assert_type(page, Page)
+
+
+# -- life -----------------------------------------------------------------------------------
+
+
+def contexts() -> None:
+    with ProcessAsyncPoolExecutor(pool_size=1) as pool:
+        assert_type(pool.submit(area, 2), ConcurrentFuture[float])
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def async_contexts() -> None:
+    async with ThreadAsyncPoolExecutor(awaitable=True) as pool:
+        assert_type(await pool.submit(fetch, "url"), Page)
+        pool.set_future_loop(None)
+        pool.set_future_loop(asyncio.get_running_loop())
+
+
+async def standard_uses(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
+    loop = asyncio.get_running_loop()
+    assert_type(await loop.run_in_executor(pool, area, 1), float)
+    done, _ = concurrent.futures.wait([pool.submit(area, 1)], timeout=1)
+    for future in done:
+        assert_type(future.result(), float)
+    for future in concurrent.futures.as_completed([pool.submit(area, 1)]):
+        assert_type(future.result(), float)
+    assert_type(await asyncio.wrap_future(pool.submit(area, 1)), float)
+
+
+def either(pool: AsyncPoolExecutor[Literal[False]]) -> ConcurrentFuture[float]:
+    """Both executors have one base."""
+    return pool.submit(area, 1)
+
+
+either(ProcessAsyncPoolExecutor())
+either(ThreadAsyncPoolExecutor())
+
+
+# -- options --------------------------------------------------------------------------------
+
+
+class Mine(LoadBalancer):
+    def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+        assert_type(self.workers, Sequence[Worker])
+        assert_type(self.workloads, Mapping[Worker, int])
+        assert_type(self.max_works_per_worker, int)
+        assert_type(self.is_available(self.workers[0]), bool)
+        assert_type(self.get_available_workers(), list[Worker])
+        worker = min(self.workers, key=lambda worker: worker.workload)
+        assert_type(worker.pid, int | None)
+        assert_type(worker.available, bool)
+        return worker
+
+
+def factory(workers: Sequence[Worker], workloads: Mapping[Worker, int], limit: int) -> Mine:
+    return Mine(workers, workloads, limit)
+
+
+def initialize(level: int) -> None: ...
+
+
+for balancer in (RoundRobin, Random, Average, Mine, factory):
+    ProcessAsyncPoolExecutor(load_balancer=balancer)
+ProcessAsyncPoolExecutor(
+    pool_size=None,
+    max_works_per_worker=10,
+    worker_loop_factory=asyncio.new_event_loop,
+    initializer=initialize,
+    initargs=(3,),
+    exit_grace=1,
+)
+ThreadAsyncPoolExecutor(awaitable=True, future_loop=asyncio.new_event_loop())
+
+
+# -- wrong uses -----------------------------------------------------------------------------
+
+
+def wrong_arguments(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
+    """The arguments of a work are checked against its parameters."""
+    pool.submit(fetch, 3)  # type: ignore[call-overload]  # pyright: ignore
+    pool.submit(fetch)  # type: ignore[call-overload]  # pyright: ignore
+    pool.submit(area, "wide")  # type: ignore[call-overload]  # pyright: ignore
+    pool.submit(area, 1, 2.0, 3)  # type: ignore[call-overload]  # pyright: ignore
+
+
+def wrong_results(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
+    number: int = pool.submit(fetch, "url").result()  # type: ignore[assignment]  # pyright: ignore
+    assert number
+
+
+async def wrong_kinds(
+    blocking: ProcessAsyncPoolExecutor[Literal[False]],
+    awaiting: ProcessAsyncPoolExecutor[Literal[True]],
+) -> None:
+    await blocking.submit(fetch, "url")  # type: ignore[misc]  # pyright: ignore
+    for _ in awaiting.map(fetch, ["url"]):  # type: ignore[attr-defined]  # pyright: ignore
+        pass
+    async for _ in blocking.map(fetch, ["url"]):  # type: ignore[attr-defined]  # pyright: ignore
+        pass
+
+
+def wrong_options() -> None:
+    ProcessAsyncPoolExecutor(4)  # type: ignore[call-overload]  # pyright: ignore
+    ProcessAsyncPoolExecutor(pool_size="4")  # type: ignore[call-overload]  # pyright: ignore
+    ThreadAsyncPoolExecutor(mp_context="spawn")  # type: ignore[call-overload]  # pyright: ignore
+    ProcessAsyncPoolExecutor(load_balancer=Mine.is_available)  # type: ignore[arg-type]  # pyright: ignore
