@@ -217,8 +217,10 @@ def test_cancelling_an_awaitable_future_asks_and_tells_why() -> None:
         assert future.cancel("because") is True
         assert manager.asked == [work]
         assert not future.done()
+        assert future.cancel("because I insist") is True
+        assert manager.asked == [work], "it is asked once"
         future._settle(CANCELLED, None)
-        with pytest.raises(asyncio.CancelledError, match="because"):
+        with pytest.raises(asyncio.CancelledError, match="because I insist"):
             await future
 
     with_loop(main())

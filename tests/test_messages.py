@@ -5,18 +5,29 @@ from __future__ import annotations
 import pytest
 
 from aplex import _messages
-from aplex._messages import CANCELLED, DETACHED, ERROR, FAILED, LANES, PICKLED, RAISED, READY, VALUE
+from aplex._messages import (
+    CANCELLED,
+    DELIVERED,
+    DETACHED,
+    ERROR,
+    FAILED,
+    LANES,
+    PICKLED,
+    RAISED,
+    READY,
+    VALUE,
+)
 
 
 @pytest.mark.smoke
 def test_the_kinds_of_reports_are_all_different() -> None:
-    kinds = [VALUE, PICKLED, ERROR, RAISED, CANCELLED, DETACHED, READY, FAILED]
+    kinds = [VALUE, PICKLED, ERROR, RAISED, CANCELLED, DELIVERED, DETACHED, READY, FAILED]
     assert len(set(kinds)) == len(kinds)
 
 
 def test_the_kinds_that_end_a_work_come_before_the_others() -> None:
-    assert max(VALUE, PICKLED, ERROR, RAISED, CANCELLED) < DETACHED
-    assert min(READY, FAILED) > DETACHED
+    assert max(VALUE, PICKLED, ERROR, RAISED, CANCELLED) < DELIVERED
+    assert min(DETACHED, READY, FAILED) > DELIVERED
 
 
 def test_the_lanes_count_from_zero() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from aplex._messages import CANCELLED, COROUTINE, DETACHED, PLAIN, RAISED, READY, VALUE
+from aplex._messages import CANCELLED, COROUTINE, DELIVERED, DETACHED, PLAIN, RAISED, READY, VALUE
 from aplex._pool import Pool, Work, WorkerState, WorkState
 from aplex.load_balancers import Average, RoundRobin
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
@@ -303,6 +303,21 @@ def test_a_detached_work_is_cancelled_as_a_coroutine() -> None:
     pool.cancel(work)
     (cancel,) = pool.cancels_of(pool.workers[0])
     assert cancel.seq == 0
+
+
+def test_a_worker_tells_that_a_cancel_was_delivered() -> None:
+    pool = DrivenPool()
+    work = pool.submit()
+    worker = work.worker
+    assert worker is not None
+    pool.cancel(work)
+    assert not work.cancel_delivered
+    pool.report(worker, (work.id, DELIVERED, None))
+    assert work.cancel_delivered
+    assert work.state is WorkState.ABOARD
+    pool.end(work, kind=CANCELLED, data=None)
+    pool.report(worker, (work.id, DELIVERED, None))  # too late: there is no such work
+    assert pool.is_cancelled(work)
 
 
 def test_a_second_cancel_is_not_sent() -> None:

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from aplex._messages import CANCELLED, COROUTINE, LANES, PLAIN, RAISED, VALUE
+from aplex._messages import CANCELLED, COROUTINE, DELIVERED, LANES, PLAIN, RAISED, VALUE
 from aplex._pool import PoolWorker, Work, WorkerState, WorkState
 from aplex.exceptions import LoadBalancerError
 from aplex.load_balancers import Average, LoadBalancer, Random, RoundRobin, Worker
@@ -121,6 +121,14 @@ class Histories(RuleBasedStateMachine):
         self.driven.report(worker, *[(work.id, kind, "data") for work in works])
         for work in works:
             assert self.driven.outcomes[work] == (kind, "data")
+
+    @precondition(lambda self: self.aboard())
+    @rule(data=st.data())
+    def delivered(self, data: st.DataObject) -> None:
+        work = data.draw(st.sampled_from(self.aboard()))
+        assert work.worker is not None
+        self.driven.report(work.worker, (work.id, DELIVERED, None))
+        assert work.state is WorkState.ABOARD
 
     @precondition(lambda self: any(work.lane == PLAIN for work in self.aboard()))
     @rule(data=st.data())

@@ -23,13 +23,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import enum
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Any, Final, TypeVarTuple, Unpack
 
@@ -83,6 +84,7 @@ class Manager:
         self._flush_planned: Loop | Listener | None = None  # whose next turn
         self._over_at: float | None = None  # monotonic; when an interrupted pool is given up
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
+        self._end_of_loop: AsyncGenerator[None] | None = None
         self._listener_reads = False  # for good: there was more than one loop, or we are closing
         self._listener = Listener(f"{name}-listener")
         backend.bind(self, self._listener)
@@ -366,8 +368,16 @@ class Manager:
         if self._listener_reads:
             return
         alone = known is None or known.is_closed()
-        if not (alone and self._backend.read_in(loop)):
+        if alone and self._backend.read_in(loop):
+            self._end_of_loop = _at_end_of_loop(lambda: self._step(self._loop_ended, loop))
+        else:
             self._read_in_listener()
+
+    def _loop_ended(self, loop: Loop) -> None:
+        """The loop that reads is about to be closed; its works go on."""
+        if self._known_loop is loop and not self._listener_reads:
+            self._known_loop = None
+            self._backend.read_in(None)
 
     def _read_in_listener(self) -> None:
         self._listener_reads = True
@@ -398,6 +408,25 @@ def _start_failure(data: Any) -> WorkerStartError:
     )
     error.__cause__ = cause
     return error
+
+
+def _at_end_of_loop(callback: Callable[[], None]) -> AsyncGenerator[None]:
+    """Have the running loop call back when it ends, as long as what is returned is kept.
+
+    Loops close the asynchronous generators that were begun on them before they are
+    closed themselves (``loop.shutdown_asyncgens``, which ``asyncio.run`` calls).
+    """
+
+    async def wait() -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            callback()
+
+    generator = wait()
+    with contextlib.suppress(StopIteration):
+        anext(generator).__await__().__next__()  # up to the yield
+    return generator
 
 
 def _nothing() -> None:

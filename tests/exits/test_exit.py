@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-from tests.support.programs import ENGINES, NOISE, started
+from tests.support.programs import NOISE, on, started
 
-pytestmark = pytest.mark.parametrize("engine", ENGINES)
+some = on("thread", "spawn")
+every = on("thread", "spawn", "forkserver", "fork")
 IN_ONE_LINE = "aplex: cancelled {} still unfinished {} s after the end of the program"
 CURE = "use `with` or call shutdown()"
 
@@ -17,11 +17,13 @@ def assert_told(err: str, works: str, grace: str) -> None:
     assert CURE in err, err
 
 
+@some
 def test_a_program_that_only_makes_an_executor_ends(engine, tmp_path) -> None:
     with started("def main(): global pool; pool = make()", tmp_path, engine=engine) as program:
         program.finish().assert_clean()
 
 
+@every
 def test_idle_workers_end_with_the_program(engine, tmp_path) -> None:
     text = """
     def main():
@@ -34,6 +36,7 @@ def test_idle_workers_end_with_the_program(engine, tmp_path) -> None:
         program.finish().assert_clean()
 
 
+@every
 def test_plain_functions_are_finished(engine, tmp_path) -> None:
     """Those that run, those that wait for a worker, and without a result being asked for."""
     text = """
@@ -50,6 +53,7 @@ def test_plain_functions_are_finished(engine, tmp_path) -> None:
     assert outcome.out.count("finished") == 3
 
 
+@some
 def test_coroutines_may_finish_within_the_grace(engine, tmp_path) -> None:
     text = """
     async def short():
@@ -68,6 +72,7 @@ def test_coroutines_may_finish_within_the_grace(engine, tmp_path) -> None:
     assert outcome.out == ["finished"] * 3
 
 
+@every
 def test_after_the_grace_coroutines_are_cancelled_and_one_line_says_so(engine, tmp_path) -> None:
     text = """
     def main():
@@ -85,6 +90,7 @@ def test_after_the_grace_coroutines_are_cancelled_and_one_line_says_so(engine, t
     assert outcome.code == 0
 
 
+@some
 def test_one_work_is_one_work(engine, tmp_path) -> None:
     text = """
     def main():
@@ -99,6 +105,7 @@ def test_one_work_is_one_work(engine, tmp_path) -> None:
     assert outcome.code == 0
 
 
+@every
 def test_a_coroutine_that_suppresses_its_cancel_cannot_hold_the_program(engine, tmp_path) -> None:
     text = """
     def main():
@@ -117,6 +124,7 @@ def test_a_coroutine_that_suppresses_its_cancel_cannot_hold_the_program(engine, 
     assert outcome.seconds < 3 + NOISE
 
 
+@some
 def test_a_cleanup_that_never_ends_cannot_hold_the_program(engine, tmp_path) -> None:
     text = """
     async def tidy():
@@ -138,6 +146,7 @@ def test_a_cleanup_that_never_ends_cannot_hold_the_program(engine, tmp_path) -> 
     assert outcome.seconds < 3 + NOISE
 
 
+@some
 def test_plain_functions_are_finished_beside_endless_coroutines(engine, tmp_path) -> None:
     text = """
     def main():
@@ -155,6 +164,7 @@ def test_plain_functions_are_finished_beside_endless_coroutines(engine, tmp_path
     assert outcome.code == 0
 
 
+@some
 def test_the_exit_code_stays(engine, tmp_path) -> None:
     text = """
     def main():
@@ -170,6 +180,7 @@ def test_the_exit_code_stays(engine, tmp_path) -> None:
     assert outcome.code == 7
 
 
+@some
 def test_an_uncaught_exception_stays_the_only_traceback(engine, tmp_path) -> None:
     text = """
     def main():
@@ -186,6 +197,7 @@ def test_an_uncaught_exception_stays_the_only_traceback(engine, tmp_path) -> Non
     assert outcome.code == 1
 
 
+@some
 def test_several_pools_share_one_grace(engine, tmp_path) -> None:
     """Each says its own line."""
     text = """
@@ -206,6 +218,7 @@ def test_several_pools_share_one_grace(engine, tmp_path) -> None:
     assert outcome.seconds < 3 * 0.8 + NOISE
 
 
+@some
 def test_submit_after_the_exit_hook_is_refused(engine, tmp_path) -> None:
     """A hook that was registered before the first pool runs after that of the pools."""
     text = """
@@ -229,6 +242,7 @@ def test_submit_after_the_exit_hook_is_refused(engine, tmp_path) -> None:
     assert outcome.out == ["refused: cannot submit a work after interpreter exit"]
 
 
+@some
 def test_an_exit_hook_may_still_use_the_pool(engine, tmp_path) -> None:
     """A hook that was registered after the first pool runs before that of the pools."""
     text = """
@@ -246,6 +260,7 @@ def test_an_exit_hook_may_still_use_the_pool(engine, tmp_path) -> None:
     assert outcome.out == ["9"]
 
 
+@some
 def test_a_first_submit_in_an_exit_hook_is_served_or_refused(engine, tmp_path) -> None:
     """Since Python 3.12 no thread starts at exit: then the pool says so, and nothing hangs."""
     text = """
@@ -268,6 +283,7 @@ def test_a_first_submit_in_an_exit_hook_is_served_or_refused(engine, tmp_path) -
     assert outcome.out[0] == "served 9" or "exit" in outcome.out[0] or "thread" in outcome.out[0]
 
 
+@some
 def test_a_pool_used_by_a_daemon_thread_does_not_hold_the_program(engine, tmp_path) -> None:
     text = """
     def use():
@@ -289,6 +305,7 @@ def test_a_pool_used_by_a_daemon_thread_does_not_hold_the_program(engine, tmp_pa
         program.finish().assert_clean()
 
 
+@some
 def test_a_thread_that_is_no_daemon_finishes_its_use(engine, tmp_path) -> None:
     """The interpreter joins such threads before the exit hooks run."""
     text = """
@@ -306,6 +323,7 @@ def test_a_thread_that_is_no_daemon_finishes_its_use(engine, tmp_path) -> None:
     assert outcome.out == ["285"]
 
 
+@some
 def test_a_map_left_in_the_middle_does_not_hold_the_program(engine, tmp_path) -> None:
     text = """
     import itertools
@@ -320,6 +338,7 @@ def test_a_map_left_in_the_middle_does_not_hold_the_program(engine, tmp_path) ->
         program.finish().assert_clean()
 
 
+@some
 def test_an_awaitable_pool_left_open_by_asyncio_run_ends(engine, tmp_path) -> None:
     text = """
     async def amain():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import select
+import signal
+
 import pytest
+from tests.support.programs import NOISE, START_METHODS, on, one_in, started
 
-from tests.support.programs import ENGINES, NOISE, START_METHODS, started
-
-engines = pytest.mark.parametrize("engine", ENGINES)
-processes = pytest.mark.parametrize("engine", START_METHODS)
+engines = on("thread", "spawn", "fork")
+processes = on("spawn", "fork", of=START_METHODS)
 
 # Python 3.12 and later warn of every fork beside threads; that is not the point here.
 FORK = """
@@ -74,7 +77,8 @@ def test_a_fork_in_the_middle_of_works_disturbs_none(engine, tmp_path) -> None:
         program.finish().assert_clean()
 
 
-@engines
+# No fork server: that of the parent is no child of the child, which multiprocessing minds.
+@pytest.mark.parametrize("engine", ["thread", "spawn", "fork"])
 def test_a_forked_child_makes_a_pool_of_its_own(engine, tmp_path) -> None:
     text = f"""{FORK}
     def main():
@@ -108,9 +112,6 @@ def test_a_child_that_lives_on_hides_no_death(engine, tmp_path) -> None:
             time.sleep(60)
         time.sleep(60)
     """
-    import os
-    import signal
-
     with started(text, tmp_path, engine=engine) as program:
         worker = int(program.said("worker"))
         program.wait_for("child runs")
@@ -118,8 +119,6 @@ def test_a_child_that_lives_on_hides_no_death(engine, tmp_path) -> None:
         try:
             program.signal(signal.SIGKILL)
             program.process.wait()
-            import select
-
             assert select.select([fd], [], [], 2 + NOISE)[0], "the worker lives on"
         finally:
             os.close(fd)
@@ -158,8 +157,7 @@ def test_a_program_that_a_work_forks_off_is_inert(engine, tmp_path) -> None:
         program.finish().assert_clean()
 
 
-@processes
-@pytest.mark.parametrize("inner", ["spawn", "fork", "thread"])
+@one_in(2, engine=START_METHODS, inner=["spawn", "fork", "thread"])
 def test_a_work_makes_a_pool_of_its_own(engine, inner, tmp_path) -> None:
     text = f"""{FORK}
     def nested():
@@ -181,8 +179,7 @@ def test_a_work_makes_a_pool_of_its_own(engine, inner, tmp_path) -> None:
         program.finish().assert_clean()
 
 
-@processes
-@pytest.mark.parametrize("inner", ["spawn", "fork"])
+@one_in(2, engine=START_METHODS, inner=["spawn", "fork"])
 def test_a_pool_that_a_work_leaves_open_goes_with_its_worker(engine, inner, tmp_path) -> None:
     """As if the worker were a program that exits."""
     text = f"""{FORK}
@@ -204,8 +201,6 @@ def test_a_pool_that_a_work_leaves_open_goes_with_its_worker(engine, inner, tmp_
 
 @processes
 def test_nested_workers_do_not_outlive_the_program(engine, tmp_path) -> None:
-    import signal
-
     text = """
     def nested():
         with make() as pool:

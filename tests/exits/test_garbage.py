@@ -5,11 +5,10 @@ Garbage collection lets the submitted works finish, then leaves no process, thre
 
 from __future__ import annotations
 
-import pytest
-from tests.support.programs import ENGINES, NOISE, started
+from tests.support.programs import NOISE, on, started
 
-all_engines = pytest.mark.parametrize("engine", ENGINES)
-one_of_each = pytest.mark.parametrize("engine", ["thread", "spawn"])
+every = on("thread", "spawn", "forkserver", "fork")
+some = on("thread", "spawn")
 
 CENSUS = """
     import gc, multiprocessing
@@ -34,7 +33,7 @@ CENSUS = """
 """
 
 
-@all_engines
+@every
 def test_garbage_finishes_its_works_and_leaves_nothing(engine, tmp_path) -> None:
     text = f"""{CENSUS}
     def main():
@@ -57,7 +56,7 @@ def test_garbage_finishes_its_works_and_leaves_nothing(engine, tmp_path) -> None
     assert outcome.out == ["running", "finished", "nothing left"]
 
 
-@all_engines
+@every
 def test_an_executor_that_was_never_used_leaves_nothing(engine, tmp_path) -> None:
     text = f"""{CENSUS}
     def main():
@@ -76,7 +75,7 @@ def test_an_executor_that_was_never_used_leaves_nothing(engine, tmp_path) -> Non
         program.finish().assert_clean()
 
 
-@one_of_each
+@some
 def test_an_executor_in_a_cycle_is_collected_in_any_thread(engine, tmp_path) -> None:
     text = f"""{CENSUS}
     class Owner:
@@ -100,7 +99,7 @@ def test_an_executor_in_a_cycle_is_collected_in_any_thread(engine, tmp_path) -> 
         program.finish().assert_clean()
 
 
-@one_of_each
+@some
 def test_an_awaitable_executor_is_collected_too(engine, tmp_path) -> None:
     text = f"""{CENSUS}
     async def amain():
@@ -123,7 +122,7 @@ def test_an_awaitable_executor_is_collected_too(engine, tmp_path) -> None:
         program.finish().assert_clean()
 
 
-@one_of_each
+@some
 def test_an_endless_coroutine_of_a_collected_executor_ends_with_the_program(
     engine, tmp_path
 ) -> None:
@@ -144,7 +143,7 @@ def test_an_endless_coroutine_of_a_collected_executor_ends_with_the_program(
     assert outcome.out == ["running", "cleaned up"]
 
 
-@all_engines
+@some
 def test_a_plain_with_inside_a_coroutine_finishes(engine, tmp_path) -> None:
     """It blocks the loop that reads the reports, and must not wait for itself."""
     text = """
@@ -167,7 +166,7 @@ def test_a_plain_with_inside_a_coroutine_finishes(engine, tmp_path) -> None:
     assert outcome.seconds < 3 + NOISE
 
 
-@one_of_each
+@some
 def test_shutdown_in_a_callback_does_not_wait_for_itself(engine, tmp_path) -> None:
     text = """
     def main():
@@ -188,7 +187,7 @@ def test_shutdown_in_a_callback_does_not_wait_for_itself(engine, tmp_path) -> No
     assert outcome.out == ["refused"]
 
 
-@one_of_each
+@some
 def test_many_threads_shut_down_at_once(engine, tmp_path) -> None:
     text = """
     def main():

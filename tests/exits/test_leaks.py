@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.programs import ENGINES, started
+from tests.support.programs import ENGINES, on, started
 
 TEXT = """
     import gc, tempfile
@@ -78,7 +78,7 @@ def test_fifty_pools_leave_nothing(engine, tmp_path) -> None:
     assert outcome.out == ["nothing left"]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@on("thread", "spawn")
 def test_pools_in_many_threads_leave_nothing(engine, tmp_path) -> None:
     text = f"""{TEXT.replace("def main", "def other_main")}
     def use():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.programs import NOISE, START_METHODS, started
+from tests.support.programs import NOISE, START_METHODS, on, started
 
-engines = pytest.mark.parametrize("engine", ["thread", "spawn", "fork"])
-processes = pytest.mark.parametrize("engine", START_METHODS)
+engines = on("thread", "spawn")
+processes = on("spawn", "fork", of=START_METHODS)
 
 WORKS = """
     import signal, socket, subprocess
@@ -59,9 +59,6 @@ WORKS = """
         kept = count()
         await anext(kept)
 
-    def program():
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-
     def pid_of_program():
         process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         process.returncode = 0  # it is not ours any more: no ResourceWarning
@@ -69,7 +66,7 @@ WORKS = """
 """
 
 
-@engines
+@on("thread", "fork")
 @pytest.mark.parametrize(
     "work", ["thread", "daemon_thread", "idle_executor", "busy_executor", "timer"]
 )
@@ -207,7 +204,7 @@ def test_os_exit_in_a_work_costs_a_worker_not_the_program(engine, tmp_path) -> N
 def test_exit_hooks_of_a_worker_run(engine, tmp_path) -> None:
     """A worker ends as a process does: what its initializer registered is called.
 
-    (By ``multiprocessing``, whose children do not run ``atexit`` before Python 3.?)
+    They are those of ``multiprocessing``, which has its children run no others.
     """
     text = """
     from multiprocessing import util

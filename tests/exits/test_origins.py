@@ -5,11 +5,11 @@ from __future__ import annotations
 import textwrap
 
 import pytest
+from tests.support.programs import START_METHODS, command, on, script
 
-from tests.support.programs import ENGINES, START_METHODS, command, script
-
-engines = pytest.mark.parametrize("engine", ENGINES)
-processes = pytest.mark.parametrize("engine", START_METHODS)
+every = on("thread", "spawn", "forkserver", "fork")
+engines = on("thread", "spawn", "fork")
+processes = on("spawn", "fork", of=START_METHODS)
 
 # Works of every kind, defined in the main module; arguments and results of its classes too.
 WORKS = """
@@ -35,11 +35,10 @@ WORKS = """
         raise OwnError("own")
 
     def initialize(value):
-        global initialized
-        initialized = value
+        os.environ["INITIALIZED"] = value
 
     def get_initialized():
-        return initialized
+        return os.environ["INITIALIZED"]
 
     def try_all(pool):
         outer = 10
@@ -67,7 +66,7 @@ WORKS = """
 """
 
 
-@engines
+@every
 def test_a_script_file(engine, tmp_path) -> None:
     (tmp_path / "program.py").write_text(script(WORKS))
     with command([str(tmp_path / "program.py")], engine=engine) as program:
@@ -116,7 +115,7 @@ def test_a_module(engine, tmp_path) -> None:
     assert outcome.out == ["all well"]
 
 
-@processes
+@on("spawn", "forkserver", of=START_METHODS)
 def test_a_package(engine, tmp_path) -> None:
     """Relative imports work in the workers, too."""
     package = tmp_path / "package"
@@ -135,7 +134,7 @@ def test_a_package(engine, tmp_path) -> None:
     assert outcome.out == ["all well"]
 
 
-@processes
+@on("spawn", of=START_METHODS)
 def test_a_folder_and_a_zip_file(engine, tmp_path) -> None:
     import zipfile
 
@@ -205,17 +204,24 @@ def test_an_interactive_session(engine, tmp_path) -> None:
 @engines
 def test_an_interactive_console(engine, tmp_path) -> None:
     """``code.InteractiveConsole``, as of IDLE and of debuggers: functions of ``__console__``."""
+    lines = [
+        f"exec({script(WORKS, '')!r})",
+        "main()",
+        "pool = make(pool_size=2)",
+        "pool.submit(lambda: say('left open')).result()",
+    ]
     text = f"""
+def main():
     import code
+
     console = code.InteractiveConsole()
-    for line in ["exec({script(WORKS, "")!r})", "main()", "pool = make(pool_size=2)",
-                 "pool.submit(lambda: say('left open')).result()"]:
+    for line in {lines!r}:
         assert not console.push(line)
-    """
-    (tmp_path / "program.py").write_text(
-        "def main():\n" + textwrap.indent(textwrap.dedent(text), "    ")
-        + "\nif __name__ == '__main__':\n    main()\n"
-    )  # fmt: skip
+
+if __name__ == "__main__":
+    main()
+"""
+    (tmp_path / "program.py").write_text(text)
     with command([str(tmp_path / "program.py")], engine=engine) as program:
         outcome = program.finish()
     outcome.assert_clean()
@@ -236,7 +242,7 @@ def start():
 """
 
 
-@engines
+@every
 def test_a_notebook(engine, tmp_path) -> None:
     """A ``__main__`` without a file; a cell that is run again replaces its functions."""
     cells = [

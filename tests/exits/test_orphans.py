@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 
 import pytest
-from tests.support.programs import START_METHODS, started
+from tests.support.programs import START_METHODS, on, one_in, started
 
-processes = pytest.mark.parametrize("engine", START_METHODS)
+processes = on("spawn", "fork", of=START_METHODS)
+DEATHS = [signal.SIGTERM, signal.SIGKILL]
 
 SITUATIONS = {
     "idle": "assert pool.submit(square, 2).result() == 4; say('running')",
@@ -22,9 +23,7 @@ SITUATIONS = {
 }
 
 
-@processes
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
-@pytest.mark.parametrize("situation", SITUATIONS)
+@one_in(3, engine=START_METHODS, situation=list(SITUATIONS), number=DEATHS)
 def test_no_worker_outlives_the_program(engine, situation, number, tmp_path) -> None:
     text = f"""
     async def computing():
@@ -49,7 +48,7 @@ def test_no_worker_outlives_the_program(engine, situation, number, tmp_path) -> 
     assert "finished" not in outcome.out
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize("number", DEATHS, ids=lambda number: number.name)
 def test_no_worker_outlives_the_program_that_is_starting_it(number, tmp_path) -> None:
     """The worker is still running the program's main module, not yet a line of the pool's."""
     text = """
@@ -87,8 +86,8 @@ def test_coroutines_of_an_orphan_clean_up(engine, tmp_path) -> None:
 
 
 @processes
-def test_ten_killed_programs_leave_nothing(engine, tmp_path) -> None:
-    """Killed at any moment of the start of their workers."""
+def test_programs_killed_at_any_moment_leave_nothing(engine, tmp_path) -> None:
+    """The start of their workers is under way, or not, or done."""
     text = """
     def main():
         global pool
@@ -98,7 +97,7 @@ def test_ten_killed_programs_leave_nothing(engine, tmp_path) -> None:
         future.result()
         time.sleep(60)
     """
-    for _ in range(10):
+    for _ in range(5):
         with started(text, tmp_path, engine=engine) as program:
             program.wait_for("submitted")
             program.signal(signal.SIGKILL)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import signal
 
-import pytest
-from tests.support.programs import ENGINES, NOISE, PROMPT, START_METHODS, started
+from tests.support.programs import ENGINES, NOISE, PROMPT, START_METHODS, on, one_in, started
 
-all_engines = pytest.mark.parametrize("engine", ENGINES)
-processes = pytest.mark.parametrize("engine", START_METHODS)
-one_of_each = pytest.mark.parametrize("engine", ["thread", "spawn"])
+some = on("thread", "spawn")
+processes = on("spawn", "fork", of=START_METHODS)
 
 COROUTINES = {
     "in result()": """
@@ -85,8 +83,7 @@ COROUTINES = {
 }
 
 
-@all_engines
-@pytest.mark.parametrize("situation", COROUTINES)
+@one_in(2, engine=ENGINES, situation=list(COROUTINES))
 def test_ctrl_c_cancels_coroutines(engine, situation, tmp_path) -> None:
     with started(COROUTINES[situation], tmp_path, engine=engine) as program:
         program.wait_for("running")
@@ -96,7 +93,7 @@ def test_ctrl_c_cancels_coroutines(engine, situation, tmp_path) -> None:
     assert outcome.out.count("cleaned up") == 1
 
 
-@one_of_each
+@some
 def test_ctrl_c_ends_a_map(engine, tmp_path) -> None:
     text = """
     import itertools
@@ -116,7 +113,7 @@ def test_ctrl_c_ends_a_map(engine, tmp_path) -> None:
         program.finish().assert_one_interrupt()
 
 
-@one_of_each
+@some
 def test_ctrl_c_ends_an_asynchronous_map(engine, tmp_path) -> None:
     text = """
     import itertools
@@ -139,9 +136,12 @@ def test_ctrl_c_ends_an_asynchronous_map(engine, tmp_path) -> None:
         program.finish().assert_one_interrupt()
 
 
-@all_engines
-@pytest.mark.parametrize("work", ["sleep", "burn", "blocking"])
-@pytest.mark.parametrize("where", ["with", "result", "async with"])
+@one_in(
+    3,
+    engine=ENGINES,
+    work=["sleep", "burn", "blocking"],
+    where=["with", "result", "async with"],
+)
 def test_ctrl_c_does_not_wait_for_what_cannot_be_cancelled(engine, work, where, tmp_path) -> None:
     """A plain function that sleeps, one that computes, a coroutine that blocks its loop."""
     text = f"""
@@ -168,8 +168,7 @@ def test_ctrl_c_does_not_wait_for_what_cannot_be_cancelled(engine, work, where, 
     assert "finished" not in outcome.out
 
 
-@processes
-@pytest.mark.parametrize("where", ["with", "result"])
+@one_in(2, engine=START_METHODS, where=["with", "result"])
 def test_ctrl_c_while_a_worker_starts(engine, where, tmp_path) -> None:
     text = f"""
     def slow_start():
@@ -223,7 +222,7 @@ def test_ctrl_c_while_a_worker_imports_the_main_module(tmp_path) -> None:
         program.finish().assert_one_interrupt()
 
 
-@one_of_each
+@some
 def test_ctrl_c_twice(engine, tmp_path) -> None:
     """The second one, during the cleanup, does not leave a worker behind either."""
     text = """
@@ -250,7 +249,7 @@ def test_ctrl_c_twice(engine, tmp_path) -> None:
     assert outcome.seconds < PROMPT + NOISE
 
 
-@all_engines
+@some
 def test_a_program_that_catches_ctrl_c_keeps_its_pool(engine, tmp_path) -> None:
     """The workers are deaf to it: what they run goes on."""
     text = """
@@ -298,7 +297,7 @@ def test_programs_that_works_start_can_be_interrupted(engine, tmp_path) -> None:
     assert f"child ended {-signal.SIGINT}" in outcome.out
 
 
-@all_engines
+@some
 def test_an_exception_that_leaves_with_cancels_coroutines(engine, tmp_path) -> None:
     text = """
     def main():
@@ -316,7 +315,7 @@ def test_an_exception_that_leaves_with_cancels_coroutines(engine, tmp_path) -> N
     assert "cleaned up" in outcome.out
 
 
-@one_of_each
+@some
 def test_async_with_left_by_a_cancel_cancels_the_works(engine, tmp_path) -> None:
     text = """
     async def use():

@@ -17,7 +17,7 @@ import pytest
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
 
-DEADLINE = 20.0
+DEADLINE = 10.0
 """Seconds after which a future is taken for lost."""
 ENGINES = ("thread", "spawn", "forkserver", "fork")
 PROCESSES = ENGINES[1:]
@@ -73,7 +73,8 @@ class Blocking:
         return self.pool.map(work, *iterables, **options)
 
     def close(self) -> None:
-        self.pool.shutdown()
+        """Leave the executor; works that a failed test has left are cancelled."""
+        self.pool.__exit__(RuntimeError, None, None)
 
     # -- the same for both faces ----------------------------------------------
 
@@ -151,11 +152,7 @@ class Awaiting(Blocking):
         return self.run(run())
 
     def close(self) -> None:
-        async def leave() -> None:
-            async with self.pool:
-                pass
-
-        self.run(leave())
+        self.run(self.pool.__aexit__(RuntimeError, None, None))
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self._runner.close()

@@ -9,6 +9,7 @@ wants to tell it prints as a line to standard output.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import signal
@@ -22,16 +23,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 PROMPT = 2.0
 """Seconds that the contract gives: to the end after Ctrl-C, to workers whose parent died."""
 NOISE = 1.5
 """Seconds that a busy machine may add."""
-DEADLINE = 8.0
+DEADLINE = 30.0
 """Seconds after which a program is hung."""
 TRACEBACK = "Traceback (most recent call last):\n"
 MARK = "APLEX_TEST_PROGRAM"
 ENGINES = ("thread", "spawn", "forkserver", "fork")
 START_METHODS = ENGINES[1:]
+ALL = "APLEX_TEST_ALL" in os.environ
+"""Whether to run every program on every engine; else each runs on some, all on each."""
 
 PRELUDE = """\
 import asyncio, os, signal, sys, threading, time
@@ -91,6 +96,20 @@ ENDING = """
 if __name__ == "__main__":
     main()
 """
+
+
+def on(*engines: str, of: Sequence[str] = ENGINES) -> pytest.MarkDecorator:
+    """Run a test on these engines; with ``APLEX_TEST_ALL`` set on all of them."""
+    return pytest.mark.parametrize("engine", of if ALL else engines)
+
+
+def one_in(count: int, **columns: Sequence[object]) -> pytest.MarkDecorator:
+    """Run a test on every so many-th combination, such that each pair of values is met."""
+    rows = itertools.product(*map(enumerate, columns.values()))
+    kept = [row for row in rows if ALL or sum(index for index, _ in row) % count == 0]
+    names = ["-".join(getattr(value, "name", str(value)) for _, value in row) for row in kept]
+    values = [tuple(value for _, value in row) for row in kept]
+    return pytest.mark.parametrize(tuple(columns), values, ids=names)
 
 
 def script(text: str, ending: str = ENDING) -> str:

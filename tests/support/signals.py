@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-PATIENCE = 20.0
+PATIENCE = 10.0
 """Seconds to wait for a line."""
 
 

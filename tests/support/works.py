@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-PATIENCE = 30.0
+PATIENCE = 10.0
 """Seconds after which a work that waits for its test gives up."""
 
 # -- plain values -------------------------------------------------------------

@@ -295,6 +295,8 @@ class ProcessBackend(Backend):
             loop = self._loop = None
         for lane in LANES:
             end = link.readers[lane].end
+            if link.loop is not None and link.loop is asyncio._get_running_loop():  # noqa: SLF001
+                link.loop.remove_reader(end.fileno())
             if loop is None:
                 gone = partial(self.listener.unwatch, end)
                 callback = self._receiver(worker, link, lane, gone)

@@ -1,0 +1,306 @@
+"""Contract: ``map``, in order, within a window, and what becomes of the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import operator
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.support import works
+from tests.support.callers import DEADLINE, Awaiting, Caller, everywhere
+from tests.support.signals import Gate, Signals
+
+WORKS = [works.add, works.aadd, works.decorated]
+
+
+@everywhere
+@pytest.mark.parametrize("work", WORKS, ids=lambda work: work.__name__)
+@pytest.mark.parametrize("chunksize", [1, 3, 100])
+def test_results_come_in_the_order_of_the_items(
+    caller: Caller, work: Callable[..., Any], chunksize: int
+) -> None:
+    assert list(caller.map(work, range(20), chunksize=chunksize)) == list(range(20))
+
+
+def test_results_come_in_order_whichever_is_done_first(
+    caller: Caller, signals: Signals, new_gate: Callable[[], Gate]
+) -> None:
+    gates = [new_gate() for _ in range(3)]
+    results = caller.map(
+        works.aheld, [signals.path] * 3, [gate.path for gate in gates], range(3)
+    )
+    for n in (2, 1, 0):
+        gates[n].open()
+    assert list(results) == [0, 1, 2]
+    assert set(signals.said()) == {f"{what} {n}" for what in ("started", "passed") for n in range(3)}
+
+
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_several_iterables_and_the_shortest_ends_it(caller: Caller, chunksize: int) -> None:
+    results = caller.map(works.aadd, itertools.count(), iter("abc"[:0]), chunksize=chunksize)
+    assert list(results) == []
+    results = caller.map(operator.add, itertools.count(), [10, 20, 30], chunksize=chunksize)
+    assert list(results) == [10, 21, 32]
+    assert list(caller.map(works.add, [], chunksize=chunksize)) == []
+
+
+@everywhere
+@pytest.mark.parametrize("chunksize", [1, 7])
+def test_an_endless_input_is_pulled_within_a_window(
+    caller: Caller, chunksize: int
+) -> None:
+    """At most what the workers can hold, and one more for each result that is taken."""
+    pulled = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal pulled
+        for pulled in itertools.count(1):
+            yield pulled
+
+    results = caller.map(works.aadd, endless(), chunksize=chunksize)
+    window = 2 * 300 + 2 * chunksize
+    for n, result in enumerate(itertools.islice(results, 1500), 1):
+        assert result == n
+        assert pulled <= n + window
+    results.close()
+    assert pulled <= 1500 + window
+
+
+@pytest.mark.parametrize("chunksize", [1, 2])
+@pytest.mark.parametrize("work", [works.fail_if, works.afail_if])
+def test_a_work_that_raises_raises_there(
+    caller: Caller, work: Callable[..., Any], chunksize: int
+) -> None:
+    results = caller.map(work, itertools.repeat(5), range(20), chunksize=chunksize)
+    assert list(itertools.islice(results, 5)) == [0, 1, 2, 3, 4]
+    with pytest.raises(LookupError) as caught:
+        next(results)
+    assert caught.value.args == (5,)
+    assert list(results) == []
+
+
+@everywhere
+def test_a_work_that_raises_cancels_what_is_left(caller: Caller, signals: Signals) -> None:
+    caller.call(works.anothing)
+    results = caller.map(_endless_unless, [signals.path] * 4, [1, 0, 1, 1])
+    endless = caller.map(works.endless, [signals.path], ["other"])
+    signals.expect("started 1", "started 2", "started 3", "started other")
+    results.close()
+    signals.expect("finally 1", "finally 2", "finally 3")
+    assert "finally other" not in signals.said()
+    endless.close()
+    signals.expect("finally other")
+    results = caller.map(_endless_unless, [signals.path] * 3, [0, 1, 1])
+    with pytest.raises(LookupError):
+        next(results)
+    caller.assert_idle()
+
+
+async def _endless_unless(signals: str, endless: int, _numbers: Any = itertools.count(1)) -> None:
+    if not endless:
+        raise LookupError
+    await works.endless(signals, next(_numbers))
+
+
+@everywhere
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_leaving_early_cancels_what_is_left(
+    caller: Caller, signals: Signals, chunksize: int
+) -> None:
+    results = caller.map(
+        _first_is_quick, [signals.path] * 6, range(6), chunksize=chunksize
+    )
+    if chunksize == 1:
+        assert next(results) == 0
+    signals.expect(*[f"started {n}" for n in range(1, 6)])
+    results.close()
+    signals.expect(*[f"finally {n}" for n in range(1, 6)])
+
+
+async def _first_is_quick(signals: str, n: int) -> int:
+    if n:
+        await works.endless(signals, n)
+    return n
+
+
+@everywhere
+def test_closing_before_the_first_result_cancels_too(
+    caller: Caller, signals: Signals
+) -> None:
+    results = _map(caller, works.endless, [signals.path] * 3, range(3))
+    signals.expect("started 0", "started 1", "started 2")
+    _close(caller, results)
+    signals.expect("finally 0", "finally 1", "finally 2", within=3)
+
+
+def test_a_map_that_nobody_iterates_runs_all_the_same(
+    caller: Caller, signals: Signals, gate: Gate
+) -> None:
+    _map(caller, works.aheld, [signals.path] * 2, [gate.path] * 2, range(2))
+    signals.expect("started 0", "started 1")
+    gc.collect()
+    gate.open()
+    signals.expect("passed 0", "passed 1")
+
+
+def _map(caller: Caller, *args: Any, **options: Any) -> Any:
+    """Return what ``map`` returns, without anything around it."""
+    if isinstance(caller, Awaiting):
+
+        async def call() -> Any:
+            return caller.pool.map(*args, **options)
+
+        return caller.run(call())
+    return caller.pool.map(*args, **options)
+
+
+def _close(caller: Caller, results: Any) -> None:
+    if isinstance(caller, Awaiting):
+
+        async def close() -> None:
+            await results.aclose()
+
+        caller.run(close())
+    else:
+        results.close()
+
+
+def test_async_for_and_break(awaitable_caller: Awaiting, signals: Signals) -> None:
+    async def main() -> None:
+        async for n in awaitable_caller.pool.map(_first_is_quick, [signals.path] * 4, range(4)):
+            assert n == 0
+            await signals.heard("started 1", "started 2", "started 3")
+            break
+        await signals.heard("finally 1", "finally 2", "finally 3")
+
+    awaitable_caller.run(main())
+
+
+def test_for_and_break(blocking_caller: Caller, signals: Signals) -> None:
+    for n in blocking_caller.pool.map(_first_is_quick, [signals.path] * 4, range(4)):
+        assert n == 0
+        signals.expect("started 1", "started 2", "started 3")
+        break
+    signals.expect("finally 1", "finally 2", "finally 3")
+
+
+def test_a_cancelled_task_cancels_its_map(
+    awaitable_caller: Awaiting, signals: Signals
+) -> None:
+    async def main(timeout: float | None) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                async for _ in awaitable_caller.pool.map(
+                    works.endless, [signals.path] * 2, range(2), timeout=timeout
+                ):
+                    raise AssertionError
+        await signals.heard("finally 0", "finally 1")
+
+    awaitable_caller.run(main(None))
+    awaitable_caller.run(main(60))
+
+
+@everywhere
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_the_timeout_counts_from_the_call(
+    caller: Caller, signals: Signals, chunksize: int
+) -> None:
+    began = time.monotonic()
+    results = caller.map(
+        _first_is_quick, [signals.path] * 3, [0, 1, 2], timeout=0.3, chunksize=chunksize
+    )
+    with pytest.raises(TimeoutError):
+        for n in results:
+            assert n == 0
+    assert 0.3 <= time.monotonic() - began < DEADLINE / 2
+    signals.expect("finally 1", "finally 2")
+
+
+@pytest.mark.parametrize("chunksize", [1, 2])
+def test_no_timeout_passes_if_all_is_done(caller: Caller, chunksize: int) -> None:
+    results = caller.map(works.aadd, range(9), timeout=DEADLINE, chunksize=chunksize)
+    assert list(results) == list(range(9))
+
+
+def test_an_input_that_raises_cancels_what_was_submitted(
+    caller: Caller, signals: Signals
+) -> None:
+    """At the call while the window is filled, otherwise while iterating."""
+
+    def broken() -> Iterator[int]:
+        yield 0
+        yield 1
+        signals.expect("started 0", "started 1")
+        raise LookupError("no more input")
+
+    with pytest.raises(LookupError, match="no more input"):
+        list(caller.map(works.endless, itertools.repeat(signals.path), broken()))
+    signals.expect("finally 0", "finally 1")
+
+
+def test_an_input_that_raises_later(caller: Caller) -> None:
+    def broken() -> Iterator[int]:
+        yield from range(1000)
+        raise LookupError("no more input")
+
+    results = caller.map(works.aadd, broken())
+    assert next(results) == 0
+    with pytest.raises(LookupError, match="no more input"):
+        list(results)
+
+
+@pytest.mark.parametrize("chunksize", [0, -1])
+def test_a_chunksize_less_than_one_is_refused(caller: Caller, chunksize: int) -> None:
+    with pytest.raises(ValueError, match="chunksize must be at least 1"):
+        caller.map(works.add, [1], chunksize=chunksize)
+
+
+def test_the_coroutines_of_a_chunk_run_concurrently(caller: Caller) -> None:
+    spans = list(caller.map(works.aspan, [0.2] * 4, chunksize=4))
+    began, ended = zip(*spans, strict=True)
+    assert max(began) < min(ended)
+
+
+def test_a_chunk_keeps_what_came_before_the_failure(caller: Caller, processes: bool) -> None:
+    """And the failure keeps type, arguments, cause and the worker's traceback."""
+    results = caller.map(_rich_at, [1, 2, 3], chunksize=3)
+    assert [next(results), next(results)] == [1, 2]
+    with pytest.raises(works.Rich) as caught:
+        next(results)
+    assert caught.value.args == ("one", 2)
+    assert caught.value.__notes__ == ["a note"]
+    assert type(caught.value.__cause__) is ValueError
+
+
+def _rich_at(n: int) -> int:
+    return n if n < 3 else works.fail_richly()
+
+
+def test_an_item_that_cannot_travel(caller: Caller, processes: bool) -> None:
+    results = caller.map(works.echo, [1, works.Unpicklable(), 3])
+    assert next(results) == ((1,), {})
+    if processes:
+        with pytest.raises(Exception, match="argument 0 .*glued to its place"):
+            next(results)
+    else:
+        assert len(list(results)) == 2
+
+
+@pytest.mark.parametrize("chunksize", [1, 10])
+def test_map_keeps_no_results(caller: Caller, chunksize: int) -> None:
+    """Memory stays flat, however long it goes on."""
+    before = works.living()
+    most = 0
+    for result in caller.map(works.tracked, range(200), chunksize=chunksize):
+        del result
+        most = max(most, works.living() - before)
+    assert most <= 201
+    caller.assert_idle()
+    gc.collect()
+    assert works.living() == before
