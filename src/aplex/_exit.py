@@ -17,7 +17,6 @@ import os
 import sys
 import time
 import weakref
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,8 +31,12 @@ def remember(manager: Manager) -> None:
     global _registered  # noqa: PLW0603 - the process has one exit
     if not _registered:
         _registered = True
-        import_module("multiprocessing.util")  # registers its exit hook, before ours
+        from multiprocessing import parent_process, util  # has registered its exit hook now
+
         atexit.register(_at_exit)
+        if parent_process() is not None:
+            # Children of multiprocessing run no atexit hooks in time, or none at all.
+            util.Finalize(None, _at_exit, exitpriority=100)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)
     _managers.add(manager)
@@ -45,6 +48,8 @@ def forget(manager: Manager) -> None:
 
 
 def _after_fork() -> None:
+    global _registered  # noqa: PLW0603
+    _registered = False  # multiprocessing forgets its finalizers in its children
     managers = list(_managers)
     _managers.clear()
     for manager in managers:

@@ -61,11 +61,13 @@ def _are_atoms(values: tuple[Any, ...]) -> bool:
 def main_is_importable() -> bool:
     """Whether a worker can import this process's ``__main__``.
 
-    It cannot in a REPL, a notebook, ``python -c`` and a script on standard input.
+    It cannot in a REPL, a notebook, ``python -c``, ``python -m package``, a zip file, and
+    a script on standard input.
     """
     main = sys.modules.get("__main__")
-    if getattr(main, "__spec__", None) is not None:
-        return True
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:  # multiprocessing never imports a __main__.py anew
+        return spec.name != "__main__" and not spec.name.endswith(".__main__")
     path = getattr(main, "__file__", None)
     return path is not None and Path(path).is_file()
 

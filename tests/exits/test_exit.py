@@ -17,7 +17,7 @@ def assert_told(err: str, works: str, grace: str) -> None:
     assert CURE in err, err
 
 
-@some
+@on("spawn")
 def test_a_program_that_only_makes_an_executor_ends(engine, tmp_path) -> None:
     with started("def main(): global pool; pool = make()", tmp_path, engine=engine) as program:
         program.finish().assert_clean()
@@ -53,7 +53,7 @@ def test_plain_functions_are_finished(engine, tmp_path) -> None:
     assert outcome.out.count("finished") == 3
 
 
-@some
+@on("spawn")
 def test_coroutines_may_finish_within_the_grace(engine, tmp_path) -> None:
     text = """
     async def short():
@@ -90,7 +90,7 @@ def test_after_the_grace_coroutines_are_cancelled_and_one_line_says_so(engine, t
     assert outcome.code == 0
 
 
-@some
+@on("spawn")
 def test_one_work_is_one_work(engine, tmp_path) -> None:
     text = """
     def main():
@@ -105,7 +105,7 @@ def test_one_work_is_one_work(engine, tmp_path) -> None:
     assert outcome.code == 0
 
 
-@every
+@some
 def test_a_coroutine_that_suppresses_its_cancel_cannot_hold_the_program(engine, tmp_path) -> None:
     text = """
     def main():
@@ -124,7 +124,7 @@ def test_a_coroutine_that_suppresses_its_cancel_cannot_hold_the_program(engine, 
     assert outcome.seconds < 3 + NOISE
 
 
-@some
+@on("fork")
 def test_a_cleanup_that_never_ends_cannot_hold_the_program(engine, tmp_path) -> None:
     text = """
     async def tidy():
@@ -146,7 +146,7 @@ def test_a_cleanup_that_never_ends_cannot_hold_the_program(engine, tmp_path) -> 
     assert outcome.seconds < 3 + NOISE
 
 
-@some
+@on("fork")
 def test_plain_functions_are_finished_beside_endless_coroutines(engine, tmp_path) -> None:
     text = """
     def main():
@@ -164,7 +164,7 @@ def test_plain_functions_are_finished_beside_endless_coroutines(engine, tmp_path
     assert outcome.code == 0
 
 
-@some
+@on("spawn")
 def test_the_exit_code_stays(engine, tmp_path) -> None:
     text = """
     def main():
@@ -180,7 +180,7 @@ def test_the_exit_code_stays(engine, tmp_path) -> None:
     assert outcome.code == 7
 
 
-@some
+@on("spawn")
 def test_an_uncaught_exception_stays_the_only_traceback(engine, tmp_path) -> None:
     text = """
     def main():
@@ -197,7 +197,7 @@ def test_an_uncaught_exception_stays_the_only_traceback(engine, tmp_path) -> Non
     assert outcome.code == 1
 
 
-@some
+@on("fork")
 def test_several_pools_share_one_grace(engine, tmp_path) -> None:
     """Each says its own line."""
     text = """
@@ -323,7 +323,7 @@ def test_a_thread_that_is_no_daemon_finishes_its_use(engine, tmp_path) -> None:
     assert outcome.out == ["285"]
 
 
-@some
+@on("spawn")
 def test_a_map_left_in_the_middle_does_not_hold_the_program(engine, tmp_path) -> None:
     text = """
     import itertools

@@ -49,7 +49,8 @@ WORKS = """
         assert pool.submit(Point(2).doubled).result() == Point(4)
         assert pool.submit(Point(2).adoubled).result() == Point(4)
         assert pool.submit(Point, 5).result() == Point(5)
-        assert pool.submit(dataclasses.replace, Point(1), x=Colour.RED).result() == Point(Colour.RED)
+        red = Point(Colour.RED)
+        assert pool.submit(dataclasses.replace, Point(1), x=Colour.RED).result() == red
         assert list(pool.map(asquare, range(5), chunksize=2)) == [0, 1, 4, 9, 16]
         assert pool.submit(get_initialized).result() == "yes"
         try:

@@ -93,7 +93,7 @@ def test_ctrl_c_cancels_coroutines(engine, situation, tmp_path) -> None:
     assert outcome.out.count("cleaned up") == 1
 
 
-@some
+@on("spawn")
 def test_ctrl_c_ends_a_map(engine, tmp_path) -> None:
     text = """
     import itertools
@@ -138,7 +138,7 @@ def test_ctrl_c_ends_an_asynchronous_map(engine, tmp_path) -> None:
 
 @one_in(
     3,
-    engine=ENGINES,
+    engine=["thread", "spawn", "fork"],
     work=["sleep", "burn", "blocking"],
     where=["with", "result", "async with"],
 )
@@ -222,7 +222,7 @@ def test_ctrl_c_while_a_worker_imports_the_main_module(tmp_path) -> None:
         program.finish().assert_one_interrupt()
 
 
-@some
+@on("spawn")
 def test_ctrl_c_twice(engine, tmp_path) -> None:
     """The second one, during the cleanup, does not leave a worker behind either."""
     text = """
@@ -297,7 +297,7 @@ def test_programs_that_works_start_can_be_interrupted(engine, tmp_path) -> None:
     assert f"child ended {-signal.SIGINT}" in outcome.out
 
 
-@some
+@on("spawn")
 def test_an_exception_that_leaves_with_cancels_coroutines(engine, tmp_path) -> None:
     text = """
     def main():

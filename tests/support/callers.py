@@ -130,16 +130,7 @@ class Awaiting(Blocking):
         assert not late, f"not done: {late}"
 
     def map(self, work: Callable[..., Any], /, *iterables: Any, **options: Any) -> Iterator[Any]:
-        return self._steps(self._on_loop(self.pool.map, work, *iterables, **options))
-
-    def _steps(self, results: AsyncIterator[Any]) -> Iterator[Any]:
-        end = object()
-        try:
-            while (value := self.run(_next(results, end))) is not end:
-                yield value
-                del value
-        finally:
-            self.run(_close(results))
+        return Steps(self, self._on_loop(self.pool.map, work, *iterables, **options))
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the caller's loop."""
@@ -156,6 +147,24 @@ class Awaiting(Blocking):
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self._runner.close()
+
+
+class Steps(Iterator[Any]):
+    """An asynchronous iterator, as a plain one."""
+
+    def __init__(self, caller: Awaiting, results: AsyncIterator[Any]) -> None:
+        self._caller = caller
+        self._results = results
+
+    def __next__(self) -> Any:
+        end = object()
+        value = self._caller.run(_next(self._results, end))
+        if value is end:
+            raise StopIteration
+        return value
+
+    def close(self) -> None:
+        self._caller.run(_close(self._results))
 
 
 Caller = Blocking

@@ -238,7 +238,7 @@ class Program:
         self.assert_nothing_left()
         while self._read(time.monotonic() + 1):
             pass
-        temporary = os.listdir(self._temporary.name)
+        temporary = [path.name for path in Path(self._temporary.name).iterdir()]
         return Outcome(code, self._lines, self._errors(), seconds, temporary)
 
     def assert_nothing_left(self) -> None:
@@ -331,7 +331,7 @@ def _switches(status: Path) -> list[str]:
 
 
 def _pids() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
 def _environment(pid: int) -> list[bytes]:

@@ -20,6 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
+from multiprocessing import process as process_module
 from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -65,7 +66,8 @@ class Link:
             child_lifeline,
         )  # fmt: skip
         self.progress = Progress()
-        self.process: Any = None  # multiprocessing.Process, once started
+        self.process: Any = None  # a multiprocessing.Process
+        self.started = False
         self.pidfd: PipeEnd | None = None
         self.loop: Loop | None = None  # the loop that watches the readers, if one does
         self.unwanted = False  # to be killed as soon as it has started
@@ -134,7 +136,7 @@ class ProcessBackend(Backend):
             self._start(worker, link)
 
     def _start(self, worker: PoolWorker, link: Link) -> None:
-        process = self._context.Process(
+        process = link.process = self._context.Process(
             target=_child.main,
             args=(link.child_ends, link.progress, self._setup),
             name=f"{self._name}-{worker.id}",
@@ -169,7 +171,7 @@ class ProcessBackend(Backend):
             error.__cause__ = failure
             self.events.lost(worker, partial(self._bury, worker, link, _unborn(error)))
             return
-        link.process = process
+        link.started = True
         if link.unwanted:
             process.kill()
         link.pidfd = _open_pidfd(process.pid)
@@ -248,7 +250,7 @@ class ProcessBackend(Backend):
         link = self._links.get(worker)
         if link is not None:
             link.unwanted = True
-            if link.process is not None:
+            if link.started:
                 with contextlib.suppress(ValueError):  # closed: it has ended just now
                     link.process.kill()
 
@@ -349,6 +351,8 @@ class ProcessBackend(Backend):
         global _start_lock  # noqa: PLW0603 - the thread that held it is not in this process
         _start_lock = threading.Lock()
         for link in self._links.values():
+            # Or the exit hook of multiprocessing would wait for the parent's children here.
+            vars(process_module).get("_children", set()).discard(link.process)
             for end in link.ends():  # not the counters: they may be those of this very child
                 end.close()
 
