@@ -33,6 +33,8 @@ MINORS = range(11, 16)  # the Pythons 3.x to look for
 # only live in a root of its own. A virtual environment made through one works only through it.
 LAUNCHERS = ROOT.parent / "shared" / "tools"
 
+TEST_COMMAND = ("dev.py", "test", "-q")  # the READMEs' command; `check` runs it as well
+
 # What each command installs, as arguments for pip.
 EXAMPLES = ("-e", ".[examples]")
 TEST = ("-e", ".", "--group", "test")
@@ -97,8 +99,9 @@ def example(arguments: Sequence[str]) -> None:
 
 
 def test(arguments: Sequence[str]) -> None:
-    """Become pytest."""
-    command = (*_this_python().venv(".venv", *TEST), "-m", "pytest")
+    """Become pytest; under coverage if COVERAGE is set, as `check` does."""
+    runner = ("-m", "coverage", "run") if os.environ.get("COVERAGE") else ()
+    command = (*_this_python().venv(".venv", *TEST), *runner, "-m", "pytest")
     os.chdir(ROOT)
     os.execv(command[0], (*command, *arguments))
 
@@ -107,15 +110,18 @@ def check() -> None:
     """Run every check, also after one has failed; exit with 1 if one has."""
     this = _this_python()
     module = (*this.venv(".venv", *DEV), "-m")
+    pyright = (*module, "pyright", "--pythonpath", module[-2])
     coverage = (*module, "coverage")
     steps = [
         _step("format", *module, "ruff", "format", "--check"),
         _step("lint", *module, "ruff", "check"),
         _step("mypy", *module, "mypy"),
-        _step("pyright", *module, "pyright"),
+        _step("mypy, uses", *module, "mypy", "tests/typing/api.py"),
+        _step("pyright", *pyright),
+        _step("pyright, uses", *pyright, "-p", "tests/typing"),
         _step("docs", *module, "sphinx", "-q", "-E", "-W", "--keep-going", "docs", "docs/_build"),
         _step("forget old coverage", *coverage, "erase"),
-        _step(f"tests, Python {this.minor}", *coverage, "run", "-m", "pytest", "-q"),
+        _step(f"tests, Python {this.minor}", "env", "COVERAGE=1", sys.executable, *TEST_COMMAND),
         _step("gather coverage", *coverage, "combine", "-q"),
         _step("coverage", *coverage, "report"),
     ]

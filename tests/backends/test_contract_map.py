@@ -87,25 +87,23 @@ def test_a_work_that_raises_raises_there(
 
 @everywhere
 def test_a_work_that_raises_cancels_what_is_left(caller: Caller, signals: Signals) -> None:
-    caller.call(works.anothing)
-    results = caller.map(_endless_unless, [signals.path] * 4, [1, 0, 1, 1])
-    endless = caller.map(works.endless, [signals.path], ["other"])
-    signals.expect("started 1", "started 2", "started 3", "started other")
-    results.close()
-    signals.expect("finally 1", "finally 2", "finally 3")
-    assert "finally other" not in signals.said()
-    endless.close()
-    signals.expect("finally other")
-    results = caller.map(_endless_unless, [signals.path] * 3, [0, 1, 1])
+    other = caller.submit(works.endless, signals.path, "other")
+    results = caller.map(_fail_behind, [signals.path] * 4, [0, 1, 2, 3])
+    signals.expect("started 0", "started 2", "started 3", "started other")
     with pytest.raises(LookupError):
         next(results)
-    caller.assert_idle()
+    signals.expect("finally 2", "finally 3")
+    assert list(results) == []
+    assert not other.done()
+    caller.cancel(other)
+    signals.expect("finally other")
 
 
-async def _endless_unless(signals: str, endless: int, _numbers: Any = itertools.count(1)) -> None:
-    if not endless:
+async def _fail_behind(signals: str, n: int) -> None:
+    if n == 0:
+        works.say(signals, "started 0")
         raise LookupError
-    await works.endless(signals, next(_numbers))
+    await works.endless(signals, n)
 
 
 @everywhere

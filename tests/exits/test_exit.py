@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.support.programs import NOISE, on, started
 
 some = on("thread", "spawn")
@@ -23,6 +24,7 @@ def test_a_program_that_only_makes_an_executor_ends(engine, tmp_path) -> None:
         program.finish().assert_clean()
 
 
+@pytest.mark.smoke
 @every
 def test_idle_workers_end_with_the_program(engine, tmp_path) -> None:
     text = """
@@ -36,6 +38,7 @@ def test_idle_workers_end_with_the_program(engine, tmp_path) -> None:
         program.finish().assert_clean()
 
 
+@pytest.mark.smoke
 @every
 def test_plain_functions_are_finished(engine, tmp_path) -> None:
     """Those that run, those that wait for a worker, and without a result being asked for."""

@@ -67,6 +67,7 @@ WORKS = """
 """
 
 
+@pytest.mark.smoke
 @every
 def test_a_script_file(engine, tmp_path) -> None:
     (tmp_path / "program.py").write_text(script(WORKS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from tests.support.programs import START_METHODS, on, one_in, started
 
 processes = on("spawn", "fork", of=START_METHODS)
@@ -65,6 +66,7 @@ def test_no_worker_outlives_the_program_that_is_starting_it(tmp_path) -> None:
     assert "Exception ignored" not in outcome.err
 
 
+@pytest.mark.smoke
 @processes
 def test_coroutines_of_an_orphan_clean_up(engine, tmp_path) -> None:
     text = """

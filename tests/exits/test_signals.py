@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from tests.support.programs import ENGINES, NOISE, PROMPT, START_METHODS, on, one_in, started
 
 some = on("thread", "spawn")
@@ -93,6 +94,7 @@ def test_ctrl_c_cancels_coroutines(engine, situation, tmp_path) -> None:
     assert outcome.out.count("cleaned up") == 1
 
 
+@pytest.mark.smoke
 @on("spawn")
 def test_ctrl_c_ends_a_map(engine, tmp_path) -> None:
     text = """
