@@ -40,7 +40,7 @@ from aplex._listener import Listener
 from aplex._messages import COROUTINE, PLAIN, RAISED, Reports
 from aplex._pickling import decode_exception
 from aplex._pool import Pool, PoolWorker, Work
-from aplex.exceptions import WorkerStartError
+from aplex.exceptions import BrokenPoolError, WorkerStartError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 
 GATHERED: Final = 64
@@ -102,26 +102,25 @@ class Manager:
             BrokenPoolError: The pool is broken.
         """
         with self._lock:
-            known = loop is None or loop is self._known_loop
-            if self._stepping or not self._open or not known:
-                # (If a step is under way, submit returns before the work is admitted.)
-                admit = self._admit_late if self._stepping else self._admit
-                self._step(admit, work, loop)
-                return
-            # The same as a step, in short: this is the path of every work.
-            self._stepping = True
-            try:
-                worker = self.pool.submit(work)
-                if worker is not None:
-                    self._send_soon(worker, loop or self._listener)
-                elif self.pool.outbound:
-                    self._carry_out()
-            except BaseException:
-                self.pool.mend()
-                raise
-            finally:
-                self._stepping = False
-        if self._put_off or self.pool.settled:
+            nested = self._stepping  # this thread is in a step: it is put off, and we return
+            simple = self._open and not nested and (loop is None or loop is self._known_loop)
+            if simple:
+                # The same as a step, in short: this is the path of every work.
+                self._stepping = True
+                try:
+                    worker = self.pool.submit(work)
+                    if worker is not None:
+                        self._send_soon(worker, loop or self._listener)
+                    elif self.pool.outbound:
+                        self._carry_out()
+                except BaseException:
+                    self.pool.mend()
+                    raise
+                finally:
+                    self._stepping = False
+        if not simple:
+            self._step(self._admit_late if nested else self._admit, work, loop)
+        elif self._put_off or self.pool.settled:
             self._step(_nothing)
 
     def cancel(self, work: Work) -> None:
@@ -182,8 +181,9 @@ class Manager:
             RuntimeError: The pool takes no more works.
             BrokenPoolError: The pool is broken.
         """
-        if self.pool.broken is not None:
-            raise self.pool.broken
+        broken = self.pool.broken
+        if broken is not None:  # a new one each time: exceptions collect tracebacks
+            raise BrokenPoolError(*broken.args) from broken.__cause__
         if self._shut:
             raise RuntimeError(self._shut)
 
@@ -206,7 +206,7 @@ class Manager:
     def finish_at_exit(self) -> None:
         """Wait for plain functions to finish; kill what would not be cancelled."""
         if self._wait_for_lane(COROUTINE, time.monotonic() + self.exit_grace):
-            self.wait()
+            self.wait(None if self._backend.can_kill else self.exit_grace)
         else:
             self._wait_for_lane(PLAIN, None)
             self._kill_workers()

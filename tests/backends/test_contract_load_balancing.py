@@ -12,7 +12,7 @@ from aplex import LoadBalancer
 from aplex.exceptions import LoadBalancerError
 from aplex.load_balancers import Average, Random, RoundRobin, Worker
 from tests.support import works
-from tests.support.callers import PROCESSES, Caller
+from tests.support.callers import PROCESSES, Caller, make_pool
 from tests.support.signals import Gate, Signals
 
 
@@ -69,7 +69,8 @@ def test_every_work_gets_a_worker(
 
 
 def warm(caller: Caller) -> None:
-    """Let both workers serve."""
+    """Let all workers serve."""
+    caller.call(works.anothing)
     while "(0 starting)" not in repr(caller.pool):
         caller.call(works.anothing)
 
@@ -237,24 +238,12 @@ def test_a_balancer_sees_read_only_views(new_caller: Callable[..., Caller]) -> N
     assert list(seen[1][2].values()) == [0]
 
 
-def test_a_factory_may_return_whatever_can_choose(new_caller: Callable[..., Caller]) -> None:
-    """It need not derive from ``LoadBalancer``. Its choice is a pin, as for one that does."""
-
-    class Duck:
-        def __init__(self, workers: Sequence[Worker], *_: Any) -> None:
-            self.workers = workers
-
-        def get_proper_worker(self, load_balancing_meta: Any) -> Worker:
-            return self.workers[0]
-
-    caller = new_caller(load_balancer=Duck, max_works_per_worker=1)
-    futures = [caller.submit(works.aadd, n) for n in range(5)]
-    assert [caller.result(future) for future in futures] == list(range(5))
+def test_what_is_no_load_balancer_is_refused_at_once(engine: str) -> None:
+    with pytest.raises(TypeError, match="must make a LoadBalancer"):
+        make_pool(engine, load_balancer=lambda *_: object())
 
 
 def test_a_balancer_that_cannot_be_made_raises_at_once(engine: str) -> None:
-    from tests.support.callers import make_pool
-
     def factory(*_: Any) -> LoadBalancer:
         raise LookupError("no balance today")
 
