@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aplex import futures
-from aplex._messages import CANCELLED, COROUTINE, ERROR, PICKLED, PLAIN, RAISED, VALUE
+from aplex._messages import CANCELLED, COROUTINE, ERROR, PICKLED, RAISED, TOO_LATE, VALUE
 from aplex._pickling import encode_exception
 from aplex._pool import PoolWorker, Work
 from aplex.exceptions import RemoteTraceback, SerializationError
@@ -257,8 +257,10 @@ def test_an_awaitable_future_of_a_plain_function_does_not_wait_for_it() -> None:
 
     async def main() -> None:
         future: AsyncioFuture[Any] = AsyncioFuture()
-        with_work(future, FakeManager()).lane = PLAIN
+        with_work(future, FakeManager())
         assert future.cancel()
+        assert not future.done()
+        future._settle(TOO_LATE, None)
         assert future.cancelled()
         future._settle(VALUE, "finished later")
 

@@ -37,7 +37,7 @@ from typing import Any, Final, TypeVarTuple, Unpack
 from aplex import _exit
 from aplex._backends.base import Backend, Death
 from aplex._listener import Listener
-from aplex._messages import COROUTINE, PLAIN, RAISED, Reports
+from aplex._messages import COROUTINE, PLAIN, RAISED, TOO_LATE, Reports
 from aplex._pickling import decode_exception
 from aplex._pool import Pool, PoolWorker, Work
 from aplex.exceptions import BrokenPoolError, WorkerStartError
@@ -454,7 +454,9 @@ def _settle(settled: Settled) -> None:
 
 def _settle_one(item: tuple[Work, int, Any]) -> None:
     work, kind, data = item
-    future, work.future = work.future, None
+    future = work.future
+    if kind != TOO_LATE:  # else its outcome is still to come
+        work.future = None
     try:
         future._settle(kind, data)  # noqa: SLF001 - private to the package
     except BaseException:  # noqa: BLE001 - a callback of the user's: the next futures live on

@@ -29,9 +29,10 @@ ERROR: Final = 2  # data is a pickled exception
 RAISED: Final = 3  # data is the exception itself
 CANCELLED: Final = 4  # the work ended cancelled, or was never started
 DELIVERED: Final = 5  # the cancel has reached the coroutine; the outcome will follow
-DETACHED: Final = 6  # a plain function returned a coroutine, which now runs
-READY: Final = 7  # the worker serves; data is its process id
-FAILED: Final = 8  # the worker cannot serve; data as for ERROR or RAISED
+TOO_LATE: Final = 6  # the cancel has found the plain function running; it runs on
+DETACHED: Final = 7  # a plain function returned a coroutine, which now runs
+READY: Final = 8  # the worker serves; data is its process id
+FAILED: Final = 9  # the worker cannot serve; data as for ERROR or RAISED
 
 Report: TypeAlias = tuple[int, int, Any]
 Reports: TypeAlias = tuple[float, list[Report]]

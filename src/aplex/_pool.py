@@ -30,6 +30,7 @@ from aplex._messages import (
     PLAIN,
     RAISED,
     READY,
+    TOO_LATE,
     Report,
 )
 from aplex.exceptions import BrokenPoolError, LoadBalancerError
@@ -304,6 +305,9 @@ class Pool:
             elif kind == DELIVERED:
                 if work_id in works:
                     works[work_id].cancel_delivered = True
+            elif kind == TOO_LATE:
+                if work_id in works:  # not settled: whoever awaits it need not wait for it
+                    self.settled.append((works[work_id], kind, None))
             elif kind == DETACHED:
                 self._detach(worker, work_id)
             elif kind == READY:
@@ -416,7 +420,11 @@ class Pool:
         self.dispatch()
 
     def take_settled(self) -> list[tuple[Work, int, Any]]:
-        """Return the works settled since the last call: work, kind, data."""
+        """Return the works settled (or TOO_LATE to cancel) since the last call.
+
+        Returns:
+            Tuples of work, kind and data.
+        """
         settled = self.settled
         if not settled:
             return []  # not the list itself, which goes on growing

@@ -23,7 +23,7 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aplex._messages import CANCELLED, DELIVERED, DETACHED, Report
+from aplex._messages import CANCELLED, DELIVERED, DETACHED, TOO_LATE, Report
 
 if TYPE_CHECKING:
     import asyncio
@@ -116,6 +116,7 @@ class CoroutineLane:
             # It runs on the main thread; or has returned a coroutine that is on its
             # way here; or has ended, which does no harm: ids are unique.
             self._late_cancels.append(work_id)
+            self._report((work_id, TOO_LATE, None))
 
     def _cancel(self, work_id: int) -> None:
         task = self._tasks.get(work_id)

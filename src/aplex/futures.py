@@ -12,7 +12,7 @@ import asyncio
 import concurrent.futures
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from aplex._messages import CANCELLED, ERROR, PICKLED, PLAIN, VALUE
+from aplex._messages import CANCELLED, ERROR, PICKLED, TOO_LATE, VALUE
 from aplex._pickling import decode_exception, decode_value
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         return work is not None and work.worker is not None and not self.done()
 
     def _settle(self, kind: int, data: Any) -> None:
+        if kind == TOO_LATE:
+            return  # the result will come
         self._work = self._manager = None
         if kind == CANCELLED:
             if super().cancel():
@@ -102,9 +104,9 @@ class AsyncioFuture(asyncio.Future[T]):
         """Ask for the work to be cancelled.
 
         Whoever awaits the future gets ``CancelledError`` when the coroutine has ended
-        so; at once if the work had not left for a worker, or is a plain function, which
-        runs on; and after `PATIENCE` seconds if the worker's loop is blocked, so that
-        the cancel has not even reached the coroutine.
+        so; at once if the work was not started, or is a plain function, which runs on;
+        and after `PATIENCE` seconds if the worker's loop is blocked, so that the cancel
+        has not even reached the coroutine.
 
         Args:
             msg: Passed to the ``CancelledError``.
@@ -121,9 +123,7 @@ class AsyncioFuture(asyncio.Future[T]):
         if not self._cancel_asked:
             self._cancel_asked = True
             manager.cancel(work)
-            if work.lane == PLAIN:
-                self._give_up()
-            else:
+            if not self.done():
                 self._patience = self.get_loop().call_later(PATIENCE, self._give_up)
         return True
 
@@ -134,6 +134,9 @@ class AsyncioFuture(asyncio.Future[T]):
 
     def _settle(self, kind: int, data: Any) -> None:
         """Take the outcome. Called on the loop's thread."""
+        if kind == TOO_LATE:
+            self._give_up()
+            return
         work, self._work, self._manager = self._work, None, None
         if self._patience is not None:
             self._patience.cancel()

@@ -108,8 +108,7 @@ def test_the_meta_reaches_the_balancer_and_the_choice_is_obeyed(
     warm(caller)
     for which in (0, 1):
         chosen = {
-            caller.call(work, load_balancing_meta=which)
-            for work in (works.pid, works.apid) * 5
+            caller.call(work, load_balancing_meta=which) for work in (works.pid, works.apid) * 5
         }
         chosen |= set(caller.map(_pid_of, range(5), load_balancing_meta=which))
         chosen |= set(caller.map(_pid_of, range(5), chunksize=2, load_balancing_meta=which))

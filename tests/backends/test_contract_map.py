@@ -32,13 +32,13 @@ def test_results_come_in_order_whichever_is_done_first(
     caller: Caller, signals: Signals, new_gate: Callable[[], Gate]
 ) -> None:
     gates = [new_gate() for _ in range(3)]
-    results = caller.map(
-        works.aheld, [signals.path] * 3, [gate.path for gate in gates], range(3)
-    )
+    results = caller.map(works.aheld, [signals.path] * 3, [gate.path for gate in gates], range(3))
     for n in (2, 1, 0):
         gates[n].open()
     assert list(results) == [0, 1, 2]
-    assert set(signals.said()) == {f"{what} {n}" for what in ("started", "passed") for n in range(3)}
+    assert set(signals.said()) == {
+        f"{what} {n}" for what in ("started", "passed") for n in range(3)
+    }
 
 
 @pytest.mark.parametrize("chunksize", [1, 2])
@@ -52,9 +52,7 @@ def test_several_iterables_and_the_shortest_ends_it(caller: Caller, chunksize: i
 
 @everywhere
 @pytest.mark.parametrize("chunksize", [1, 7])
-def test_an_endless_input_is_pulled_within_a_window(
-    caller: Caller, chunksize: int
-) -> None:
+def test_an_endless_input_is_pulled_within_a_window(caller: Caller, chunksize: int) -> None:
     """At most what the workers can hold, and one more for each result that is taken."""
     pulled = 0
 
@@ -111,9 +109,7 @@ async def _fail_behind(signals: str, n: int) -> None:
 def test_leaving_early_cancels_what_is_left(
     caller: Caller, signals: Signals, chunksize: int
 ) -> None:
-    results = caller.map(
-        _first_is_quick, [signals.path] * 6, range(6), chunksize=chunksize
-    )
+    results = caller.map(_first_is_quick, [signals.path] * 6, range(6), chunksize=chunksize)
     if chunksize == 1:
         assert next(results) == 0
     signals.expect(*[f"started {n}" for n in range(1, 6)])
@@ -128,9 +124,7 @@ async def _first_is_quick(signals: str, n: int) -> int:
 
 
 @everywhere
-def test_closing_before_the_first_result_cancels_too(
-    caller: Caller, signals: Signals
-) -> None:
+def test_closing_before_the_first_result_cancels_too(caller: Caller, signals: Signals) -> None:
     results = _map(caller, works.endless, [signals.path] * 3, range(3))
     signals.expect("started 0", "started 1", "started 2")
     _close(caller, results)
@@ -188,9 +182,7 @@ def test_for_and_break(blocking_caller: Caller, signals: Signals) -> None:
     signals.expect("finally 1", "finally 2", "finally 3")
 
 
-def test_a_cancelled_task_cancels_its_map(
-    awaitable_caller: Awaiting, signals: Signals
-) -> None:
+def test_a_cancelled_task_cancels_its_map(awaitable_caller: Awaiting, signals: Signals) -> None:
     async def main(timeout: float | None) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
@@ -206,9 +198,7 @@ def test_a_cancelled_task_cancels_its_map(
 
 @everywhere
 @pytest.mark.parametrize("chunksize", [1, 2])
-def test_the_timeout_counts_from_the_call(
-    caller: Caller, signals: Signals, chunksize: int
-) -> None:
+def test_the_timeout_counts_from_the_call(caller: Caller, signals: Signals, chunksize: int) -> None:
     began = time.monotonic()
     results = caller.map(
         _first_is_quick, [signals.path] * 3, [0, 1, 2], timeout=0.3, chunksize=chunksize
@@ -226,9 +216,7 @@ def test_no_timeout_passes_if_all_is_done(caller: Caller, chunksize: int) -> Non
     assert list(results) == list(range(9))
 
 
-def test_an_input_that_raises_cancels_what_was_submitted(
-    caller: Caller, signals: Signals
-) -> None:
+def test_an_input_that_raises_cancels_what_was_submitted(caller: Caller, signals: Signals) -> None:
     """At the call while the window is filled, otherwise while iterating."""
 
     def broken() -> Iterator[int]:
