@@ -66,7 +66,11 @@ class Listener:
         self._waker.setblocking(False)
         self._wakee.setblocking(False)
         self._selector.register(self._wakee, selectors.EVENT_READ, [self._drain, None])
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self.discard()
+            raise
 
     def is_current(self) -> bool:
         """Whether the caller runs on the listener's thread."""
@@ -93,6 +97,7 @@ class Listener:
             self._selector.close()
             self._waker.close()
             self._wakee.close()
+            self._waker = None
 
     # -- on the listener's thread ---------------------------------------------
 

@@ -205,12 +205,12 @@ class Manager:
 
     def finish_at_exit(self) -> None:
         """Wait for plain functions to finish; kill what would not be cancelled."""
-        if self._wait_for_lane(COROUTINE, time.monotonic() + self.exit_grace):
-            self.wait(None if self._backend.can_kill else self.exit_grace)
-        else:
-            self._wait_for_lane(PLAIN, None)
+        cancelled = self._wait_for_lane(COROUTINE, time.monotonic() + self.exit_grace)
+        self._wait_for_lane(PLAIN, None)
+        if not cancelled:
             self._kill_workers()
-            self.wait(self.exit_grace)  # threads cannot be killed: the exit leaves them behind
+        # Threads cannot be killed: the exit leaves behind those that do not end.
+        self.wait(None if cancelled and self._backend.can_kill else self.exit_grace)
 
     def abandon_after_fork(self) -> None:
         """In a forked child: this copy of the pool is dead. Takes no lock."""
@@ -263,10 +263,10 @@ class Manager:
     def _admit(self, work: Work, loop: Loop | None) -> None:
         self.check_open()
         if self._phase is Phase.NEW:
+            self._listener.start()  # raises RuntimeError while the interpreter exits
             self._phase = Phase.RUNNING
             self._open = True
             _exit.remember(self)
-            self._listener.start()
             self.pool.open()
         if loop is not None and loop is not self._known_loop:
             self._choose_reader(loop)

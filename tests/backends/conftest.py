@@ -7,6 +7,7 @@ is checked. ``new_caller`` makes executors of the test's own, for ``face`` and `
 
 from __future__ import annotations
 
+import functools
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 from collections.abc import Callable, Iterator
@@ -68,24 +69,52 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         )
 
 
+class Shared:
+    """A caller with two warm workers; a new one after a test that has spoiled it."""
+
+    def __init__(self, engine: str, loop: str, face: str) -> None:
+        self._make = functools.partial(caller_of, face, engine, loop=loop, pool_size=2)
+        self._caller: Caller | None = None
+
+    def caller(self) -> Caller:
+        if self._caller is None:
+            caller = self._caller = self._make()
+            for work in (works.where, works.awhere):
+                met: set[object] = set()
+                while len(met) < 2:
+                    met.add(caller.call(work)[:2])
+        return self._caller
+
+    def close(self) -> None:
+        caller, self._caller = self._caller, None
+        if caller is not None:
+            caller.close()
+
+
 @pytest.fixture(scope="session")
-def shared(request: pytest.FixtureRequest, helpers: None) -> Iterator[Caller]:
-    """A caller with two warm workers."""
-    engine, loop, face = request.param
-    caller = caller_of(face, engine, loop=loop, pool_size=2)
-    for work in (works.where, works.awhere):
-        met: set[object] = set()
-        while len(met) < 2:
-            met.add(caller.call(work)[:2])
-    yield caller
-    caller.close()
+def shared(request: pytest.FixtureRequest, helpers: None) -> Iterator[Shared]:
+    """The executor of a combination, for all tests."""
+    shared = Shared(*request.param)
+    shared.caller()
+    yield shared
+    shared.close()
 
 
 @pytest.fixture
-def caller(shared: Caller) -> Iterator[Caller]:
+def caller(shared: Shared) -> Iterator[Caller]:
     """The shared caller; no work is left in its executor."""
-    yield shared
-    shared.assert_idle()
+    caller = shared.caller()
+    yield caller
+    try:
+        caller.assert_idle()
+    except BaseException:
+        shared.close()
+        raise
+
+
+@pytest.fixture
+def whole_matrix() -> None:
+    """Ask for every combination; by the decorator ``everywhere``."""
 
 
 @pytest.fixture
@@ -98,11 +127,6 @@ def blocking_caller(caller: Caller) -> Caller:
 def awaitable_caller(caller: Caller) -> Caller:
     """For promises that only the awaitable face makes."""
     return caller
-
-
-@pytest.fixture
-def whole_matrix() -> None:
-    """Ask for every combination; by the decorator ``everywhere``."""
 
 
 @pytest.fixture

@@ -94,11 +94,15 @@ def test_cancelling_a_task_stops_the_remote_coroutine(
     async def main() -> None:
         future = pool.submit(works.endless, signals.path)
 
+        awaiting = asyncio.Event()
+
         async def wait() -> None:
+            awaiting.set()
             await future
 
         task = asyncio.create_task(wait())
         await signals.heard("started work")
+        await awaiting.wait()  # a task cancelled before its first step awaits nothing
         task.cancel("enough")
         with pytest.raises(asyncio.CancelledError) as caught:
             await task

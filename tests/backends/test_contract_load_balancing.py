@@ -47,12 +47,13 @@ class Nonsense(LoadBalancer):
 
 
 class Full(LoadBalancer):
-    """Chooses without looking, and does not insist."""
+    """Prefers a worker that has no room, and does not insist."""
 
     keeps_choice = False
 
     def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
-        return self.workers[0]
+        busy = [worker for worker in self.workers if worker.workload]
+        return (busy or self.get_available_workers())[0]
 
 
 ENGINES = pytest.mark.parametrize("engine", ["thread", *PROCESSES], indirect=True)
