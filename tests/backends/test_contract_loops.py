@@ -1,4 +1,4 @@
-"""Contract: one awaitable executor and many loops: several at once, one after another, given ones."""
+"""Contract: one awaitable executor and many loops: several at once, in turn, given ones."""
 
 from __future__ import annotations
 

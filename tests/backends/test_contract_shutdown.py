@@ -196,12 +196,11 @@ def test_a_timeout_around_async_with_cancels_coroutines(engine: str, signals: Si
 
 
 def test_keyboard_interrupt_leaves_with_within_two_seconds(engine: str, signals: Signals) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        with make_pool(engine) as pool:
-            future = pool.submit(works.endless, signals.path)
-            signals.expect("started work")
-            began = time.monotonic()
-            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt), make_pool(engine) as pool:
+        future = pool.submit(works.endless, signals.path)
+        signals.expect("started work")
+        began = time.monotonic()
+        raise KeyboardInterrupt
     assert time.monotonic() - began < 2
     assert future.cancelled()
     signals.expect("finally work", within=0.1)

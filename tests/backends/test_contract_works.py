@@ -16,6 +16,7 @@ import pytest
 from tests.support import works
 from tests.support.callers import PROCESSES, Caller, everywhere
 from tests.support.signals import Signals
+import itertools
 
 pytestmark = pytest.mark.timeout(60)
 WORKS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], Any]] = {
@@ -121,7 +122,7 @@ def test_a_worker_runs_one_plain_function_at_a_time(
     caller = new_caller(pool_size=1)
     spans = sorted(caller.result(f) for f in [caller.submit(works.span, 0.03) for _ in range(5)])
     assert len({where for _, _, where in spans}) == 1
-    for (_, ended, _), (began, _, _) in zip(spans, spans[1:], strict=False):
+    for (_, ended, _), (began, _, _) in itertools.pairwise(spans):
         assert ended <= began
 
 

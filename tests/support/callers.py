@@ -66,7 +66,7 @@ class Blocking:
 
     def wait(self, *futures: Any, timeout: float = DEADLINE) -> None:
         """Wait until all are done."""
-        done, late = concurrent.futures.wait(futures, timeout)
+        _done, late = concurrent.futures.wait(futures, timeout)
         assert not late, f"not done: {late}"
 
     def map(self, work: Callable[..., Any], /, *iterables: Any, **options: Any) -> Iterator[Any]:
@@ -126,7 +126,7 @@ class Awaiting(Blocking):
         return self._on_loop(future.cancel)
 
     def wait(self, *futures: Any, timeout: float = DEADLINE) -> None:
-        done, late = self.run(asyncio.wait(futures, timeout=timeout))
+        _done, late = self.run(asyncio.wait(futures, timeout=timeout))
         assert not late, f"not done: {late}"
 
     def map(self, work: Callable[..., Any], /, *iterables: Any, **options: Any) -> Iterator[Any]:
