@@ -273,7 +273,7 @@ def test_an_item_that_cannot_travel(caller: Caller, processes: bool) -> None:
     results = caller.map(works.echo, [1, works.Unpicklable(), 3])
     assert next(results) == ((1,), {})
     if processes:
-        with pytest.raises(Exception, match="argument 0 .*glued to its place"):
+        with pytest.raises(Exception, match=r"argument 0 .*glued to its place"):
             next(results)
     else:
         assert len(list(results)) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import math
 import os
 import threading
@@ -16,7 +17,6 @@ import pytest
 from tests.support import works
 from tests.support.callers import PROCESSES, Caller, everywhere
 from tests.support.signals import Signals
-import itertools
 
 pytestmark = pytest.mark.timeout(60)
 WORKS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], Any]] = {
