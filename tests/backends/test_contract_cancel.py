@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import works
-from tests.support.callers import DEADLINE, LOOPS, PROCESSES, Caller, everywhere
+from tests.support.callers import DEADLINE, LOOPS, Caller, everywhere
 from tests.support.signals import Gate, Signals
 
 
@@ -98,7 +98,6 @@ def test_a_running_function_is_not_interrupted(
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("engine", ["thread", *PROCESSES], indirect=True)
 def test_a_waiting_work_is_cancelled_at_once_and_never_runs(
     new_caller: Callable[..., Caller], loop: str, signals: Signals, gate: Gate
 ) -> None:
@@ -158,7 +157,7 @@ def test_a_cancel_reaches_a_coroutine_that_the_loop_has_no_time_for_yet(
     """A plain callable has returned it; the worker's loop is held up, and then sees both."""
     caller = new_caller(loop=loop)
     caller.call(works.anothing)
-    holding_up = caller.submit(works.aburn, 0.5, signals.path)
+    holding_up = caller.submit(works.aburn, 0.3, signals.path)
     signals.expect("burning")
     future = caller.submit(works.nap, 3)
     assert caller.call(works.add, 1) == 1  # runs on the same thread, after the callable

@@ -19,13 +19,16 @@ from tests.support.signals import Gate, Signals
 PROMPTLY = 1.0
 """Seconds that the contract gives."""
 HOW = {"SIGKILL": -signal.SIGKILL, "SIGSEGV": -signal.SIGSEGV, "exit": 7}
+BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 SPAWN = pytest.mark.parametrize("engine", ["spawn"], indirect=True)
 
 
 @EVERY_PROCESS
-@pytest.mark.parametrize("how", HOW)
-@pytest.mark.parametrize("die", [works.die, works.adie])
+@BLOCKING
+@pytest.mark.parametrize(
+    ("die", "how"), [(works.die, "SIGKILL"), (works.adie, "SIGSEGV"), (works.adie, "exit")]
+)
 def test_a_death_is_told_promptly_and_says_how(
     new_caller: Callable[..., Caller], how: str, die: Callable[..., Any]
 ) -> None:
@@ -44,6 +47,7 @@ def test_a_death_is_told_promptly_and_says_how(
 
 
 @EVERY_PROCESS
+@BLOCKING
 @pytest.mark.parametrize("loop", LOOPS)
 def test_only_started_works_fail_the_others_run_elsewhere(
     new_caller: Callable[..., Caller], loop: str, signals: Signals, gate: Gate
@@ -68,7 +72,7 @@ def test_only_started_works_fail_the_others_run_elsewhere(
     assert "1 workers" in repr(caller.pool)
 
 
-@EVERY_PROCESS
+@SPAWN
 def test_the_works_of_other_workers_go_on(
     new_caller: Callable[..., Caller], signals: Signals, gate: Gate
 ) -> None:
@@ -116,10 +120,11 @@ def test_a_death_in_the_middle_of_a_flood(new_caller: Callable[..., Caller]) -> 
 
 
 @SPAWN
+@BLOCKING
 def test_many_deaths_one_after_another(new_caller: Callable[..., Caller]) -> None:
     """A worker that served before it died is always replaced."""
     caller = new_caller()
-    for n in range(6):
+    for n in range(4):
         assert isinstance(caller.raised(works.die, "SIGKILL"), WorkerLostError)
         assert caller.call(works.aadd, n) == n
 

@@ -21,7 +21,7 @@ WORKS = [works.add, works.aadd, works.decorated]
 
 @everywhere
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.__name__)
-@pytest.mark.parametrize("chunksize", [1, 3, 100])
+@pytest.mark.parametrize("chunksize", [1, 3])
 def test_results_come_in_the_order_of_the_items(
     caller: Caller, work: Callable[..., Any], chunksize: int
 ) -> None:
@@ -64,11 +64,11 @@ def test_an_endless_input_is_pulled_within_a_window(caller: Caller, chunksize: i
 
     results = caller.map(works.aadd, endless(), chunksize=chunksize)
     window = 2 * 300 + 2 * chunksize
-    for n, result in enumerate(itertools.islice(results, 1500), 1):
+    for n, result in enumerate(itertools.islice(results, 900), 1):
         assert result == n
         assert pulled <= n + window
     results.close()
-    assert pulled <= 1500 + window
+    assert pulled <= 900 + window
 
 
 @pytest.mark.parametrize("chunksize", [1, 2])
@@ -197,7 +197,6 @@ def test_a_cancelled_task_cancels_its_map(awaitable_caller: Awaiting, signals: S
     awaitable_caller.run(main(60))
 
 
-@everywhere
 @pytest.mark.parametrize("chunksize", [1, 2])
 def test_the_timeout_counts_from_the_call(caller: Caller, signals: Signals, chunksize: int) -> None:
     began = time.monotonic()

@@ -142,8 +142,8 @@ def test_shutdown_from_inside_a_callback(new_caller: Callable[..., Caller], wait
 
 
 def test_shutdown_of_a_pool_that_is_just_starting(every_engine: str) -> None:
-    for _ in range(3):
-        pool = make_pool(every_engine, pool_size=2)
+    for _ in range(2):
+        pool = make_pool(every_engine)
         future = pool.submit(works.add, 1)
         pool.shutdown(wait=True, cancel_futures=True)
         assert future.done()
@@ -245,6 +245,6 @@ def test_a_dropped_awaitable_executor_finishes_its_works(every_engine: str) -> N
 
 
 def test_opening_and_closing_many_times_leaves_nothing_behind(every_engine: str) -> None:
-    for n in range(10):
+    for n in range(5):
         with make_pool(every_engine) as pool:
             assert pool.submit(works.aadd, n).result(DEADLINE) == n
