@@ -180,8 +180,8 @@ def own_loop(x: Any) -> Any:
 
 
 def say(signals: str, *words: object) -> None:
-    """Send a line to the test."""
-    fd = os.open(signals, os.O_WRONLY)
+    """Send a line to the test; raise if it has ended."""
+    fd = os.open(signals, os.O_WRONLY | os.O_NONBLOCK)
     try:
         os.write(fd, (" ".join(map(str, words)) + "\n").encode())
     finally:
