@@ -169,7 +169,7 @@ class Program:
             stderr=self._err,
             cwd=cwd,
             env={
-                **os.environ,
+                **_unmeasured(),
                 name: value,
                 "ENGINE": engine,
                 "PYTHONFAULTHANDLER": "1",
@@ -332,6 +332,14 @@ def _switches(status: Path) -> list[str]:
 
 def _pids() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def _unmeasured() -> dict[str, str]:
+    """Return our environment without what has coverage measure programs.
+
+    These are about moments: the end, signals, deaths. Coverage has its own ideas of those.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
 
 
 def _environment(pid: int) -> list[bytes]:
