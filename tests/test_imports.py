@@ -14,6 +14,7 @@ import ast
 import importlib
 import inspect
 import json
+import os
 import subprocess
 import sys
 import types
@@ -225,6 +226,8 @@ def in_a_fresh_interpreter(code: str) -> Any:
     """Run code that prints JSON."""
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
+        # Coverage would import modules of its own wishes.
+        env={name: value for name, value in os.environ.items() if "COVERAGE" not in name},
         check=False,
         capture_output=True,
         text=True,

@@ -17,6 +17,7 @@ import sys
 import threading
 import types
 import weakref
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -369,7 +370,9 @@ def test_a_call_that_cannot_be_unpickled_says_the_cure(encoder: CallEncoder) -> 
 @pytest.mark.parametrize(
     ("attributes", "importable"),
     [
-        ({"__spec__": object(), "__file__": None}, True),  # python -m
+        ({"__spec__": ModuleSpec("a.b", None), "__file__": None}, True),  # python -m a.b
+        ({"__spec__": ModuleSpec("a.__main__", None), "__file__": __file__}, False),  # -m a
+        ({"__spec__": ModuleSpec("__main__", None), "__file__": __file__}, False),  # a zip file
         ({"__spec__": None, "__file__": __file__}, True),  # python script.py
         ({"__spec__": None, "__file__": "<stdin>"}, False),
         ({"__spec__": None}, False),  # python -c, a REPL
