@@ -1,4 +1,4 @@
-"""Shared by all tests: profiles of hypothesis. (Fixtures that guard against leaks go here.)"""
+"""Shared by all tests."""
 
 from __future__ import annotations
 
