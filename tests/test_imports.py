@@ -90,7 +90,16 @@ def reachable(name: str, *, late: bool = True) -> set[str]:
 # -- arrows ---------------------------------------------------------------------------------
 
 RANKS = [
-    {"_messages", "_version", "exceptions", "load_balancers", "_cpus", "_listener", "_frames"},
+    {
+        "_messages",
+        "_version",
+        "exceptions",
+        "load_balancers",
+        "_cpus",
+        "_listener",
+        "_frames",
+        "_gate",
+    },
     {"_pickling", "_progress", "_pool", "_worker"},
     {"_works", "_maps", "_child", "futures", "_backends.base"},
     {"_exit", "_backends.process", "_backends.thread", "_backends.memory"},

@@ -11,8 +11,8 @@ import pytest
 
 from aplex._backends.memory import MemoryBackend
 from aplex._manager import GATHERED, Manager
-from aplex._messages import CANCELLED, COROUTINE, FAILED, PLAIN, RAISED, VALUE
-from aplex._pool import Cancel, Pool, Work
+from aplex._messages import CANCELLED, COROUTINE, FAILED, PLAIN, RAISED, VALUE, Cancel
+from aplex._pool import Pool, Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin, Worker
@@ -32,7 +32,8 @@ class Desk:
         """Submit a work as an executor does."""
         future: ConcurrentFuture[Any] = ConcurrentFuture()
         work = Work(lane, print, ((), {}), None, future)
-        future._work, future._manager = work, self.manager
+        work.manager = self.manager
+        future._work = work
         self.manager.submit(work)
         return future
 
@@ -215,7 +216,7 @@ def test_ctrl_c_in_the_middle_of_a_submit_leaves_the_pool_in_order(
                 raise KeyboardInterrupt
             return super().get_proper_worker(load_balancing_meta)
 
-    desk = desks(1, Interrupted)
+    desk = desks(2, Interrupted)
     desk.submit()
     desk.serve()
     Interrupted.armed = True

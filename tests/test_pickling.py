@@ -25,11 +25,12 @@ import pytest
 
 from aplex import _pickling
 from aplex._pickling import (
+    CallDecoder,
     CallEncoder,
-    decode_call,
     decode_value,
     describe,
     encode_value,
+    is_atom,
     main_is_importable,
 )
 from aplex.exceptions import SerializationError
@@ -76,9 +77,22 @@ def frame(sent: Any) -> Any:
     return pickle.loads(data, buffers=[bytes(buffer) for buffer in buffers])
 
 
+def sends(encoder: CallEncoder, work: Any, args: Any, kwargs: Any) -> Any:
+    """What a lane that knows no function yet is sent."""
+    function, call = encoder.encode(work, args, kwargs)
+    return encoder.definitions(set(), [function]), function, call
+
+
+def decoded(definitions: dict[int, bytes], function: int, call: Any) -> Any:
+    """What a worker makes of that."""
+    decoder = CallDecoder()
+    decoder.define(definitions)
+    return decoder.call(function, call)
+
+
 def arrives(encoder: CallEncoder, work: Any, *args: Any, **kwargs: Any) -> Any:
     """What a worker makes of a call."""
-    return decode_call(*frame(encoder.encode(work, args, kwargs)))
+    return decoded(*frame(sends(encoder, work, args, kwargs)))
 
 
 def result(encoder: CallEncoder, work: Any, *args: Any, **kwargs: Any) -> Any:
@@ -160,7 +174,12 @@ class Unhashable(metaclass=Unequal):
 def test_the_name_of_a_function_is_pickled_once(encoder: CallEncoder) -> None:
     first, _ = encoder.encode(add, (1,), {})
     second, _ = encoder.encode(add, (2,), {})
-    assert first is second
+    other, _ = encoder.encode(len, ("",), {})
+    assert first == second != other
+    known: set[int] = set()
+    assert set(encoder.definitions(known, [first, 0, first])) == {first}
+    assert encoder.definitions(known, [first, 0, second]) == {}
+    assert set(encoder.definitions(known, [first, other])) == {other}
 
 
 # -- arguments ------------------------------------------------------------------------------
@@ -209,14 +228,14 @@ def test_big_payloads_travel_as_buffers(encoder: CallEncoder, value: Any) -> Non
 
 def test_what_the_caller_changes_afterwards_is_not_seen(encoder: CallEncoder) -> None:
     items, keywords, point = [1], {"z": [2]}, Point(1)
-    sent = encoder.encode(add, (items,), keywords)
-    bound = encoder.encode(point.plus, (1,), {})
+    sent = sends(encoder, add, (items,), keywords)
+    bound = sends(encoder, point.plus, (1,), {})
     items.append(99)
     keywords["z"].append(99)
     point.x = 99
-    _, args, kwargs = decode_call(*frame(sent))
+    _, args, kwargs = decoded(*frame(sent))
     assert (args, kwargs) == (([1],), {"z": [2]})
-    work, args, _ = decode_call(*frame(bound))
+    work, args, _ = decoded(*frame(bound))
     assert work(*args) == 2
 
 
@@ -359,7 +378,7 @@ def test_a_call_that_cannot_be_unpickled_says_the_cure(encoder: CallEncoder) -> 
     with pytest.raises(SerializationError, match=r"RuntimeError: not here.*importable"):
         arrives(encoder, add, BadSetstate())
     with pytest.raises(SerializationError, match="importable"):
-        decode_call(b"cno.such.module\nfunction\n.", ())
+        decoded({1: b"cno.such.module\nfunction\n."}, 1, ())
     with pytest.raises(SerializationError, match="importable"):
         arrives(encoder, BadSetstate().__class__, BadSetstate())
 
@@ -405,10 +424,10 @@ def test_a_function_of_such_a_main_travels_whole(
     encoder_by_value: CallEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main: Any = sys.modules["__main__"]
-    calls = [encoder_by_value.encode(main.double, (21,), {}) for _ in range(2)]
+    calls = [sends(encoder_by_value, main.double, (21,), {}) for _ in range(2)]
     monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))  # the worker's
     for call in calls:
-        work, args, kwargs = decode_call(*frame(call))
+        work, args, kwargs = decoded(*frame(call))
         assert work(*args, **kwargs) == 42
 
 
@@ -416,9 +435,9 @@ def test_an_object_of_such_a_main_travels_with_its_class(
     encoder_by_value: CallEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     main: Any = sys.modules["__main__"]
-    call = encoder_by_value.encode(type, (main.Item(),), {})
+    call = sends(encoder_by_value, type, (main.Item(),), {})
     monkeypatch.setitem(sys.modules, "__main__", types.ModuleType("__main__"))
-    work, args, _ = decode_call(*frame(call))
+    work, args, _ = decoded(*frame(call))
     assert work(*args).__name__ == "Item"
 
 
@@ -438,13 +457,14 @@ calls = [
     encoder.encode(len, ("__main__",), {}),
     encoder.encode(max, ([1, 2], [3]), {"key": lambda x: x[0]}),
 ]
-sys.stdout.buffer.write(pickle.dumps(calls))
+sent = [(encoder.definitions(set(), [function]), function, call) for function, call in calls]
+sys.stdout.buffer.write(pickle.dumps(sent))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=30)
     assert run.stderr == b""
     results = []
     for call in pickle.loads(run.stdout):
-        work, args, kwargs = decode_call(*call)
+        work, args, kwargs = decoded(*call)
         results.append(work(*args, **kwargs))
     assert results == [42, 8, [3]]
 
@@ -454,25 +474,25 @@ sys.stdout.buffer.write(pickle.dumps(calls))
 
 @pytest.mark.parametrize("value", [None, 1, "text", b"bytes", 1.5, True, 2j])
 def test_a_small_atom_is_no_pickle(value: Any) -> None:
-    assert encode_value(value) == (False, value)
+    assert is_atom(value)
 
 
 @pytest.mark.parametrize(
     "value", [[1], Point, {"a": (1,)}, "x" * BIG, b"x" * BIG], ids=lambda v: repr(v)[:9]
 )
 def test_a_result_arrives_as_it_was(value: Any) -> None:
-    pickled, data = encode_value(value)
-    assert pickled
+    assert not is_atom(value)
+    data = encode_value(value)
     assert decode_value(frame(data)) == value
 
 
 def test_a_big_result_travels_as_a_buffer() -> None:
-    _, data = encode_value(b"x" * BIG)
+    data = encode_value(b"x" * BIG)
     assert isinstance(data, pickle.PickleBuffer)
 
 
 def test_a_lambda_is_a_result() -> None:
-    _, data = encode_value(lambda: 7)
+    data = encode_value(lambda: 7)
     assert decode_value(data)() == 7
 
 
@@ -509,7 +529,7 @@ class ExitingHere:
 
 @pytest.mark.parametrize("value", [BadSetstate(), ExitingHere()])
 def test_a_result_that_cannot_be_unpickled_here_says_so(value: Any) -> None:
-    _, data = encode_value(value)
+    data = encode_value(value)
     with pytest.raises(SerializationError, match="the work succeeded"):
         decode_value(data)
 

@@ -8,7 +8,17 @@ from __future__ import annotations
 
 import pytest
 
-from aplex._messages import CANCELLED, COROUTINE, DELIVERED, DETACHED, PLAIN, RAISED, READY, VALUE
+from aplex._messages import (
+    CANCELLED,
+    COROUTINE,
+    DELIVERED,
+    DETACHED,
+    PLAIN,
+    RAISED,
+    READY,
+    VALUE,
+    Cancel,
+)
 from aplex._pool import Pool, Work, WorkerState, WorkState
 from aplex.load_balancers import Average, RoundRobin
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
@@ -99,21 +109,39 @@ def test_a_work_is_sent_at_once_to_a_worker_with_room() -> None:
     assert not pool.pool.idle
 
 
-def test_submit_tells_which_worker_has_the_work() -> None:
-    pool = Pool(1, 1, RoundRobin)
+def test_works_that_were_added_wait_for_the_dispatch() -> None:
+    """The Manager lets works gather, to send them together."""
+    pool = Pool(1, 2, RoundRobin)
     pool.open()
     pool.report(pool.workers[0], [(0, READY, 1)])
-    assert pool.submit(Work(COROUTINE, None, None, None, None)) is pool.workers[0]
-    assert pool.submit(Work(COROUTINE, None, None, None, None)) is None
+    assert pool.has_idle_workers
+    works = [Work(COROUTINE, None, None, None, None) for _ in range(3)]
+    for work in works:
+        pool.add(work)
+    assert not pool.has_idle_workers
+    assert {work.state for work in works} == {WorkState.WAITING}
+    pool.dispatch()
+    assert pool.added == 0
+    assert pool.workers[0].outboxes == (works[:2], [])
+    pool.check()
 
 
-def test_a_result_settles_its_work_and_drops_what_it_was_called_with() -> None:
+def test_a_result_settles_its_work() -> None:
     pool = DrivenPool()
     work = pool.submit(meta="meta")
     pool.end(work, data=42)
     assert pool.value(work) == 42
-    assert (work.function, work.call, work.meta, work.worker) == (None, None, None, None)
+    assert work.worker is None
     assert pool.pool.idle
+
+
+def test_a_cancelled_work_in_a_line_keeps_nothing_alive() -> None:
+    """Its place in the line is found empty later."""
+    pool = DrivenPool(1, limit=1)
+    pool.submit()
+    work = pool.submit(meta="meta")
+    pool.cancel(work)
+    assert (work.function, work.call, work.meta) == (None, None, None)
 
 
 def test_no_worker_has_more_works_than_allowed() -> None:
@@ -291,9 +319,8 @@ def test_cancels_travel_on_the_lane_that_no_function_blocks() -> None:
     work = Work(PLAIN, None, None, None, None)
     pool.submit(work)
     pool.cancel(work)
-    coroutines, plain = pool.workers[0].outboxes
-    assert [type(item).__name__ for item in coroutines] == ["Cancel"]
-    assert plain == [work]
+    assert pool.workers[0].outboxes == ([], [work])
+    assert pool.workers[0].cancels == [Cancel(work.id, work.seq)]
 
 
 def test_a_detached_work_is_cancelled_as_a_coroutine() -> None:

@@ -33,8 +33,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aplex._frames import End, Reader, Writer, one_way
-from aplex._messages import COROUTINE, ERROR, FAILED, PICKLED, READY, VALUE, Report
-from aplex._pickling import decode_call, encode_exception, encode_value
+from aplex._messages import COROUTINE, ERROR, FAILED, READY, Report, Reports, only
+from aplex._pickling import CallDecoder, encode_exception, encode_value, is_atom
 from aplex._progress import Progress
 from aplex._worker import HOLD, CoroutineLane, PlainLane, run_until_stopped
 
@@ -67,15 +67,13 @@ class ChildEnds:
             getattr(self, field.name).close()
 
 
-class ProcessCodec:
-    """Calls and outcomes travel as pickles."""
+class ProcessCodec(CallDecoder):
+    """Calls and outcomes travel as pickles, atoms as they are."""
 
-    def call(self, function: Any, call: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-        return decode_call(function, call)
-
-    def value(self, work_id: int, value: Any) -> Report:
-        pickled, data = encode_value(value)
-        return work_id, PICKLED if pickled else VALUE, data
+    def value(self, value: Any) -> tuple[bool, Any]:
+        if is_atom(value):
+            return False, value
+        return True, encode_value(value)
 
     def error(self, work_id: int, error: BaseException) -> Report:
         return work_id, ERROR, encode_exception(error)
@@ -114,10 +112,6 @@ class Child:
         )
 
     @property
-    def codec(self) -> ProcessCodec:
-        return self._codec
-
-    @property
     def ends(self) -> ChildEnds:
         return self._ends
 
@@ -134,10 +128,10 @@ class Child:
             if initializer is not None:
                 initializer(*initargs)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
-            self._plain_out.write((0.0, [(0, FAILED, encode_exception(error))]))
+            self._plain_out.write(only((0, FAILED, encode_exception(error))))
             sys.stdout.flush()
             os._exit(1)  # the loop's thread may be in any state
-        self._plain_out.write((0.0, [(0, READY, os.getpid())]))
+        self._plain_out.write(only((0, READY, os.getpid())))
         self._serve()
         self._loop_thread.stop()
         self._loop_thread.join()
@@ -147,19 +141,21 @@ class Child:
         reader = Reader(self._ends.plain_in)
         try:
             while True:
-                for batch in reader.read():
-                    if batch is None:
+                for frame in reader.read():
+                    if frame is None:
                         return
-                    self.plain.run(batch)
-                    del batch  # its arguments must not live on while nothing comes
+                    definitions, ids, functions, calls, _ = frame
+                    self._codec.define(definitions)
+                    self.plain.run(ids, functions, calls)
+                    del frame, calls  # the arguments must not live on while nothing comes
         except (EOFError, OSError):
             # The parent is gone, and the watcher is about to end the process; or a work
             # has closed our channel. Neither leaves anything to do here.
             self._watcher.join(2 * ORPHAN_GRACE)
             os._exit(1)
 
-    def _send_plain(self, seconds: float, reports: list[Report]) -> None:
-        self._plain_out.write((seconds, reports))
+    def _send_plain(self, reports: Reports) -> None:
+        self._plain_out.write(reports)
 
     def _kick(self) -> None:
         self._kicker.write([b"\0"])
@@ -204,6 +200,8 @@ class LoopThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lane: CoroutineLane | None = None
         self._stopping: asyncio.Future[None] | None = None
+        self._count = 0  # of works that came so far
+        self._codec: ProcessCodec
         self._reader: Reader
         self._writer: Writer
         self._wanted_in, self._wanted_out = one_way()  # written to when a loop is wanted
@@ -261,7 +259,8 @@ class LoopThread:
         runner = asyncio.Runner(loop_factory=self._factory)
         try:
             loop = runner.get_loop()
-            self._lane = CoroutineLane(loop, self._child.codec, self._send)
+            self._codec = ProcessCodec()
+            self._lane = CoroutineLane(loop, self._codec, self._send)
             self._stopping = loop.create_future()
             loop.add_reader(ends.coroutines_in.fileno(), self._read)
             self._loop = loop
@@ -288,13 +287,15 @@ class LoopThread:
             self._lost()
             return
         started = self._child.progress.started
-        for frame in frames:
-            for entry in frame:
-                if len(entry) == 2:  # noqa: PLR2004 - (id, seq): a cancel
-                    lane.cancel(entry[0], partial(self._child.plain.skip, entry[1]))
-                else:
-                    started[COROUTINE] = entry[1]
-                    lane.begin(entry)
+        for definitions, ids, functions, calls, cancels in frames:
+            self._codec.define(definitions)
+            for work_id, function, call in zip(ids, functions, calls, strict=True):
+                self._count += 1
+                started[COROUTINE] = self._count
+                lane.begin(work_id, function, call)
+            for work_id, seq in cancels:
+                lane.cancel(work_id, partial(self._child.plain.skip, seq))
+        lane.flush()
 
     def _stop(self) -> None:
         self._lost()
@@ -306,11 +307,11 @@ class LoopThread:
         assert self._loop is not None
         self._loop.remove_reader(self._child.ends.coroutines_in.fileno())
 
-    def _send(self, reports: list[Report]) -> None:
+    def _send(self, reports: Reports) -> None:
         assert self._loop is not None
         try:
             was_pending = self._writer.pending
-            if not self._writer.write((0.0, reports)) and not was_pending:
+            if not self._writer.write(reports) and not was_pending:
                 self._loop.add_writer(self._child.ends.coroutines_out.fileno(), self._flush)
         except OSError:
             self._lost()

@@ -1,9 +1,13 @@
 """Frames over pipes: how batches of messages cross between two processes.
 
-A frame is a header, the lengths of its buffers, a pickled body, and the
-buffers. Big payloads travel as buffers: they are not copied into the body
-(PEP 574). Nothing here knows what the messages mean, and no pickle here holds
-an object of the user's: those are pickled apart, by ``_pickling``.
+A frame is a header, the lengths of its buffers, a body, and the buffers. Big
+payloads travel as buffers: they are not copied into the body (PEP 574). Nothing
+here knows what the messages mean, and no body holds an object of the user's
+except small atoms: the others are pickled apart, by ``_pickling``.
+
+The body is written by ``marshal``, which takes a third of the time of ``pickle`` for
+the lists of numbers that frames are; both ends are the same interpreter. A body
+with buffers is written by ``pickle``, which knows them.
 
 Rules: one reader and one writer per end, each used under its owner's lock.
 ``Reader.read`` never blocks on a non-blocking end; ``Writer.write`` never does
@@ -13,6 +17,7 @@ off never surfaces.
 
 from __future__ import annotations
 
+import marshal
 import os
 import pickle
 import socket
@@ -25,7 +30,9 @@ from typing import Any, Final, TypeAlias
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
-_HEADER: Final = struct.Struct("<QI")  # bytes of the body, number of buffers
+_HEADER: Final = struct.Struct("<QI")  # bytes of the body, how it is written
+_MARSHAL: Final = 0  # by marshal; any other number is that of the buffers of a pickle, and 1
+_NO_REFS: Final = 2  # version of marshal's format: the last one that looks for no shared objects
 _LENGTH: Final = struct.Struct("<Q")  # bytes of one buffer
 _KEPT: Final = 256 * 1024  # bytes of the reader's kept buffer
 _MAX_PARTS: Final = 512  # buffers per system call, below any IOV_MAX
@@ -132,9 +139,9 @@ class Reader:
             raise EOFError
         self._used += count
         if self._used >= _HEADER.size:  # in short: one whole frame without buffers, no more
-            body, buffers = _HEADER.unpack_from(self._view)
-            if not buffers and _HEADER.size + body == self._used:
-                only = pickle.loads(self._view[_HEADER.size : self._used])
+            body, how = _HEADER.unpack_from(self._view)
+            if how == _MARSHAL and _HEADER.size + body == self._used:
+                only = marshal.loads(self._view[_HEADER.size : self._used])
                 self._used, self._view = 0, self._small
                 return [only]
         bodies: list[Any] = []
@@ -150,11 +157,12 @@ class Reader:
         at_hand = self._used - start
         if at_hand < _HEADER.size:
             return 0
-        body, buffers = _HEADER.unpack_from(self._view, start)
+        body, how = _HEADER.unpack_from(self._view, start)
         size: int = _HEADER.size + body
-        lengths: int = buffers * _LENGTH.size
-        if not buffers:
+        if how <= 1:
             return size
+        buffers = how - 1
+        lengths: int = buffers * _LENGTH.size
         at = start + _HEADER.size
         if at_hand < _HEADER.size + lengths:
             return max(size, at_hand) + lengths  # it is that long at least
@@ -164,10 +172,11 @@ class Reader:
         return size
 
     def _body(self, start: int, size: int) -> Any:
-        body, buffers = _HEADER.unpack_from(self._view, start)
+        body, how = _HEADER.unpack_from(self._view, start)
         at = start + _HEADER.size
-        if not buffers:
-            return pickle.loads(self._view[at : at + body])
+        if how == _MARSHAL:
+            return marshal.loads(self._view[at : at + body])
+        buffers = how - 1
         lengths = [
             _LENGTH.unpack_from(self._view, at + i * _LENGTH.size)[0] for i in range(buffers)
         ]
@@ -216,12 +225,27 @@ class Writer:
         Raises:
             BrokenPipeError: Nobody reads the other end any more.
         """
+        try:
+            data = marshal.dumps(body, _NO_REFS)
+        except ValueError:  # there are buffers in it
+            return self._write_pickled(body)
+        data = _HEADER.pack(len(data), _MARSHAL) + data
+        if not self._rest:  # in short: it fits
+            try:
+                count = self.end.write((data,))
+            except BlockingIOError:
+                count = 0
+            if count == len(data):
+                return True
+            self._rest.append(memoryview(data)[count:])
+            return False
+        self._rest.append(data)
+        return self.flush()
+
+    def _write_pickled(self, body: Any) -> bool:
         buffers: list[pickle.PickleBuffer] = []
         pickled = pickle.dumps(body, 5, buffer_callback=buffers.append)
-        header = _HEADER.pack(len(pickled), len(buffers))
-        if not buffers:
-            self._rest.append(header + pickled)
-            return self.flush()
+        header = _HEADER.pack(len(pickled), len(buffers) + 1)
         views = [buffer.raw() for buffer in buffers]
         lengths = b"".join(_LENGTH.pack(view.nbytes) for view in views)
         self._rest.append(header + lengths + pickled)

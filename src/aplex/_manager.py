@@ -41,7 +41,7 @@ from aplex._messages import COROUTINE, PLAIN, RAISED, TOO_LATE, Reports
 from aplex._pickling import decode_exception
 from aplex._pool import Pool, PoolWorker, Work
 from aplex.exceptions import BrokenPoolError, WorkerStartError
-from aplex.futures import AsyncioFuture, ConcurrentFuture
+from aplex.futures import AsyncioFuture
 
 GATHERED: Final = 64
 """Works gathered for a busy worker before they are sent without waiting for more."""
@@ -81,7 +81,7 @@ class Manager:
         self._phase = Phase.NEW
         self._open = False  # whether works are taken just so: running, not shut, not broken
         self._shut = ""  # why nothing new is taken, if so
-        self._flush_planned: Loop | Listener | None = None  # whose next turn
+        self._flush_planned: Loop | Listener | None = None  # in whose next turn
         self._over_at: float | None = None  # monotonic; when an interrupted pool is given up
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
         self._end_of_loop: AsyncGenerator[None] | None = None
@@ -103,25 +103,22 @@ class Manager:
         """
         with self._lock:
             nested = self._stepping  # this thread is in a step: it is put off, and we return
-            simple = self._open and not nested and (loop is None or loop is self._known_loop)
-            if simple:
-                # The same as a step, in short: this is the path of every work.
-                self._stepping = True
-                try:
-                    worker = self.pool.submit(work)
-                    if worker is not None:
-                        self._send_soon(worker, loop or self._listener)
-                    elif self.pool.outbound:
-                        self._carry_out()
-                except BaseException:
-                    self.pool.mend()
-                    raise
-                finally:
-                    self._stepping = False
-        if not simple:
-            self._step(self._admit_late if nested else self._admit, work, loop)
-        elif self._put_off or self.pool.settled:
-            self._step(_nothing)
+            if self._open and not nested and (loop is None or loop is self._known_loop):
+                pool = self.pool
+                pool.add(work)
+                if pool.added < GATHERED and not pool.has_idle_workers:
+                    # Workers are busy: let works gather for a turn. This is the path of most.
+                    where = loop or self._listener
+                    if self._flush_planned is not where:
+                        self._flush_planned = where
+                        where.call_soon(self._flush)
+                    return
+                event: Callable[..., None] = _nothing
+                args: tuple[Any, ...] = ()
+            else:
+                event = self._admit_late if nested else self._admit
+                args = work, loop
+        self._step(event, *args)
 
     def cancel(self, work: Work) -> None:
         """Ask for a work to be cancelled."""
@@ -160,6 +157,16 @@ class Manager:
             return False
         self._listener.join()
         return True
+
+    def read_until(self, done: Callable[[], bool], end: float | None) -> None:
+        """Read reports in the caller's thread until ``done()`` or the monotonic time ``end``.
+
+        May return earlier: at the latest when nothing in the way of the listener is left.
+        """
+        if self._flush_planned is not None:
+            self._flush()
+        if not self._listener.is_current():
+            self._backend.read_until(done, end)
 
     def interrupt(self) -> float:
         """Cancel everything; soon kill the workers that have not ended then.
@@ -270,7 +277,7 @@ class Manager:
             self.pool.open()
         if loop is not None and loop is not self._known_loop:
             self._choose_reader(loop)
-        self.pool.submit(work)
+        self.pool.add(work)
 
     def _admit_late(self, work: Work, loop: Loop | None) -> None:
         """Take in a work that was submitted in the middle of a step."""
@@ -281,10 +288,10 @@ class Manager:
 
     def _take_in(self, worker: PoolWorker, lane: int, read: Callable[[], list[Reports]]) -> None:
         pool = self.pool
-        for seconds, reports in read():
-            pool.report(worker, reports)
-            if seconds and lane == PLAIN:
-                pool.paced(worker, seconds, len(reports))
+        for reports in read():
+            pool.take_in(worker, reports)
+            if reports[0] and lane == PLAIN:
+                pool.paced(worker, reports[0], len(reports[1]) + len(reports[2]) + len(reports[4]))
         pool.dispatch()
 
     def _cancel_coroutines(self) -> None:
@@ -310,6 +317,8 @@ class Manager:
                 event(*args)
                 while self._put_off:
                     self._put_off.popleft()()
+                if self.pool.added:
+                    self.pool.dispatch()
                 self._carry_out()
             except BaseException:
                 self.pool.mend()
@@ -321,6 +330,7 @@ class Manager:
                 self._changed.notify_all()
         if settled:
             _settle(settled)
+            self._backend.wake()
 
     def _carry_out(self) -> None:
         pool = self.pool
@@ -336,19 +346,11 @@ class Manager:
             self._phase = Phase.GOING
             self._listener.call_soon(self._finish)
 
-    def _send_soon(self, worker: PoolWorker, where: Loop | Listener) -> None:
-        """Send to an idle worker at once; let works for a busy one gather for a turn."""
-        gathered = len(worker.outboxes[0]) + len(worker.outboxes[1])
-        if gathered >= GATHERED or gathered >= len(worker.works):
-            self._backend.send(worker)
-            self.pool.outbound.discard(worker)
-        elif self._flush_planned is not where:
-            self._flush_planned = where
-            where.call_soon(self._flush)
-
     def _flush(self) -> None:
+        """Send what has gathered."""
         self._flush_planned = None
-        self._step(_nothing)
+        if self.pool.added:
+            self._step(_nothing)
 
     def _start_and_stop(self) -> None:
         starts, self.pool.to_start = self.pool.to_start, []
@@ -436,15 +438,16 @@ def _nothing() -> None:
 def _settle(settled: Settled) -> None:
     """Settle futures, each on the thread it belongs to, one wake-up per loop."""
     current = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
+    here: Settled = []
     elsewhere: dict[Loop, Settled] = {}
     for item in settled:
-        future: ConcurrentFuture[Any] | AsyncioFuture[Any] = item[0].future
-        if isinstance(future, AsyncioFuture):
-            loop = future.get_loop()
-            if loop is not current:
-                elsewhere.setdefault(loop, []).append(item)
-                continue
-        _settle_one(item)
+        future = item[0].future
+        loop = future.get_loop() if type(future) is AsyncioFuture else None
+        if loop is None or loop is current:
+            here.append(item)
+        else:
+            elsewhere.setdefault(loop, []).append(item)
+    _settle_all(here)
     for loop, items in elsewhere.items():
         try:
             loop.call_soon_threadsafe(_settle_all, items)
@@ -452,17 +455,12 @@ def _settle(settled: Settled) -> None:
             pass  # the loop is closed: nobody can await these futures any more
 
 
-def _settle_one(item: tuple[Work, int, Any]) -> None:
-    work, kind, data = item
-    future = work.future
-    if kind != TOO_LATE:  # else its outcome is still to come
-        work.future = None
-    try:
-        future._settle(kind, data)  # noqa: SLF001 - private to the package
-    except BaseException:  # noqa: BLE001 - a callback of the user's: the next futures live on
-        _log.exception("exception in a callback of %r", future)
-
-
 def _settle_all(items: Settled) -> None:
-    for item in items:
-        _settle_one(item)
+    for work, kind, data in items:
+        future = work.future
+        if kind != TOO_LATE:  # else its outcome is still to come
+            work.future = None
+        try:
+            future._settle(kind, data)  # noqa: SLF001 - private to the package
+        except BaseException:  # noqa: BLE001 - a callback of the user's: the next futures live on
+            _log.exception("exception in a callback of %r", future)

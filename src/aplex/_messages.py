@@ -1,21 +1,29 @@
 """What parent and worker say to each other. A leaf: it imports nothing of aplex.
 
-Down, on the lane the work belongs to (lists of them make a frame):
+Down, on the lane the works belong to, a frame is ``(definitions, ids, functions,
+calls, cancels)``:
 
-* ``(id, seq, function, call)``: run this work. ``seq`` numbers the works of a
-  lane from 1; the worker publishes the last one it *started*, so that the
-  parent knows after a death what may run elsewhere.
-* ``(id, seq)``: cancel this work; ``seq`` is 0 unless it is a plain function.
-  Always on the coroutine lane, which no plain function blocks.
-* ``None``: close down: finish, clean up, exit. Always on the plain lane.
+* ``definitions`` - ``{number: function}``: functions this lane has not seen yet;
+* ``ids``, ``functions``, ``calls`` - columns, a row for each work to run: its id,
+  the number of its function (0: it travels in the call), its arguments. A worker
+  counts the works of a lane that it has *started*, in the order they came, so that
+  the parent knows after a death what may run elsewhere;
+* ``cancels`` - ``[(id, seq)]``: cancel these works; ``seq`` is the work's place in
+  that order, 0 unless it is a plain function. Always on the coroutine lane, which no
+  plain function blocks.
 
-Up, lists of reports ``(id, kind, data)`` with the seconds the works took:
-``(seconds, reports)``. The kinds are the constants below.
+``None`` instead of a frame: close down: finish, clean up, exit. Always on the plain
+lane.
+
+Up, a frame is ``(seconds, others, ids, values, pickled, pickles)``: the seconds the
+works took; reports ``(id, kind, data)`` of every kind below; and, in columns, what
+most reports are: ids and results as they are, ids and pickled results. ``others``
+comes first: a cancel that was delivered is known before the outcome.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 COROUTINE: Final = 0
 """The lane of coroutine works: the thread of the worker's event loop."""
@@ -35,4 +43,49 @@ READY: Final = 8  # the worker serves; data is its process id
 FAILED: Final = 9  # the worker cannot serve; data as for ERROR or RAISED
 
 Report: TypeAlias = tuple[int, int, Any]
-Reports: TypeAlias = tuple[float, list[Report]]
+Reports: TypeAlias = tuple[float, list[Report], list[int], list[Any], list[int], list[Any]]
+Runs: TypeAlias = tuple[dict[int, Any], list[int], list[int], list[Any], list[tuple[int, int]]]
+
+
+class Cancel(NamedTuple):
+    """Asks a worker to cancel a work; as a plain tuple it is a row of ``cancels``."""
+
+    id: int
+    seq: int
+
+
+def only(*reports: Report) -> Reports:
+    """Return a frame of reports that are no results."""
+    return 0.0, list(reports), [], [], [], []
+
+
+class Outbox:
+    """Reports that are gathered for a frame."""
+
+    __slots__ = ("ids", "others", "pickled", "pickles", "values")
+
+    def __init__(self) -> None:
+        self.others: list[Report] = []
+        self.ids: list[int] = []
+        self.values: list[Any] = []
+        self.pickled: list[int] = []
+        self.pickles: list[Any] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.ids or self.others or self.pickled)
+
+    def put(self, work_id: int, data: Any, *, pickled: bool) -> None:
+        """Add a result."""
+        if pickled:
+            self.pickled.append(work_id)
+            self.pickles.append(data)
+        else:
+            self.ids.append(work_id)
+            self.values.append(data)
+
+    def __len__(self) -> int:
+        return len(self.ids) + len(self.others) + len(self.pickled)
+
+    def frame(self, seconds: float) -> Reports:
+        """Return what goes up."""
+        return seconds, self.others, self.ids, self.values, self.pickled, self.pickles

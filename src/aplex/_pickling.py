@@ -15,6 +15,7 @@ import functools
 import io
 import pickle
 import sys
+import threading
 import traceback
 import types
 from collections.abc import Callable
@@ -49,13 +50,10 @@ def _as_payload(data: bytes) -> bytes | pickle.PickleBuffer:
     return data if len(data) < _BIG else pickle.PickleBuffer(data)
 
 
-def _are_atoms(values: tuple[Any, ...]) -> bool:
-    """Whether all are small, immutable, and need no pickle of their own."""
-    for value in values:
-        kind = type(value)
-        if kind not in _ATOMS and not ((kind is str or kind is bytes) and len(value) < _BIG):
-            return False
-    return True
+def is_atom(value: Any) -> bool:
+    """Whether a value is small, immutable, and needs no pickle of its own."""
+    kind = type(value)
+    return kind in _ATOMS or ((kind is str or kind is bytes) and len(value) < _BIG)
 
 
 def main_is_importable() -> bool:
@@ -77,31 +75,44 @@ class CallEncoder:
 
     def __init__(self) -> None:
         self._main_by_value = not main_is_importable()
-        # Functions that pickle as a name; the name of each is pickled once.
-        self._by_reference: dict[Work, bytes] = {}
+        # Functions that pickle as a name: their numbers, from 1; and each name, pickled once.
+        self._numbers: dict[Work, int] = {}
+        self._by_name: dict[bytes, int] = {}
+        self._pickled: dict[int, bytes] = {}
+        self._lock = threading.Lock()  # for making numbers
 
-    def encode(
-        self, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[bytes | None, Call]:
-        """Return the pickled function and the call.
+    def encode(self, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Call]:
+        """Return the number of the function and the call.
 
-        The function is None where the callable may have state of its own (a partial,
-        a bound method, a closure): it then travels, anew each time, in the call.
+        The number is 0 where the callable may have state of its own (a partial, a
+        bound method, a closure): it then travels, anew each time, in the call.
 
         Raises:
             SerializationError: Something cannot be pickled; says what.
         """
-        pickled = self._by_reference.get(work) if type(work) in _BY_REFERENCE else None
-        if pickled is None:
-            pickled = self._referenced(work)
-        if pickled is not None and not kwargs and _are_atoms(args):
-            return pickled, args
+        number = self._numbers.get(work) if type(work) in _BY_REFERENCE else None
+        if number is None:
+            number = self._numbered(work)
+        if number and not kwargs:
+            for value in args:
+                if type(value) not in _ATOMS and not is_atom(value):
+                    break
+            else:
+                return number, args
         try:
-            if pickled is not None:
-                return pickled, _as_payload(self.dumps((args, kwargs)))
-            return None, _as_payload(self.dumps((work, args, kwargs)))
+            if number:
+                return number, _as_payload(self.dumps((args, kwargs)))
+            return 0, _as_payload(self.dumps((work, args, kwargs)))
         except Exception as error:
             raise self._explained(error, work, args, kwargs) from error
+
+    def definitions(self, known: set[int], numbers: list[int]) -> dict[int, bytes]:
+        """Return the pickled functions that are not known yet; note that they are now."""
+        if known.issuperset(numbers):
+            return {}
+        new = set(numbers) - known - {0}
+        known.update(numbers)
+        return {number: self._pickled[number] for number in new}
 
     def dumps(self, value: Any) -> bytes:
         """Pickle one object as it is now."""
@@ -111,6 +122,18 @@ class CallEncoder:
         if self._main_by_value and b"__main__" in data:
             return _dumps(value, by_value=True)
         return data
+
+    def _numbered(self, work: Work) -> int:
+        """Return the number of a function or class that pickles as a name, 0 for others."""
+        pickled = self._referenced(work)
+        if pickled is None:
+            return 0
+        with self._lock:
+            number = self._by_name.setdefault(pickled, len(self._by_name) + 1)
+            self._pickled[number] = pickled
+        if type(work) in _BY_REFERENCE:  # others may not be hashable: classes of metaclasses
+            self._numbers[work] = number
+        return number
 
     def _referenced(self, work: Work) -> bytes | None:
         """Return the pickled name of a function or class, None if it does not pickle so."""
@@ -125,8 +148,6 @@ class CallEncoder:
             return None
         if self._main_by_value and b"__main__" in pickled:
             return None
-        if type(work) in _BY_REFERENCE:  # others may not be hashable: classes of metaclasses
-            self._by_reference[work] = pickled
         return pickled
 
     def _explained(
@@ -147,45 +168,54 @@ class CallEncoder:
         return SerializationError(f"the call of {describe(work)} cannot be pickled: {_say(error)}")
 
 
-def decode_call(pickled: bytes | None, call: Any) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
-    """Return the work, its positional and its keyword arguments.
+class CallDecoder:
+    """Unpickles what a `CallEncoder` has pickled; belongs to one lane of a worker."""
 
-    Raises:
-        SerializationError: This process cannot unpickle them; says the cure.
-    """
-    try:
-        if pickled is None:
-            work, args, kwargs = pickle.loads(call)
-            return work, args, kwargs
-        work = _loaded_function(pickled)
-        if type(call) is tuple:
-            return work, call, {}
-        args, kwargs = pickle.loads(call)
-    except Exception as error:
-        raise SerializationError(
-            f"the worker cannot unpickle the call: {_say(error)}. Functions and classes must be "
-            "importable in a worker: define them at the top of a module, and not under "
-            "`if __name__ == '__main__'`"
-        ) from error
-    return work, args, kwargs
+    def __init__(self) -> None:
+        # The functions by their numbers: pickled until they are first called.
+        self._pickled: dict[int, bytes] = {}
+        self.functions: dict[int, Work] = {}
+
+    def define(self, definitions: dict[int, bytes]) -> None:
+        """Take in functions that calls to come will name by number."""
+        self._pickled.update(definitions)
+
+    def call(self, function: int, call: Any) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
+        """Return the work, its positional and its keyword arguments.
+
+        Raises:
+            SerializationError: This process cannot unpickle them; says the cure.
+        """
+        try:
+            if not function:
+                work, args, kwargs = pickle.loads(call)
+                return work, args, kwargs
+            work = self.functions.get(function) or self._loaded(function)
+            if type(call) is tuple:
+                return work, call, {}
+            args, kwargs = pickle.loads(call)
+        except Exception as error:
+            raise SerializationError(
+                f"the worker cannot unpickle the call: {_say(error)}. Functions and classes must "
+                "be importable in a worker: define them at the top of a module, and not under "
+                "`if __name__ == '__main__'`"
+            ) from error
+        return work, args, kwargs
+
+    def _loaded(self, number: int) -> Work:
+        work: Work = pickle.loads(self._pickled[number])
+        self.functions[number] = work
+        return work
 
 
-@functools.lru_cache(maxsize=1024)
-def _loaded_function(pickled: bytes) -> Work:
-    work: Work = pickle.loads(pickled)
-    return work
-
-
-def encode_value(value: Any) -> tuple[bool, Any]:
-    """Return whether the value was pickled, and it or its pickle.
+def encode_value(value: Any) -> bytes | pickle.PickleBuffer:
+    """Pickle a result.
 
     Raises:
         SerializationError: The value cannot be pickled.
     """
-    if _are_atoms((value,)):
-        return False, value
     try:
-        return True, _as_payload(_dumps(value))
+        return _as_payload(_dumps(value))
     except BaseException as error:
         raise SerializationError(
             f"the result, of type {type(value).__qualname__}, cannot be pickled: {_say(error)}. "

@@ -27,11 +27,15 @@ from aplex._messages import (
     DELIVERED,
     DETACHED,
     LANES,
+    PICKLED,
     PLAIN,
     RAISED,
     READY,
     TOO_LATE,
+    VALUE,
+    Cancel,
     Report,
+    Reports,
 )
 from aplex.exceptions import BrokenPoolError, LoadBalancerError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, Worker, chooser
@@ -63,22 +67,24 @@ class WorkerState(enum.Enum):
     GONE = "gone"
 
 
+WAITING: Final = WorkState.WAITING  # the members of an enum are slow to look up
+ABOARD: Final = WorkState.ABOARD
+DONE: Final = WorkState.DONE
+
+
 class Work:
     """One submitted call."""
 
-    __slots__ = (
-        "call",
-        "cancel_asked",
-        "cancel_delivered",
-        "function",
-        "future",
-        "id",
-        "lane",
-        "meta",
-        "seq",
-        "state",
-        "worker",
-    )
+    # Most works never need another value of these. (No slots: they would all have to be
+    # set for each work, which costs more than it saves.)
+    id = 0
+    seq = 0  # number in its lane on its worker, from 1
+    state = WAITING
+    worker: PoolWorker | None = None
+    manager: Any = None  # who is to be asked for a cancel; the pool does not look at it
+    cancel_wanted = False  # the future's own note
+    cancel_asked = False
+    cancel_delivered = False  # the coroutine has got it, and answers by its outcome
 
     def __init__(self, lane: int, function: Any, call: Any, meta: Any, future: Any) -> None:
         self.lane = lane
@@ -86,12 +92,6 @@ class Work:
         self.call = call
         self.meta = meta
         self.future = future
-        self.id = 0
-        self.seq = 0  # number in its lane on its worker, from 1
-        self.state = WorkState.WAITING
-        self.worker: PoolWorker | None = None
-        self.cancel_asked = False
-        self.cancel_delivered = False  # the coroutine has got it, and answers by its outcome
 
     def __repr__(self) -> str:
         where = f" on {self.worker!r}" if self.worker else ""
@@ -102,6 +102,7 @@ class PoolWorker:
     """What the Pool knows of one worker; load balancers see it as a `Worker`."""
 
     __slots__ = (
+        "cancels",
         "depth",
         "failure",
         "id",
@@ -131,8 +132,8 @@ class PoolWorker:
         self.served = False  # whether it has reported the end of a work
         self.failure: Any = None  # what it said before it ended without ever serving
         self.seqs = [0, 0]  # works handed out so far, per lane
-        # Works to send, and works whose cancel is to be sent (coroutine lane), in order.
-        self.outboxes: tuple[list[Work | Cancel], list[Work | Cancel]] = ([], [])
+        self.outboxes: tuple[list[Work], list[Work]] = ([], [])  # works to send, per lane
+        self.cancels: list[Cancel] = []  # to be sent after them
         # Works that a load balancer insists on giving to this worker, per lane.
         self.pinned: tuple[deque[Work], deque[Work]] = (deque(), deque())
 
@@ -148,16 +149,6 @@ class PoolWorker:
 
     def __repr__(self) -> str:
         return f"<worker {self.id} {self.state.value}, {len(self.works)} aboard>"
-
-
-class Cancel:
-    """Asks the worker to cancel a work that is aboard."""
-
-    __slots__ = ("id", "seq")
-
-    def __init__(self, work: Work) -> None:
-        self.id = work.id
-        self.seq = work.seq if work.lane == PLAIN else 0
 
 
 class WorkersView(Sequence[PoolWorker]):
@@ -238,6 +229,8 @@ class Pool:
         self._failed_starts = 0  # in a row
         self._work_ids = 0
         self._worker_ids = 0
+        self._pins = False  # whether a work was ever pinned
+        self.added = 0  # works since the last dispatch
         # Effects, taken by the Manager.
         self.outbound: set[PoolWorker] = set()
         self.settled: list[tuple[Work, int, Any]] = []
@@ -256,6 +249,11 @@ class Pool:
         """Whether it holds no work."""
         return not self._waiting and not self._aboard
 
+    @property
+    def has_idle_workers(self) -> bool:
+        """Whether there are more workers than works, so that one is waited for."""
+        return self._aboard + self.added <= len(self.workers)
+
     # -- events about works ---------------------------------------------------
 
     def open(self) -> None:
@@ -263,36 +261,68 @@ class Pool:
         while len(self.workers) < self.size:
             self.workers.append(self._new_worker())
 
-    def submit(self, work: Work) -> PoolWorker | None:
-        """Take a new work: give it to a worker, which is returned, or let it wait."""
-        assert not self.closing
-        assert not self.broken
+    def add(self, work: Work) -> None:
+        """Take a new work, to wait in the line. Call ``dispatch`` after the last."""
         self._work_ids += 1
         work.id = self._work_ids
+        # No call below this line, see `mend`.
         self._waiting += 1
-        line = self._lines[work.lane]
-        if self._open[work.lane] and not line and not self._starting:
-            return self._assign(work)
-        line.append(work)
-        if self._starting:  # the share grows: there may be room for others, too
-            self.dispatch()
-        return None
+        self.added += 1
+        self._lines[work.lane].append(work)
+
+    def submit(self, work: Work) -> None:
+        """Take a new work: give it to a worker, or let it wait."""
+        assert not self.closing
+        assert not self.broken
+        self.add(work)
+        self.dispatch()
 
     def cancel(self, work: Work) -> None:
         """Cancel a waiting work now; ask the worker of one that is aboard."""
-        if work.state is WorkState.WAITING:
+        if work.state is WAITING:
             self._waiting -= 1
             self._settle(work, CANCELLED, None)
             self._head(self._lines[work.lane])  # its place elsewhere in a line is skipped later
             self._check_finished()
-        elif work.state is WorkState.ABOARD and not work.cancel_asked:
+        elif work.state is ABOARD and not work.cancel_asked:
             assert work.worker is not None
             work.cancel_asked = True
-            work.worker.outboxes[COROUTINE].append(Cancel(work))
+            work.worker.cancels.append(Cancel(work.id, work.seq if work.lane == PLAIN else 0))
             self.outbound.add(work.worker)
 
+    def take_in(self, worker: PoolWorker, reports: Reports) -> None:
+        """Take in a frame of reports. Call ``dispatch`` after the last."""
+        _, others, ids, values, pickled, pickles = reports
+        if others:
+            self.report(worker, others)
+        if ids:
+            self._results(worker, VALUE, ids, values)
+        if pickled:
+            self._results(worker, PICKLED, pickled, pickles)
+
+    def _results(self, worker: PoolWorker, kind: int, ids: list[int], data: list[Any]) -> None:
+        """Take in results: what ``report`` does, in short, for many works at once."""
+        works = worker.works
+        settled = self.settled
+        plain = 0
+        was = len(works)
+        for work_id, result in zip(ids, data, strict=True):
+            work = works.pop(work_id, None)
+            if work is None:  # it was rerouted, or is known already
+                continue
+            plain += work.lane
+            work.state = DONE
+            work.worker = None
+            settled.append((work, kind, result))
+        if len(works) < was:
+            self._aboard -= was - len(works)
+            worker.plain -= plain
+            self._refresh(worker)
+            if not worker.served:
+                self._serves(worker)
+
     def report(self, worker: PoolWorker, reports: list[Report]) -> None:
-        """Take in what a worker reports. Call ``dispatch`` after the last."""
+        """Take in reports one by one. Call ``dispatch`` after the last."""
         works = worker.works
         for work_id, kind, data in reports:
             if kind < DELIVERED:
@@ -326,16 +356,29 @@ class Pool:
 
     def dispatch(self) -> None:
         """Give waiting works to workers with room."""
+        self.added = 0
         if self._waiting:
             if self._starting:
                 self._share()
             for lane in LANES:
-                self._dispatch_pinned(lane)
+                if self._pins:
+                    self._dispatch_pinned(lane)
                 line = self._lines[lane]
-                while self._open[lane] and self._head(line):
-                    self._assign(line.popleft())
-                self._head(line)
-        self._check_finished()
+                if line:
+                    self._fill(lane, line)
+        if self.closing:
+            self._check_finished()
+
+    def _fill(self, lane: int, line: deque[Work]) -> None:
+        """Give the works of a line to workers, as long as one has room."""
+        rooms = self._open
+        self.asked_lane = lane
+        while rooms[lane] and line:
+            # It stays in the line until it is elsewhere, see `mend`.
+            if line[0].state is WAITING:
+                self._assign(line[0])
+            line.popleft()
+        self._head(line)
 
     # -- events about workers -------------------------------------------------
 
@@ -386,7 +429,7 @@ class Pool:
         pinned = [line for worker in self.workers for line in worker.pinned]
         for line in (*self._lines, *pinned):
             for work in line:
-                if work.state is WorkState.WAITING:
+                if work.state is WAITING:
                     self._waiting -= 1
                     self._settle(work, CANCELLED, None)
             line.clear()
@@ -395,7 +438,7 @@ class Pool:
     def held(self, lane: int) -> list[Work]:
         """Return the works of a lane that are not done: those waiting, then those aboard."""
         lines = [self._lines[lane], *(worker.pinned[lane] for worker in self.workers)]
-        waiting = [w for line in lines for w in line if w.state is WorkState.WAITING]
+        waiting = [w for line in lines for w in line if w.state is WAITING]
         aboard = [w for worker in self.workers for w in worker.works.values() if w.lane == lane]
         return waiting + aboard
 
@@ -410,7 +453,8 @@ class Pool:
         submitted may be nowhere then: its caller never gets a future.
         """
         lines = [*self._lines, *(line for worker in self.workers for line in worker.pinned)]
-        self._waiting = sum(work.state is WorkState.WAITING for line in lines for work in line)
+        waiting = {work for line in lines for work in line if work.state is WAITING}
+        self._waiting = len(waiting)
         for worker in self.workers:
             worker.plain = sum(work.lane for work in worker.works.values())
             self._refresh(worker)
@@ -458,13 +502,12 @@ class Pool:
 
         So a line that is not empty always has a waiting work, the first.
         """
-        while line and line[0].state is not WorkState.WAITING:
+        while line and line[0].state is not WAITING:
             line.popleft()
         return line[0] if line else None
 
-    def _assign(self, work: Work) -> PoolWorker | None:
-        """Ask the load balancer, and do as it says; return the worker that has the work."""
-        self.asked_lane = work.lane
+    def _assign(self, work: Work) -> None:
+        """Ask the load balancer, and do as it says."""
         try:
             worker = self._choose(work.meta)
         except BaseException as error:
@@ -475,16 +518,16 @@ class Pool:
             self._reject(work, failure)
             if isinstance(error, KeyboardInterrupt):  # it is not meant for us
                 raise
-            return None
+            return
         if type(worker) is PoolWorker and worker.pool is self:
             if worker.room[work.lane]:
                 self._hand(work, worker)
-                return worker
+                return
             if self._balancer.keeps_choice and worker.state is not WorkerState.GONE:
+                self._pins = True
                 worker.pinned[work.lane].append(work)
-                return None
+                return
         self._reject(work, self._nonsense(worker))
-        return None
 
     def _nonsense(self, choice: Any) -> LoadBalancerError:
         return LoadBalancerError(
@@ -498,19 +541,19 @@ class Pool:
 
     def _hand(self, work: Work, worker: PoolWorker) -> None:
         lane = work.lane
-        worker.seqs[lane] += 1
-        work.seq = worker.seqs[lane]
+        worker.seqs[lane] = work.seq = worker.seqs[lane] + 1
         self.outbound.add(worker)
         worker.outboxes[lane].append(work)
         # No call below this line: Ctrl-C may raise after any, and `mend` sets right
         # only what is all here or not here at all.
-        work.state = WorkState.ABOARD
+        work.state = ABOARD
         work.worker = worker
-        worker.works[work.id] = work
+        works = worker.works
+        works[work.id] = work
         self._waiting -= 1
         self._aboard += 1
         worker.plain += lane
-        if len(worker.works) >= self._limit or (lane and worker.plain >= worker.depth):
+        if len(works) >= self._limit or (lane and worker.plain >= worker.depth):
             self._refresh(worker)
 
     def _leave(self, work: Work, worker: PoolWorker) -> None:
@@ -522,8 +565,8 @@ class Pool:
             self._refresh(worker)
 
     def _settle(self, work: Work, kind: int, data: Any) -> None:
-        assert work.state is not WorkState.DONE
-        work.state = WorkState.DONE
+        assert work.state is not DONE
+        work.state = DONE
         work.function = work.call = work.meta = None
         self.settled.append((work, kind, data))
 
@@ -532,7 +575,7 @@ class Pool:
             line = worker.pinned[lane]
             while line and worker.room[lane]:
                 work = line.popleft()
-                if work.state is WorkState.WAITING:
+                if work.state is WAITING:
                     self._hand(work, worker)
 
     def _detach(self, worker: PoolWorker, work_id: int) -> None:
@@ -583,7 +626,7 @@ class Pool:
             elif work.cancel_asked:
                 self._settle(work, CANCELLED, None)
             else:
-                work.state = WorkState.WAITING
+                work.state = WAITING
                 self._waiting += 1
                 worker.pinned[work.lane].append(work)
         for lane in LANES:
@@ -613,7 +656,7 @@ class Pool:
         self.broken.__cause__ = reason
         for line in self._lines:
             for work in line:
-                if work.state is WorkState.WAITING:
+                if work.state is WAITING:
                     self._waiting -= 1
                     self._settle(work, RAISED, self.broken)
             line.clear()
@@ -632,13 +675,13 @@ class Pool:
 
     def check(self) -> None:
         """Assert the invariants named on top of this file."""
-        waiting = [w for line in self._lines for w in line if w.state is WorkState.WAITING]
+        waiting = [w for line in self._lines for w in line if w.state is WAITING]
         pinned = [
             w
             for worker in self.workers
             for line in worker.pinned
             for w in line
-            if w.state is WorkState.WAITING
+            if w.state is WAITING
         ]
         assert self._waiting == len(waiting) + len(pinned)
         assert all(w.worker is None for w in waiting + pinned)
@@ -646,7 +689,7 @@ class Pool:
         for worker in self.workers:
             assert 0 <= worker.workload <= self.max_works_per_worker
             assert worker.plain == sum(w.lane for w in worker.works.values())
-            assert all(w.state is WorkState.ABOARD for w in worker.works.values())
+            assert all(w.state is ABOARD for w in worker.works.values())
             assert all(w.worker is worker for w in worker.works.values())
         for lane in LANES:
             rooms = [worker for worker in self.workers if worker.room[lane]]
@@ -656,7 +699,7 @@ class Pool:
                 room = worker.state is WorkerState.SERVING and worker.workload < self._limit
                 assert worker.room[lane] is (room and (not lane or worker.plain < worker.depth))
                 assert not worker.room[lane] or not any(
-                    w.state is WorkState.WAITING for w in worker.pinned[lane]
+                    w.state is WAITING for w in worker.pinned[lane]
                 )
         if self.closing and self.idle:
             assert all(worker.state is WorkerState.STOPPING for worker in self.workers)

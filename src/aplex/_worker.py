@@ -10,29 +10,32 @@ works in order:
 
 A lane knows nothing of channels: works come in by ``begin`` and ``run``, reports
 go out by a function it was given.
+
+A coroutine runs eagerly where Python can (3.12): up to its first ``await`` that
+really waits, at once; one that never waits costs no turn of the loop.
 """
 
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, MutableSequence
+from collections.abc import Callable, Coroutine, MutableSequence, Sequence
 from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aplex._messages import CANCELLED, DELIVERED, DETACHED, TOO_LATE, Report
+from aplex._messages import CANCELLED, DELIVERED, DETACHED, PLAIN, TOO_LATE, Outbox, Report, Reports
 
 if TYPE_CHECKING:
     import asyncio
 
+EAGER: Final = sys.version_info >= (3, 12)
+"""Whether tasks can start before the next turn of the loop."""
 HOLD: Final = 0.001
 """Seconds for which the outcome of a plain function may wait for the next ones."""
-
-Run = tuple[int, int, Any, Any]
-"""A work as it arrives: id, number in its lane, function, call."""
 
 
 class Codec(Protocol):
@@ -42,8 +45,8 @@ class Codec(Protocol):
         """Return the work, its positional and its keyword arguments."""
         ...
 
-    def value(self, work_id: int, value: Any) -> Report:
-        """Return the report of a result."""
+    def value(self, value: Any) -> tuple[bool, Any]:
+        """Return whether a result is pickled, and what travels; raise if it cannot."""
         ...
 
     def error(self, work_id: int, error: BaseException) -> Report:
@@ -55,45 +58,50 @@ class CoroutineLane:
     """Runs works as tasks of one event loop. Used on the loop's thread only."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, codec: Codec, send: Callable[[list[Report]], None]
+        self, loop: asyncio.AbstractEventLoop, codec: Codec, send: Callable[[Reports], None]
     ) -> None:
         self._loop = loop
         self._codec = codec
         self._send = send
         self._tasks: dict[int, asyncio.Task[Any]] = {}
-        self._outbox: list[Report] = []
+        self._outbox = Outbox()
+        self._flush_planned = False
+        self._make_task = _task_maker(loop)
         # Cancels of plain functions that were running: one may turn out to return
         # a coroutine, which then is on its way here.
         self._late_cancels: deque[int] = deque(maxlen=1024)
 
-    def begin(self, run: Run) -> None:
-        """Call a work; a coroutine it returns becomes a task."""
-        work_id, _, function, call = run
+    def begin(self, work_id: int, function: Any, call: Any) -> None:
+        """Call a work; a coroutine it returns becomes a task. Call ``flush`` after the last."""
         try:
             work, args, kwargs = self._codec.call(function, call)
-            made = work(*args, **kwargs)
+            made: Any = work(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - it belongs to the work
-            self._report(self._codec.error(work_id, error))
+            self._outbox.others.append(self._codec.error(work_id, error))
             return
         if is_coroutine(made):
             self._run(work_id, made)
         elif inspect.isawaitable(made):
             self._run(work_id, _awaited(made))
         else:
-            self._report(self._value(work_id, made))
+            self._put(work_id, made)
 
     def adopt(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine that a plain function has returned."""
         self._run(work_id, coroutine)
         if work_id in self._late_cancels:
             self._cancel(work_id)
+        self.flush()
 
     def _run(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
         try:
-            task = self._loop.create_task(coroutine)
-        except BaseException as error:  # noqa: BLE001 - a task factory of the user's
+            task = self._make_task(coroutine)
+        except BaseException as error:  # noqa: BLE001 - a task factory, or a first step
             coroutine.close()
-            self._report(self._codec.error(work_id, error))
+            self._outbox.others.append(self._codec.error(work_id, error))
+            return
+        if task.done():  # it ran eagerly, and never waited
+            self._take(work_id, task)
             return
         self._tasks[work_id] = task
         # The outcome is taken here and not in a coroutine around the work: a task
@@ -101,7 +109,7 @@ class CoroutineLane:
         task.add_done_callback(partial(self._ended, work_id))
 
     def cancel(self, work_id: int, skip: Callable[[], bool]) -> None:
-        """Cancel a work wherever it is.
+        """Cancel a work wherever it is. Call ``flush`` after the last.
 
         Args:
             work_id: The work.
@@ -111,45 +119,51 @@ class CoroutineLane:
         if work_id in self._tasks:
             self._cancel(work_id)
         elif skip():
-            self._report((work_id, CANCELLED, None))
+            self._outbox.others.append((work_id, CANCELLED, None))
         else:
             # It runs on the main thread; or has returned a coroutine that is on its
             # way here; or has ended, which does no harm: ids are unique.
             self._late_cancels.append(work_id)
-            self._report((work_id, TOO_LATE, None))
+            self._outbox.others.append((work_id, TOO_LATE, None))
 
     def _cancel(self, work_id: int) -> None:
         task = self._tasks.get(work_id)
         if task is not None and task.cancel():
-            self._report((work_id, DELIVERED, None))
+            self._outbox.others.append((work_id, DELIVERED, None))
 
     def flush(self) -> None:
         """Send the reports gathered so far."""
-        outbox, self._outbox = self._outbox, []
+        self._flush_planned = False
+        outbox = self._outbox
         if outbox:
-            self._send(outbox)
+            self._outbox = Outbox()
+            self._send(outbox.frame(0.0))
 
     def _ended(self, work_id: int, task: asyncio.Task[Any]) -> None:
         del self._tasks[work_id]
-        if task.cancelled():
-            self._report((work_id, CANCELLED, None))
-        elif (error := task.exception()) is not None:
-            self._report(self._codec.error(work_id, error))
-        else:
-            self._report(self._value(work_id, task.result()))
-
-    def _value(self, work_id: int, value: Any) -> Report:
-        try:
-            return self._codec.value(work_id, value)
-        except Exception as error:  # noqa: BLE001 - the result cannot travel
-            return self._codec.error(work_id, error)
-
-    def _report(self, report: Report) -> None:
-        self._outbox.append(report)
+        self._take(work_id, task)
         if not self._tasks:
             self.flush()  # nothing else can come: do not wait for a turn of the loop
-        elif len(self._outbox) == 1:
+        elif not self._flush_planned:
+            self._flush_planned = True
             self._loop.call_soon(self.flush)
+
+    def _take(self, work_id: int, task: asyncio.Task[Any]) -> None:
+        """Take the outcome of a task that has ended."""
+        if task.cancelled():
+            self._outbox.others.append((work_id, CANCELLED, None))
+        elif (error := task.exception()) is not None:
+            self._outbox.others.append(self._codec.error(work_id, error))
+        else:
+            self._put(work_id, task.result())
+
+    def _put(self, work_id: int, value: Any) -> None:
+        try:
+            pickled, data = self._codec.value(value)
+        except Exception as error:  # noqa: BLE001 - the result cannot travel
+            self._outbox.others.append(self._codec.error(work_id, error))
+        else:
+            self._outbox.put(work_id, data, pickled=pickled)
 
 
 class PlainLane:
@@ -170,36 +184,35 @@ class PlainLane:
         self,
         codec: Codec,
         started: MutableSequence[int] | memoryview,
-        send: Callable[[float, list[Report]], None],
+        send: Callable[[Reports], None],
         detach: Callable[[int, Coroutine[Any, Any, Any]], None],
         held: Callable[[], None] | None,
     ) -> None:
         self._codec = codec
         self._started = started
+        self._count = 0  # of works that came so far
         self._send = send
         self._detach = detach
         self._held = held
         self._lock = threading.Lock()  # for what ``skip`` and ``flush_held`` share with ``run``
         self._skipped: set[int] = set()
-        self._outbox: list[Report] = []
+        self._outbox = Outbox()
         self._since = 0.0  # when the time that was not reported yet began
         self._holding = False
 
-    def run(self, batch: list[Run]) -> None:
+    def run(self, ids: Sequence[int], functions: Sequence[Any], calls: Sequence[Any]) -> None:
         """Run works one after another and send their reports."""
         self._since = time.perf_counter()
-        last = len(batch) - 1
-        for index, (work_id, seq, function, call) in enumerate(batch):
-            if not self._start(seq):
-                continue
-            report = self._run(work_id, function, call)
+        left = len(ids)
+        for work_id, function, call in zip(ids, functions, calls, strict=True):
+            left -= 1
             with self._lock:
-                self._outbox.append(report)
-                if self._held is None or time.perf_counter() - self._since > HOLD:
-                    self._flush()
-                elif index < last and not self._holding:
-                    self._holding = True
-                    self._held()
+                self._count += 1
+                self._started[PLAIN] = self._count
+                if self._skipped and self._count in self._skipped:
+                    self._skipped.discard(self._count)
+                    continue
+            self._run(work_id, function, call, last=not left)
         with self._lock:
             self._flush()
 
@@ -210,7 +223,7 @@ class PlainLane:
             False if it was started already, or was never on this lane (``seq`` is 0).
         """
         with self._lock:
-            if self._started[1] >= seq:
+            if self._started[PLAIN] >= seq:
                 return False
             self._skipped.add(seq)
             return True
@@ -220,32 +233,62 @@ class PlainLane:
         with self._lock:
             self._flush()
 
-    def _start(self, seq: int) -> bool:
-        with self._lock:
-            self._started[1] = seq
-            if seq in self._skipped:
-                self._skipped.discard(seq)
-                return False
-            return True
-
-    def _run(self, work_id: int, function: Any, call: Any) -> Report:
+    def _run(self, work_id: int, function: Any, call: Any, *, last: bool) -> None:
+        report: Report | None = None
+        pickled, data = False, None
         try:
             work, args, kwargs = self._codec.call(function, call)
             value = work(*args, **kwargs)
             if is_coroutine(value):
                 self._detach(work_id, value)
-                return work_id, DETACHED, None
-            return self._codec.value(work_id, value)
+                report = work_id, DETACHED, None
+            else:
+                pickled, data = self._codec.value(value)
         except BaseException as error:  # noqa: BLE001 - it belongs to the work
-            return self._codec.error(work_id, error)
+            report = self._codec.error(work_id, error)
+        with self._lock:
+            if report is None:
+                self._outbox.put(work_id, data, pickled=pickled)
+            else:
+                self._outbox.others.append(report)
+            if last:
+                return  # ``run`` flushes
+            if self._held is None or time.perf_counter() - self._since > HOLD:
+                self._flush()
+            elif not self._holding:
+                self._holding = True
+                self._held()
 
     def _flush(self) -> None:
         self._holding = False
-        outbox, self._outbox = self._outbox, []
-        now = time.perf_counter()
+        outbox, now = self._outbox, time.perf_counter()
         if outbox:
-            self._send(now - self._since, outbox)
+            self._outbox = Outbox()
+            self._send(outbox.frame(now - self._since))
         self._since = now
+
+
+def _task_maker(
+    loop: asyncio.AbstractEventLoop,
+) -> Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]:
+    """Return what makes a task of a coroutine: an eager one, where Python has them."""
+    if not EAGER:
+        return loop.create_task
+    from asyncio import Task
+
+    kind: Any = Task
+
+    def make(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        if loop.get_task_factory() is not None:  # the user's own way
+            return loop.create_task(coroutine)
+        task: asyncio.Task[Any] = kind.__new__(kind)
+        try:
+            kind.__init__(task, coroutine, loop=loop, eager_start=True)
+        except (SystemExit, KeyboardInterrupt):
+            pass  # the work raised it; asyncio has given it to the task too, where it belongs
+        return task
+
+    return make
 
 
 def is_coroutine(value: Any) -> bool:

@@ -243,8 +243,8 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             future.set_exception(error)
             return future
         item = Work(lane, function, call, load_balancing_meta, future)
+        item.manager = self._manager
         future._work = item  # noqa: SLF001 - private to the package
-        future._manager = self._manager  # noqa: SLF001
         self._manager.submit(item, running)
         return future
 

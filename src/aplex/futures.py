@@ -10,18 +10,26 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
+import sys
+import threading
+import time
+from concurrent.futures._base import CANCELLED as CANCELLED_STATE
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aplex._messages import CANCELLED, ERROR, PICKLED, TOO_LATE, VALUE
 from aplex._pickling import decode_exception, decode_value
 
 if TYPE_CHECKING:
-    from aplex._manager import Manager
     from aplex._pool import Work
 
 __all__ = ["AsyncioFuture", "ConcurrentFuture"]
 
 T = TypeVar("T")
+
+_GIL: Final = getattr(sys, "_is_gil_enabled", lambda: True)()
+_log = logging.getLogger("aplex")
 
 PATIENCE: Final = 1.0
 """Seconds for which a cancelled asyncio future waits for the cancel to reach the coroutine."""
@@ -41,15 +49,54 @@ def _outcome(kind: int, data: Any) -> tuple[Any, BaseException | None]:
     return None, data
 
 
+class _Locked:
+    """What only threads that wait for a future need, and its callbacks: made on demand.
+
+    Most futures are asked for their result when it is there, or by a thread that reads
+    the reports itself. They never need a lock, which costs more than the rest of them.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, future: Any, _kind: type | None = None) -> Any:
+        if future is None:
+            return self
+        made: dict[str, Any] = vars(future)
+        with _making:
+            if not future._locked:  # noqa: SLF001 - private to this file
+                made |= {"_waiters": [], "_done_callbacks": []}
+                made["_condition"] = threading.Condition()
+                made["_locked"] = True  # the last: `_settle` looks at it
+        return made[self._name]
+
+
+_making: Final = threading.Lock()
+
+
 class ConcurrentFuture(concurrent.futures.Future[T]):
     """A ``concurrent.futures.Future`` of a work.
 
     ``wait``, ``as_completed`` and ``asyncio.wrap_future`` work with it.
     See https://docs.python.org/3/library/concurrent.futures.html#future-objects
+
+    It keeps its state where its parent does (``_state``, ``_result``, ``_condition`` …:
+    ``wait`` and ``as_completed`` look there), but makes its lock on demand.
     """
 
+    _state = PENDING
+    _result: Any = None
+    _exception: BaseException | None = None
+    _condition: Any = _Locked("_condition")
+    _waiters: Any = _Locked("_waiters")
+    _done_callbacks: Any = _Locked("_done_callbacks")
+    _locked = False
     _work: Work | None = None
-    _manager: Manager | None = None
+
+    def __init__(self) -> None:
+        """Be pending. The parent would make its lock here."""
+        if not _GIL:  # without it the order of two writes in two threads is not sure
+            _ = self._condition
 
     def cancel(self) -> bool:
         """Ask for the work to be cancelled.
@@ -61,30 +108,104 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         """
         if self.done():
             return self.cancelled()
-        work, manager = self._work, self._manager
-        if work is None or manager is None:
+        work = self._work
+        if work is None:
             return super().cancel()
-        manager.cancel(work)
+        work.manager.cancel(work)
         return not self.done() or self.cancelled()
+
+    def cancelled(self) -> bool:
+        """Return whether the work was cancelled."""
+        return self._state in (CANCELLED_STATE, CANCELLED_AND_NOTIFIED)
 
     def running(self) -> bool:
         """Return whether a worker has the work now."""
         work = self._work
         return work is not None and work.worker is not None and not self.done()
 
+    def done(self) -> bool:
+        """Return whether the work is done or cancelled."""
+        return self._state in (FINISHED, CANCELLED_STATE, CANCELLED_AND_NOTIFIED)
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the work, and return its result.
+
+        Args:
+            timeout: Seconds to wait at most. None: until it is done.
+
+        Raises:
+            TimeoutError: It was not done in time.
+            CancelledError: The work was cancelled.
+            BaseException: What the work raised.
+        """
+        if self._state is PENDING and self._work is not None:
+            timeout = self._help(timeout)
+        if self._state is FINISHED and self._exception is None:
+            return self._result  # type: ignore[no-any-return]
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the work, and return what it raised, or None.
+
+        Args:
+            timeout: Seconds to wait at most. None: until it is done.
+
+        Raises:
+            TimeoutError: It was not done in time.
+            CancelledError: The work was cancelled.
+        """
+        if self._state is PENDING and self._work is not None:
+            timeout = self._help(timeout)
+        return super().exception(timeout)
+
+    def _help(self, timeout: float | None) -> float | None:
+        """Read the reports in this thread while waiting; return the seconds still left."""
+        work = self._work
+        if work is None:
+            return timeout
+        end = None if timeout is None else time.monotonic() + timeout
+        work.manager.read_until(self.done, end)
+        return None if end is None else max(0.0, end - time.monotonic())
+
     def _settle(self, kind: int, data: Any) -> None:
         if kind == TOO_LATE:
             return  # the result will come
-        self._work = self._manager = None
+        self._work = None
         if kind == CANCELLED:
             if super().cancel():
                 self.set_running_or_notify_cancel()  # wakes wait() and as_completed()
             return
-        value, error = _outcome(kind, data)
-        if error is None:
+        value, error = (data, None) if kind == VALUE else _outcome(kind, data)
+        if error is not None:
+            self.set_exception(error)
+        elif self._state is not PENDING or self._locked:
             self.set_result(value)
         else:
-            self.set_exception(error)
+            self._set_result_unlocked(value)
+
+    def _set_result_unlocked(self, value: Any) -> None:
+        """Do what ``set_result`` does, as nobody has come to wait so far.
+
+        A thread that comes makes the lock, and then looks at the state. We do it in the
+        opposite order: one of us sees what the other did.
+        """
+        self._result = value
+        self._state = FINISHED
+        if self._locked:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Tell those who came while the result was being set. They may know it already."""
+        with self._condition:
+            for waiter in self._waiters:
+                waiter.add_result(self)
+            self._condition.notify_all()
+            callbacks, self._done_callbacks = self._done_callbacks, []
+        for callback in callbacks:
+            try:
+                callback(self)
+            except Exception:  # noqa: BLE001 - as the parent does
+                _log.exception("exception calling callback for %r", self)
 
 
 class AsyncioFuture(asyncio.Future[T]):
@@ -94,11 +215,12 @@ class AsyncioFuture(asyncio.Future[T]):
     coroutine. See https://docs.python.org/3/library/asyncio-future.html
     """
 
-    _work: Work | None = None
-    _manager: Manager | None = None
-    _cancel_asked = False
-    _cancel_message: Any = None
-    _patience: asyncio.TimerHandle | None = None
+    __slots__ = ("_message", "_patience", "_work")
+    # _work is set by ``submit``; the others by `cancel`, with ``_work.cancel_wanted``.
+
+    _work: Work | None
+    _message: Any
+    _patience: asyncio.TimerHandle | None
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Ask for the work to be cancelled.
@@ -116,13 +238,14 @@ class AsyncioFuture(asyncio.Future[T]):
         """
         if self.done():
             return False
-        work, manager = self._work, self._manager
-        if work is None or manager is None:
+        work = getattr(self, "_work", None)
+        if work is None:
             return super().cancel(msg)
-        self._cancel_message = msg
-        if not self._cancel_asked:
-            self._cancel_asked = True
-            manager.cancel(work)
+        self._message = msg
+        if not work.cancel_wanted:
+            work.cancel_wanted = True
+            self._patience = None
+            work.manager.cancel(work)
             if not self.done():
                 self._patience = self.get_loop().call_later(PATIENCE, self._give_up)
         return True
@@ -130,28 +253,32 @@ class AsyncioFuture(asyncio.Future[T]):
     def _give_up(self) -> None:
         """Be cancelled now, unless the coroutine has got the cancel and may answer it."""
         if not self.done() and (self._work is None or not self._work.cancel_delivered):
-            super().cancel(self._cancel_message)
+            super().cancel(self._message)
 
     def _settle(self, kind: int, data: Any) -> None:
         """Take the outcome. Called on the loop's thread."""
-        if kind == TOO_LATE:
-            self._give_up()
-            return
-        work, self._work, self._manager = self._work, None, None
-        if self._patience is not None:
-            self._patience.cancel()
+        work = getattr(self, "_work", None)
+        if work is not None and work.cancel_wanted:
+            if kind == TOO_LATE:
+                self._give_up()
+                return
+            if self._patience is not None:
+                self._patience.cancel()
+            if not work.cancel_delivered:
+                # The outcome was under way before the cancel could arrive. A task that
+                # awaits us relies on the CancelledError: `cancel` has returned True.
+                kind = CANCELLED
+        self._work = None
         if self.done():
             return
-        if self._cancel_asked and not (work is not None and work.cancel_delivered):
-            # The outcome was under way before the cancel could arrive. A task that awaits
-            # us relies on the CancelledError: `cancel` has returned True.
-            kind = CANCELLED
         if kind == VALUE:
             self.set_result(data)
-            return
-        if kind == CANCELLED:
-            super().cancel(self._cancel_message)
-            return
+        elif kind == CANCELLED:
+            super().cancel(None if work is None or not work.cancel_wanted else self._message)
+        else:
+            self._take(kind, data)
+
+    def _take(self, kind: int, data: Any) -> None:
         value, error = _outcome(kind, data)
         if error is None:
             self.set_result(value)

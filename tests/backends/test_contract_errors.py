@@ -231,10 +231,9 @@ def test_a_work_that_ends_itself_cancelled(caller: Caller) -> None:
 def test_a_pool_whose_workers_cannot_start_is_broken_and_says_why(
     new_caller: Callable[..., Caller], options: dict[str, Any], message: str
 ) -> None:
-    caller = new_caller(**options)
-    futures = [caller.submit(work, 1) for work in (works.add, works.aadd)]
-    for future in futures:
-        error = caller.error(future)
+    for work in works.add, works.aadd:
+        caller = new_caller(**options)
+        error = caller.raised(work, 1)
         assert isinstance(error, BrokenPoolError)
         assert message in str(error)
         assert "LookupError" in str(error) or "SystemExit" in str(error)

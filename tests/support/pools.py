@@ -9,8 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from aplex._messages import CANCELLED, COROUTINE, DETACHED, FAILED, PLAIN, RAISED, READY, VALUE
-from aplex._pool import Cancel, Pool, PoolWorker, Work, WorkerState, WorkState
+from aplex._messages import (
+    CANCELLED,
+    COROUTINE,
+    DETACHED,
+    FAILED,
+    PICKLED,
+    PLAIN,
+    RAISED,
+    READY,
+    VALUE,
+    Cancel,
+)
+from aplex._pool import Pool, PoolWorker, Work, WorkerState, WorkState
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
 
 ALL_STARTED = (2**63 - 1, 2**63 - 1)
@@ -80,7 +91,13 @@ class DrivenPool:
         self.report(work.worker, (work.id, DETACHED, None))
 
     def report(self, worker: PoolWorker, *reports: tuple[int, int, Any]) -> None:
-        self.pool.report(worker, list(reports))
+        results = [report for report in reports if report[1] in (VALUE, PICKLED)]
+        others = [report for report in reports if report not in results]
+        columns: list[Any] = []
+        for kind in VALUE, PICKLED:
+            columns.append([work_id for work_id, was, _ in results if was == kind])
+            columns.append([data for _, was, data in results if was == kind])
+        self.pool.take_in(worker, (0.0, others, *columns))
         self.pool.dispatch()
         self.take_effects()
 
@@ -158,6 +175,8 @@ class DrivenPool:
             for outbox in worker.outboxes:
                 self.sent.setdefault(worker, []).extend(outbox)
                 outbox.clear()
+            self.sent.setdefault(worker, []).extend(worker.cancels)
+            worker.cancels.clear()
         self.pool.outbound.clear()
         self.started += self.pool.to_start
         self.pool.to_start.clear()

@@ -110,6 +110,15 @@ class Backend(ABC):
         """
         return False
 
+    def read_until(self, done: Callable[[], bool], end: float | None) -> None:  # noqa: B027
+        """Read reports in this thread until ``done()`` or the monotonic time ``end``.
+
+        Called unlocked. May return at any time, at once where only the listener reads.
+        """
+
+    def wake(self) -> None:  # noqa: B027
+        """Have ``read_until`` in another thread look at ``done()``: futures were settled."""
+
     @abstractmethod
     def close(self) -> None:
         """Free everything, after the last worker was reported lost. Called unlocked."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from aplex._backends.base import Backend, Death, Setup
-from aplex._messages import COROUTINE, LANES, READY, Report
-from aplex._pool import Cancel, PoolWorker, Work
+from aplex._messages import COROUTINE, LANES, READY, Cancel, Report
+from aplex._pool import PoolWorker, Work
 from aplex.exceptions import AplexWorkerError
 
 
@@ -43,7 +43,7 @@ class MemoryBackend(Backend):
         self, worker: PoolWorker, *reports: Report, lane: int = COROUTINE, seconds: float = 0.0
     ) -> None:
         """Let a worker report."""
-        self.events.receive(worker, lane, lambda: [(seconds, list(reports))])
+        self.events.receive(worker, lane, lambda: [(seconds, list(reports), [], [], [], [])])
 
     def die(
         self,
@@ -69,6 +69,8 @@ class MemoryBackend(Backend):
         for lane in LANES:
             self.sent[worker] += worker.outboxes[lane]
             worker.outboxes[lane].clear()
+        self.sent[worker] += worker.cancels
+        worker.cancels.clear()
 
     def stop(self, worker: PoolWorker) -> None:
         self.stopped.append(worker)

@@ -30,9 +30,10 @@ from typing import Any
 from aplex import _child
 from aplex._backends.base import Backend, Death, Setup
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
+from aplex._gate import AVAILABLE, Gate
 from aplex._messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
-from aplex._pool import PoolWorker, Work
+from aplex._pool import PoolWorker
 from aplex._progress import Progress
 from aplex.exceptions import SerializationError, WorkerLostError, WorkerStartError
 
@@ -65,6 +66,7 @@ class Link:
             lanes_in[COROUTINE], lanes_out[COROUTINE], lanes_in[PLAIN], lanes_out[PLAIN],
             child_lifeline,
         )  # fmt: skip
+        self.known: tuple[set[int], set[int]] = (set(), set())  # functions sent, per lane
         self.progress = Progress()
         self.process: Any = None  # a multiprocessing.Process
         self.started = False
@@ -110,7 +112,8 @@ class ProcessBackend(Backend):
                 f"{type(error).__name__}: {error}"
             ) from error
         self._links: dict[PoolWorker, Link] = {}
-        self._loop: Loop | None = None
+        self._loop: Loop | None = None  # reads the reports; None: the listener, or who waits
+        self._gate: Gate | None = None
 
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -121,6 +124,9 @@ class ProcessBackend(Backend):
 
     def start(self, worker: PoolWorker) -> None:
         try:
+            if AVAILABLE and self._gate is None:
+                self._gate = Gate()
+                self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
             link = self._links[worker] = Link()
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
@@ -205,6 +211,8 @@ class ProcessBackend(Backend):
     def _bury(self, worker: PoolWorker, link: Link, death: Death) -> Death:
         self._links.pop(worker, None)
         for end in link.ends():
+            if self._gate is not None:
+                self._gate.unwatch(end.fileno())
             self.listener.unwatch(end)
             self.listener.unwatch_writing(end)
         self._let_go(link)
@@ -229,17 +237,22 @@ class ProcessBackend(Backend):
         link = self._links.get(worker)
         if link is None:
             return
+        cancels = list(map(tuple, worker.cancels))  # marshal knows no named ones
+        worker.cancels.clear()
         for lane in LANES:
             outbox = worker.outboxes[lane]
-            if outbox:
-                entries = [
-                    (item.id, item.seq, item.function, item.call)
-                    if type(item) is Work
-                    else (item.id, item.seq)
-                    for item in outbox
-                ]
+            if outbox or (cancels and lane == COROUTINE):
+                functions = [work.function for work in outbox]
+                new = self._encoder.definitions(link.known[lane], functions)
+                body = (
+                    new,
+                    [work.id for work in outbox],
+                    functions,
+                    [work.call for work in outbox],
+                    cancels if lane == COROUTINE else (),
+                )
                 outbox.clear()
-                self._write(link, lane, entries)
+                self._write(link, lane, body)
 
     def stop(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
@@ -299,9 +312,15 @@ class ProcessBackend(Backend):
             end = link.readers[lane].end
             if link.loop is not None and link.loop is asyncio._get_running_loop():  # noqa: SLF001
                 link.loop.remove_reader(end.fileno())
+            if loop is None and self._gate is not None:
+                gone = partial(self._gate.unwatch, end.fileno())
+                self._gate.watch(end.fileno(), self._receiver(worker, link, lane, gone))
+                continue
+            if self._gate is not None:
+                self._gate.unwatch(end.fileno())
             if loop is None:
-                gone = partial(self.listener.unwatch, end)
-                callback = self._receiver(worker, link, lane, gone)
+                forgotten = partial(self.listener.unwatch, end)
+                callback = self._receiver(worker, link, lane, forgotten)
                 self.listener.call_soon(partial(self._watch_in_listener, link, end, callback))
                 continue
             forget = partial(loop.remove_reader, end.fileno())
@@ -342,10 +361,21 @@ class ProcessBackend(Backend):
     # -- the rest -------------------------------------------------------------
 
     def owns_current_thread(self) -> bool:
-        return False
+        return self._gate is not None and self._gate.leads()
+
+    def read_until(self, done: Callable[[], bool], end: float | None) -> None:
+        if self._gate is not None and self._loop is None:
+            self._gate.read_until(done, end)
+
+    def wake(self) -> None:
+        if self._gate is not None:
+            self._gate.wake()
 
     def close(self) -> None:
         assert not self._links
+        if self._gate is not None:
+            self.listener.unwatch(self._gate)
+            self._gate.close()
 
     def abandon_after_fork(self) -> None:
         global _start_lock  # noqa: PLW0603 - the thread that held it is not in this process
@@ -355,6 +385,8 @@ class ProcessBackend(Backend):
             vars(process_module).get("_children", set()).discard(link.process)
             for end in link.ends():  # not the counters: they may be those of this very child
                 end.close()
+        if self._gate is not None:
+            self._gate.discard()
 
 
 def _unborn(error: WorkerStartError) -> Death:

@@ -16,7 +16,18 @@ from queue import SimpleQueue
 from typing import Any
 
 from aplex._backends.base import Backend, Death, Events, Setup
-from aplex._messages import COROUTINE, FAILED, LANES, PLAIN, RAISED, READY, VALUE, Report
+from aplex._messages import (
+    COROUTINE,
+    FAILED,
+    LANES,
+    PLAIN,
+    RAISED,
+    READY,
+    Cancel,
+    Report,
+    Reports,
+    only,
+)
 from aplex._pool import PoolWorker, Work
 from aplex._worker import CoroutineLane, PlainLane, run_until_stopped
 
@@ -27,8 +38,8 @@ class ThreadCodec:
     def call(self, function: Any, call: Any) -> tuple[Callable[..., Any], tuple[Any, ...], Any]:
         return function, call[0], call[1]
 
-    def value(self, work_id: int, value: Any) -> Report:
-        return work_id, VALUE, value
+    def value(self, value: Any) -> tuple[bool, Any]:
+        return False, value
 
     def error(self, work_id: int, error: BaseException) -> Report:
         return work_id, RAISED, error
@@ -61,6 +72,9 @@ class ThreadBackend(Backend):
             if outbox:
                 threads.send(lane, list(outbox))
                 outbox.clear()
+        if worker.cancels:
+            threads.send(COROUTINE, list(worker.cancels))
+            worker.cancels.clear()
 
     def stop(self, worker: PoolWorker) -> None:
         self._workers[worker].stop()
@@ -100,11 +114,11 @@ class ThreadWorker:
         self._made = threading.Event()
         self._stopping: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
-        self._inbox: deque[Work | Any] = deque()
+        self._inbox: deque[Work | Cancel] = deque()
         self._drain_planned = False
         codec = ThreadCodec()
         self._codec = codec
-        self._plain = PlainLane(codec, [0, 0], self._send_plain, self._adopt_soon, None)
+        self._plain = PlainLane(codec, [0, 0], partial(self._report, PLAIN), self._adopt_soon, None)
 
     # -- the caller's side; under the Manager's lock --------------------------
 
@@ -115,7 +129,7 @@ class ThreadWorker:
     def send(self, lane: int, items: list[Any]) -> None:
         """Hand over works and cancels."""
         if lane == PLAIN:
-            self._batches.put([(w.id, w.seq, w.function, w.call) for w in items])
+            self._batches.put(items)
             return
         self._inbox.extend(items)
         self._start_loop()
@@ -139,17 +153,21 @@ class ThreadWorker:
             if setup.initializer is not None:
                 setup.initializer(*setup.initargs)
         except BaseException as error:  # noqa: BLE001 - the pool says what it was
-            self._report(COROUTINE, 0.0, [(0, FAILED, error)])
+            self._report(COROUTINE, only((0, FAILED, error)))
         else:
-            self._report(COROUTINE, 0.0, [(0, READY, None)])
+            self._report(COROUTINE, only((0, READY, None)))
             self._serve()
         self._stop_loop()
         self._events.lost(self._worker, lambda: Death((0, 0), None, None))
 
     def _serve(self) -> None:
         while (batch := self._batches.get()) is not None:
-            self._plain.run(batch)
-            del batch  # arguments must not live on while nothing is to do
+            ids, functions, calls = zip(
+                *[(work.id, work.function, work.call) for work in batch], strict=True
+            )
+            del batch
+            self._plain.run(ids, functions, calls)
+            del calls  # arguments must not live on while nothing is to do
 
     def _start_loop(self) -> None:
         with self._loop_lock:
@@ -175,16 +193,13 @@ class ThreadWorker:
         assert self._lane is not None
         self._loop.call_soon_threadsafe(self._lane.adopt, work_id, coroutine)
 
-    def _send_plain(self, seconds: float, reports: list[Report]) -> None:
-        self._report(PLAIN, seconds, reports)
-
     # -- the loop's thread ----------------------------------------------------
 
     def _run_loop(self) -> None:
         runner = asyncio.Runner(loop_factory=self._setup.worker_loop_factory)
         try:
             loop = runner.get_loop()
-            self._lane = CoroutineLane(loop, self._codec, partial(self._report, COROUTINE, 0.0))
+            self._lane = CoroutineLane(loop, self._codec, partial(self._report, COROUTINE))
             self._stopping = loop.create_future()
         except BaseException as error:  # noqa: BLE001 - raised on the main thread
             self._failure = error
@@ -203,7 +218,7 @@ class ThreadWorker:
         while self._inbox:
             item = self._inbox.popleft()
             if isinstance(item, Work):
-                self._report(COROUTINE, 0.0, [self._codec.error(item.id, failure)])
+                self._report(COROUTINE, only(self._codec.error(item.id, failure)))
 
     def _drain(self) -> None:
         self._drain_planned = False
@@ -212,13 +227,14 @@ class ThreadWorker:
         while self._inbox:
             item = self._inbox.popleft()
             if isinstance(item, Work):
-                lane.begin((item.id, item.seq, item.function, item.call))
+                lane.begin(item.id, item.function, item.call)
             else:
                 lane.cancel(item.id, partial(self._plain.skip, item.seq))
+        lane.flush()
 
     def _stop(self) -> None:
         if self._stopping is not None and not self._stopping.done():
             self._stopping.set_result(None)
 
-    def _report(self, lane: int, seconds: float, reports: list[Report]) -> None:
-        self._events.receive(self._worker, lane, lambda: [(seconds, reports)])
+    def _report(self, lane: int, reports: Reports) -> None:
+        self._events.receive(self._worker, lane, lambda: [reports])

@@ -1,0 +1,139 @@
+"""The gate: one descriptor for the reports of all workers, and one reader at a time.
+
+Reports are mostly read by the listener. But a thread that blocks until a future is
+done would then wait for another thread, which waits for the worker: two switches
+where one is enough. So a caller who waits reads the reports itself (it *leads*; the
+pattern is known as leader and followers), and the listener does not look meanwhile.
+
+How the roles change, in order. All channels are in an inner ``epoll``; the listener
+waits for an outer one, in which the inner one is only *armed* while nobody leads.
+
+1. A caller comes. If somebody leads already it leaves, to be woken by that one.
+2. It disarms the inner ``epoll``, and waits for it until its future is done.
+3. It arms the inner ``epoll`` again: what came meanwhile wakes the listener.
+
+A future may also be settled by another thread: by the listener, which had begun to
+read before step 2, or by a cancel. Whoever settles calls `wake`. The leader looks at its
+future after it has said that it leads, the other looks for a leader after it has
+settled: one of them sees the other.
+
+Only for Linux: elsewhere the listener reads everything. See `epoll(7)` of the Linux manual
+on putting one ``epoll`` into another.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+AVAILABLE: Final = hasattr(select, "epoll") and hasattr(os, "eventfd")
+
+
+class Gate:
+    """Waits for channels, in the listener or in the thread of a caller."""
+
+    def __init__(self) -> None:
+        self._channels = select.epoll()
+        self._outer = select.epoll()
+        self._wakee = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._channels.register(self._wakee, select.EPOLLIN)
+        self._outer.register(self._channels.fileno(), select.EPOLLIN)
+        self._callbacks: dict[int, Callable[[], None]] = {self._wakee: self._drain}
+        self._lock = threading.Lock()  # for the three below
+        self._leader: int | None = None  # the thread that leads
+        self._closing = False
+        self._closed = False
+
+    def fileno(self) -> int:
+        """Return what the listener waits for."""
+        return self._outer.fileno()
+
+    def watch(self, fd: int, readable: Callable[[], None]) -> None:
+        """Call back whenever a channel can be read. Any thread."""
+        known = fd in self._callbacks
+        self._callbacks[fd] = readable
+        if not known:
+            self._channels.register(fd, select.EPOLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        """Stop watching a channel, before it is closed. Any thread."""
+        if self._callbacks.pop(fd, None) is not None:
+            self._channels.unregister(fd)
+
+    def read(self) -> None:
+        """Call back for the channels that can be read now."""
+        self._read(0)
+
+    def _read(self, timeout: float | None) -> None:
+        for fd, _ in self._channels.poll(timeout):
+            callback = self._callbacks.get(fd)
+            if callback is not None:
+                callback()
+
+    def read_until(self, done: Callable[[], bool], end: float | None) -> None:
+        """Lead until ``done()``, or the monotonic time ``end``; return at once if another leads.
+
+        A callback of a future may come here again, in the thread that leads.
+        """
+        me = threading.get_ident()
+        with self._lock:
+            if self._closing or self._leader not in (None, me):
+                return
+            first = self._leader is None
+            self._leader = me
+        try:
+            if first:
+                self._outer.modify(self._channels.fileno(), 0)
+            while not done() and not self._closing:
+                timeout = None if end is None else end - time.monotonic()
+                if timeout is not None and timeout <= 0:
+                    break
+                self._read(timeout)
+        finally:
+            if first:
+                self._stop_leading()
+
+    def wake(self) -> None:
+        """Make another thread that leads look whether it is done. Any thread."""
+        if self._leader not in (None, threading.get_ident()):
+            with self._lock:
+                if not self._closed:
+                    os.eventfd_write(self._wakee, 1)
+
+    def leads(self) -> bool:
+        """Whether the caller is a callback in the thread that leads."""
+        return self._leader == threading.get_ident()
+
+    def close(self) -> None:
+        """Free the descriptors, as soon as nobody leads."""
+        with self._lock:
+            self._closing = True
+            if self._leader is None:
+                self.discard()
+            else:
+                os.eventfd_write(self._wakee, 1)
+
+    def discard(self) -> None:
+        """Free the descriptors now. Leaves what a forked child shares with its parent as it is."""
+        self._closed = True
+        self._channels.close()
+        self._outer.close()
+        os.close(self._wakee)
+
+    def _stop_leading(self) -> None:
+        with self._lock:
+            self._leader = None
+            if self._closing:
+                self.discard()
+            else:
+                self._outer.modify(self._channels.fileno(), select.EPOLLIN)
+
+    def _drain(self) -> None:
+        try:
+            os.eventfd_read(self._wakee)
+        except BlockingIOError:
+            pass  # another thread was faster
