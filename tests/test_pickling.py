@@ -87,7 +87,7 @@ def decoded(definitions: dict[int, bytes], function: int, call: Any) -> Any:
     """What a worker makes of that."""
     decoder = CallDecoder()
     decoder.define(definitions)
-    return decoder.call(function, call)
+    return decoder.decode(function, call)
 
 
 def arrives(encoder: CallEncoder, work: Any, *args: Any, **kwargs: Any) -> Any:

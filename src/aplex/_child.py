@@ -33,7 +33,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aplex._frames import End, Reader, Writer, one_way
-from aplex._messages import COROUTINE, ERROR, FAILED, READY, Report, Reports, only
+from aplex._messages import COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
 from aplex._pickling import CallDecoder, encode_exception, encode_value, is_atom
 from aplex._progress import Progress
 from aplex._worker import HOLD, CoroutineLane, PlainLane, run_until_stopped
@@ -69,6 +69,13 @@ class ChildEnds:
 
 class ProcessCodec(CallDecoder):
     """Calls and outcomes travel as pickles, atoms as they are."""
+
+    def put(self, outbox: Outbox, work_id: int, value: Any) -> None:
+        if is_atom(value):
+            outbox.ids.append(work_id)
+            outbox.values.append(value)
+        else:
+            outbox.put(work_id, encode_value(value), pickled=True)
 
     def value(self, value: Any) -> tuple[bool, Any]:
         if is_atom(value):
@@ -288,7 +295,8 @@ class LoopThread:
             return
         started = self._child.progress.started
         for definitions, ids, functions, calls, cancels in frames:
-            self._codec.define(definitions)
+            if definitions:
+                self._codec.define(definitions)
             for work_id, function, call in zip(ids, functions, calls, strict=True):
                 self._count += 1
                 started[COROUTINE] = self._count

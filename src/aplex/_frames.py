@@ -208,10 +208,11 @@ class Reader:
 class Writer:
     """Writes frames to one end; keeps what a non-blocking end did not take."""
 
-    __slots__ = ("_rest", "end")
+    __slots__ = ("_rest", "_write", "end")
 
     def __init__(self, end: End) -> None:
         self.end = end
+        self._write = end.write
         self._rest: deque[Bytes] = deque()
 
     @property
@@ -232,7 +233,7 @@ class Writer:
         data = _HEADER.pack(len(data), _MARSHAL) + data
         if not self._rest:  # in short: it fits
             try:
-                count = self.end.write((data,))
+                count = self._write((data,))
             except BlockingIOError:
                 count = 0
             if count == len(data):

@@ -104,17 +104,23 @@ class Manager:
         with self._lock:
             nested = self._stepping  # this thread is in a step: it is put off, and we return
             if self._open and not nested and (loop is None or loop is self._known_loop):
-                pool = self.pool
-                pool.add(work)
-                if pool.added < GATHERED and not pool.has_idle_workers:
-                    # Workers are busy: let works gather for a turn. This is the path of most.
-                    where = loop or self._listener
-                    if self._flush_planned is not where:
-                        self._flush_planned = where
-                        where.call_soon(self._flush)
+                # The same as a step, in short: this is the path of every work.
+                self.pool.add(work)
+                if self._gathers(loop):
                     return
+                self._stepping = True
+                try:
+                    self.pool.dispatch()
+                    self._carry_out()
+                except BaseException:
+                    self.pool.mend()
+                    raise
+                finally:
+                    self._stepping = False
                 event: Callable[..., None] = _nothing
                 args: tuple[Any, ...] = ()
+                if not self._put_off and not self.pool.settled:
+                    return
             else:
                 event = self._admit_late if nested else self._admit
                 args = work, loop
@@ -290,7 +296,7 @@ class Manager:
         pool = self.pool
         for reports in read():
             pool.take_in(worker, reports)
-            if reports[0] and lane == PLAIN:
+            if lane and reports[0]:
                 pool.paced(worker, reports[0], len(reports[1]) + len(reports[2]) + len(reports[4]))
         pool.dispatch()
 
@@ -325,7 +331,9 @@ class Manager:
                 raise
             finally:
                 self._stepping = False
-            settled = self.pool.take_settled()
+            settled = self.pool.settled
+            if settled:
+                self.pool.settled = []
             if self._waiters:
                 self._changed.notify_all()
         if settled:
@@ -345,6 +353,17 @@ class Manager:
         if not pool.workers and self._phase is Phase.RUNNING and (pool.closing or pool.broken):
             self._phase = Phase.GOING
             self._listener.call_soon(self._finish)
+
+    def _gathers(self, loop: Loop | None) -> bool:
+        """Whether works that were added can wait for more: then they are sent in a later turn."""
+        pool = self.pool
+        if pool.added >= GATHERED or pool.has_idle_workers:
+            return False
+        where = loop or self._listener
+        if self._flush_planned is not where:
+            self._flush_planned = where
+            where.call_soon(self._flush)
+        return True
 
     def _flush(self) -> None:
         """Send what has gathered."""
@@ -438,16 +457,13 @@ def _nothing() -> None:
 def _settle(settled: Settled) -> None:
     """Settle futures, each on the thread it belongs to, one wake-up per loop."""
     current = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
-    here: Settled = []
     elsewhere: dict[Loop, Settled] = {}
     for item in settled:
         future = item[0].future
-        loop = future.get_loop() if type(future) is AsyncioFuture else None
-        if loop is None or loop is current:
-            here.append(item)
-        else:
+        if type(future) is AsyncioFuture and (loop := future.get_loop()) is not current:
             elsewhere.setdefault(loop, []).append(item)
-    _settle_all(here)
+        else:
+            _settle_one(*item)
     for loop, items in elsewhere.items():
         try:
             loop.call_soon_threadsafe(_settle_all, items)
@@ -456,11 +472,15 @@ def _settle(settled: Settled) -> None:
 
 
 def _settle_all(items: Settled) -> None:
-    for work, kind, data in items:
-        future = work.future
-        if kind != TOO_LATE:  # else its outcome is still to come
-            work.future = None
-        try:
-            future._settle(kind, data)  # noqa: SLF001 - private to the package
-        except BaseException:  # noqa: BLE001 - a callback of the user's: the next futures live on
-            _log.exception("exception in a callback of %r", future)
+    for item in items:
+        _settle_one(*item)
+
+
+def _settle_one(work: Work, kind: int, data: Any) -> None:
+    future = work.future
+    if kind != TOO_LATE:  # else its outcome is still to come
+        work.future = None
+    try:
+        future._settle(kind, data)  # noqa: SLF001 - private to the package
+    except BaseException:  # noqa: BLE001 - a callback of the user's: the next futures live on
+        _log.exception("exception in a callback of %r", future)

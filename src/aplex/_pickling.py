@@ -174,13 +174,26 @@ class CallDecoder:
     def __init__(self) -> None:
         # The functions by their numbers: pickled until they are first called.
         self._pickled: dict[int, bytes] = {}
-        self.functions: dict[int, Work] = {}
+        self._functions: dict[int, Work] = {}
 
     def define(self, definitions: dict[int, bytes]) -> None:
         """Take in functions that calls to come will name by number."""
         self._pickled.update(definitions)
 
-    def call(self, function: int, call: Any) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
+    def run(self, function: int, call: Any) -> Any:
+        """Call a work with its arguments.
+
+        Raises:
+            SerializationError: This process cannot unpickle them; says the cure.
+            BaseException: What the work raises.
+        """
+        work = self._functions.get(function)
+        if work is not None and type(call) is tuple:
+            return work(*call)
+        work, args, kwargs = self.decode(function, call)
+        return work(*args, **kwargs)
+
+    def decode(self, function: int, call: Any) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
         """Return the work, its positional and its keyword arguments.
 
         Raises:
@@ -190,7 +203,7 @@ class CallDecoder:
             if not function:
                 work, args, kwargs = pickle.loads(call)
                 return work, args, kwargs
-            work = self.functions.get(function) or self._loaded(function)
+            work = self._functions.get(function) or self._loaded(function)
             if type(call) is tuple:
                 return work, call, {}
             args, kwargs = pickle.loads(call)
@@ -204,7 +217,7 @@ class CallDecoder:
 
     def _loaded(self, number: int) -> Work:
         work: Work = pickle.loads(self._pickled[number])
-        self.functions[number] = work
+        self._functions[number] = work
         return work
 
 

@@ -371,14 +371,24 @@ class Pool:
 
     def _fill(self, lane: int, line: deque[Work]) -> None:
         """Give the works of a line to workers, as long as one has room."""
-        rooms = self._open
         self.asked_lane = lane
-        while rooms[lane] and line:
-            # It stays in the line until it is elsewhere, see `mend`.
-            if line[0].state is WAITING:
-                self._assign(line[0])
+        while self._open[lane] and line:
+            work = line[0]  # it stays in the line until it is elsewhere, see `mend`
+            if work.state is WAITING:
+                try:
+                    worker = self._choose(work.meta)
+                except BaseException as error:
+                    self._choice_failed(work, error)
+                    if isinstance(error, KeyboardInterrupt):  # it is not meant for us
+                        raise
+                else:
+                    if type(worker) is PoolWorker and worker.pool is self and worker.room[lane]:
+                        self._hand(work, worker)
+                    else:
+                        self._pin(work, worker)
             line.popleft()
-        self._head(line)
+        if line:
+            self._head(line)
 
     # -- events about workers -------------------------------------------------
 
@@ -506,28 +516,25 @@ class Pool:
             line.popleft()
         return line[0] if line else None
 
-    def _assign(self, work: Work) -> None:
-        """Ask the load balancer, and do as it says."""
-        try:
-            worker = self._choose(work.meta)
-        except BaseException as error:
-            failure = LoadBalancerError(
-                f"the load balancer {_shown(self._balancer)} raised {_shown(error)}"
-            )
-            failure.__cause__ = error
-            self._reject(work, failure)
-            if isinstance(error, KeyboardInterrupt):  # it is not meant for us
-                raise
-            return
-        if type(worker) is PoolWorker and worker.pool is self:
-            if worker.room[work.lane]:
-                self._hand(work, worker)
-                return
-            if self._balancer.keeps_choice and worker.state is not WorkerState.GONE:
-                self._pins = True
-                worker.pinned[work.lane].append(work)
-                return
-        self._reject(work, self._nonsense(worker))
+    def _choice_failed(self, work: Work, error: BaseException) -> None:
+        failure = LoadBalancerError(
+            f"the load balancer {_shown(self._balancer)} raised {_shown(error)}"
+        )
+        failure.__cause__ = error
+        self._reject(work, failure)
+
+    def _pin(self, work: Work, worker: Any) -> None:
+        """Let a work wait for the chosen worker, which has no room; if it is one of ours."""
+        if (
+            type(worker) is PoolWorker
+            and worker.pool is self
+            and self._balancer.keeps_choice
+            and worker.state is not WorkerState.GONE
+        ):
+            self._pins = True
+            worker.pinned[work.lane].append(work)
+        else:
+            self._reject(work, self._nonsense(worker))
 
     def _nonsense(self, choice: Any) -> LoadBalancerError:
         return LoadBalancerError(

@@ -41,8 +41,12 @@ HOLD: Final = 0.001
 class Codec(Protocol):
     """How calls and outcomes travel to this kind of worker."""
 
-    def call(self, function: Any, call: Any) -> tuple[Callable[..., Any], tuple[Any, ...], Any]:
-        """Return the work, its positional and its keyword arguments."""
+    def run(self, function: Any, call: Any) -> Any:
+        """Call the work with its arguments."""
+        ...
+
+    def put(self, outbox: Outbox, work_id: int, value: Any) -> None:
+        """Put a result into an outbox; raise if it cannot travel."""
         ...
 
     def value(self, value: Any) -> tuple[bool, Any]:
@@ -74,12 +78,11 @@ class CoroutineLane:
     def begin(self, work_id: int, function: Any, call: Any) -> None:
         """Call a work; a coroutine it returns becomes a task. Call ``flush`` after the last."""
         try:
-            work, args, kwargs = self._codec.call(function, call)
-            made: Any = work(*args, **kwargs)
+            made = self._codec.run(function, call)
         except BaseException as error:  # noqa: BLE001 - it belongs to the work
             self._outbox.others.append(self._codec.error(work_id, error))
             return
-        if is_coroutine(made):
+        if type(made) is CoroutineType or isinstance(made, Coroutine):
             self._run(work_id, made)
         elif inspect.isawaitable(made):
             self._run(work_id, _awaited(made))
@@ -159,11 +162,9 @@ class CoroutineLane:
 
     def _put(self, work_id: int, value: Any) -> None:
         try:
-            pickled, data = self._codec.value(value)
+            self._codec.put(self._outbox, work_id, value)
         except Exception as error:  # noqa: BLE001 - the result cannot travel
             self._outbox.others.append(self._codec.error(work_id, error))
-        else:
-            self._outbox.put(work_id, data, pickled=pickled)
 
 
 class PlainLane:
@@ -237,8 +238,7 @@ class PlainLane:
         report: Report | None = None
         pickled, data = False, None
         try:
-            work, args, kwargs = self._codec.call(function, call)
-            value = work(*args, **kwargs)
+            value = self._codec.run(function, call)
             if is_coroutine(value):
                 self._detach(work_id, value)
                 report = work_id, DETACHED, None

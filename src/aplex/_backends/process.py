@@ -268,15 +268,13 @@ class ProcessBackend(Backend):
                     link.process.kill()
 
     def _write(self, link: Link, lane: int, body: Any) -> None:
+        if link.closed:
+            return
         writer = link.writers[lane]
-        was_pending = writer.pending
         try:
-            if not link.closed and not writer.write(body) and not was_pending:
-                self.listener.call_soon(
-                    partial(
-                        self.listener.watch_writing, writer.end, partial(self._flush, link, lane)
-                    )
-                )
+            if not writer.write(body):
+                flush = partial(self._flush, link, lane)
+                self.listener.call_soon(partial(self.listener.watch_writing, writer.end, flush))
         except OSError:
             pass  # the worker is dead; the listener is about to hear of it
 

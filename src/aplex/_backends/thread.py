@@ -24,6 +24,7 @@ from aplex._messages import (
     RAISED,
     READY,
     Cancel,
+    Outbox,
     Report,
     Reports,
     only,
@@ -35,8 +36,12 @@ from aplex._worker import CoroutineLane, PlainLane, run_until_stopped
 class ThreadCodec:
     """Calls and outcomes travel as they are."""
 
-    def call(self, function: Any, call: Any) -> tuple[Callable[..., Any], tuple[Any, ...], Any]:
-        return function, call[0], call[1]
+    def run(self, function: Any, call: Any) -> Any:
+        return function(*call[0], **call[1])
+
+    def put(self, outbox: Outbox, work_id: int, value: Any) -> None:
+        outbox.ids.append(work_id)
+        outbox.values.append(value)
 
     def value(self, value: Any) -> tuple[bool, Any]:
         return False, value
