@@ -53,3 +53,21 @@ def wakeups(pids: Iterable[int]) -> dict[int, int]:
 def grown(before: Mapping[int, float], after: Mapping[int, float]) -> float:
     """By how much the sum has grown over the processes that are still there."""
     return sum(after[pid] - before.get(pid, 0) for pid in after)
+
+
+def peak_memory(pid: int) -> int:
+    """The most memory a process ever had resident, in bytes."""
+    return _kilobytes(pid, "VmHWM:") * 1024
+
+
+def memory(pid: int) -> int:
+    """The memory a process has resident, in bytes."""
+    return _kilobytes(pid, "VmRSS:") * 1024
+
+
+def _kilobytes(pid: int, name: str) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0  # it has just ended
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)

@@ -1,7 +1,12 @@
 """The works: what the pools are given to run."""
 
 import asyncio
+import fcntl
+import os
+import threading
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 
@@ -42,3 +47,39 @@ def burn(seconds: float) -> float:
 async def burn_later(seconds: float) -> float:
     """For pools that only take coroutines."""
     return burn(seconds)
+
+
+_session: Any = None  # aiohttp's, one for each worker
+_session_owner: Any = None
+
+
+async def _own_session() -> AsyncIterator[Any]:
+    """Hold a session open. A loop closes its generators at its end, and so the session."""
+    import aiohttp
+
+    # Without a limit of its own: the workload says how many requests are in flight.
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield session
+
+
+async def get(url: str) -> int:
+    """Get a page; return its length."""
+    global _session, _session_owner  # noqa: PLW0603 - what a worker keeps
+    if _session is None:
+        _session_owner = _own_session()
+        _session = await anext(_session_owner)
+    async with _session.get(url) as response:
+        return len(await response.read())
+
+
+def stand(gate: str) -> int:
+    """Say that this worker has come to a gate, and stand there until it opens."""
+    (Path(gate).parent / f"{os.getpid()}-{threading.get_ident()}.here").touch()
+    with Path(gate).open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+    return os.getpid()
+
+
+async def stand_later(gate: str) -> int:
+    """The same; it holds up the whole event loop of the worker, on purpose."""
+    return stand(gate)

@@ -34,6 +34,7 @@ AIOMULTIPROCESS: tuple[Settings, ...] = (
     {"childconcurrency": 16, "queuecount": 1},
 )
 DISTEX: tuple[Settings, ...] = ({"qsize": 16}, {"qsize": 64}, {"qsize": 2})
+AUTO: tuple[Settings, ...] = ({"chunksize": "auto"},)
 FUTURES = "concurrent.futures.process"
 THREADS = "concurrent.futures.thread"
 MULTIPROCESSING = "multiprocessing.pool"
@@ -45,6 +46,8 @@ def _entries() -> list[Entry]:
         entries += [
             Entry(f"aplex{suffix}", "aplex_:Blocking", "aplex", "aplex", uvloop),
             Entry(f"aplex-awaited{suffix}", "aplex_:Awaited", "aplex", "aplex", uvloop),
+            Entry(f"aplex-auto{suffix}", "aplex_:Blocking", "aplex", "aplex", uvloop, AUTO),
+            Entry(f"aplex-awaited-auto{suffix}", "aplex_:Awaited", "aplex", "aplex", uvloop, AUTO),
             Entry(f"aplex-threads{suffix}", "aplex_:BlockingThreads", "aplex", "aplex", uvloop),
             Entry(
                 f"aplex-threads-awaited{suffix}", "aplex_:AwaitedThreads", "aplex", "aplex", uvloop
@@ -84,6 +87,7 @@ def _entries() -> list[Entry]:
         Entry("futures-thread-awaited", "futures_thread:Awaited", "stdlib", THREADS),
         Entry("multiprocessing-pool", "multiprocessing_pool:Blocking", "stdlib", MULTIPROCESSING),
         Entry("pipe", "bare:Pipe", "stdlib", "os"),
+        Entry("pipe-c", "bare:PipeInC", "stdlib", "os"),
         Entry("memcpy", "bare:Memcpy", "stdlib", "os"),
         Entry("python", "bare:Nothing", "stdlib", "asyncio, concurrent.futures.process"),
         Entry("loky", "loky_:Blocking", "pools", "loky", slowness=4),

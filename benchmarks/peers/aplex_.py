@@ -4,13 +4,12 @@ from collections.abc import AsyncIterable, Awaitable, Iterable, Sequence
 from typing import Any
 
 import aplex
-from peers.base import AwaitingPeer, BlockingPeer, Peer, Work
+from peers.base import AwaitingPeer, BlockingPeer, ChunkSize, Peer, Work
 
 
 def make_pool(peer: Peer, *, threads: bool, awaitable: bool) -> Any:
     kind = aplex.ThreadAsyncPoolExecutor if threads else aplex.ProcessAsyncPoolExecutor
     options: dict[str, Any] = dict(peer.settings)
-    options.pop("chunksize", None)
     if peer.uvloop:
         options["worker_loop_factory"] = peer.loop_factory
     return kind(pool_size=peer.workers, awaitable=awaitable, **options)
@@ -28,7 +27,7 @@ class Blocking(BlockingPeer):
     def submit(self, work: Work, value: Any) -> Any:
         return self.pool.submit(work, value)
 
-    def imap(self, work: Work, items: Sequence[Any], chunksize: int) -> Iterable[Any]:
+    def imap(self, work: Work, items: Sequence[Any], chunksize: ChunkSize) -> Iterable[Any]:
         results: Iterable[Any] = self.pool.map(work, items, chunksize=chunksize)
         return results
 
@@ -47,7 +46,7 @@ class Awaited(AwaitingPeer):
         future: Awaitable[Any] = self.pool.submit(work, value)
         return future
 
-    def amap(self, work: Work, items: Sequence[Any], chunksize: int) -> AsyncIterable[Any]:
+    def amap(self, work: Work, items: Sequence[Any], chunksize: ChunkSize) -> AsyncIterable[Any]:
         results: AsyncIterable[Any] = self.pool.map(work, items, chunksize=chunksize)
         return results
 

@@ -15,6 +15,7 @@ from typing import Any
 
 Work = Callable[..., Any]
 Call = tuple[Work, Any]  # a work and its one argument
+ChunkSize = int | str  # "auto": for pools that find it out by themselves
 
 
 class Peer:
@@ -39,6 +40,14 @@ class Peer:
     def close(self) -> None:
         raise NotImplementedError
 
+    def hand_in(self, calls: Iterable[Call]) -> list[Any]:
+        """Submit one by one, without waiting in between; return what to wait for."""
+        raise NotImplementedError
+
+    def collect(self, handles: Iterable[Any]) -> list[Any]:
+        """Wait for what was handed in, one after another."""
+        raise NotImplementedError
+
     def submit_all(self, calls: Sequence[Call]) -> list[Any]:
         """Submit one by one, without waiting in between; then wait for every result."""
         raise NotImplementedError
@@ -51,7 +60,7 @@ class Peer:
         """Run them all, never more than `limit` at a time."""
         raise NotImplementedError
 
-    def map(self, work: Work, items: Sequence[Any], chunksize: int) -> list[Any]:
+    def map(self, work: Work, items: Sequence[Any], chunksize: ChunkSize) -> list[Any]:
         """Map in input order. A `chunksize` of 0 means the peer's own choice."""
         raise NotImplementedError
 
@@ -69,9 +78,14 @@ class BlockingPeer(Peer):
     def result(self, handle: Any) -> Any:
         return handle.result()
 
-    def submit_all(self, calls: Sequence[Call]) -> list[Any]:
-        handles = [self.submit(work, value) for work, value in calls]
+    def hand_in(self, calls: Iterable[Call]) -> list[Any]:
+        return [self.submit(work, value) for work, value in calls]
+
+    def collect(self, handles: Iterable[Any]) -> list[Any]:
         return [self.result(handle) for handle in handles]
+
+    def submit_all(self, calls: Sequence[Call]) -> list[Any]:
+        return self.collect(self.hand_in(calls))
 
     def time_each(self, calls: Sequence[Call]) -> list[float]:
         times = []
@@ -81,10 +95,10 @@ class BlockingPeer(Peer):
             times.append(time.perf_counter() - before)
         return times
 
-    def imap(self, work: Work, items: Sequence[Any], chunksize: int) -> Iterable[Any]:
+    def imap(self, work: Work, items: Sequence[Any], chunksize: ChunkSize) -> Iterable[Any]:
         raise NotImplementedError
 
-    def map(self, work: Work, items: Sequence[Any], chunksize: int) -> list[Any]:
+    def map(self, work: Work, items: Sequence[Any], chunksize: ChunkSize) -> list[Any]:
         return list(self.imap(work, items, chunksize))
 
 
@@ -100,7 +114,7 @@ class AwaitingPeer(Peer):
     def start(self, work: Work, value: Any) -> Awaitable[Any]:
         raise NotImplementedError
 
-    def amap(self, work: Work, items: Sequence[Any], chunksize: int) -> AsyncIterable[Any]:
+    def amap(self, work: Work, items: Sequence[Any], chunksize: ChunkSize) -> AsyncIterable[Any]:
         raise NotImplementedError
 
     async def main(self) -> None:
@@ -130,6 +144,20 @@ class AwaitingPeer(Peer):
         self.jobs.put_nowait(None)
         self.loop.run_until_complete(self.main_task)
         self.runner.close()
+
+    def hand_in(self, calls: Iterable[Call]) -> list[Any]:
+        async def hand_in() -> list[Any]:
+            return [self.start(work, value) for work, value in calls]
+
+        handles: list[Any] = self.run(hand_in())
+        return handles
+
+    def collect(self, handles: Iterable[Any]) -> list[Any]:
+        async def collect() -> list[Any]:
+            return [await handle for handle in handles]
+
+        results: list[Any] = self.run(collect())
+        return results
 
     def submit_all(self, calls: Sequence[Call]) -> list[Any]:
         async def submit_all() -> list[Any]:
@@ -164,7 +192,7 @@ class AwaitingPeer(Peer):
         self.run(keep_in_flight())
         return results
 
-    def map(self, work: Work, items: Sequence[Any], chunksize: int) -> list[Any]:
+    def map(self, work: Work, items: Sequence[Any], chunksize: ChunkSize) -> list[Any]:
         async def map_() -> list[Any]:
             return [result async for result in self.amap(work, items, chunksize)]
 

@@ -1,6 +1,6 @@
 """`concurrent.futures.ThreadPoolExecutor`, also awaited by `run_in_executor`."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +16,9 @@ class Blocking(BlockingPeer):
 
     def submit(self, work: Work, value: Any) -> Any:
         return self.pool.submit(work, value)
+
+    def imap(self, work: Work, items: Sequence[Any], chunksize: int) -> Iterable[Any]:
+        return self.pool.map(work, items, chunksize=chunksize)
 
 
 class Awaited(AwaitingPeer):

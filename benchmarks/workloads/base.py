@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import processes
 import works
 from peers import Entry, Settings
-from peers.base import Call, Peer, Work
+from peers.base import Call, ChunkSize, Peer, Work
 
 Figures = dict[str, float]
 
@@ -35,7 +35,7 @@ class Task:
     workers: int
     count: int
     settings: Settings
-    chunksize: int = 1
+    chunksize: ChunkSize = 1
     quick: bool = False
 
     @property
@@ -70,18 +70,19 @@ class Workload:
     fewer: Mapping[str, int] = field(default_factory=dict)  # divides the count of a peer
 
     def choices(self, entry: Entry) -> list[Settings]:
-        """The settings to try for a peer."""
+        """The settings to try for a peer; a chunk size of its own goes before the workload's."""
         tried = entry.settings if self.tries_settings else entry.settings[:1]
         sizes: list[Settings] = [{}]
         if self.chunksizes != (1,):
             sizes = [{"chunksize": size} for size in self.chunksizes]
-        return [{**one, **size} for one in tried for size in sizes]
+        choices = [{**size, **one} for one in tried for size in sizes]
+        return [choice for place, choice in enumerate(choices) if choice not in choices[:place]]
 
     def task(self, entry: Entry, choice: Settings, *, quick: bool, workers: int) -> Task:
         choice = {**self.settings, **choice}
         count = self.quick if quick else self.full
         less = self.fewer.get(entry.name, entry.slowness if self.metrics[0] == RATE else 1)
-        chunksize = choice.pop("chunksize", self.chunksizes[0])
+        chunksize: ChunkSize = choice.pop("chunksize", self.chunksizes[0])
         return Task(entry, workers, max(1, count // less), choice, chunksize, quick)
 
 
@@ -90,9 +91,11 @@ def warm_up(pool: Peer, calls: list[Call]) -> None:
     pool.submit_all(calls[: max(20, len(calls) // 20)])
 
 
-def timed(action: Callable[[], list[Any]], count: int) -> tuple[Figures, list[Any]]:
-    """Run it; return its rate and what it cost the whole family of processes."""
-    pids = processes.family()
+def timed(
+    action: Callable[[], list[Any]], count: int, apart: Collection[int] = ()
+) -> tuple[Figures, list[Any]]:
+    """Run it; return its rate and what it cost the family of processes but those apart."""
+    pids = [pid for pid in processes.family() if pid not in apart]
     cpu = processes.cpu_seconds(pids)
     before = time.perf_counter()
     results = action()

@@ -9,6 +9,7 @@ from workloads.base import Figures, Metric, Task, Workload, percentile, warm_up
 
 P50 = Metric("p50 µs")
 P99 = Metric("p99 µs")
+TAIL = Metric("p99 / p50")
 
 
 def one_in_flight(task: Task, work: Work) -> Figures:
@@ -20,7 +21,8 @@ def one_in_flight(task: Task, work: Work) -> Figures:
         end = time.monotonic() + (0.5 if task.quick else 3)
         while len(times) < task.count and time.monotonic() < end:
             times += pool.time_each(batch)
-    return {P50.name: percentile(times, 50) * 1e6, P99.name: percentile(times, 99) * 1e6}
+    middle, late = percentile(times, 50), percentile(times, 99)
+    return {P50.name: middle * 1e6, P99.name: late * 1e6, TAIL.name: late / middle}
 
 
 def plain(task: Task) -> Figures:
@@ -37,6 +39,7 @@ BLOCKING = Workload(
     peers=(
         "aplex",
         "pipe",
+        "pipe-c",
         "futures-process",
         "futures-thread",
         "multiprocessing-pool",
@@ -47,7 +50,7 @@ BLOCKING = Workload(
         "dask",
         "ray",
     ),
-    metrics=(P50, P99),
+    metrics=(P50, P99, TAIL),
     measure=plain,
     full=5_000,
     quick=500,
@@ -61,6 +64,7 @@ AWAITED = Workload(
         "aplex-awaited",
         "aplex-awaited-uvloop",
         "pipe",
+        "pipe-c",
         "asyncio-alone",
         "aiomultiprocess",
         "aiomultiprocess-uvloop",
@@ -70,7 +74,7 @@ AWAITED = Workload(
         "dask-awaited",
         "ray-awaited",
     ),
-    metrics=(P50, P99),
+    metrics=(P50, P99, TAIL),
     measure=coroutine,
     full=5_000,
     quick=500,
@@ -86,7 +90,7 @@ THREADS = Workload(
         "asyncio-other-thread",
         "asyncio-other-thread-uvloop",
     ),
-    metrics=(P50, P99),
+    metrics=(P50, P99, TAIL),
     measure=coroutine,
     full=5_000,
     quick=500,

@@ -12,12 +12,16 @@ BURN = 0.05
 NAP = 0.01
 NAPS_PER_BURN = 31
 TOTAL = Metric("s in all")
+SHARE = Metric("s in all / ideal")
 NAPS_OVER = Metric("s to last coroutine")
 LATE = Metric("p99 ms late")
 
 
 def mixed(task: Task) -> Figures:
-    """`late` is how much longer a sleep took inside its coroutine than it should have."""
+    """`late` is how much longer a sleep took inside its coroutine than it should have.
+
+    Ideal is when every worker computes all the time, on a core of its own.
+    """
     calls = make_calls(task)
     with task.pool() as pool:
         warm_up(pool, [(task.free_work, number) for number in range(200)])
@@ -27,6 +31,7 @@ def mixed(task: Task) -> Figures:
     naps: list[Any] = [result for result in results if isinstance(result, tuple)]
     return {
         TOTAL.name: total,
+        SHARE.name: total / (task.count * BURN / task.workers),
         NAPS_OVER.name: max(end for _, end in naps) - before,
         LATE.name: percentile([late for late, _ in naps], 99) * 1e3,
     }
@@ -56,7 +61,7 @@ WORKLOADS = [
             "futures-process-awaited",
             "ray-awaited",
         ),
-        metrics=(TOTAL, NAPS_OVER, LATE),
+        metrics=(TOTAL, SHARE, NAPS_OVER, LATE),
         measure=mixed,
         full=64,
         quick=8,
