@@ -147,3 +147,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "figures": result.figures,
         "trouble": result.trouble,
     }
+
+
+def from_json(saved: dict[str, Any]) -> Result:
+    return Result(saved["peer"], saved["choice"], saved["figures"], saved["trouble"])

@@ -11,11 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gate
 import machine
 import tables
+import targets
 from environments import Environment, InstallationError, find_python, python_version
 from peers import ENTRIES
-from rounds import Plan, Result, as_json, run_workload
+from rounds import Plan, Result, as_json, from_json, run_workload
+from target_table import TARGETS
 from workloads import WORKLOADS
 from workloads.base import Workload
 
@@ -35,6 +38,8 @@ def parse() -> argparse.Namespace:
     add("--limit", type=float, help="seconds for one measurement; default: 120, --quick 20")
     add("--python", help="default: the newest found of Python 3.13, 3.12, 3.11")
     add("--json", type=Path, metavar="FILE", help="save every figure")
+    add("--targets", type=Path, metavar="FILE", help="print the targets from saved figures, end")
+    add("--gate", action="store_true", help="a few ratios against their bounds; 1 if one breaks")
     add("--list", action="store_true", help="print the workloads and their peers, then end")
     return parser.parse_args()
 
@@ -126,23 +131,30 @@ def save(path: Path, facts: dict[str, str], results: dict[str, list[Result]]) ->
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
+def load(path: Path) -> dict[str, list[Result]]:
+    """What `save` has saved."""
+    workloads = json.loads(path.read_text())["workloads"]
+    return {name: [from_json(one) for one in many] for name, many in workloads.items()}
+
+
 def print_list(workloads: dict[str, Workload]) -> None:
     for name, workload in workloads.items():
         print(f"{name}: {workload.title}\n    {' '.join(workload.peers)}")
 
 
-def main() -> None:
-    arguments = parse()
-    if arguments.list:
-        print_list(WORKLOADS)
-        return
-    plan = Plan(
+def make_plan(arguments: argparse.Namespace) -> Plan:
+    return Plan(
         rounds=arguments.rounds or (3 if arguments.quick else 5),
         quick=arguments.quick,
         workers=arguments.workers,
         seconds=arguments.limit or (20 if arguments.quick else 120),
     )
-    chosen = choose(arguments)
+
+
+def measure(
+    chosen: dict[str, list[str]], plan: Plan, arguments: argparse.Namespace
+) -> dict[str, list[Result]]:
+    """Make what is needed, say what it is, run it, save the figures if asked."""
     python = arguments.python or find_python()
     environments = make_environments(chosen, python)
     facts = describe(environments, plan, python)
@@ -152,10 +164,34 @@ def main() -> None:
     results = run(chosen, environments, plan)
     if arguments.json:
         save(arguments.json, facts, results)
+    return results
+
+
+def run_gate(arguments: argparse.Namespace) -> int:
+    bounds = gate.load(gate.FILE.read_text())
+    results = measure(gate.chosen(bounds), gate.PLAN, arguments)
+    verdicts = gate.decide(bounds, results)
+    print(gate.render(verdicts))
+    return 0 if all(verdict.holds for verdict in verdicts) else 1
+
+
+def main() -> int:
+    arguments = parse()
+    if arguments.list:
+        print_list(WORKLOADS)
+    elif arguments.targets:
+        print(targets.render(TARGETS, load(arguments.targets)))
+    elif arguments.gate:
+        return run_gate(arguments)
+    else:
+        results = measure(choose(arguments), make_plan(arguments), arguments)
+        if not arguments.only and not arguments.peers:
+            print(targets.render(TARGETS, results, all_rows=not arguments.quick))
+    return 0
 
 
 if __name__ == "__main__":
     try:
-        main()
+        sys.exit(main())
     except KeyboardInterrupt:
         sys.exit(130)

@@ -71,7 +71,10 @@ def median(result: Result, metric: Metric) -> float:
 
 
 def spread(result: Result, metric: Metric) -> Row:
-    values = [figures[metric.name] for figures in result.figures]
+    """Median and range; nothing where a metric was left out, as --quick does with big sizes."""
+    values = [figures[metric.name] for figures in result.figures if metric.name in figures]
+    if not values:
+        return ["", ""]
     middle = number(statistics.median(values))
     return [middle, f"{number(min(values))} … {number(max(values))}"]
 
