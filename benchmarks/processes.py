@@ -35,6 +35,18 @@ def cpu_seconds(pids: Iterable[int]) -> dict[int, float]:
     return used
 
 
+def thread_seconds(pids: Iterable[int]) -> dict[int, float]:
+    """The CPU time each thread of some processes has used so far, by the thread's id."""
+    used = {}
+    for pid in pids:
+        for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+            try:
+                used[int(path.parent.name)] = int(path.read_text().split()[0]) / 1e9
+            except OSError:
+                continue
+    return used
+
+
 def wakeups(pids: Iterable[int]) -> dict[int, int]:
     """How often the threads of each process have slept so far."""
     slept: dict[int, int] = defaultdict(int)

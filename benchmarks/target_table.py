@@ -147,8 +147,10 @@ def life() -> list[Target]:
         at_most(start, f"start-{method}", "aplex", "futures-process", 1.3, 1.1, first)
         for method in ("spawn", "forkserver", "fork")
     ]
-    more = Target("import", "import", "aplex", "ms", 40, 15, "python", DIFFERENCE, unit=" ms more")
-    rows.append(more)
+    rows += [
+        Target("import", "import", peer, "ms", 40, 15, "python", DIFFERENCE, unit=" ms more")
+        for peer in ("aplex", "aplex-loaded")
+    ]
     for peer in ("aplex", "aplex-awaited"):
         rows.append(
             alone(

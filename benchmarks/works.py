@@ -20,6 +20,16 @@ async def same_later(value: Any) -> Any:
     return value
 
 
+def who(_value: Any) -> int:
+    """Say which process this is."""
+    return os.getpid()
+
+
+async def who_later(_value: Any) -> int:
+    """The same as a coroutine."""
+    return os.getpid()
+
+
 async def nap(seconds: float) -> float:
     await asyncio.sleep(seconds)
     return seconds

@@ -21,6 +21,7 @@ class Entry:
     settings: tuple[Settings, ...] = ({},)  # the best one is measured, with --quick the first
     slowness: int = 1  # it gets this many times fewer works, for rates to be had in time
     coroutines_only: bool = False
+    in_processes: bool = True  # whether works run in as many processes as there are workers
 
     def make(self, workers: int, settings: Settings) -> Peer:
         module, _, name = self.adapter.partition(":")
@@ -48,9 +49,21 @@ def _entries() -> list[Entry]:
             Entry(f"aplex-awaited{suffix}", "aplex_:Awaited", "aplex", "aplex", uvloop),
             Entry(f"aplex-auto{suffix}", "aplex_:Blocking", "aplex", "aplex", uvloop, AUTO),
             Entry(f"aplex-awaited-auto{suffix}", "aplex_:Awaited", "aplex", "aplex", uvloop, AUTO),
-            Entry(f"aplex-threads{suffix}", "aplex_:BlockingThreads", "aplex", "aplex", uvloop),
             Entry(
-                f"aplex-threads-awaited{suffix}", "aplex_:AwaitedThreads", "aplex", "aplex", uvloop
+                f"aplex-threads{suffix}",
+                "aplex_:BlockingThreads",
+                "aplex",
+                "aplex",
+                uvloop,
+                in_processes=False,
+            ),
+            Entry(
+                f"aplex-threads-awaited{suffix}",
+                "aplex_:AwaitedThreads",
+                "aplex",
+                "aplex",
+                uvloop,
+                in_processes=False,
             ),
             Entry(
                 f"asyncio-alone{suffix}",
@@ -59,6 +72,7 @@ def _entries() -> list[Entry]:
                 "asyncio",
                 uvloop,
                 coroutines_only=True,
+                in_processes=False,
             ),
             Entry(
                 f"asyncio-other-thread{suffix}",
@@ -67,6 +81,7 @@ def _entries() -> list[Entry]:
                 "asyncio",
                 uvloop,
                 coroutines_only=True,
+                in_processes=False,
             ),
             Entry(
                 f"aiomultiprocess{suffix}",
@@ -81,15 +96,29 @@ def _entries() -> list[Entry]:
         ]
     return [
         *entries,
+        # `import aplex` alone puts off most of it until a name is used
+        Entry("aplex-loaded", "aplex_:Blocking", "aplex", "aplex.executors"),
         Entry("futures-process", "futures_process:Blocking", "stdlib", FUTURES),
         Entry("futures-process-awaited", "futures_process:Awaited", "stdlib", FUTURES, slowness=4),
-        Entry("futures-thread", "futures_thread:Blocking", "stdlib", THREADS),
-        Entry("futures-thread-awaited", "futures_thread:Awaited", "stdlib", THREADS),
+        Entry("futures-thread", "futures_thread:Blocking", "stdlib", THREADS, in_processes=False),
+        Entry(
+            "futures-thread-awaited",
+            "futures_thread:Awaited",
+            "stdlib",
+            THREADS,
+            in_processes=False,
+        ),
         Entry("multiprocessing-pool", "multiprocessing_pool:Blocking", "stdlib", MULTIPROCESSING),
-        Entry("pipe", "bare:Pipe", "stdlib", "os"),
-        Entry("pipe-c", "bare:PipeInC", "stdlib", "os"),
-        Entry("memcpy", "bare:Memcpy", "stdlib", "os"),
-        Entry("python", "bare:Nothing", "stdlib", "asyncio, concurrent.futures.process"),
+        Entry("pipe", "bare:Pipe", "stdlib", "os", in_processes=False),
+        Entry("pipe-c", "bare:PipeInC", "stdlib", "os", in_processes=False),
+        Entry("memcpy", "bare:Memcpy", "stdlib", "os", in_processes=False),
+        Entry(
+            "python",
+            "bare:Nothing",
+            "stdlib",
+            "asyncio, concurrent.futures.process",
+            in_processes=False,
+        ),
         Entry("loky", "loky_:Blocking", "pools", "loky", slowness=4),
         Entry("joblib", "joblib_:Blocking", "pools", "joblib", slowness=4),
         Entry("pebble", "pebble_:Blocking", "pools", "pebble", slowness=4),

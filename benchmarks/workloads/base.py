@@ -47,6 +47,8 @@ class Task:
     def pool(self) -> Iterator[Peer]:
         peer = self.entry.make(self.workers, self.settings)
         peer.open()
+        if self.entry.in_processes:
+            wait_for_all(peer, self)
         yield peer
         peer.close()
 
@@ -86,8 +88,17 @@ class Workload:
         return Task(entry, workers, max(1, count // less), choice, chunksize, quick)
 
 
+def wait_for_all(pool: Peer, task: Task, seconds: float = 2) -> None:
+    """Have every worker process up: the first one must not do the work of all meanwhile."""
+    work = works.who_later if task.entry.coroutines_only else works.who
+    seen: set[Any] = set()
+    end = time.monotonic() + seconds
+    while len(seen) < task.workers and time.monotonic() < end:
+        seen.update(pool.submit_all([(work, number) for number in range(8 * task.workers)]))
+
+
 def warm_up(pool: Peer, calls: list[Call]) -> None:
-    """Have every worker up, and everything it needs imported."""
+    """Have everything imported and every path taken."""
     pool.submit_all(calls[: max(20, len(calls) // 20)])
 
 

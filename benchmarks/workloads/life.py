@@ -76,6 +76,7 @@ WORKLOADS = [
         title="Import",
         peers=(
             "aplex",
+            "aplex-loaded",
             "python",
             "multiprocessing-pool",
             "aiomultiprocess",
