@@ -224,10 +224,9 @@ def save(path: Path, facts: dict[str, str], profiles: list[Profile]) -> None:
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def load(path: Path) -> tuple[dict[str, str], list[Profile]]:
+def load(path: Path) -> list[Profile]:
     """What `save` has saved."""
-    content = json.loads(path.read_text())
-    return content["facts"], [Profile(**one) for one in content["profiles"]]
+    return [Profile(**one) for one in json.loads(path.read_text())["profiles"]]
 
 
 def enter_environment() -> None:

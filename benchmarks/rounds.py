@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from environments import HERE, Environment
@@ -151,3 +152,9 @@ def as_json(result: Result) -> dict[str, Any]:
 
 def from_json(saved: dict[str, Any]) -> Result:
     return Result(saved["peer"], saved["choice"], saved["figures"], saved["trouble"])
+
+
+def load(path: Path) -> dict[str, list[Result]]:
+    """The results that run.py has saved, by workload."""
+    workloads = json.loads(path.read_text(encoding="utf-8"))["workloads"]
+    return {name: [from_json(one) for one in many] for name, many in workloads.items()}

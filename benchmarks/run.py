@@ -17,7 +17,7 @@ import tables
 import targets
 from environments import Environment, InstallationError, find_python, python_version
 from peers import ENTRIES
-from rounds import Plan, Result, as_json, from_json, run_workload
+from rounds import Plan, Result, as_json, load, run_workload
 from target_table import TARGETS
 from workloads import WORKLOADS
 from workloads.base import Workload
@@ -129,12 +129,6 @@ def save(path: Path, facts: dict[str, str], results: dict[str, list[Result]]) ->
         "workloads": {name: [as_json(one) for one in many] for name, many in results.items()},
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def load(path: Path) -> dict[str, list[Result]]:
-    """What `save` has saved."""
-    workloads = json.loads(path.read_text())["workloads"]
-    return {name: [from_json(one) for one in many] for name, many in workloads.items()}
 
 
 def print_list(workloads: dict[str, Workload]) -> None:

@@ -9,10 +9,12 @@ Row = list[str]
 
 
 def render(workload: Workload, results: list[Result]) -> str:
-    heading = f"## {workload.title}\n`{workload.name}`"
-    if len(workload.peers) == 1:
-        return f"{heading}\n\n{format_rows(quantities(workload, results[0]))}"
-    return f"{heading}\n\n{format_rows(comparison(workload, results))}"
+    return f"## {workload.title}\n`{workload.name}`\n\n{table(workload, results)}"
+
+
+def table(workload: Workload, results: list[Result]) -> str:
+    one = len(workload.peers) == 1
+    return format_rows(quantities(workload, results[0]) if one else comparison(workload, results))
 
 
 def quantities(workload: Workload, result: Result) -> list[Row]:
@@ -91,7 +93,9 @@ def number(value: float) -> str:
 
 def format_rows(rows: list[Row]) -> str:
     columns = max(len(row) for row in rows)
-    filled = [row + [""] * (columns - len(row)) for row in rows]
+    filled = [
+        [cell.replace("|", "\\|") for cell in row] + [""] * (columns - len(row)) for row in rows
+    ]
     widths = [max(3, *(len(row[i]) for row in filled)) for i in range(columns)]
     filled.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
     return "\n".join(format_row(row, widths) for row in filled)

@@ -103,11 +103,15 @@ def figure(target: Target, ours: float, theirs: float) -> float:
 
 
 def render(targets: Iterable[Target], results: Results, *, all_rows: bool = True) -> str:
-    """The table; without ``all_rows`` only of what was measured."""
+    return f"## Targets\n\n{table(targets, results, all_rows=all_rows)}"
+
+
+def table(targets: Iterable[Target], results: Results, *, all_rows: bool = True) -> str:
+    """The table, below a summary; without ``all_rows`` only of what was measured."""
     outcomes = [judge(target, results) for target in targets]
     rows = [["target", "against", "least", "good", "measured", "range", "met"]]
     rows += [row(outcome) for outcome in outcomes if all_rows or outcome.met != UNKNOWN]
-    return f"## Targets\n\n{summary(outcomes)}\n\n{format_rows(rows)}"
+    return f"{summary(outcomes)}\n\n{format_rows(rows)}"
 
 
 def summary(outcomes: list[Outcome]) -> str:

@@ -1,6 +1,10 @@
 """Settings of the documentation, which is built by Sphinx. Needs no network."""
 
+import sys
 from importlib.metadata import version as version_of
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "aplex"
 author = "The aplex authors"
@@ -9,12 +13,13 @@ release = version_of("aplex")
 version = ".".join(release.split(".")[:2])
 
 extensions = [
+    "benchmark_results",  # in _ext/
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_ext"]
 default_role = "code"  # single backticks in docstrings are code, as in Markdown
 
 myst_enable_extensions = ["colon_fence", "smartquotes"]
