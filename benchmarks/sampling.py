@@ -31,8 +31,8 @@ INTERVAL = 0.001  # seconds of CPU time; the kernel makes a tick of it
 FINE_INTERVAL = 1e-5  # seconds after which a thread must give up the interpreter lock
 SIGEV_THREAD_ID = 4
 PR_SET_TIMERSLACK = 29
-PACKAGE = "/aplex/"
-HARNESS = "/benchmarks/"
+PACKAGE = "/src/aplex/"
+HARNESS = f"{Path(__file__).parent}/"
 PROGRAM = "the program itself"
 ELSE = "event loop and other stdlib"
 LOOPS = ("_run_once", "run_forever", "run_until_complete", "_run", "run_until_stopped")
@@ -181,16 +181,20 @@ def room(stack: Stack) -> str:
             break
         if PACKAGE in file:
             return module(file)
-    return PROGRAM if HARNESS in stack[0][0] else ELSE
+    return PROGRAM if is_harness(stack[0][0]) else ELSE
+
+
+def is_harness(file: str) -> bool:
+    """Whether a file is of the benchmarks, and not of an environment that they have made."""
+    return file.startswith(HARNESS) and not file.startswith(f"{HARNESS}.")
 
 
 def module(file: str) -> str:
     """A file's module, without the way to it."""
-    _, found, inner = file.rpartition(PACKAGE)
-    if found:
-        return f"aplex.{inner.removesuffix('.py').replace('/', '.')}"
-    if HARNESS in file:
+    if is_harness(file):
         return PROGRAM
-    _, found, inner = file.rpartition(f"/python3.{sys.version_info.minor}/")
-    inner = inner.removeprefix("site-packages/")
-    return inner.removesuffix(".py").removesuffix(".__init__").replace("/", ".") or file
+    _, found, inner = file.rpartition(PACKAGE)
+    library = file.rpartition(f"/python3.{sys.version_info.minor}/")[2]
+    inner = f"aplex/{inner}" if found else library
+    inner = inner.removeprefix("site-packages/").removesuffix(".py").removesuffix("/__init__")
+    return inner.replace("/", ".")
