@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from typing import Any
 from environments import HERE, Environment
 from peers import ENTRIES, Settings
 from workloads.base import Figures, Workload
+
+
+EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Exit|Interrupt)\b(:|$)")
 
 
 class MeasurementError(Exception):
@@ -82,10 +86,14 @@ def read_figures(out: str, err: str, code: int) -> Figures:
         if line.startswith('{"figures":'):
             figures: Figures = json.loads(line)["figures"]
             return figures
-    lines = [line for line in err.splitlines() if line.strip()]
-    raise MeasurementError(
-        f"fails: {lines[-1].strip()[:120]}" if lines else f"fails: exit code {code}"
-    )
+    raise MeasurementError(f"fails: {last_words(err) or f'exit code {code}'}")
+
+
+def last_words(err: str) -> str:
+    """The exception a program has died of; or else the last line it wrote."""
+    lines = [line.strip() for line in err.splitlines() if line.strip()]
+    errors = [line for line in lines if EXCEPTION.match(line)]
+    return (errors or lines or [""])[-1][:120]
 
 
 def best_choice(workload: Workload, peer: str, environment: Environment, plan: Plan) -> Settings:

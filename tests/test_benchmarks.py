@@ -198,6 +198,19 @@ def test_yardsticks_look_different() -> None:
     assert plots.colour("distex") == plots.PEER
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("  File x\nTypeError: no\nTask was destroyed\n", "TypeError: no"),
+        ("  nginx.NginxError: no nginx\n", "nginx.NginxError: no nginx"),
+        ("Killed\n\n", "Killed"),
+        ("", ""),
+    ],
+)
+def test_the_last_words_of_a_peer_are_its_exception(written: str, words: str) -> None:
+    assert rounds.last_words(written) == words
+
+
 def test_saved_results_come_back(tmp_path: Path) -> None:
     results = [_result("ours", 1, 2), Result("theirs", {"chunksize": 64}, trouble="hangs")]
     content = {"facts": {}, "workloads": {"w": [rounds.as_json(one) for one in results]}}

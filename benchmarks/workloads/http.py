@@ -35,6 +35,6 @@ WORKLOADS = [
         metrics=(RATE, CPU),
         measure=get_all,
         full=20_000,
-        quick=1_500,
+        quick=1_000,
     ),
 ]

@@ -118,6 +118,7 @@ WORKLOADS = [
         measure=plain,
         full=200,
         quick=40,
+        in_quick=False,
         tries_settings=False,
     ),
     Workload(
