@@ -13,7 +13,7 @@ from typing import Any
 
 from rounds import Plan
 from tables import Row, format_rows, number
-from targets import Outcome, Results, Target, judge, reaches
+from targets import Outcome, Results, Target, bound_text, judge, reaches
 from workloads import WORKLOADS
 
 FILE = Path(__file__).with_name("gate.toml")
@@ -93,7 +93,6 @@ def render(verdicts: list[Verdict]) -> str:
 
 def row(verdict: Verdict) -> Row:
     outcome, target = verdict.outcome, verdict.outcome.target
-    sign = "≥" if target.more else "≤"
     measured, spread = "", ""
     if outcome.value is not None:
         measured = f"{number(outcome.value)}x"
@@ -103,7 +102,7 @@ def row(verdict: Verdict) -> Row:
         target.peer,
         target.against,
         target.metric,
-        f"{sign} {number(target.least)}x",
+        bound_text(target, target.least),
         measured,
         spread,
         verdict.word,

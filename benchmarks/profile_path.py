@@ -221,6 +221,7 @@ def share(part: float, total: float) -> list[str]:
 
 def save(path: Path, facts: dict[str, str], profiles: list[Profile]) -> None:
     content = {"facts": facts, "profiles": [vars(one) for one in profiles]}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -14,7 +14,6 @@ from environments import HERE, Environment
 from peers import ENTRIES, Settings
 from workloads.base import Figures, Workload
 
-
 EXCEPTION = re.compile(r"[\w.]*(Error|Exception|Exit|Interrupt)\b(:|$)")
 
 

@@ -8,6 +8,8 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from target_table import TARGETS
 from workloads import WORKLOADS
 from workloads.base import Workload
 
+Results = dict[str, list[Result]]
 QUICK_ENVIRONMENTS = ("stdlib", "aiomultiprocess", "distex")
 
 
@@ -110,24 +113,29 @@ def describe(environments: dict[str, Environment | str], plan: Plan, python: str
 
 
 def run(
-    chosen: dict[str, list[str]], environments: dict[str, Environment | str], plan: Plan
-) -> dict[str, list[Result]]:
-    """Run the workloads; print the table of each as soon as it is there."""
-    results = {}
+    chosen: dict[str, list[str]],
+    environments: dict[str, Environment | str],
+    plan: Plan,
+    keep: Callable[[Results], None],
+) -> Results:
+    """Run the workloads; print the table of each as soon as it is there, and keep its figures."""
+    results: Results = {}
     for name, peers in chosen.items():
         note(name, end=" ")
         before = time.monotonic()
         results[name] = run_workload(WORKLOADS[name], peers, environments, plan)
         note(f" {time.monotonic() - before:.0f} s")
         print(tables.render(WORKLOADS[name], results[name]), end="\n\n", flush=True)
+        keep(results)
     return results
 
 
-def save(path: Path, facts: dict[str, str], results: dict[str, list[Result]]) -> None:
+def save(path: Path, facts: dict[str, str], results: Results) -> None:
     content: dict[str, Any] = {
         "facts": facts,
         "workloads": {name: [as_json(one) for one in many] for name, many in results.items()},
     }
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -145,9 +153,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     )
 
 
-def measure(
-    chosen: dict[str, list[str]], plan: Plan, arguments: argparse.Namespace
-) -> dict[str, list[Result]]:
+def measure(chosen: dict[str, list[str]], plan: Plan, arguments: argparse.Namespace) -> Results:
     """Make what is needed, say what it is, run it, save the figures if asked."""
     python = arguments.python or find_python()
     environments = make_environments(chosen, python)
@@ -155,15 +161,18 @@ def measure(
     for name, value in facts.items():
         print(f"{name}: {value}")
     print()
-    results = run(chosen, environments, plan)
-    if arguments.json:
-        save(arguments.json, facts, results)
-    return results
+
+    def keep(results: Results) -> None:
+        if arguments.json:
+            save(arguments.json, facts, results)
+
+    return run(chosen, environments, plan, keep)
 
 
 def run_gate(arguments: argparse.Namespace) -> int:
     bounds = gate.load(gate.FILE.read_text())
-    results = measure(gate.chosen(bounds), gate.PLAN, arguments)
+    plan = replace(gate.PLAN, rounds=arguments.rounds or gate.PLAN.rounds)
+    results = measure(gate.chosen(bounds), plan, arguments)
     verdicts = gate.decide(bounds, results)
     print(gate.render(verdicts))
     return 0 if all(verdict.holds for verdict in verdicts) else 1

@@ -130,12 +130,12 @@ def row(outcome: Outcome) -> Row:
     if outcome.value is not None:
         measured = f"**{number(outcome.value)}{target.unit}**"
         spread = f"{number(outcome.low)} … {number(outcome.high)}"
-    aim = "" if target.good is None else bound(target, target.good)
+    aim = "" if target.good is None else bound_text(target, target.good)
     what = f"{target.what} (`{target.workload}`, {target.peer}, {target.metric})"
     return [
         what,
         target.against or target.beside,
-        bound(target, target.least),
+        bound_text(target, target.least),
         aim,
         measured,
         spread,
@@ -143,6 +143,6 @@ def row(outcome: Outcome) -> Row:
     ]
 
 
-def bound(target: Target, value: float) -> str:
+def bound_text(target: Target, value: float) -> str:
     sign = "≥" if target.more else "≤"
-    return f"{sign} {number(value)}{target.unit}"
+    return f"{sign} {value:,.4g}{target.unit}"
