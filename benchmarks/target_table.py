@@ -151,21 +151,10 @@ def life() -> list[Target]:
         Target("import", "import", peer, "ms", 40, 15, "python", DIFFERENCE, unit=" ms more")
         for peer in ("aplex", "aplex-loaded")
     ]
+    used, slept, cpu = "idle, CPU in 20 s", "idle", "CPU ms/s"
     for peer in ("aplex", "aplex-awaited"):
-        rows.append(
-            alone(
-                "idle, CPU in 20 s",
-                "idle",
-                peer,
-                "CPU ms/s",
-                10,
-                1,
-                unit=" ms",
-                scale=20,
-                beside="",
-            )
-        )
-        rows.append(alone("idle", "idle", peer, "wake-ups/s", 1, unit=" per s", beside=""))
+        rows.append(alone(used, "idle", peer, cpu, 10, 1, unit=" ms", scale=20, beside=""))
+        rows.append(alone(slept, "idle", peer, "wake-ups/s", 1, unit=" per s", beside=""))
     return rows
 
 
@@ -180,50 +169,28 @@ def threads() -> list[Target]:
 
 def balance() -> list[Target]:
     share = "s in all / ideal"
-    rows = [
+    return [
         alone("uneven plain functions", "uneven-plain", "aplex", share, 1.15),
         alone("uneven coroutines", "uneven-coroutines", "aplex-awaited", share, 1.15),
         alone("uneven works, mixed", "uneven-mixed", "aplex-awaited", share, 1.15),
     ]
+
+
+def crowds() -> list[Target]:
+    growth, memory = "µs/work, most / fewest waiting", "bytes/work, most waiting"
+    flat, stands = "our reading of flat", "our reading of without collapse"
+    share, serving = "works/s, share of that with 2 workers", "ms until all serve"
+    one, other = "works waiting, cost flat", "works waiting, memory of each"
+    many, start = "64 workers, throughput", "64 workers, until all serve"
+    rows = []
     for peer in ("aplex", "aplex-awaited"):
-        waits = "works waiting"
-        rows.append(
-            alone(
-                f"{waits}, cost flat",
-                "waiting",
-                peer,
-                "µs/work, most / fewest waiting",
-                1.5,
-                1.1,
-                beside="our reading of flat",
-            )
-        )
-        rows.append(
-            alone(
-                f"{waits}, memory of each",
-                "waiting",
-                peer,
-                "bytes/work, most waiting",
-                1024,
-                unit=" B",
-                beside="",
-            )
-        )
-    rows.append(
-        alone(
-            "64 workers, throughput",
-            "many-workers",
-            "aplex",
-            "works/s, share of that with 2 workers",
-            0.5,
-            beside="our reading of without collapse",
-            more=True,
-        )
-    )
-    start = "64 workers, until all serve"
-    serving = "ms until all serve"
-    rows.append(at_most(start, "many-workers", "aplex", "futures-process", 1.3, 1.1, serving))
-    return rows
+        rows.append(alone(one, "waiting", peer, growth, 1.5, 1.1, beside=flat))
+        rows.append(alone(other, "waiting", peer, memory, 1024, unit=" B", beside=""))
+    return [
+        *rows,
+        alone(many, "many-workers", "aplex", share, 0.5, beside=stands, more=True),
+        at_most(start, "many-workers", "aplex", "futures-process", 1.3, 1.1, serving),
+    ]
 
 
 def loops() -> list[Target]:
@@ -257,5 +224,6 @@ TARGETS: list[Target] = [
     *life(),
     *threads(),
     *balance(),
+    *crowds(),
     *loops(),
 ]

@@ -20,9 +20,8 @@ sys.path.insert(0, str(BENCHMARKS))
 try:
     import gate
     import plots
-    import profile_path
     import rounds
-    import sampling
+    import run
     import tables
     import target_table
     import targets
@@ -156,6 +155,17 @@ def test_a_bound_holds_or_is_broken(ours: float, word: str) -> None:
     assert word in gate.render([verdict])
 
 
+@pytest.mark.parametrize(("ours", "status"), [(400, 0), (200, 1)])
+def test_the_gate_ends_with_1_if_a_bound_is_broken(
+    ours: float, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = {"w": [_result("ours", ours), _result("theirs", 100)]}
+    monkeypatch.setattr(gate, "load", lambda _text: [_target()])
+    monkeypatch.setattr(gate, "chosen", lambda _bounds: {})
+    monkeypatch.setattr(run, "measure", lambda *_arguments: measured)
+    assert run.run_gate(run.argparse.Namespace(rounds=None)) == status
+
+
 def test_a_bound_that_could_not_be_measured_is_broken() -> None:
     results = {"w": [Result("ours", trouble="hangs"), _result("theirs", 100)]}
     (verdict,) = gate.decide([_target()], results)
@@ -257,46 +267,3 @@ def test_the_ideal_follows_from_the_durations(
 def test_every_size_of_a_crowd_has_its_metric() -> None:
     names = {metric.name for metric in WORKLOADS["waiting"].metrics}
     assert {crowds.cost(size).name for size in crowds.SIZES} < names
-
-
-# -- the profile ----------------------------------------------------------------
-
-APLEX, STDLIB = "/x/src/aplex/_pool.py", f"/x/python3.{sys.version_info.minor}/"
-
-
-@pytest.mark.parametrize(
-    ("stack", "room"),
-    [
-        ([(APLEX, "submit")], "aplex._pool"),
-        ([(f"{STDLIB}threading.py", "notify"), (APLEX, "submit")], "aplex._pool"),
-        ([(f"{STDLIB}asyncio/events.py", "_run"), (APLEX, "serve")], sampling.ELSE),
-        ([(f"{BENCHMARKS}/works.py", "same"), (APLEX, "run")], "aplex._pool"),
-        ([(f"{BENCHMARKS}/works.py", "same")], sampling.PROGRAM),
-    ],
-)
-def test_a_sample_counts_for_a_room(stack: sampling.Stack, room: str) -> None:
-    assert sampling.room(stack) == room
-
-
-def test_modules_have_short_names() -> None:
-    assert sampling.module("/aplex/src/aplex/_backends/process.py") == "aplex._backends.process"
-    assert sampling.module(f"{STDLIB}asyncio/events.py") == "asyncio.events"
-    assert sampling.module(f"{STDLIB}site-packages/cloudpickle/__init__.py") == "cloudpickle"
-    installed = f"{BENCHMARKS}/.envs{STDLIB}site-packages/multidict/_abc.py"
-    assert sampling.module(installed) == "multidict._abc"
-
-
-def test_microseconds_are_shared_out_by_thread() -> None:
-    samples = {1: sampling.Counter({("a", "x"): 3, ("b", "x"): 1})}
-    assert profile_path.weigh(samples, {1: 8.0, 2: 1.0}, 0) == {
-        "a": 6.0,
-        "b": 2.0,
-        "threads without a sample": 1.0,
-    }
-
-
-def test_a_profile_adds_up_to_the_whole() -> None:
-    parts = {"parent": {"a": 3.0, "b": 1.0}, "workers": {"a": 4.0}}
-    table = profile_path.rows("room", parts, 8.0)
-    assert table[1] == ["a", "3.00", "4.00", "7.00", "88%"]
-    assert table[-1] == ["all", "4.00", "4.00", "8.00", "100%"]
