@@ -119,6 +119,7 @@ WORKLOADS = [
         measure=waiting,
         full=SIZES[-1],
         quick=SIZES[1],
+        in_quick=False,
     ),
     Workload(
         name="many-workers",

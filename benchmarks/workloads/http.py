@@ -36,5 +36,6 @@ WORKLOADS = [
         measure=get_all,
         full=20_000,
         quick=1_000,
+        in_quick=False,
     ),
 ]
