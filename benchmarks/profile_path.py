@@ -11,7 +11,8 @@ CPU time of one work there.
 A sample counts for the innermost frame that is in aplex: what `pickle` costs counts for the
 module that called it. (What an event loop costs that runs below counts for the loop.) The second
 table counts what runs by itself, wherever it was called from. Each thread's microseconds are
-shared out by its own samples.
+shared out by its own samples. "Threads without a sample" are those that used little, and the
+pool's listener if it only works beside a busy caller, where it cannot be sampled fairly.
 How the samples are taken: `sampling`.
 """
 
