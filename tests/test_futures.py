@@ -36,6 +36,9 @@ class FakeManager:
         self.waiting = waiting
         self.asked: list[Work] = []
 
+    def arm(self) -> None:
+        """Somebody else reads."""
+
     def read_until(self, done: Any, end: float | None) -> None:
         """Somebody else reads."""
 

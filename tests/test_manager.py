@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from aplex._backends.memory import MemoryBackend
-from aplex._manager import GATHERED, Manager
+from aplex._manager import Manager
 from aplex._messages import CANCELLED, COROUTINE, FAILED, PLAIN, RAISED, VALUE, Cancel
-from aplex._pool import Pool, Work
+from aplex._pool import GATHERED, Pool, Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin, Worker

@@ -114,11 +114,8 @@ def test_works_that_were_added_wait_for_the_dispatch() -> None:
     pool = Pool(1, 2, RoundRobin)
     pool.open()
     pool.report(pool.workers[0], [(0, READY, 1)])
-    assert pool.has_idle_workers
     works = [Work(COROUTINE, None, None, None, None) for _ in range(3)]
-    for work in works:
-        pool.add(work)
-    assert not pool.has_idle_workers
+    assert [pool.add(work) for work in works] == [False, True, True], "an idle worker waits"
     assert {work.state for work in works} == {WorkState.WAITING}
     pool.dispatch()
     assert pool.added == 0

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aplex._frames import End, Reader, Writer, one_way
 from aplex._messages import COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
-from aplex._pickling import CallDecoder, encode_exception, encode_value, is_atom
+from aplex._pickling import ATOMS, CallDecoder, encode_exception, encode_value, is_atom
 from aplex._progress import Progress
 from aplex._worker import HOLD, CoroutineLane, PlainLane, run_until_stopped
 
@@ -71,7 +71,7 @@ class ProcessCodec(CallDecoder):
     """Calls and outcomes travel as pickles, atoms as they are."""
 
     def put(self, outbox: Outbox, work_id: int, value: Any) -> None:
-        if is_atom(value):
+        if type(value) in ATOMS or is_atom(value):
             outbox.ids.append(work_id)
             outbox.values.append(value)
         else:
@@ -318,8 +318,7 @@ class LoopThread:
     def _send(self, reports: Reports) -> None:
         assert self._loop is not None
         try:
-            was_pending = self._writer.pending
-            if not self._writer.write(reports) and not was_pending:
+            if not self._writer.write(reports):
                 self._loop.add_writer(self._child.ends.coroutines_out.fileno(), self._flush)
         except OSError:
             self._lost()

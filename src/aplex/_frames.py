@@ -24,7 +24,8 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, TypeAlias
 
@@ -56,6 +57,14 @@ class PipeEnd:
 
     def set_blocking(self, blocking: bool) -> None:  # noqa: FBT001 - as in socket
         os.set_blocking(self._fd, blocking)
+
+    def reader(self) -> Callable[[list[memoryview]], int]:
+        """Return what reads into the first buffer, with as few calls as can be."""
+        return partial(os.readv, self._fd)
+
+    def writer(self) -> Callable[[Bytes], int]:
+        """Return what writes one part, with as few calls as can be."""
+        return partial(os.write, self._fd)
 
     def read_into(self, view: memoryview) -> int:
         return os.readv(self._fd, [view])
@@ -94,6 +103,12 @@ class SocketEnd:
     def set_blocking(self, blocking: bool) -> None:  # noqa: FBT001 - as in socket
         self._socket.setblocking(blocking)
 
+    def reader(self) -> Callable[[list[memoryview]], int]:
+        return lambda views: self._socket.recv_into(views[0])
+
+    def writer(self) -> Callable[[Bytes], int]:
+        return self._socket.send
+
     def read_into(self, view: memoryview) -> int:
         return self._socket.recv_into(view)
 
@@ -119,11 +134,13 @@ def one_way() -> tuple[End, End]:
 class Reader:
     """Reads frames from one end, through a buffer it keeps."""
 
-    __slots__ = ("_small", "_used", "_view", "end")
+    __slots__ = ("_read", "_small", "_used", "_view", "_whole", "end")
 
     def __init__(self, end: End) -> None:
         self.end = end
+        self._read = end.reader()
         self._small = memoryview(bytearray(_KEPT))
+        self._whole = [self._small]
         self._view = self._small
         self._used = 0  # bytes at the front of the view that are not parsed yet
 
@@ -134,16 +151,18 @@ class Reader:
             EOFError: The other side is gone, or closed its end.
             BlockingIOError: Nothing is at hand (a non-blocking end only).
         """
-        count = self.end.read_into(self._view[self._used :] if self._used else self._view)
+        view = self._view
+        if self._used or view is not self._small:
+            count = self._read([view[self._used :]])
+        else:
+            count = self._read(self._whole)
+            if count >= _HEADER.size:  # in short: one whole frame without buffers, no more
+                body, how = _HEADER.unpack_from(view)
+                if how == _MARSHAL and _HEADER.size + body == count:
+                    return [marshal.loads(view[_HEADER.size : count])]
         if not count:
             raise EOFError
         self._used += count
-        if self._used >= _HEADER.size:  # in short: one whole frame without buffers, no more
-            body, how = _HEADER.unpack_from(self._view)
-            if how == _MARSHAL and _HEADER.size + body == self._used:
-                only = marshal.loads(self._view[_HEADER.size : self._used])
-                self._used, self._view = 0, self._small
-                return [only]
         bodies: list[Any] = []
         start = 0
         while (size := self._size(start)) and start + size <= self._used:
@@ -212,7 +231,7 @@ class Writer:
 
     def __init__(self, end: End) -> None:
         self.end = end
-        self._write = end.write
+        self._write = end.writer()
         self._rest: deque[Bytes] = deque()
 
     @property
@@ -227,19 +246,18 @@ class Writer:
             BrokenPipeError: Nobody reads the other end any more.
         """
         try:
-            data = marshal.dumps(body, _NO_REFS)
+            data: Bytes = marshal.dumps(body, _NO_REFS)
         except ValueError:  # there are buffers in it
             return self._write_pickled(body)
         data = _HEADER.pack(len(data), _MARSHAL) + data
         if not self._rest:  # in short: it fits
             try:
-                count = self._write((data,))
+                count = self._write(data)
             except BlockingIOError:
                 count = 0
             if count == len(data):
                 return True
-            self._rest.append(memoryview(data)[count:])
-            return False
+            data = memoryview(data)[count:]
         self._rest.append(data)
         return self.flush()
 

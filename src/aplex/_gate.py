@@ -10,7 +10,12 @@ waits for an outer one, in which the inner one is only *armed* while nobody lead
 
 1. A caller comes. If somebody leads already it leaves, to be woken by that one.
 2. It disarms the inner ``epoll``, and waits for it until its future is done.
-3. It arms the inner ``epoll`` again: what came meanwhile wakes the listener.
+3. It arms the inner ``epoll`` again: what came meanwhile wakes the listener. Or, if
+   no report is to come, it lets the gate *rest*.
+4. When one work is sent through a gate that rests, its caller is likely to come again,
+   so the listener is not to be woken by the report. Whoever wants something else than
+   to wait for that one result arms: a callback, ``wait``, ``done``, a cancel, a second
+   work, the end of the pool.
 
 A future may also be settled by another thread: by the listener, which had begun to
 read before step 2, or by a cancel. Whoever settles calls `wake`. The leader looks at its
@@ -43,8 +48,9 @@ class Gate:
         self._channels.register(self._wakee, select.EPOLLIN)
         self._outer.register(self._channels.fileno(), select.EPOLLIN)
         self._callbacks: dict[int, Callable[[], None]] = {self._wakee: self._drain}
-        self._lock = threading.Lock()  # for the three below
+        self._lock = threading.Lock()  # for those below
         self._leader: int | None = None  # the thread that leads
+        self._rests = False  # nobody leads, and the listener does not look
         self._closing = False
         self._closed = False
 
@@ -65,8 +71,15 @@ class Gate:
             self._channels.unregister(fd)
 
     def read(self) -> None:
-        """Call back for the channels that can be read now."""
+        """Call back for the channels that can be read now. On the listener's thread."""
         self._read(0)
+
+    def arm(self) -> None:
+        """Have the listener read, unless somebody leads. Any thread."""
+        if self._rests:
+            with self._lock:
+                if not self._closed:
+                    self._arm()
 
     def _read(self, timeout: float | None) -> None:
         for fd, _ in self._channels.poll(timeout):
@@ -74,10 +87,13 @@ class Gate:
             if callback is not None:
                 callback()
 
-    def read_until(self, done: Callable[[], bool], end: float | None) -> None:
+    def read_until(
+        self, done: Callable[[], bool], end: float | None, quiet: Callable[[], bool]
+    ) -> None:
         """Lead until ``done()``, or the monotonic time ``end``; return at once if another leads.
 
-        A callback of a future may come here again, in the thread that leads.
+        A callback of a future may come here again, in the thread that leads. ``quiet`` says
+        whether no report is to come, so that nobody needs to read.
         """
         me = threading.get_ident()
         with self._lock:
@@ -86,8 +102,9 @@ class Gate:
             first = self._leader is None
             self._leader = me
         try:
-            if first:
+            if first and not self._rests:
                 self._outer.modify(self._channels.fileno(), 0)
+                self._rests = True  # until we leave, or somebody wants the listener
             while not done() and not self._closing:
                 timeout = None if end is None else end - time.monotonic()
                 if timeout is not None and timeout <= 0:
@@ -95,7 +112,7 @@ class Gate:
                 self._read(timeout)
         finally:
             if first:
-                self._stop_leading()
+                self._stop_leading(quiet)
 
     def wake(self) -> None:
         """Make another thread that leads look whether it is done. Any thread."""
@@ -124,13 +141,21 @@ class Gate:
         self._outer.close()
         os.close(self._wakee)
 
-    def _stop_leading(self) -> None:
+    def _stop_leading(self, quiet: Callable[[], bool]) -> None:
         with self._lock:
             self._leader = None
+            # Works sent before this look are seen by it, those sent after it find us at rest.
+            self._rests = quiet()
             if self._closing:
                 self.discard()
-            else:
-                self._outer.modify(self._channels.fileno(), select.EPOLLIN)
+            elif not self._rests:
+                self._arm()
+
+    def _arm(self) -> None:
+        """Wake the listener by the channels. With the lock."""
+        self._rests = False
+        if self._leader is None:
+            self._outer.modify(self._channels.fileno(), select.EPOLLIN)
 
     def _drain(self) -> None:
         try:

@@ -43,9 +43,6 @@ from aplex._pool import Pool, PoolWorker, Work
 from aplex.exceptions import BrokenPoolError, WorkerStartError
 from aplex.futures import AsyncioFuture
 
-GATHERED: Final = 64
-"""Works gathered for a busy worker before they are sent without waiting for more."""
-
 _log = logging.getLogger("aplex")
 
 INTERRUPT_GRACE: Final = 1.0
@@ -103,31 +100,25 @@ class Manager:
         """
         with self._lock:
             nested = self._stepping  # this thread is in a step: it is put off, and we return
-            if self._open and not nested and (loop is None or loop is self._known_loop):
-                # The same as a step, in short: this is the path of every work.
-                self.pool.add(work)
-                if self._gathers(loop):
-                    return
-                self._stepping = True
-                try:
-                    self.pool.dispatch()
-                    self._carry_out()
-                except BaseException:
-                    self.pool.mend()
-                    raise
-                finally:
-                    self._stepping = False
-                event: Callable[..., None] = _nothing
-                args: tuple[Any, ...] = ()
-                if not self._put_off and not self.pool.settled:
-                    return
-            else:
-                event = self._admit_late if nested else self._admit
-                args = work, loop
-        self._step(event, *args)
+            simple = self._open and not nested and (loop is None or loop is self._known_loop)
+            if simple and self.pool.add(work):
+                # Let works gather until the next turn. This is the path of most.
+                where = loop or self._listener
+                if self._flush_planned is not where:
+                    self._flush_planned = where
+                    self._backend.arm()
+                    where.call_soon(self._flush)
+                return
+        if simple:
+            self._step(None)
+            if not self.pool.is_alone:
+                self._backend.arm()
+        else:
+            self._step(self._admit_late if nested else self._admit, work, loop)
 
     def cancel(self, work: Work) -> None:
         """Ask for a work to be cancelled."""
+        self._backend.arm()
         self._step(self.pool.cancel, work)
 
     def close(self, *, cancel_waiting: bool = False, why: str = "shutdown") -> None:
@@ -143,6 +134,7 @@ class Manager:
                 self._phase = Phase.GOING
                 self.gone.set_result(None)
 
+        self._backend.arm()
         self._step(close)
 
     def cancel_all(self) -> None:
@@ -171,8 +163,11 @@ class Manager:
         """
         if self._flush_planned is not None:
             self._flush()
-        if not self._listener.is_current():
-            self._backend.read_until(done, end)
+        self._backend.read_until(done, end, self.pool.is_quiet)
+
+    def arm(self) -> None:
+        """Have the listener read: somebody waits who does not call ``read_until``."""
+        self._backend.arm()
 
     def interrupt(self) -> float:
         """Cancel everything; soon kill the workers that have not ended then.
@@ -298,7 +293,8 @@ class Manager:
             pool.take_in(worker, reports)
             if lane and reports[0]:
                 pool.paced(worker, reports[0], len(reports[1]) + len(reports[2]) + len(reports[4]))
-        pool.dispatch()
+        if pool.wants_dispatch:
+            pool.dispatch()
 
     def _cancel_coroutines(self) -> None:
         for work in self.pool.held(COROUTINE):
@@ -306,38 +302,41 @@ class Manager:
 
     # -- steps ----------------------------------------------------------------
 
-    def _step(self, event: Callable[[Unpack[Args]], None], *args: *Args) -> None:
+    def _step(self, event: Callable[[Unpack[Args]], None] | None, *args: *Args) -> None:
         """Take an event in, carry out its effects, settle futures.
 
         Args:
             event: Changes the Pool. May raise before it has changed anything; but not if
-                it is put off.
+                it is put off. None: only dispatch the works that were added.
             *args: Its arguments.
         """
+        pool = self.pool
         with self._lock:
             if self._stepping:  # by this thread: a finalizer or a load balancer calls us
-                self._put_off.append(partial(event, *args))
+                if event is not None:
+                    self._put_off.append(partial(event, *args))
                 return
             self._stepping = True
             try:
-                event(*args)
+                if event is not None:
+                    event(*args)
                 while self._put_off:
                     self._put_off.popleft()()
-                if self.pool.added:
-                    self.pool.dispatch()
-                self._carry_out()
+                if pool.added:
+                    pool.dispatch()
+                if pool.has_effects:
+                    self._carry_out()
             except BaseException:
-                self.pool.mend()
+                pool.mend()
                 raise
             finally:
                 self._stepping = False
-            settled = self.pool.settled
+            settled = pool.settled
             if settled:
-                self.pool.settled = []
+                pool.settled = []
             if self._waiters:
                 self._changed.notify_all()
-        if settled:
-            _settle(settled)
+        if settled and _settle(settled):
             self._backend.wake()
 
     def _carry_out(self) -> None:
@@ -354,22 +353,11 @@ class Manager:
             self._phase = Phase.GOING
             self._listener.call_soon(self._finish)
 
-    def _gathers(self, loop: Loop | None) -> bool:
-        """Whether works that were added can wait for more: then they are sent in a later turn."""
-        pool = self.pool
-        if pool.added >= GATHERED or pool.has_idle_workers:
-            return False
-        where = loop or self._listener
-        if self._flush_planned is not where:
-            self._flush_planned = where
-            where.call_soon(self._flush)
-        return True
-
     def _flush(self) -> None:
         """Send what has gathered."""
         self._flush_planned = None
         if self.pool.added:
-            self._step(_nothing)
+            self._step(None)
 
     def _start_and_stop(self) -> None:
         starts, self.pool.to_start = self.pool.to_start, []
@@ -450,25 +438,29 @@ def _at_end_of_loop(callback: Callable[[], None]) -> AsyncGenerator[None]:
     return generator
 
 
-def _nothing() -> None:
-    pass
+def _settle(settled: Settled) -> bool:
+    """Settle futures, each on the thread it belongs to, one wake-up per loop.
 
-
-def _settle(settled: Settled) -> None:
-    """Settle futures, each on the thread it belongs to, one wake-up per loop."""
+    Returns:
+        Whether other threads may wait for one of them.
+    """
     current = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
     elsewhere: dict[Loop, Settled] = {}
+    blocking = False
     for item in settled:
         future = item[0].future
-        if type(future) is AsyncioFuture and (loop := future.get_loop()) is not current:
+        if type(future) is not AsyncioFuture:
+            blocking = True
+        elif (loop := future.get_loop()) is not current:
             elsewhere.setdefault(loop, []).append(item)
-        else:
-            _settle_one(*item)
+            continue
+        _settle_one(*item)
     for loop, items in elsewhere.items():
         try:
             loop.call_soon_threadsafe(_settle_all, items)
         except RuntimeError:
             pass  # the loop is closed: nobody can await these futures any more
+    return blocking
 
 
 def _settle_all(items: Settled) -> None:

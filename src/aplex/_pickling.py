@@ -24,7 +24,7 @@ from typing import Any, Final, TypeAlias
 
 from aplex.exceptions import RemoteError, RemoteTraceback, SerializationError
 
-_ATOMS: Final = frozenset({int, float, complex, bool, type(None)})
+ATOMS: Final = frozenset({int, float, complex, bool, type(None)})
 _BIG: Final = 32 * 1024  # bytes from which a payload travels as a buffer of its own
 _BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
 
@@ -53,7 +53,7 @@ def _as_payload(data: bytes) -> bytes | pickle.PickleBuffer:
 def is_atom(value: Any) -> bool:
     """Whether a value is small, immutable, and needs no pickle of its own."""
     kind = type(value)
-    return kind in _ATOMS or ((kind is str or kind is bytes) and len(value) < _BIG)
+    return kind in ATOMS or ((kind is str or kind is bytes) and len(value) < _BIG)
 
 
 def main_is_importable() -> bool:
@@ -95,7 +95,7 @@ class CallEncoder:
             number = self._numbered(work)
         if number and not kwargs:
             for value in args:
-                if type(value) not in _ATOMS and not is_atom(value):
+                if type(value) not in ATOMS and not is_atom(value):
                     break
             else:
                 return number, args
@@ -108,8 +108,6 @@ class CallEncoder:
 
     def definitions(self, known: set[int], numbers: list[int]) -> dict[int, bytes]:
         """Return the pickled functions that are not known yet; note that they are now."""
-        if known.issuperset(numbers):
-            return {}
         new = set(numbers) - known - {0}
         known.update(numbers)
         return {number: self._pickled[number] for number in new}

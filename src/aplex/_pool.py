@@ -40,6 +40,8 @@ from aplex._messages import (
 from aplex.exceptions import BrokenPoolError, LoadBalancerError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, Worker, chooser
 
+GATHERED: Final = 64
+"""Works gathered for busy workers before they are dispatched without waiting for more."""
 LINED_UP: Final = 0.002
 """Seconds of plain functions sent ahead to a worker, at the pace of the last ones."""
 EXTRA_STARTS: Final = 2
@@ -244,15 +246,29 @@ class Pool:
             f"{self._waiting} works waiting, {self._aboard} aboard>"
         )
 
+    def is_quiet(self) -> bool:
+        """Whether no report is to come: it holds no work, and no worker starts."""
+        return not (self._waiting or self._aboard or self._starting)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the work that was submitted last is the only one it holds."""
+        return self._waiting + self._aboard == 1
+
+    @property
+    def wants_dispatch(self) -> bool:
+        """Whether ``dispatch`` has anything to do."""
+        return self._waiting > 0 or self.closing
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether there is anything to be carried out."""
+        return bool(self.outbound or self.to_start or self.to_stop or not self.workers)
+
     @property
     def idle(self) -> bool:
         """Whether it holds no work."""
         return not self._waiting and not self._aboard
-
-    @property
-    def has_idle_workers(self) -> bool:
-        """Whether there are more workers than works, so that one is waited for."""
-        return self._aboard + self.added <= len(self.workers)
 
     # -- events about works ---------------------------------------------------
 
@@ -261,14 +277,18 @@ class Pool:
         while len(self.workers) < self.size:
             self.workers.append(self._new_worker())
 
-    def add(self, work: Work) -> None:
-        """Take a new work, to wait in the line. Call ``dispatch`` after the last."""
-        self._work_ids += 1
-        work.id = self._work_ids
+    def add(self, work: Work) -> bool:
+        """Take a new work, to wait in the line. Call ``dispatch`` after the last.
+
+        Returns:
+            Whether works can wait for more: the workers are busy, and they are not many yet.
+        """
+        self._work_ids = work.id = self._work_ids + 1
+        self._lines[work.lane].append(work)
         # No call below this line, see `mend`.
         self._waiting += 1
-        self.added += 1
-        self._lines[work.lane].append(work)
+        self.added = added = self.added + 1
+        return added < GATHERED and added + self._aboard > self.size
 
     def submit(self, work: Work) -> None:
         """Take a new work: give it to a worker, or let it wait."""
@@ -317,7 +337,8 @@ class Pool:
         if len(works) < was:
             self._aboard -= was - len(works)
             worker.plain -= plain
-            self._refresh(worker)
+            if not (worker.room[COROUTINE] and worker.room[PLAIN]):
+                self._refresh(worker)
             if not worker.served:
                 self._serves(worker)
 
@@ -351,8 +372,10 @@ class Pool:
         # Up at once, down slowly: a line behind a long function costs more than a gap.
         worker.pace = pace if pace > worker.pace else 0.7 * worker.pace + 0.3 * pace
         depth = int(LINED_UP / worker.pace) if worker.pace else self.max_works_per_worker
-        worker.depth = max(1, min(depth, self.max_works_per_worker))
-        self._refresh(worker)
+        depth = max(1, min(depth, self.max_works_per_worker))
+        if depth != worker.depth:
+            worker.depth = depth
+            self._refresh(worker)
 
     def dispatch(self) -> None:
         """Give waiting works to workers with room."""

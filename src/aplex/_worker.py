@@ -137,10 +137,10 @@ class CoroutineLane:
     def flush(self) -> None:
         """Send the reports gathered so far."""
         self._flush_planned = False
-        outbox = self._outbox
-        if outbox:
+        box = self._outbox
+        if box.ids or box.others or box.pickled:
             self._outbox = Outbox()
-            self._send(outbox.frame(0.0))
+            self._send(box.frame(0.0))
 
     def _ended(self, work_id: int, task: asyncio.Task[Any]) -> None:
         del self._tasks[work_id]

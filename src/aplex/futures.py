@@ -68,6 +68,9 @@ class _Locked:
                 made |= {"_waiters": [], "_done_callbacks": []}
                 made["_condition"] = threading.Condition()
                 made["_locked"] = True  # the last: `_settle` looks at it
+                work = future._work  # noqa: SLF001
+                if work is not None:
+                    work.manager.arm()
         return made[self._name]
 
 
@@ -95,7 +98,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
 
     def __init__(self) -> None:
         """Be pending. The parent would make its lock here."""
-        if not _GIL:  # without it the order of two writes in two threads is not sure
+        if not _GIL:  # without it the order of two writes is not sure
             _ = self._condition
 
     def cancel(self) -> bool:
@@ -125,7 +128,15 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
 
     def done(self) -> bool:
         """Return whether the work is done or cancelled."""
-        return self._state in (FINISHED, CANCELLED_STATE, CANCELLED_AND_NOTIFIED)
+        if self._state is not PENDING:
+            return True
+        work = self._work
+        if work is not None:
+            work.manager.arm()  # who asks again and again shall see it change
+        return False
+
+    def _is_done(self) -> bool:
+        return self._state is not PENDING
 
     def result(self, timeout: float | None = None) -> T:
         """Wait for the work, and return its result.
@@ -138,7 +149,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             CancelledError: The work was cancelled.
             BaseException: What the work raised.
         """
-        if self._state is PENDING and self._work is not None:
+        if self._state is PENDING:
             timeout = self._help(timeout)
         if self._state is FINISHED and self._exception is None:
             return self._result  # type: ignore[no-any-return]
@@ -154,7 +165,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             TimeoutError: It was not done in time.
             CancelledError: The work was cancelled.
         """
-        if self._state is PENDING and self._work is not None:
+        if self._state is PENDING:
             timeout = self._help(timeout)
         return super().exception(timeout)
 
@@ -164,7 +175,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         if work is None:
             return timeout
         end = None if timeout is None else time.monotonic() + timeout
-        work.manager.read_until(self.done, end)
+        work.manager.read_until(self._is_done, end)
         return None if end is None else max(0.0, end - time.monotonic())
 
     def _settle(self, kind: int, data: Any) -> None:

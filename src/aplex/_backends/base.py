@@ -110,11 +110,17 @@ class Backend(ABC):
         """
         return False
 
-    def read_until(self, done: Callable[[], bool], end: float | None) -> None:  # noqa: B027
+    def read_until(  # noqa: B027
+        self, done: Callable[[], bool], end: float | None, quiet: Callable[[], bool]
+    ) -> None:
         """Read reports in this thread until ``done()`` or the monotonic time ``end``.
 
         Called unlocked. May return at any time, at once where only the listener reads.
+        If ``quiet()`` then, no report is to come before works are sent.
         """
+
+    def arm(self) -> None:  # noqa: B027
+        """Have the listener read: somebody waits who does not call ``read_until``."""
 
     def wake(self) -> None:  # noqa: B027
         """Have ``read_until`` in another thread look at ``done()``: futures were settled."""

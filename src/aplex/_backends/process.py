@@ -243,16 +243,14 @@ class ProcessBackend(Backend):
             outbox = worker.outboxes[lane]
             if outbox or (cancels and lane == COROUTINE):
                 functions = [work.function for work in outbox]
-                new = self._encoder.definitions(link.known[lane], functions)
-                body = (
-                    new,
-                    [work.id for work in outbox],
-                    functions,
-                    [work.call for work in outbox],
-                    cancels if lane == COROUTINE else (),
-                )
+                known = link.known[lane]
+                new = {}
+                if not known.issuperset(functions):
+                    new = self._encoder.definitions(known, functions)
+                ids = [work.id for work in outbox]
+                calls = [work.call for work in outbox]
                 outbox.clear()
-                self._write(link, lane, body)
+                self._write(link, lane, (new, ids, functions, calls, () if lane else cancels))
 
     def stop(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
@@ -361,9 +359,15 @@ class ProcessBackend(Backend):
     def owns_current_thread(self) -> bool:
         return self._gate is not None and self._gate.leads()
 
-    def read_until(self, done: Callable[[], bool], end: float | None) -> None:
+    def read_until(
+        self, done: Callable[[], bool], end: float | None, quiet: Callable[[], bool]
+    ) -> None:
         if self._gate is not None and self._loop is None:
-            self._gate.read_until(done, end)
+            self._gate.read_until(done, end, quiet)
+
+    def arm(self) -> None:
+        if self._gate is not None:
+            self._gate.arm()
 
     def wake(self) -> None:
         if self._gate is not None:
