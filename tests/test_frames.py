@@ -70,6 +70,12 @@ class ScriptedEnd:
         self.takes = list(takes)  # bytes that each write takes; 0: the pipe is full
         self.written = b""
 
+    def reader(self) -> Any:
+        return lambda views: self.read_into(views[0])
+
+    def writer(self) -> Any:
+        return lambda part: self.write([part])
+
     def read_into(self, view: memoryview) -> int:
         if not self.pieces:
             return 0
