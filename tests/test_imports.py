@@ -100,7 +100,7 @@ RANKS = [
         "_frames",
         "_gate",
     },
-    {"_pickling", "_progress", "_pool", "_worker"},
+    {"_pickling", "_progress", "_pool", "_worker", "_arena"},
     {"_works", "_maps", "_child", "futures", "_backends.base"},
     {"_exit", "_backends.process", "_backends.thread", "_backends.memory"},
     {"_manager"},

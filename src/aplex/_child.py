@@ -32,7 +32,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from aplex._frames import End, Reader, Writer, one_way
+from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._messages import COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
 from aplex._pickling import ATOMS, CallDecoder, encode_exception, encode_value, is_atom
 from aplex._progress import Progress
@@ -60,27 +60,69 @@ class ChildEnds:
     plain_in: End
     plain_out: End
     lifeline: End
+    arena_in: PipeEnd | None
+    arena_out: PipeEnd | None
 
     def close(self) -> None:
         """Close them all."""
         for field in fields(self):
-            getattr(self, field.name).close()
+            end = getattr(self, field.name)
+            if end is not None:
+                end.close()
+
+
+class Results:
+    """Puts big results into shared memory. Both lanes'."""
+
+    def __init__(self, end: PipeEnd) -> None:
+        self._end = end
+        self._lock = threading.Lock()
+        self._arena: Any = None
+
+    def put(self, payloads: Any) -> Any:
+        """Return where the payloads are, for the parent to have; None if there is no room."""
+        from aplex._arena import Arena
+
+        with self._lock:
+            if self._arena is None:
+                self._arena = Arena(self._end)
+        self._arena.trim()
+        parcel = self._arena.put(payloads)
+        if parcel is None:
+            return None
+        self._arena.lend(parcel.place)
+        return parcel.place
 
 
 class ProcessCodec(CallDecoder):
     """Calls and outcomes travel as pickles, atoms as they are."""
+
+    def __init__(self, ends: ChildEnds, results: Results | None) -> None:
+        self._lent: Any = None
+        self._ends = ends
+        super().__init__(None if ends.arena_in is None else self._open_place)
+        self._put_value = None if results is None else results.put
+
+    def _open_place(self, place: list[int]) -> list[memoryview]:
+        if self._lent is None:
+            from aplex._arena import Lent
+
+            assert self._ends.arena_in is not None
+            self._lent = Lent(self._ends.arena_in)
+        views: list[memoryview] = self._lent.open(place)
+        return views
 
     def put(self, outbox: Outbox, work_id: int, value: Any) -> None:
         if type(value) in ATOMS or is_atom(value):
             outbox.ids.append(work_id)
             outbox.values.append(value)
         else:
-            outbox.put(work_id, encode_value(value), pickled=True)
+            outbox.put(work_id, encode_value(value, self._put_value), pickled=True)
 
     def value(self, value: Any) -> tuple[bool, Any]:
         if is_atom(value):
             return False, value
-        return True, encode_value(value)
+        return True, encode_value(value, self._put_value)
 
     def error(self, work_id: int, error: BaseException) -> Report:
         return work_id, ERROR, encode_exception(error)
@@ -105,7 +147,8 @@ class Child:
     def __init__(self, ends: ChildEnds, progress: Progress) -> None:
         self._ends = ends
         self._progress = progress
-        self._codec = ProcessCodec()
+        self.results = None if ends.arena_out is None else Results(ends.arena_out)
+        self._codec = ProcessCodec(ends, self.results)
         self._loop_thread = LoopThread(self)
         self._watcher = threading.Thread(target=self._watch, name="aplex-watcher", daemon=True)
         self._kickee, self._kicker = one_way()
@@ -266,7 +309,7 @@ class LoopThread:
         runner = asyncio.Runner(loop_factory=self._factory)
         try:
             loop = runner.get_loop()
-            self._codec = ProcessCodec()
+            self._codec = ProcessCodec(ends, self._child.results)
             self._lane = CoroutineLane(loop, self._codec, self._send)
             self._stopping = loop.create_future()
             loop.add_reader(ends.coroutines_in.fileno(), self._read)

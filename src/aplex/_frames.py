@@ -55,6 +55,9 @@ class PipeEnd:
     def fileno(self) -> int:
         return self._fd
 
+    def duplicate(self) -> PipeEnd:
+        return PipeEnd(os.dup(self._fd))
+
     def set_blocking(self, blocking: bool) -> None:  # noqa: FBT001 - as in socket
         os.set_blocking(self._fd, blocking)
 

@@ -18,36 +18,103 @@ import sys
 import threading
 import traceback
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aplex.exceptions import RemoteError, RemoteTraceback, SerializationError
 
+if TYPE_CHECKING:
+    from aplex._arena import Parcel, Place
+
 ATOMS: Final = frozenset({int, float, complex, bool, type(None)})
 _BIG: Final = 32 * 1024  # bytes from which a payload travels as a buffer of its own
+SHARED: Final = 64 * 1024  # bytes from which it travels in shared memory, where there is such
 _BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
 
-# A call is a tuple of atoms (its positional arguments), or pickled bytes.
-Call: TypeAlias = "tuple[Any, ...] | bytes | pickle.PickleBuffer"
+Payload: TypeAlias = "bytes | pickle.PickleBuffer | Parcel"
+# A call is a tuple of atoms (its positional arguments), or a pickle.
+Call: TypeAlias = "tuple[Any, ...] | Payload"
+Put: TypeAlias = "Callable[[Sequence[bytes | memoryview]], Parcel | None]"
+"""Puts payloads into shared memory, if it can."""
+Open: TypeAlias = "Callable[[Place], list[memoryview]]"
+"""Returns views of what was put there."""
 Work: TypeAlias = Callable[..., Any]
 
 
-def _dumps(value: Any, *, by_value: bool = False) -> bytes:
+def _dumps(
+    value: Any, *, by_value: bool = False, buffer_callback: _Buffers | None = None
+) -> bytes:
     """Pickle, by ``cloudpickle`` where plain pickle cannot or must not."""
     if not by_value:
         try:
-            return pickle.dumps(value, 5)
+            return pickle.dumps(value, 5, buffer_callback=buffer_callback)
         except Exception:  # noqa: BLE001, S110 - any __reduce__ may raise anything
             pass
     import cloudpickle
 
-    data: bytes = cloudpickle.dumps(value, 5)
+    if buffer_callback is not None:
+        buffer_callback.views.clear()
+    data: bytes = cloudpickle.dumps(value, 5, buffer_callback=buffer_callback)
     return data
 
 
-def _as_payload(data: bytes) -> bytes | pickle.PickleBuffer:
+class _BigBytes:
+    """Bytes that are copied into shared memory as they are, and not into a pickle before."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytes, (pickle.PickleBuffer(self._value),)
+
+
+def _wrapped(value: Any) -> Any:
+    return _BigBytes(value) if type(value) is bytes and len(value) >= SHARED else value
+
+
+class _Buffers:
+    """Takes the big buffers of a pickle out of it (PEP 574)."""
+
+    def __init__(self) -> None:
+        self.views: list[memoryview] = []
+
+    def __call__(self, buffer: pickle.PickleBuffer) -> bool:
+        """Return whether the buffer stays in the pickle."""
+        view = buffer.raw()
+        if view.nbytes < _BIG:
+            return True
+        self.views.append(view)
+        return False
+
+
+def pack(dumps: Callable[..., bytes], put: Put | None, value: Any) -> Payload:
+    """Pickle a value, into shared memory if it is big and there is such.
+
+    Args:
+        dumps: Pickles a value; takes a ``buffer_callback``.
+        put: Puts payloads into shared memory. None: there is none.
+        value: What is to travel.
+    """
+    if put is not None:
+        buffers = _Buffers()
+        data = dumps(value, buffer_callback=buffers)
+        if len(data) + sum(view.nbytes for view in buffers.views) >= SHARED:
+            parcel = put([data, *buffers.views])
+            if parcel is not None:
+                return parcel
+        if not buffers.views:
+            return data if len(data) < _BIG else pickle.PickleBuffer(data)
+    data = dumps(value)
     return data if len(data) < _BIG else pickle.PickleBuffer(data)
+
+
+def unpack(data: Any) -> Any:
+    """Return what was packed: from a pickle, or from the views of shared memory."""
+    if type(data) is list:
+        pickled, *buffers = data
+        return pickle.loads(pickled, buffers=buffers)
+    return pickle.loads(data)
 
 
 def is_atom(value: Any) -> bool:
@@ -73,7 +140,8 @@ def main_is_importable() -> bool:
 class CallEncoder:
     """Pickles works and their arguments in the submitting thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, put: Put | None = None) -> None:
+        self._put = put
         self._main_by_value = not main_is_importable()
         # Functions that pickle as a name: their numbers, from 1; and each name, pickled once.
         self._numbers: dict[Work, int] = {}
@@ -100,9 +168,11 @@ class CallEncoder:
             else:
                 return number, args
         try:
+            if self._put is not None:
+                args = tuple(map(_wrapped, args))
             if number:
-                return number, _as_payload(self.dumps((args, kwargs)))
-            return 0, _as_payload(self.dumps((work, args, kwargs)))
+                return number, pack(self.dumps, self._put, (args, kwargs))
+            return 0, pack(self.dumps, self._put, (work, args, kwargs))
         except Exception as error:
             raise self._explained(error, work, args, kwargs) from error
 
@@ -112,13 +182,15 @@ class CallEncoder:
         known.update(numbers)
         return {number: self._pickled[number] for number in new}
 
-    def dumps(self, value: Any) -> bytes:
+    def dumps(self, value: Any, *, buffer_callback: _Buffers | None = None) -> bytes:
         """Pickle one object as it is now."""
-        data = _dumps(value)
+        data = _dumps(value, buffer_callback=buffer_callback)
         # A worker cannot look names up in this __main__: send what they name.
         # (A mere string that says so costs nothing but the slower pickle.)
         if self._main_by_value and b"__main__" in data:
-            return _dumps(value, by_value=True)
+            if buffer_callback is not None:
+                buffer_callback.views.clear()
+            return _dumps(value, by_value=True, buffer_callback=buffer_callback)
         return data
 
     def _numbered(self, work: Work) -> int:
@@ -169,7 +241,8 @@ class CallEncoder:
 class CallDecoder:
     """Unpickles what a `CallEncoder` has pickled; belongs to one lane of a worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, open_: Open | None = None) -> None:
+        self._open = open_
         # The functions by their numbers: pickled until they are first called.
         self._pickled: dict[int, bytes] = {}
         self._functions: dict[int, Work] = {}
@@ -198,13 +271,15 @@ class CallDecoder:
             SerializationError: This process cannot unpickle them; says the cure.
         """
         try:
+            if type(call) is list and self._open is not None:
+                call = self._open(call)
             if not function:
-                work, args, kwargs = pickle.loads(call)
+                work, args, kwargs = unpack(call)
                 return work, args, kwargs
             work = self._functions.get(function) or self._loaded(function)
             if type(call) is tuple:
                 return work, call, {}
-            args, kwargs = pickle.loads(call)
+            args, kwargs = unpack(call)
         except Exception as error:
             raise SerializationError(
                 f"the worker cannot unpickle the call: {_say(error)}. Functions and classes must "
@@ -219,14 +294,14 @@ class CallDecoder:
         return work
 
 
-def encode_value(value: Any) -> bytes | pickle.PickleBuffer:
+def encode_value(value: Any, put: Put | None = None) -> Payload:
     """Pickle a result.
 
     Raises:
         SerializationError: The value cannot be pickled.
     """
     try:
-        return _as_payload(_dumps(value))
+        return pack(_dumps, put, value if put is None else _wrapped(value))
     except BaseException as error:
         raise SerializationError(
             f"the result, of type {type(value).__qualname__}, cannot be pickled: {_say(error)}. "
@@ -241,7 +316,7 @@ def decode_value(data: Any) -> Any:
         SerializationError: This process cannot unpickle it.
     """
     try:
-        return pickle.loads(data)
+        return unpack(data)
     except BaseException as error:
         raise SerializationError(
             f"the work succeeded, but its result cannot be unpickled here: {_say(error)}. Check "

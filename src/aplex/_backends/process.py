@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from multiprocessing import process as process_module
 from multiprocessing import resource_tracker
@@ -28,6 +28,7 @@ from types import ModuleType
 from typing import Any
 
 from aplex import _child
+from aplex._arena import Arena, Lent, Parcel, make_arena
 from aplex._backends.base import Backend, Death, Setup
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._gate import AVAILABLE, Gate
@@ -47,7 +48,7 @@ another; and the main module is changed for a moment (see `_importable_main`).""
 class Link:
     """The parent's side of one worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, arena: Arena | None) -> None:
         lanes_in: list[End] = []
         lanes_out: list[End] = []
         self.writers: list[Writer] = []
@@ -64,8 +65,13 @@ class Link:
         child_lifeline, self.lifeline = one_way()
         self.child_ends = _child.ChildEnds(
             lanes_in[COROUTINE], lanes_out[COROUTINE], lanes_in[PLAIN], lanes_out[PLAIN],
-            child_lifeline,
+            child_lifeline, None, None,
         )  # fmt: skip
+        self.results: Lent | None = None
+        if arena is not None:
+            self.child_ends.arena_in = arena.end.duplicate()
+            self.child_ends.arena_out = PipeEnd(os.memfd_create("aplex", os.MFD_CLOEXEC))
+            self.results = Lent(self.child_ends.arena_out.duplicate())
         self.known: tuple[set[int], set[int]] = (set(), set())  # functions sent, per lane
         self.progress = Progress()
         self.process: Any = None  # a multiprocessing.Process
@@ -82,8 +88,20 @@ class Link:
         for reader in self.readers:
             yield reader.end
         yield self.lifeline
+        if self.results is not None:
+            yield self.results.end
         if self.pidfd is not None:
             yield self.pidfd
+
+    def read(self, lane: int) -> list[Reports]:
+        """Read once; open big results, which lie in shared memory, while that is there."""
+        frames: list[Reports] = self.readers[lane].read()
+        for frame in frames:
+            pickles = frame[5]
+            for index, data in enumerate(pickles):
+                if type(data) is list and self.results is not None:
+                    pickles[index] = self.results.open(data)
+        return frames
 
     def close(self) -> None:
         """Close the parent's ends."""
@@ -100,7 +118,10 @@ class ProcessBackend(Backend):
     def __init__(self, context: BaseContext, setup: Setup) -> None:
         self._context: Any = context
         self._name = setup.name
-        self._encoder = CallEncoder()
+        self._arena: Arena | None = None
+        self._arena_lock = threading.Lock()
+        self._borrowers: dict[int, Link] = {}  # who has a block of the arena, by its number
+        self._encoder = CallEncoder(self._put)
         self._main_path = _path_of_main()
         try:
             self._setup = self._encoder.dumps(
@@ -120,6 +141,18 @@ class ProcessBackend(Backend):
     ) -> tuple[Any, Any]:
         return self._encoder.encode(work, args, kwargs)
 
+    def _shared(self) -> Arena | None:
+        """Return the arena of the calls, made when it is first wanted. Any thread."""
+        if self._arena is None:
+            with self._arena_lock:
+                if self._arena is None:
+                    self._arena = make_arena()
+        return self._arena
+
+    def _put(self, payloads: Sequence[bytes | memoryview]) -> Parcel | None:
+        arena = self._shared()
+        return None if arena is None else arena.put(payloads)
+
     # -- start ----------------------------------------------------------------
 
     def start(self, worker: PoolWorker) -> None:
@@ -127,7 +160,7 @@ class ProcessBackend(Backend):
             if AVAILABLE and self._gate is None:
                 self._gate = Gate()
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
-            link = self._links[worker] = Link()
+            link = self._links[worker] = Link(self._shared())
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
             self.listener.call_soon(partial(self.events.lost, worker, lambda: _unborn(failure)))
@@ -210,6 +243,7 @@ class ProcessBackend(Backend):
 
     def _bury(self, worker: PoolWorker, link: Link, death: Death) -> Death:
         self._links.pop(worker, None)
+        self._take_back(link)
         for end in link.ends():
             if self._gate is not None:
                 self._gate.unwatch(end.fileno())
@@ -217,6 +251,15 @@ class ProcessBackend(Backend):
             self.listener.unwatch_writing(end)
         self._let_go(link)
         return death
+
+    def _take_back(self, link: Link) -> None:
+        """Free the blocks that a lost worker had; its works may be sent again."""
+        if self._arena is not None:
+            for number, borrower in list(self._borrowers.items()):
+                if borrower is link:
+                    del self._borrowers[number]
+                    self._arena.take_back(number)
+            self._arena.trim()
 
     def _let_go(self, link: Link) -> None:
         """Close the link, after its loop (if any) has stopped watching it, on its thread."""
@@ -249,8 +292,19 @@ class ProcessBackend(Backend):
                     new = self._encoder.definitions(known, functions)
                 ids = [work.id for work in outbox]
                 calls = [work.call for work in outbox]
+                if self._arena is not None and any(type(call) is Parcel for call in calls):
+                    calls = [self._lend(link, call) for call in calls]
                 outbox.clear()
                 self._write(link, lane, (new, ids, functions, calls, () if lane else cancels))
+
+    def _lend(self, link: Link, call: Any) -> Any:
+        """Return what of a call goes into the frame."""
+        if type(call) is not Parcel:
+            return call
+        assert self._arena is not None
+        self._borrowers[call.place[0]] = link
+        self._arena.lend(call.place)
+        return call.place
 
     def stop(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
@@ -339,7 +393,7 @@ class ProcessBackend(Backend):
 
     def _read(self, link: Link, lane: int, gone: Callable[[], object]) -> list[Reports]:
         try:
-            return link.readers[lane].read() if not link.closed else []
+            return link.read(lane) if not link.closed else []
         except BlockingIOError:  # somebody else has read it
             return []
         except (EOFError, OSError):  # the listener hears of the end by other means
@@ -350,7 +404,7 @@ class ProcessBackend(Backend):
         frames: list[Reports] = []
         while True:
             try:
-                frames += link.readers[lane].read()
+                frames += link.read(lane)
             except (BlockingIOError, EOFError, OSError):
                 return frames
 
@@ -378,6 +432,8 @@ class ProcessBackend(Backend):
         if self._gate is not None:
             self.listener.unwatch(self._gate)
             self._gate.close()
+        if self._arena is not None:
+            self._arena.close()
 
     def abandon_after_fork(self) -> None:
         global _start_lock  # noqa: PLW0603 - the thread that held it is not in this process
@@ -389,6 +445,8 @@ class ProcessBackend(Backend):
                 end.close()
         if self._gate is not None:
             self._gate.discard()
+        if self._arena is not None:
+            self._arena.close()
 
 
 def _unborn(error: WorkerStartError) -> Death:
