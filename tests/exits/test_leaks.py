@@ -38,12 +38,17 @@ TEXT = """
         with open("/proc/self/maps") as file:
             return sum("aplex" in line for line in file)
 
+    def echo(x):
+        return x
+
     def cycle(i):
         if i % 2:
             with make() as pool:
                 assert pool.submit(square, i).result() == i * i
                 if i % 10 == 1:
                     assert pool.submit(asquare, i).result() == i * i
+                    big = bytes(1_000_000)
+                    assert pool.submit(echo, big).result() == big
         else:
             asyncio.run(acycle(i))
 
