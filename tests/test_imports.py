@@ -29,9 +29,10 @@ import aplex.exceptions
 import aplex.executors
 import aplex.futures
 import aplex.load_balancers
+import aplex.views
 
 SOURCE = Path(aplex.__file__).parent
-PUBLIC_MODULES = ("exceptions", "executors", "futures", "load_balancers")
+PUBLIC_MODULES = ("exceptions", "executors", "futures", "load_balancers", "views")
 
 
 def modules() -> dict[str, ast.Module]:
@@ -99,10 +100,11 @@ RANKS = [
         "_listener",
         "_frames",
         "_gate",
+        "_options",
     },
     {"_pickling", "_progress", "_pool", "_worker", "_arena"},
     {"_works", "_maps", "_child", "futures", "_backends.base"},
-    {"_exit", "_backends.process", "_backends.thread", "_backends.memory"},
+    {"views", "_exit", "_backends.process", "_backends.thread", "_backends.memory"},
     {"_manager"},
     {"executors"},
     {"", "_backends"},
@@ -132,7 +134,9 @@ def test_no_imports_go_round_in_a_circle() -> None:
     assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
 
 
-@pytest.mark.parametrize("leaf", ["_messages", "exceptions", "load_balancers", "_cpus", "_version"])
+@pytest.mark.parametrize(
+    "leaf", ["_messages", "exceptions", "load_balancers", "_cpus", "_version", "_options"]
+)
 def test_a_leaf_imports_nothing_of_the_package(leaf: str) -> None:
     assert arrows(leaf) == set()
 
@@ -142,7 +146,7 @@ def test_the_pool_is_only_logic() -> None:
     allowed = {"__future__", "enum", "collections", "collections.abc", "typing", "itertools"}
     names = {name for name in imported(MODULES["_pool"], late=True) if "aplex" not in name}
     assert {n for n in names if n not in allowed and n.rpartition(".")[0] not in allowed} == set()
-    assert reachable("_pool") == {"_messages", "exceptions", "load_balancers"}
+    assert reachable("_pool") == {"_messages", "_options", "exceptions", "load_balancers"}
 
 
 def test_what_a_worker_runs_knows_nothing_of_the_parents_side() -> None:
@@ -220,7 +224,9 @@ def test_public_modules_show_their_public_names_only_where_they_say() -> None:
             and inspect.isclass(value)
             and value.__module__ == module.__name__
         }
-        undeclared = public - set(module.__all__) - {"PoolOptions", "ProcessOptions"}
+        undeclared = (
+            public - set(module.__all__) - {"PoolOptions", "ProcessOptions", "OptionsOfWorks"}
+        )
         assert undeclared == set()
 
 

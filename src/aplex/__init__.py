@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from aplex.futures import AsyncioFuture, ConcurrentFuture
     from aplex.load_balancers import LoadBalancer
+    from aplex.views import PoolView
 
 __all__ = [
     "AplexError",
@@ -40,6 +41,7 @@ __all__ = [
     "ConcurrentFuture",
     "LoadBalancer",
     "LoadBalancerError",
+    "PoolView",
     "ProcessAsyncPoolExecutor",
     "RemoteError",
     "RemoteTraceback",
@@ -50,7 +52,7 @@ __all__ = [
     "__version__",
 ]
 
-_MODULES = ("executors", "exceptions", "futures", "load_balancers")
+_MODULES = ("executors", "exceptions", "futures", "load_balancers", "views")
 
 
 def __getattr__(name: str) -> Any:

@@ -37,7 +37,8 @@ from aplex._messages import (
     Report,
     Reports,
 )
-from aplex.exceptions import BrokenPoolError, LoadBalancerError
+from aplex._options import DEFAULTS
+from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, Worker, chooser
 
 GATHERED: Final = 64
@@ -87,6 +88,9 @@ class Work:
     cancel_wanted = False  # the future's own note
     cancel_asked = False
     cancel_delivered = False  # the coroutine has got it, and answers by its outcome
+    options = DEFAULTS
+    what: Any = None  # the callable, for messages that name it
+    deaths: tuple[WorkerLostError, ...] = ()  # of workers that ran it
 
     def __init__(self, lane: int, function: Any, call: Any, meta: Any, future: Any) -> None:
         self.lane = lane
@@ -597,7 +601,7 @@ class Pool:
     def _settle(self, work: Work, kind: int, data: Any) -> None:
         assert work.state is not DONE
         work.state = DONE
-        work.function = work.call = work.meta = None
+        work.function = work.call = work.meta = work.what = None
         self.settled.append((work, kind, data))
 
     def _dispatch_pinned(self, lane: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import dataclasses
 import functools
 import itertools
 import multiprocessing
@@ -17,18 +18,21 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from multiprocessing.context import BaseContext
 from types import TracebackType
-from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from aplex import _maps
 from aplex._backends.base import Backend, Setup
 from aplex._cpus import usable_cpus
 from aplex._manager import Manager
 from aplex._messages import COROUTINE
+from aplex._options import WorkOptions, check_count, check_seconds
+from aplex._pickling import describe
 from aplex._pool import Pool, Work
 from aplex._works import lane_of
 from aplex.exceptions import SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
+from aplex.views import OptionsOfWorks, PoolView, refined
 
 __all__ = ["AsyncPoolExecutor", "ProcessAsyncPoolExecutor", "ThreadAsyncPoolExecutor"]
 
@@ -51,6 +55,8 @@ class PoolOptions(TypedDict, total=False):
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     exit_grace: float
+    retries: int
+    quarantine_after: int
 
 
 class ProcessOptions(PoolOptions, total=False):
@@ -80,10 +86,39 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         exit_grace: float = 5.0,
+        retries: int = 0,
+        quarantine_after: int = 3,
     ) -> None:
-        """Check the options; nothing is started before the first work."""
-        _check_count("pool_size", pool_size)
-        _check_count("max_works_per_worker", max_works_per_worker)
+        """Check the options; nothing is started before the first work.
+
+        Args:
+            backend: What makes the back end.
+            awaitable: Whether `submit` returns futures to be awaited, and `map` an
+                asynchronous iterator.
+            pool_size: Number of workers. None: the CPUs this process may use, by
+                affinity and cgroup quota.
+            max_works_per_worker: How many works a worker may have aboard, in works.
+            load_balancer: A `LoadBalancer` class, or what is called like one.
+            future_loop: The loop that awaitable futures belong to. None: the running
+                one at each `submit`.
+            worker_loop_factory: Makes the event loop of a worker (``uvloop.new_event_loop``).
+                None: the loop of ``asyncio``.
+            initializer: Called in each worker before it serves.
+            initargs: Its arguments.
+            exit_grace: Seconds that coroutine works have to finish at the exit of the
+                interpreter if `shutdown` was not called; also the seconds after which
+                an idle worker that does not end is killed.
+            retries: How many times a work runs again, at most, after its worker has died.
+                0: a work that had started never runs twice.
+            quarantine_after: Deaths of workers after which a work does not run again,
+                whatever its ``retries`` allow.
+
+        Raises:
+            ValueError: An option is out of range.
+            TypeError: An option is of the wrong kind.
+        """
+        check_count("pool_size", pool_size)
+        check_count("max_works_per_worker", max_works_per_worker)
         for name, value in (
             ("load_balancer", load_balancer),
             ("worker_loop_factory", worker_loop_factory),
@@ -91,10 +126,10 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         ):
             if value is not None and not callable(value):
                 raise TypeError(f"{name} must be callable, not {value!r}")
-        if exit_grace < 0:
-            raise ValueError(f"exit_grace must not be negative (seconds), got {exit_grace!r}")
+        check_seconds("exit_grace", exit_grace)
         if future_loop is not None and not awaitable:
             raise ValueError("future_loop needs awaitable=True")
+        self._options = WorkOptions(retries=retries, quarantine_after=quarantine_after)
         self._awaitable = awaitable
         self._future_loop = future_loop
         self._size = usable_cpus() if pool_size is None else pool_size
@@ -220,6 +255,18 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
                 loop runs and there is no ``future_loop``.
             BrokenPoolError: The workers cannot be started.
         """
+        options = self._options
+        if load_balancing_meta is not None:
+            options = dataclasses.replace(options, load_balancing_meta=load_balancing_meta)
+        return self._submit(options, work, args, kwargs)
+
+    def _submit(
+        self,
+        options: WorkOptions,
+        work: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]:
         future: AsyncioFuture[Any] | ConcurrentFuture[Any]
         lane = lane_of(work)
         running = None
@@ -242,8 +289,10 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             self._manager.check_open()
             future.set_exception(error)
             return future
-        item = Work(lane, function, call, load_balancing_meta, future)
+        item = Work(lane, function, call, options.load_balancing_meta, future)
         item.manager = self._manager
+        item.options = options
+        item.what = work
         future._work = item  # noqa: SLF001 - private to the package
         self._manager.submit(item, running)
         return future
@@ -319,6 +368,17 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             RuntimeError: The executor was shut down.
             TimeoutError: While iterating: the timeout passed.
         """
+        options = dataclasses.replace(self._options, load_balancing_meta=load_balancing_meta)
+        return self._map(options, work, iterables, timeout, chunksize)
+
+    def _map(
+        self,
+        options: WorkOptions,
+        work: Callable[..., Any],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int,
+    ) -> Iterator[Any] | AsyncIterator[Any]:
         if chunksize < 1:
             raise ValueError(f"chunksize must be at least 1, got {chunksize!r}")
         lane = lane_of(work)
@@ -326,15 +386,13 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         deadline = None if timeout is None else time.monotonic() + timeout
         calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
         size = self._window
-        either = cast("AsyncPoolExecutor[bool]", self)
-        submit = functools.partial(either.submit, work, load_balancing_meta=load_balancing_meta)
+        submit = functools.partial(self._submit_call, options, work)
         if chunksize > 1:
             run = _maps.run_coroutine_chunk if lane == COROUTINE else _maps.run_plain_chunk
             calls = _maps.chunked(calls, chunksize)
             size = max(2 * self._size, -(-size // chunksize))
-            submit = functools.partial(
-                either.submit, run, work, load_balancing_meta=load_balancing_meta
-            )
+            options = dataclasses.replace(options, label=describe(work))
+            submit = functools.partial(self._submit_call, options, run, work)
         open_window = functools.partial(_maps.Window, submit, calls, size)
         chunked = chunksize > 1
         if not self._awaitable:
@@ -343,6 +401,31 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         can_open = self._future_loop or asyncio._get_running_loop()  # noqa: SLF001
         window = open_window() if can_open else open_window
         return _maps.AwaitableResults(window, deadline, chunked=chunked)
+
+    def _submit_call(self, options: WorkOptions, work: Callable[..., Any], /, *args: Any) -> Any:
+        return self._submit(options, work, args, {})
+
+    # -- options of works -----------------------------------------------------
+
+    def options(self, **options: Unpack[OptionsOfWorks]) -> PoolView[Awaits]:
+        """Return a light view of this executor whose works have these options.
+
+        Args:
+            **options: ``load_balancing_meta``: passed to the load balancer;
+                ``retries``: how many times a work runs again, at most, after its worker
+                has died (in works; default: that of the executor);
+                ``quarantine_after``: deaths of workers after which it does not run again,
+                whatever ``retries`` allows (default: that of the executor).
+
+        Returns:
+            A `PoolView`, with ``submit`` and ``map``. It is immutable, costs next to
+            nothing, and may be kept.
+
+        Raises:
+            TypeError: An option is of the wrong kind, or unknown.
+            ValueError: An option is out of range.
+        """
+        return PoolView(self, refined(self._options, options))
 
     # -- life -----------------------------------------------------------------
 
@@ -448,38 +531,19 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
     def __init__(
         self,
         *,
-        pool_size: int | None = None,
-        max_works_per_worker: int = 300,
-        load_balancer: LoadBalancerFactory = RoundRobin,
         awaitable: bool = False,
-        future_loop: Loop | None = None,
-        worker_loop_factory: Callable[[], Loop] | None = None,
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
         mp_context: BaseContext | str | None = None,
-        exit_grace: float = 5.0,
+        **options: Unpack[PoolOptions],
     ) -> None:
         """Make an executor; the workers start with the first work.
 
         Args:
-            pool_size: Number of worker processes. None: the CPUs this process may
-                use, by affinity and cgroup quota.
-            max_works_per_worker: How many works a worker may have aboard, in works.
-            load_balancer: A `LoadBalancer` class, or what is called like one.
             awaitable: Whether `submit` returns futures to be awaited, and `map` an
                 asynchronous iterator.
-            future_loop: The loop that awaitable futures belong to. None: the running
-                one at each `submit`.
-            worker_loop_factory: Makes the event loop of a worker (``uvloop.new_event_loop``).
-                None: the loop of ``asyncio``.
-            initializer: Called in each worker before it serves.
-            initargs: Its arguments.
             mp_context: How processes start: ``"spawn"``, ``"forkserver"``, ``"fork"``,
                 or a context of ``multiprocessing``. None: ``"spawn"``, which is safe in
                 a program with threads and leaves nothing with a name behind.
-            exit_grace: Seconds that coroutine works have to finish at the exit of the
-                interpreter if `shutdown` was not called; also the seconds after which
-                an idle worker that does not end is killed.
+            **options: As for `AsyncPoolExecutor`.
 
         Raises:
             ValueError: An option is out of range.
@@ -494,14 +558,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         super().__init__(
             functools.partial(ProcessBackend, mp_context),
             awaitable=awaitable,
-            pool_size=pool_size,
-            max_works_per_worker=max_works_per_worker,
-            load_balancer=load_balancer,
-            future_loop=future_loop,
-            worker_loop_factory=worker_loop_factory,
-            initializer=initializer,
-            initargs=initargs,
-            exit_grace=exit_grace,
+            **options,
         )
 
 
@@ -536,29 +593,15 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
     def __init__(
         self,
         *,
-        pool_size: int | None = None,
-        max_works_per_worker: int = 300,
-        load_balancer: LoadBalancerFactory = RoundRobin,
         awaitable: bool = False,
-        future_loop: Loop | None = None,
-        worker_loop_factory: Callable[[], Loop] | None = None,
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
-        exit_grace: float = 5.0,
+        **options: Unpack[PoolOptions],
     ) -> None:
         """Make an executor; the workers start with the first work.
 
         Args:
-            pool_size: Number of workers. None: the CPUs this process may use.
-            max_works_per_worker: As for `ProcessAsyncPoolExecutor`.
-            load_balancer: As for `ProcessAsyncPoolExecutor`.
             awaitable: As for `ProcessAsyncPoolExecutor`.
-            future_loop: As for `ProcessAsyncPoolExecutor`.
-            worker_loop_factory: As for `ProcessAsyncPoolExecutor`.
-            initializer: Called in each worker's thread for plain functions.
-            initargs: Its arguments.
-            exit_grace: Seconds that coroutine works have to finish at the exit of the
-                interpreter if `shutdown` was not called.
+            **options: As for `AsyncPoolExecutor`. The initializer is called in each
+                worker's thread for plain functions.
 
         Raises:
             ValueError: An option is out of range.
@@ -569,21 +612,5 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         super().__init__(
             ThreadBackend,
             awaitable=awaitable,
-            pool_size=pool_size,
-            max_works_per_worker=max_works_per_worker,
-            load_balancer=load_balancer,
-            future_loop=future_loop,
-            worker_loop_factory=worker_loop_factory,
-            initializer=initializer,
-            initargs=initargs,
-            exit_grace=exit_grace,
+            **options,
         )
-
-
-def _check_count(name: str, value: int | None) -> None:
-    if value is None:
-        return
-    if not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import copy
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -90,6 +91,12 @@ class Blocking:
         assert error is not None, future
         return error
 
+    def through(self, view: Any) -> Any:
+        """Return a caller that calls a view of the executor instead."""
+        other = copy.copy(self)
+        other.pool = view
+        return other
+
     def call(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run a work, return its result."""
         return self.result(self.submit(work, *args, **kwargs))
@@ -120,7 +127,10 @@ class Awaiting(Blocking):
         self._thread.start()
 
     def submit(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        return self._on_loop(self.pool.submit, work, *args, **kwargs)
+        async def submit() -> Any:
+            return self.pool.submit(work, *args, **kwargs)
+
+        return self.run(submit())
 
     def cancel(self, future: Any) -> bool:
         return self._on_loop(future.cancel)

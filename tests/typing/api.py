@@ -23,6 +23,7 @@ from aplex import (
     AsyncPoolExecutor,
     ConcurrentFuture,
     LoadBalancer,
+    PoolView,
     ProcessAsyncPoolExecutor,
     ThreadAsyncPoolExecutor,
 )
@@ -103,6 +104,24 @@ async def submit_with_meta(
     assert_type(blocking.submit(area, 1, load_balancing_meta="x"), ConcurrentFuture[float])
     assert_type(await awaiting.submit(fetch, "url", load_balancing_meta=None), Page)
     assert_type(await awaiting.submit(area, 1, load_balancing_meta=[2]), float)
+
+
+def submit_with_options(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
+    view = pool.options(retries=2, load_balancing_meta="x")
+    assert_type(view, PoolView[Literal[False]])
+    assert_type(view.options(quarantine_after=5), PoolView[Literal[False]])
+    assert_type(view.submit(fetch, "url", retries=3), ConcurrentFuture[Page])
+    assert_type(view.submit(area, 2), ConcurrentFuture[float])
+    assert_type(view.map(fetch, ["one"]), Iterator[Page])
+    view.submit(area, "two")  # type: ignore[call-overload] # pyright: ignore
+    pool.options(retry=1)  # type: ignore[call-arg] # pyright: ignore
+
+
+async def await_with_options(pool: ThreadAsyncPoolExecutor[Literal[True]]) -> None:
+    view = pool.options(retries=2)
+    assert_type(await view.submit(fetch, "url"), Page)
+    assert_type(view.submit(area, 2), AsyncioFuture[float])
+    assert_type(view.map(fetch, ["one"]), AsyncIterator[Page])
 
 
 # -- map ------------------------------------------------------------------------------------
