@@ -21,6 +21,7 @@ from aplex.exceptions import (
     SerializationError,
     WorkerLostError,
     WorkerStartError,
+    WorkQuarantinedError,
 )
 
 ONE_OF_EACH = [
@@ -31,7 +32,20 @@ ONE_OF_EACH = [
     RemoteError("module.Class", "message", "Traceback …"),
     RemoteTraceback("Traceback …"),
     SerializationError("message"),
+    WorkQuarantinedError("module.work", (WorkerLostError(1, -9, 1), WorkerLostError(2, -9, 3))),
+    WorkQuarantinedError("module.work", (LookupError("no death"),)),
     WorkerLostError(4711, -9, 3),
+    WorkerLostError(
+        4711,
+        -11,
+        3,
+        works=("module.work", "module.other"),
+        works_done=12,
+        uptime=2.5,
+        out_of_memory=True,
+        peak_rss=3 * 2**20,
+        stack="Fatal Python error: …",
+    ),
     WorkerLostError(None, None, 0),
     WorkerLostError(1, 0, 1),
     WorkerStartError("message"),
@@ -49,7 +63,13 @@ def test_all_of_them_can_be_pickled(error: Exception, again: Any) -> None:
     same = again(error)
     assert type(same) is type(error)
     assert str(same) == str(error)
-    assert vars(same) == vars(error)
+    assert same.args == error.args
+    assert shown(vars(same)) == shown(vars(error))
+
+
+def shown(attributes: dict[str, Any]) -> dict[str, str]:
+    """Exceptions are equal only to themselves; not so what they show."""
+    return {name: repr(value) for name, value in attributes.items()}
 
 
 @pytest.mark.parametrize("error", ONE_OF_EACH, ids=repr)
@@ -91,6 +111,47 @@ def test_a_lost_worker_says_who_died_how_and_with_how_much(
 )
 def test_a_lost_worker_names_the_signal(exitcode: int | None, name: str | None) -> None:
     assert WorkerLostError(7, exitcode, 1).signal_name == name
+
+
+CERTIFICATE = WorkerLostError(
+    7,
+    -11,
+    3,
+    works=("m.f", "m.g", "m.f"),
+    works_done=12,
+    uptime=2.54,
+    out_of_memory=False,
+    peak_rss=300 * 2**20,
+    stack='Fatal Python error: Segmentation fault\n\n  File "m.py", line 3 in f',
+)
+
+
+def test_a_death_certificate_reads_well() -> None:
+    assert str(CERTIFICATE) == (
+        "worker process 7 was killed by SIGSEGV with 3 works aboard (m.f, m.g), after 2.5 s and "
+        "12 works done, at most 300 MiB in memory; this work had been started there and may "
+        "have run in part"
+    )
+    assert "the worker's last stack:\nFatal Python error" in CERTIFICATE.__notes__[0]
+
+
+def test_a_death_certificate_names_a_few_works_and_the_want_of_memory() -> None:
+    error = WorkerLostError(7, -9, 300, works=("m.f",) * 16, out_of_memory=True)
+    assert "with 300 works aboard (m.f, …)" in str(error)
+    assert "probably by the kernel, which was out of memory" in str(error)
+
+
+def test_a_quarantined_work_shows_all_deaths() -> None:
+    deaths = (WorkerLostError(1, -9, 1), CERTIFICATE)
+    error = WorkQuarantinedError("m.f", deaths)
+    assert isinstance(error, WorkerLostError)
+    assert (error.deaths, error.work) == (deaths, "m.f")
+    assert (error.pid, error.signal_name, error.uptime) == (7, "SIGSEGV", 2.54)
+    assert "m.f was started 2 times, and each time its worker died" in str(error)
+    assert error.__notes__ == [
+        "1. worker process 1 was killed by SIGKILL with 1 work aboard",
+        f"2. {CERTIFICATE.summary}",
+    ]
 
 
 def test_a_lost_worker_has_numbers_to_be_used() -> None:

@@ -101,9 +101,11 @@ RANKS = [
         "_frames",
         "_gate",
         "_options",
+        "_names",
     },
-    {"_pickling", "_progress", "_pool", "_worker", "_arena"},
-    {"_works", "_maps", "_child", "futures", "_backends.base"},
+    {"_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"},
+    {"_pool"},
+    {"_works", "_maps", "_child", "_certificate", "futures", "_backends.base"},
     {"views", "_exit", "_backends.process", "_backends.thread", "_backends.memory"},
     {"_manager"},
     {"executors"},
@@ -141,12 +143,20 @@ def test_a_leaf_imports_nothing_of_the_package(leaf: str) -> None:
     assert arrows(leaf) == set()
 
 
+LOGIC = {"_messages", "_options", "_names", "_supervision", "_balancer_views", "exceptions"} | {
+    "load_balancers"
+}
+
+
 def test_the_pool_is_only_logic() -> None:
     """No IO, no clock, no thread: nothing of the kind is imported, not even late."""
     allowed = {"__future__", "enum", "collections", "collections.abc", "typing", "itertools"}
-    names = {name for name in imported(MODULES["_pool"], late=True) if "aplex" not in name}
+    allowed |= {"abc", "dataclasses"}
+    logic = ("_pool", "_supervision", "_balancer_views", "_options")
+    imports = set().union(*(imported(MODULES[module], late=True) for module in logic))
+    names = {name for name in imports if "aplex" not in name}
     assert {n for n in names if n not in allowed and n.rpartition(".")[0] not in allowed} == set()
-    assert reachable("_pool") == {"_messages", "_options", "exceptions", "load_balancers"}
+    assert reachable("_pool") == LOGIC
 
 
 def test_what_a_worker_runs_knows_nothing_of_the_parents_side() -> None:

@@ -24,10 +24,17 @@ from hypothesis.stateful import (
 )
 
 from aplex._messages import CANCELLED, COROUTINE, DELIVERED, LANES, PLAIN, RAISED, VALUE
-from aplex._pool import PoolWorker, Work, WorkerState, WorkState
-from aplex.exceptions import LoadBalancerError
+from aplex._options import WorkOptions
+from aplex._pool import PoolWorker, Work, WorkState
+from aplex._supervision import WorkerState
+from aplex.exceptions import (
+    BrokenPoolError,
+    LoadBalancerError,
+    WorkerLostError,
+    WorkQuarantinedError,
+)
 from aplex.load_balancers import Average, LoadBalancer, Random, RoundRobin, Worker
-from tests.support.pools import DrivenPool
+from tests.support.pools import ALL_STARTED, DrivenPool
 
 EXAMPLES = int(os.environ.get("APLEX_TEST_HISTORIES", "200"))
 PART = 1000  # histories in one test: hypothesis remembers all of them until its end
@@ -66,9 +73,20 @@ class Histories(RuleBasedStateMachine):
         size=st.integers(1, 4),
         limit=st.sampled_from([1, 2, 3, 300]),
         balancer=st.sampled_from(BALANCERS),
+        restarts=st.integers(0, 3),
+        wear=st.sampled_from([None, None, 1, 3]),
     )
-    def open(self, size: int, limit: int, balancer: type[LoadBalancer]) -> None:
-        self.driven = DrivenPool(size, limit, balancer, ready=False)
+    def open(
+        self,
+        size: int,
+        limit: int,
+        balancer: type[LoadBalancer],
+        restarts: int,
+        wear: int | None,
+    ) -> None:
+        self.driven = DrivenPool(
+            size, limit, balancer, ready=False, max_restarts=restarts, max_works_per_child=wear
+        )
         self.whimsical = issubclass(balancer, Whimsical)
         self.pins = balancer is Whimsical
         self.asked: set[Work] = set()  # works whose cancel was asked while they were aboard
@@ -80,19 +98,27 @@ class Histories(RuleBasedStateMachine):
     def takes_works(self) -> bool:
         return not self.driven.pool.closing and not self.driven.pool.broken
 
+    def everyone(self) -> list[PoolWorker]:
+        return list(self.driven.pool.everyone())
+
     def workers(self, *states: WorkerState) -> list[PoolWorker]:
-        return [worker for worker in self.driven.workers if worker.state in states]
+        return [worker for worker in self.everyone() if worker.state in states]
 
     def aboard(self) -> list[Work]:
-        return [work for worker in self.driven.workers for work in worker.works.values()]
+        return [work for worker in self.everyone() for work in worker.works.values()]
 
     # -- events -----------------------------------------------------------------
 
     @precondition(lambda self: self.takes_works)
-    @rule(lane=st.sampled_from(LANES), meta=METAS, count=st.integers(1, 4))
-    def submit(self, lane: int, meta: Any, count: int) -> None:
+    @rule(
+        lane=st.sampled_from(LANES),
+        meta=METAS,
+        count=st.integers(1, 4),
+        retries=st.sampled_from([0, 0, 1, 2, 9]),
+    )
+    def submit(self, lane: int, meta: Any, count: int, retries: int) -> None:
         for _ in range(count):
-            self.driven.submit(lane, meta)
+            self.driven.submit(lane, meta, WorkOptions(retries=retries))
 
     @precondition(lambda self: self.driven.submitted)
     @rule(data=st.data())
@@ -149,27 +175,62 @@ class Histories(RuleBasedStateMachine):
         workers = self.workers(WorkerState.SERVING, WorkerState.STOPPING)
         self.driven.pace(data.draw(st.sampled_from(workers)), seconds, count)
 
-    @precondition(lambda self: self.driven.workers)
-    @rule(data=st.data())
-    def lost(self, data: st.DataObject) -> None:
+    @precondition(lambda self: self.everyone())
+    @rule(data=st.data(), uptime=st.sampled_from([None, 0.1, 100.0]))
+    def lost(self, data: st.DataObject, uptime: float | None) -> None:
         """A worker dies: a prefix of what it was sent, in each lane, had been started."""
-        worker = data.draw(st.sampled_from(self.driven.workers))
-        was_serving = worker.state is WorkerState.SERVING
+        worker = data.draw(st.sampled_from(self.everyone()))
+        was_serving = worker.state in (WorkerState.SERVING, WorkerState.RETIRING)
         started = tuple(data.draw(st.integers(0, seq)) if was_serving else 0 for seq in worker.seqs)
         works = list(worker.works.values())
         detached = [work for work in works if work.seq == 0]
         doomed = {work for work in works if work.seq <= started[work.lane]}
-        self.driven.lose(worker, (started[0], started[1]))
+        before = {work: len(work.deaths) for work in works}
+        error = WorkerLostError(worker.pid, -9, len(works))
+        self.driven.lose(worker, (started[0], started[1]), error=error, uptime=uptime)
         self.dead.append(worker)
         for work in works:
-            if work in doomed or work in detached:
-                assert self.driven.outcomes[work][0] == (
-                    CANCELLED if work in self.asked else RAISED
-                )
-            elif work in self.asked:
+            if work in self.asked:
+                assert self.driven.is_cancelled(work)
+            elif work in doomed or work in detached:
+                self.counted(work, before[work] + 1, error)
+            elif self.driven.pool.terminating:
                 assert self.driven.is_cancelled(work)
             elif not self.whimsical and not self.driven.pool.broken:
                 assert work not in self.driven.outcomes, "what was not started runs elsewhere"
+
+    def counted(self, work: Work, deaths: int, error: WorkerLostError) -> None:
+        """A work that had been started has seen so many deaths: it runs again, or has failed."""
+        assert len(work.deaths) == deaths
+        allowed = deaths <= work.options.retries and deaths < work.options.quarantine_after
+        if allowed and not self.driven.pool.terminating:
+            kind, failure = self.driven.outcomes.get(work, (None, None))
+            assert kind is None or isinstance(failure, (LoadBalancerError, BrokenPoolError))
+        elif deaths == 1:
+            assert self.driven.error(work) is error
+        else:
+            failure = self.driven.error(work)
+            assert isinstance(failure, WorkQuarantinedError)
+            assert len(failure.deaths) == deaths
+            assert failure.deaths[-1] is error
+
+    @precondition(lambda self: self.driven.pauses)
+    @rule()
+    def restart_due(self) -> None:
+        self.driven.pass_pause()
+
+    @precondition(lambda self: self.takes_works)
+    @rule(size=st.integers(1, 5))
+    def resize(self, size: int) -> None:
+        self.driven.resize(size)
+        assert self.driven.pool.size == size
+
+    @rule(really=st.integers(0, 19))
+    def terminate(self, really: int) -> None:
+        if really == 0:
+            waiting = [w for w in self.driven.submitted if w.state is WorkState.WAITING]
+            self.driven.terminate()
+            assert all(map(self.driven.is_cancelled, waiting))
 
     @precondition(lambda self: self.dead)
     @rule(data=st.data(), work_id=st.integers(0, 20))
@@ -206,7 +267,7 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def the_line_keeps_its_order(self) -> None:
         """Of works with equal rights, those aboard a worker came before those that wait."""
-        if self.dead or self.pins or self.whimsical:
+        if self.dead or self.pins or self.whimsical or self.driven.pool.leaving:
             return
         for lane in LANES:
             works = [work for work in self.driven.submitted if work.lane == lane]
@@ -222,8 +283,8 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def the_pool_is_as_large_as_it_can_be(self) -> None:
         pool = self.driven.pool
-        assert len(pool.workers) <= pool.size
-        assert pool.broken or pool.closing or pool.workers
+        assert len(pool.workers) <= 2 * pool.size
+        assert pool.broken or pool.closing or pool.workers or pool.leaving or self.driven.pauses
         assert len(set(self.driven.started)) == len(self.driven.started)
         assert len(set(self.driven.stopped)) == len(self.driven.stopped)
 
@@ -232,14 +293,17 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "driven"):
             return
         driven = self.driven
-        if not driven.pool.broken:
+        if driven.pool.terminating:
+            for worker in self.everyone():
+                driven.lose(worker, ALL_STARTED, error=WorkerLostError(worker.pid, -9, 0))
+        elif not driven.pool.broken:
             driven.close()
             driven.run_to_the_end()
-            for worker in list(driven.workers):
+            for worker in self.everyone():
                 assert worker.state is WorkerState.STOPPING
                 assert worker in driven.stopped
                 driven.lose(worker)
-        assert driven.workers == []
+        assert self.everyone() == []
         assert driven.pool.idle
         assert set(driven.outcomes) == set(driven.submitted)
         for work, (kind, data) in driven.outcomes.items():

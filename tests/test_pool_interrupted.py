@@ -16,7 +16,8 @@ import pytest
 
 from aplex import _pool
 from aplex._messages import COROUTINE, READY, VALUE
-from aplex._pool import Work, WorkerState
+from aplex._pool import Work
+from aplex._supervision import WorkerState
 from tests.support.pools import DrivenPool, PinningByIndex
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         SerializationError,
         WorkerLostError,
         WorkerStartError,
+        WorkQuarantinedError,
     )
     from aplex.executors import (
         AsyncPoolExecutor,
@@ -47,6 +48,7 @@ __all__ = [
     "RemoteTraceback",
     "SerializationError",
     "ThreadAsyncPoolExecutor",
+    "WorkQuarantinedError",
     "WorkerLostError",
     "WorkerStartError",
     "__version__",

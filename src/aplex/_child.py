@@ -20,6 +20,7 @@ cleanup `ORPHAN_GRACE` seconds, and ends the process.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import selectors
@@ -138,6 +139,9 @@ def main(ends: ChildEnds, progress: Progress, setup: bytes) -> None:
     # While a function computes, the loop's thread gets the interpreter lock only after
     # this interval, each time it wakes (with uvloop: for each timer).
     sys.setswitchinterval(SWITCH_INTERVAL)
+    # The stack of a crash goes where the parent finds it; unless it was to go elsewhere.
+    if progress.file is not None and not faulthandler.is_enabled():
+        faulthandler.enable(progress.file.fileno(), all_threads=False)
     Child(ends, progress).run(setup)
 
 

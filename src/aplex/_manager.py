@@ -31,6 +31,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVarTuple, Unpack
 
@@ -40,6 +41,7 @@ from aplex._listener import Listener
 from aplex._messages import COROUTINE, PLAIN, RAISED, TOO_LATE, Reports
 from aplex._pickling import decode_exception
 from aplex._pool import Pool, PoolWorker, Work
+from aplex._supervision import WorkerState
 from aplex.exceptions import BrokenPoolError, WorkerStartError
 from aplex.futures import AsyncioFuture
 
@@ -64,8 +66,16 @@ class Phase(enum.Enum):
 class Manager:
     """Takes every event through the Pool and carries out what follows."""
 
-    def __init__(self, pool: Pool, backend: Backend, name: str, exit_grace: float) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        backend: Backend,
+        name: str,
+        exit_grace: float,
+        start_timeout: float | None = None,
+    ) -> None:
         self.pool = pool
+        self._start_timeout = start_timeout  # seconds
         self.exit_grace = exit_grace
         self.gone: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._pid = os.getpid()
@@ -137,6 +147,29 @@ class Manager:
         self._backend.arm()
         self._step(close)
 
+    def resize(self, size: int) -> None:
+        """Have another number of workers.
+
+        Raises:
+            RuntimeError: The pool takes no more works.
+            BrokenPoolError: The pool is broken.
+        """
+        self._step(self._resize, size)
+
+    def end_workers(self, *, kill: bool) -> None:
+        """Take no more works, cancel what was not started, end the workers at once."""
+
+        def terminate() -> None:
+            if self._phase is Phase.RUNNING:
+                self.pool.terminate()
+
+        self.close(cancel_waiting=True)
+        self._step(terminate)
+        with self._lock:
+            workers = list(self.pool.everyone())
+        for worker in workers:
+            (self._backend.kill if kill else self._backend.terminate)(worker)
+
     def cancel_all(self) -> None:
         """Cancel all waiting works, and the coroutine works that run."""
         self._step(self._cancel_coroutines)
@@ -178,7 +211,7 @@ class Manager:
         self.cancel_all()
         now = time.monotonic()
         if self._over_at is None:
-            self._listener.call_soon(partial(self._kill_in, INTERRUPT_GRACE))
+            self._in(INTERRUPT_GRACE, self._kill_workers)
             self._over_at = now + INTERRUPT_GRACE * (2 if self._backend.can_kill else 1)
         return max(0.0, self._over_at - now)
 
@@ -252,13 +285,9 @@ class Manager:
 
         def lose() -> None:
             death = examine()
-            reason = death.reason or death.error
             if worker.failure is not None:
-                reason = _start_failure(worker.failure)
-            failed = self.pool.lost(worker, death.started, reason)
-            if failed:
-                assert death.error is not None
-                self.pool.fail(failed, death.error)
+                death = replace(death, reason=_start_failure(worker.failure))
+            self.pool.lost(worker, death, time.monotonic())
 
         self._step(lose)
 
@@ -295,6 +324,13 @@ class Manager:
                 pool.paced(worker, reports[0], len(reports[1]) + len(reports[2]) + len(reports[4]))
         if pool.wants_dispatch:
             pool.dispatch()
+
+    def _resize(self, size: int) -> None:
+        self.check_open()
+        if self._phase is Phase.RUNNING:
+            self.pool.resize(size)
+        else:
+            self.pool.size = size
 
     def _cancel_coroutines(self) -> None:
         for work in self.pool.held(COROUTINE):
@@ -345,11 +381,12 @@ class Manager:
             for worker in pool.outbound:
                 self._backend.send(worker)
             pool.outbound.clear()
-        if pool.to_start or pool.to_stop:
+        if pool.to_start or pool.to_stop or pool.pauses:
             self._start_and_stop()
         if pool.broken:
             self._open = False
-        if not pool.workers and self._phase is Phase.RUNNING and (pool.closing or pool.broken):
+        gone = not pool.workers and not pool.leaving and not pool.wants_workers
+        if gone and self._phase is Phase.RUNNING:
             self._phase = Phase.GOING
             self._listener.call_soon(self._finish)
 
@@ -363,11 +400,32 @@ class Manager:
         starts, self.pool.to_start = self.pool.to_start, []
         for worker in starts:
             self._backend.start(worker)
+            if self._start_timeout is not None:
+                late = partial(self._start_too_late, worker, self._start_timeout)
+                self._in(self._start_timeout, late)
+        pauses, self.pool.pauses = self.pool.pauses, []
+        for pause in pauses:
+            self._in(pause, partial(self._step, self.pool.restart_due))
         stops, self.pool.to_stop = self.pool.to_stop, []
         for worker in stops:
             self._backend.stop(worker)
         if stops:
-            self._listener.call_soon(partial(self._kill_in, self.exit_grace))
+            self._in(self.exit_grace, partial(self._kill, stops))
+
+    def _in(self, seconds: float, call: Callable[[], None]) -> None:
+        """Have the listener make a call after that time."""
+        when = time.monotonic() + seconds
+        self._listener.call_soon(partial(self._listener.call_at, when, call))
+
+    def _start_too_late(self, worker: PoolWorker, seconds: float) -> None:
+        """Kill a worker that does not become ready: its end then counts as a failed start."""
+        with self._lock:
+            if worker.state is not WorkerState.STARTING:
+                return
+            worker.failure = WorkerStartError(
+                f"worker {worker.id} did not become ready within {seconds:g} s (start_timeout)"
+            )
+        self._backend.kill(worker)
 
     # -- life -----------------------------------------------------------------
 
@@ -392,13 +450,13 @@ class Manager:
         self._listener_reads = True
         self._backend.read_in(None)
 
-    def _kill_in(self, seconds: float) -> None:
-        """Kill the workers that are still there after that time. On the listener's thread."""
-        self._listener.call_at(time.monotonic() + seconds, self._kill_workers)
-
     def _kill_workers(self) -> None:
         with self._lock:
-            workers = list(self.pool.workers)
+            workers = list(self.pool.everyone())
+        self._kill(workers)
+
+    def _kill(self, workers: list[PoolWorker]) -> None:
+        """Kill workers that may have ended meanwhile."""
         for worker in workers:
             self._backend.kill(worker)
 
@@ -411,6 +469,8 @@ class Manager:
 
 
 def _start_failure(data: Any) -> WorkerStartError:
+    if isinstance(data, WorkerStartError):
+        return data
     cause = decode_exception(data) if isinstance(data, bytes) else data
     error = WorkerStartError(
         f"the initializer or the worker_loop_factory raised {type(cause).__name__}: {cause}"

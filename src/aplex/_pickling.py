@@ -11,7 +11,6 @@ closures, and whatever lives in a ``__main__`` that a worker cannot import.
 
 from __future__ import annotations
 
-import functools
 import io
 import pickle
 import sys
@@ -22,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from aplex._names import describe
 from aplex.exceptions import RemoteError, RemoteTraceback, SerializationError
 
 if TYPE_CHECKING:
@@ -445,15 +445,6 @@ def _can_travel(value: Any) -> bool:
 
 def _travelling(value: Any) -> Any:
     return value if _can_travel(value) else repr(value)
-
-
-def describe(work: Any) -> str:
-    """Name a callable for messages."""
-    while isinstance(work, functools.partial):
-        work = work.func
-    name = getattr(work, "__qualname__", None) or type(work).__qualname__
-    module = getattr(work, "__module__", None)
-    return f"{module}.{name}" if module else name
 
 
 def _say(error: BaseException) -> str:

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, overload
+from typing import Any, Final
 
+from aplex._balancer_views import WorkersView, WorkloadsView
 from aplex._messages import (
     CANCELLED,
     COROUTINE,
@@ -37,20 +37,24 @@ from aplex._messages import (
     Report,
     Reports,
 )
+from aplex._names import described, shown
 from aplex._options import DEFAULTS
-from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
-from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, Worker, chooser
+from aplex._supervision import STAYING, Death, RestartPolicy, WorkerState, Workforce
+from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkQuarantinedError
+from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, chooser
 
 GATHERED: Final = 64
 """Works gathered for busy workers before they are dispatched without waiting for more."""
 LINED_UP: Final = 0.002
 """Seconds of plain functions sent ahead to a worker, at the pace of the last ones."""
-EXTRA_STARTS: Final = 2
-"""Failed starts in a row, beyond one per worker, after which no more are tried.
+SUSPECT: Final = 2
+"""Deaths after which a work that runs again does so apart from others like it.
 
-The pool is broken then if no worker is left; otherwise those left serve on, and
-a later success closes the gaps.
+Works that were aboard the same worker again and again may all have killed it. One by one,
+the guilty one is found, and the others live.
 """
+SUSPECTS: Final = 2
+"""Index of the line of suspects, behind those of the lanes."""
 
 
 class WorkState(enum.Enum):
@@ -59,15 +63,6 @@ class WorkState(enum.Enum):
     WAITING = "waiting"
     ABOARD = "aboard"
     DONE = "done"
-
-
-class WorkerState(enum.Enum):
-    """Where a worker is in its life."""
-
-    STARTING = "starting"
-    SERVING = "serving"
-    STOPPING = "stopping"
-    GONE = "gone"
 
 
 WAITING: Final = WorkState.WAITING  # the members of an enum are slow to look up
@@ -90,7 +85,7 @@ class Work:
     cancel_delivered = False  # the coroutine has got it, and answers by its outcome
     options = DEFAULTS
     what: Any = None  # the callable, for messages that name it
-    deaths: tuple[WorkerLostError, ...] = ()  # of workers that ran it
+    deaths: tuple[BaseException, ...] = ()  # of workers that ran it
 
     def __init__(self, lane: int, function: Any, call: Any, meta: Any, future: Any) -> None:
         self.lane = lane
@@ -98,6 +93,11 @@ class Work:
         self.call = call
         self.meta = meta
         self.future = future
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.options.label or described(self.what)
 
     def __repr__(self) -> str:
         where = f" on {self.worker!r}" if self.worker else ""
@@ -122,7 +122,9 @@ class PoolWorker:
         "seqs",
         "served",
         "state",
+        "suspect",
         "works",
+        "worn",
     )
 
     def __init__(self, pool: Pool, number: int) -> None:
@@ -137,6 +139,8 @@ class PoolWorker:
         self.room = [False, False]  # for one more work, per lane
         self.served = False  # whether it has reported the end of a work
         self.failure: Any = None  # what it said before it ended without ever serving
+        self.worn = False  # it has done its works, and serves only until another can
+        self.suspect: Work | None = None  # the last suspect it was given
         self.seqs = [0, 0]  # works handed out so far, per lane
         self.outboxes: tuple[list[Work], list[Work]] = ([], [])  # works to send, per lane
         self.cancels: list[Cancel] = []  # to be sent after them
@@ -149,6 +153,11 @@ class PoolWorker:
         return len(self.works)
 
     @property
+    def works_done(self) -> int:
+        """Works that have ended on it."""
+        return self.seqs[0] + self.seqs[1] - len(self.works)
+
+    @property
     def available(self) -> bool:
         """Whether it has room for the work that the load balancer is asked about."""
         return self.room[self.pool.asked_lane]
@@ -157,64 +166,21 @@ class PoolWorker:
         return f"<worker {self.id} {self.state.value}, {len(self.works)} aboard>"
 
 
-class WorkersView(Sequence[PoolWorker]):
-    """The workers, read-only, for load balancers."""
-
-    __slots__ = ("_workers",)
-
-    def __init__(self, workers: list[PoolWorker]) -> None:
-        self._workers = workers
-
-    @overload
-    def __getitem__(self, index: int) -> PoolWorker: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[PoolWorker]: ...
-    def __getitem__(self, index: int | slice) -> PoolWorker | list[PoolWorker]:
-        return self._workers[index]
-
-    def __len__(self) -> int:
-        return len(self._workers)
-
-    def __iter__(self) -> Iterator[PoolWorker]:
-        return iter(self._workers)
-
-    def __repr__(self) -> str:
-        return repr(tuple(self._workers))
-
-
-class WorkloadsView(Mapping[Worker, int]):
-    """Worker -> works aboard, read-only, for load balancers."""
-
-    __slots__ = ("_workers",)
-
-    def __init__(self, workers: list[PoolWorker]) -> None:
-        self._workers = workers
-
-    def __getitem__(self, worker: Worker) -> int:
-        if worker not in self._workers:
-            raise KeyError(worker)
-        return worker.workload
-
-    def __iter__(self) -> Iterator[Worker]:
-        return iter(self._workers)
-
-    def __len__(self) -> int:
-        return len(self._workers)
-
-    def __repr__(self) -> str:
-        return repr(dict(self))
-
-
-class Pool:
+class Pool(Workforce):
     """State machine of works and workers."""
 
     def __init__(
-        self, size: int, max_works_per_worker: int, load_balancer: LoadBalancerFactory
+        self,
+        size: int,
+        max_works_per_worker: int,
+        load_balancer: LoadBalancerFactory,
+        policy: RestartPolicy | None = None,
+        max_works_per_child: int | None = None,
     ) -> None:
-        self.size = size
+        super().__init__(size, policy or RestartPolicy(), max_works_per_child)
         self.max_works_per_worker = max_works_per_worker
-        self.workers: list[PoolWorker] = []
         self.closing = False
+        self.terminating = False  # the workers are being killed: nothing runs again
         self.broken: BrokenPoolError | None = None
         self.asked_lane = COROUTINE  # the lane of the work the load balancer is asked about
         self._balancer = load_balancer(
@@ -222,26 +188,22 @@ class Pool:
         )
         if not isinstance(self._balancer, LoadBalancer):
             raise TypeError(
-                f"load_balancer must make a LoadBalancer, not {_shown(self._balancer)}; derive "
+                f"load_balancer must make a LoadBalancer, not {shown(self._balancer)}; derive "
                 "your class from aplex.LoadBalancer"
             )
         self._choose = chooser(self._balancer)
-        self._lines: tuple[deque[Work], deque[Work]] = (deque(), deque())
+        # A line for each lane, and one for suspects of both.
+        self._lines: tuple[deque[Work], deque[Work], deque[Work]] = (deque(), deque(), deque())
         self._waiting = 0  # works in the lines or pinned, without those cancelled since
         self._aboard = 0
-        self._starting = 0
         self._limit = max_works_per_worker  # works that a worker may have aboard now
         self._open = [0, 0]  # workers with room, per lane
-        self._failed_starts = 0  # in a row
         self._work_ids = 0
-        self._worker_ids = 0
         self._pins = False  # whether a work was ever pinned
         self.added = 0  # works since the last dispatch
         # Effects, taken by the Manager.
         self.outbound: set[PoolWorker] = set()
         self.settled: list[tuple[Work, int, Any]] = []
-        self.to_start: list[PoolWorker] = []
-        self.to_stop: list[PoolWorker] = []
 
     def __repr__(self) -> str:
         state = "broken" if self.broken else "closing" if self.closing else "open"
@@ -274,12 +236,12 @@ class Pool:
         """Whether it holds no work."""
         return not self._waiting and not self._aboard
 
-    # -- events about works ---------------------------------------------------
+    @property
+    def wants_workers(self) -> bool:
+        """Whether there may be works for a new worker."""
+        return not (self.terminating or self.broken or (self.closing and self.idle))
 
-    def open(self) -> None:
-        """Begin to start the workers that are missing."""
-        while len(self.workers) < self.size:
-            self.workers.append(self._new_worker())
+    # -- events about works ---------------------------------------------------
 
     def add(self, work: Work) -> bool:
         """Take a new work, to wait in the line. Call ``dispatch`` after the last.
@@ -323,6 +285,8 @@ class Pool:
             self._results(worker, VALUE, ids, values)
         if pickled:
             self._results(worker, PICKLED, pickled, pickles)
+        if self.max_works_per_child is not None or worker.state is not WorkerState.SERVING:
+            self._reported(worker)
 
     def _results(self, worker: PoolWorker, kind: int, ids: list[int], data: list[Any]) -> None:
         """Take in results: what ``report`` does, in short, for many works at once."""
@@ -387,6 +351,7 @@ class Pool:
         if self._waiting:
             if self._starting:
                 self._share()
+            self._dispatch_suspects()
             for lane in LANES:
                 if self._pins:
                     self._dispatch_pinned(lane)
@@ -419,40 +384,28 @@ class Pool:
 
     # -- events about workers -------------------------------------------------
 
-    def lost(
-        self, worker: PoolWorker, started: tuple[int, int], reason: BaseException | None
-    ) -> list[Work]:
-        """Take note of a worker's end; heal.
+    def lost(self, worker: PoolWorker, death: Death, now: float) -> None:
+        """Take note of a worker's end at that time; heal.
 
-        Works that it had not started wait again, in front. ``reason`` says why
-        it never served, if it is known.
-
-        Returns:
-            The works it had started, no longer aboard, for the caller to ``fail``.
+        Works that it had not started wait again, in front; so do those that it had and
+        that may run again. The others fail.
         """
         was = worker.state
         if was is WorkerState.GONE:
-            return []
-        # It failed to start if it never served; also if it did not start what it was given.
-        if was is WorkerState.STARTING or (worker.works and not worker.served and not any(started)):
-            self._failed_starts += 1
+            return
+        failed = self._failed_to_serve(worker, death)
+        if failed:
+            self.policy.failed(now - (death.uptime or 0.0), now)
         worker.state = WorkerState.GONE
         self._refresh(worker)
         self.outbound.discard(worker)
-        failed = self._clear(worker, started)
+        self._clear(worker, death)
         if was is WorkerState.STARTING:
             self._started()
-        self._replace(worker, was)
-        if not self.workers and not (self.closing and self.idle):
-            self._break(reason)
+        self._replace(worker, failed=failed)
+        if not self.workers and not self.leaving and not self._pauses and self.wants_workers:
+            self._break(death.reason or death.error)
         self.dispatch()
-        return failed
-
-    def fail(self, works: list[Work], error: BaseException) -> None:
-        """Settle works that were lost with their worker."""
-        for work in works:
-            kind = CANCELLED if work.cancel_asked else RAISED
-            self._settle(work, kind, error)
 
     def close(self, *, cancel_waiting: bool = False) -> None:
         """Take no more works; stop the workers when the last work is done."""
@@ -460,6 +413,11 @@ class Pool:
         if cancel_waiting:
             self.cancel_waiting()
         self._check_finished()
+
+    def terminate(self) -> None:
+        """Cancel all that was not started; what had been started ends with its worker."""
+        self.terminating = True
+        self.close(cancel_waiting=True)
 
     def cancel_waiting(self) -> None:
         """Cancel all waiting works."""
@@ -474,10 +432,11 @@ class Pool:
 
     def held(self, lane: int) -> list[Work]:
         """Return the works of a lane that are not done: those waiting, then those aboard."""
-        lines = [self._lines[lane], *(worker.pinned[lane] for worker in self.workers)]
+        lines = [self._lines[lane], self._lines[SUSPECTS]]
+        lines += [worker.pinned[lane] for worker in self.workers]
         waiting = [w for line in lines for w in line if w.state is WAITING]
-        aboard = [w for worker in self.workers for w in worker.works.values() if w.lane == lane]
-        return waiting + aboard
+        aboard = [w for worker in self.everyone() for w in worker.works.values()]
+        return [work for work in waiting + aboard if work.lane == lane]
 
     def holds(self, lane: int) -> bool:
         """Whether a work of the lane is not done."""
@@ -489,14 +448,14 @@ class Pool:
         That is ``KeyboardInterrupt`` on the main thread. The work that was being
         submitted may be nowhere then: its caller never gets a future.
         """
+        self._mend_workers()
         lines = [*self._lines, *(line for worker in self.workers for line in worker.pinned)]
         waiting = {work for line in lines for work in line if work.state is WAITING}
         self._waiting = len(waiting)
-        for worker in self.workers:
+        for worker in self.everyone():
             worker.plain = sum(work.lane for work in worker.works.values())
             self._refresh(worker)
-        self._aboard = sum(len(worker.works) for worker in self.workers)
-        self._starting = sum(worker.state is WorkerState.STARTING for worker in self.workers)
+        self._aboard = sum(len(worker.works) for worker in self.everyone())
         self._open = [sum(worker.room[lane] for worker in self.workers) for lane in LANES]
         self.dispatch()
 
@@ -545,7 +504,7 @@ class Pool:
 
     def _choice_failed(self, work: Work, error: BaseException) -> None:
         failure = LoadBalancerError(
-            f"the load balancer {_shown(self._balancer)} raised {_shown(error)}"
+            f"the load balancer {shown(self._balancer)} raised {shown(error)}"
         )
         failure.__cause__ = error
         self._reject(work, failure)
@@ -556,7 +515,7 @@ class Pool:
             type(worker) is PoolWorker
             and worker.pool is self
             and self._balancer.keeps_choice
-            and worker.state is not WorkerState.GONE
+            and worker.state in STAYING
         ):
             self._pins = True
             worker.pinned[work.lane].append(work)
@@ -565,7 +524,7 @@ class Pool:
 
     def _nonsense(self, choice: Any) -> LoadBalancerError:
         return LoadBalancerError(
-            f"the load balancer {_shown(self._balancer)} chose {_shown(choice)}, which is no "
+            f"the load balancer {shown(self._balancer)} chose {shown(choice)}, which is no "
             "available worker of this pool; get_proper_worker() must return one of self.workers"
         )
 
@@ -612,6 +571,22 @@ class Pool:
                 if work.state is WAITING:
                     self._hand(work, worker)
 
+    def _dispatch_suspects(self) -> None:
+        """Give each worker one suspect at a time. The load balancer is not asked.
+
+        Then the next death tells of one suspect only.
+        """
+        line = self._lines[SUSPECTS]
+        for worker in self.workers:
+            work = self._head(line)
+            if work is None:
+                return
+            busy = worker.suspect is not None and worker.suspect.worker is worker
+            if not busy and worker.room[work.lane]:
+                worker.suspect = work
+                self._hand(work, worker)
+                line.popleft()  # it stayed there until it was elsewhere, see `mend`
+
     def _detach(self, worker: PoolWorker, work_id: int) -> None:
         """Note that a plain function returned a coroutine, which runs on the loop now."""
         work = worker.works.get(work_id)
@@ -622,69 +597,73 @@ class Pool:
 
     # -- life of workers ------------------------------------------------------
 
-    def _ready(self, worker: PoolWorker, pid: int | None) -> None:
-        """Let a started worker serve."""
-        worker.pid = pid
+    def _make_worker(self, number: int) -> PoolWorker:
+        return PoolWorker(self, number)
+
+    def _failed_to_serve(self, worker: PoolWorker, death: Death) -> bool:
+        """Whether the death of a worker counts as a failed start."""
         if worker.state is WorkerState.STARTING:
-            worker.state = WorkerState.SERVING
-            self._started()
-            self._refresh(worker)
+            return True
+        if worker.state is not WorkerState.SERVING or worker.served or any(death.started):
+            return False
+        # It did not start what it was given; or it was there for a moment only.
+        young = death.uptime is None or death.uptime <= self.policy.window
+        return bool(worker.works) or young
 
-    def _serves(self, worker: PoolWorker) -> None:
-        """A worker has ended its first work: workers can be started here."""
-        worker.served = True
-        self._failed_starts = 0
-        if not self.closing:
-            self.open()
-
-    def _started(self) -> None:
-        """One worker fewer is starting."""
-        self._starting -= 1
-        self._share()
-
-    def _new_worker(self) -> PoolWorker:
-        self._worker_ids += 1
-        self._starting += 1
-        worker = PoolWorker(self, self._worker_ids)
-        self.to_start.append(worker)
-        return worker
-
-    def _clear(self, worker: PoolWorker, started: tuple[int, int]) -> list[Work]:
-        """Take all works off a lost worker; return those that it had started."""
-        failed: list[Work] = []
+    def _clear(self, worker: PoolWorker, death: Death) -> None:
+        """Take all works off a lost worker."""
         works, worker.works = worker.works, {}
         for work in works.values():
             self._leave(work, worker)
-            if work.seq <= started[work.lane]:
-                failed.append(work)
-            elif work.cancel_asked:
-                self._settle(work, CANCELLED, None)
-            else:
-                work.state = WAITING
-                self._waiting += 1
-                worker.pinned[work.lane].append(work)
-        for lane in LANES:
-            # In front, in their order; the load balancer is asked anew.
-            again = sorted(worker.pinned[lane], key=lambda work: work.id)
-            self._lines[lane].extendleft(reversed(again))
-            worker.pinned[lane].clear()
-        return failed
+            if work.seq > death.started[work.lane] or self._may_run_again(work, death):
+                self._requeue(work, worker)
+        self._give_back(worker)
 
-    def _replace(self, worker: PoolWorker, was: WorkerState) -> None:
-        """Put a new worker in the place of a lost one, or close the gap."""
-        place = self.workers.index(worker)
-        wanted = was is not WorkerState.STOPPING and not (self.closing and self.idle)
-        hopeless = self._failed_starts >= self.size + EXTRA_STARTS
-        if wanted and not hopeless:
-            self.workers[place] = self._new_worker()
-        else:
-            del self.workers[place]
+    def _requeue(self, work: Work, worker: PoolWorker) -> None:
+        """Let a work wait again that was aboard a lost worker."""
+        if work.cancel_asked or self.terminating:
+            self._settle(work, CANCELLED, None)
+            return
+        work.state = WAITING
+        self._waiting += 1
+        worker.pinned[work.lane].append(work)
+
+    def _may_run_again(self, work: Work, death: Death) -> bool:
+        """Note that a work had been started by a lost worker; settle it, unless it is retried."""
+        assert death.error is not None
+        work.deaths += (death.error,)
+        if work.cancel_asked:
+            return True  # to be cancelled
+        if self._is_retried(work):
+            if not work.seq:
+                work.lane = PLAIN  # it was detached: its plain part runs again, too
+            return True
+        error = (
+            death.error if len(work.deaths) == 1 else WorkQuarantinedError(work.name, work.deaths)
+        )
+        self._settle(work, RAISED, error)
+        return False
+
+    def _is_retried(self, work: Work) -> bool:
+        deaths, options = len(work.deaths), work.options
+        allowed = deaths <= options.retries and deaths < options.quarantine_after
+        return allowed and not self.terminating
+
+    def _give_back(self, worker: PoolWorker) -> None:
+        """Put works that wait for this worker in front of the lines, in their order."""
+        for lane in LANES:
+            again = sorted(worker.pinned[lane], key=lambda work: work.id)
+            worker.pinned[lane].clear()
+            suspects = [work for work in again if len(work.deaths) >= SUSPECT]
+            again = [work for work in again if len(work.deaths) < SUSPECT]
+            self._lines[lane].extendleft(reversed(again))
+            self._lines[SUSPECTS].extend(suspects)
 
     def _break(self, reason: BaseException | None) -> None:
         """Give up: no worker is left and none could be started."""
         why = f": {reason}" if reason is not None else ""
         self.broken = BrokenPoolError(
-            f"the pool is broken: {self._failed_starts} workers in a row ended before they "
+            f"the pool is broken: {self.policy.failures} workers in a row ended before they "
             f"served{why}"
         )
         self.broken.__cause__ = reason
@@ -719,8 +698,8 @@ class Pool:
         ]
         assert self._waiting == len(waiting) + len(pinned)
         assert all(w.worker is None for w in waiting + pinned)
-        assert self._aboard == sum(worker.workload for worker in self.workers)
-        for worker in self.workers:
+        assert self._aboard == sum(worker.workload for worker in self.everyone())
+        for worker in self.everyone():
             assert 0 <= worker.workload <= self.max_works_per_worker
             assert worker.plain == sum(w.lane for w in worker.works.values())
             assert all(w.state is ABOARD for w in worker.works.values())
@@ -728,22 +707,48 @@ class Pool:
         for lane in LANES:
             rooms = [worker for worker in self.workers if worker.room[lane]]
             assert self._open[lane] == len(rooms)
-            assert not rooms or not any(w.lane == lane for w in waiting)
+            assert not rooms or not any(w.state is WAITING for w in self._lines[lane])
             for worker in self.workers:
                 room = worker.state is WorkerState.SERVING and worker.workload < self._limit
                 assert worker.room[lane] is (room and (not lane or worker.plain < worker.depth))
                 assert not worker.room[lane] or not any(
                     w.state is WAITING for w in worker.pinned[lane]
                 )
-        if self.closing and self.idle:
+        self._check_suspects()
+        self._check_workers()
+        if self.closing and self.idle and not self.terminating:
             assert all(worker.state is WorkerState.STOPPING for worker in self.workers)
         if self.broken:
             assert self.idle
 
+    def _check_suspects(self) -> None:
+        aboard = [w for worker in self.everyone() for w in worker.works.values()]
+        for work in aboard + [w for line in self._lines for w in line]:
+            assert len(work.deaths) < work.options.quarantine_after
+            assert len(work.deaths) <= work.options.retries
+        for worker in self.everyone():
+            suspects = [w for w in worker.works.values() if len(w.deaths) >= SUSPECT]
+            assert suspects in ([], [worker.suspect])
+        head = self._head(self._lines[SUSPECTS])
+        for worker in self.workers:
+            assert (
+                head is None
+                or not worker.room[head.lane]
+                or worker.suspect in worker.works.values()
+            )
 
-def _shown(thing: object) -> str:
-    """``repr`` of something of the user's, whose own may raise."""
-    try:
-        return repr(thing)
-    except BaseException:  # noqa: BLE001 - user code
-        return object.__repr__(thing)
+    def _check_workers(self) -> None:
+        states = [worker.state for worker in self.leaving]
+        assert set(states) <= {WorkerState.RETIRING, WorkerState.STOPPING}
+        for worker in self.leaving:
+            assert bool(worker.works) is (worker.state is WorkerState.RETIRING)
+            assert worker.room == [False, False]
+            assert not any(worker.pinned)
+        assert self._starting == sum(w.state is WorkerState.STARTING for w in self.workers)
+        worn = sum(worker.worn for worker in self.workers)
+        assert len(self.workers) - worn <= self.size
+        serving = sum(w.state is WorkerState.SERVING for w in self.workers)
+        assert not worn or serving <= self.size
+        assert self._pauses >= 0
+        if self.wants_workers and self.workers and not self.policy.failures:
+            assert self._missing() <= 0

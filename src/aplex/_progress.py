@@ -1,9 +1,13 @@
-"""How far a worker process got: memory that outlives it.
+"""How far a worker process got, and its last words: memory that outlives it.
 
 Two counters in anonymous shared memory say how many works of each lane a worker
 has *started*. Writing one costs nothing on the path of a work; after a death
 the parent reads exactly which works may have run, and which may run elsewhere.
 The memory has no name, so a crash leaves nothing behind.
+
+Behind the counters, last words can be written, as into a file: the stack that
+``faulthandler`` dumps, or the exception that ended a worker which had not begun. It is no
+pipe: nobody has to read it, it is never full, and it changes nothing about stderr.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from aplex._messages import LANES
 
 _SIZE: Final = mmap.PAGESIZE
 _ALL: Final = 2**63 - 1
+_LONGEST: Final = 64 * 1024  # bytes of last words that are looked at
 
 
 class Progress:
@@ -43,6 +48,17 @@ class Progress:
             return _ALL, _ALL
         return self.started[0], self.started[1]
 
+    @property
+    def file(self) -> PipeEnd | None:
+        """Where last words are to be written; None if there is no shared memory here."""
+        return self._end
+
+    def last_words(self) -> str:
+        """Return what the worker wrote before it ended."""
+        if self._end is None:
+            return ""
+        return os.pread(self._end.fileno(), _LONGEST, _SIZE).decode(errors="replace").strip()
+
     def close(self) -> None:
         """Free the memory of this process."""
         if isinstance(self.started, memoryview):
@@ -62,4 +78,5 @@ def _anonymous_file() -> PipeEnd | None:
         with tempfile.TemporaryFile() as file:  # unlinked at once
             fd = os.dup(file.fileno())
     os.ftruncate(fd, _SIZE)
+    os.lseek(fd, _SIZE, os.SEEK_SET)  # last words come behind the counters
     return PipeEnd(fd)

@@ -8,7 +8,7 @@ from types import FunctionType
 from typing import Any
 
 from aplex._messages import COROUTINE, PLAIN
-from aplex._pickling import describe
+from aplex._names import describe
 
 
 def lane_of(work: object) -> int:

@@ -20,6 +20,7 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "SerializationError",
+    "WorkQuarantinedError",
     "WorkerLostError",
     "WorkerStartError",
 ]
@@ -34,25 +35,62 @@ class AplexWorkerError(AplexError, OSError):
 
 
 class WorkerLostError(AplexWorkerError):
-    """The worker died while it was running the work.
+    """The worker died while it was running the work: its death certificate.
 
     Attributes:
         pid (int | None): The process id the worker had.
         exitcode (int | None): Its exit code; negative means killed by that
             signal, as in ``multiprocessing.Process.exitcode``; None if unknown.
         aboard (int): How many works were aboard (started or not), in works.
+        works (tuple[str, ...]): What these works were: the names of their
+            callables, of the first few of them.
+        works_done (int): How many works had ended on this worker, in works.
+        uptime (float | None): How long the worker had lived, in seconds.
+        out_of_memory (bool | None): Whether the kernel's out-of-memory killer is
+            the likely cause: the worker was killed by SIGKILL, and the kernel has
+            counted a kill of its own. None if that cannot be known here.
+        peak_rss (int | None): The most memory that was resident in the worker at
+            a time, in bytes. None if that cannot be known: also if it was less than
+            in its parent, from which a new process inherits the figure.
+        stack (str | None): The stack that ``faulthandler`` left, if the worker died
+            of a signal such as SIGSEGV. It is a note of the exception, too.
     """
 
-    def __init__(self, pid: int | None, exitcode: int | None, aboard: int) -> None:
+    def __init__(
+        self,
+        pid: int | None,
+        exitcode: int | None,
+        aboard: int,
+        *,
+        works: tuple[str, ...] = (),
+        works_done: int = 0,
+        uptime: float | None = None,
+        out_of_memory: bool | None = None,
+        peak_rss: int | None = None,
+        stack: str | None = None,
+    ) -> None:
         """Describe a death."""
         self.pid = pid
         self.exitcode = exitcode
         self.aboard = aboard
+        self.works = works
+        self.works_done = works_done
+        self.uptime = uptime
+        self.out_of_memory = out_of_memory
+        self.peak_rss = peak_rss
+        self.stack = stack
         super().__init__(self._described())
+        if stack:
+            self.add_note(f"the worker's last stack:\n{stack}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by the constructor's arguments."""
+        """Pickle by the constructor's first arguments; the state holds the rest."""
         return type(self), (self.pid, self.exitcode, self.aboard), self.__dict__
+
+    def __setstate__(self, state: dict[str, Any] | None) -> None:
+        """Take all attributes over, and the message that tells of them."""
+        self.__dict__.update(state or {})
+        self.args = (self._described(),)
 
     @property
     def signal_name(self) -> str | None:
@@ -64,19 +102,71 @@ class WorkerLostError(AplexWorkerError):
         except ValueError:
             return f"signal {-self.exitcode}"
 
-    def _described(self) -> str:
-        """Say who died, how, and what was aboard."""
+    @property
+    def summary(self) -> str:
+        """Say in one line who died, how, and what was aboard."""
         if self.signal_name:
             how = f"was killed by {self.signal_name}"
         elif self.exitcode is None:
             how = "ended for an unknown reason"
         else:
             how = f"exited with code {self.exitcode}"
-        works = "1 work" if self.aboard == 1 else f"{self.aboard} works"
-        message = f"worker process {self.pid} {how} with {works} aboard"
+        parts = [f"worker process {self.pid} {how} with {_works(self.aboard)} aboard"]
+        if self.works:
+            more = ", …" if self.aboard > len(self.works) else ""
+            parts[0] += f" ({', '.join(dict.fromkeys(self.works))}{more})"
+        if self.uptime is not None:
+            parts.append(f"after {self.uptime:.1f} s and {_works(self.works_done)} done")
+        if self.peak_rss is not None:
+            parts.append(f"at most {self.peak_rss / 2**20:.0f} MiB in memory")
+        if self.out_of_memory:
+            parts.append("probably by the kernel, which was out of memory")
+        return ", ".join(parts)
+
+    def _described(self) -> str:
+        message = self.summary
         if self.aboard:
             message += "; this work had been started there and may have run in part"
         return message
+
+
+class WorkQuarantinedError(WorkerLostError):
+    """Workers died again and again while they were running the work; it is not run again.
+
+    Its ``retries`` are used up, or it has killed as many workers as ``quarantine_after``
+    allows. It is a `WorkerLostError` too, with the attributes of the last death.
+
+    Attributes:
+        work (str): Name of the work's callable.
+        deaths (tuple[WorkerLostError, ...]): All these deaths, in their order.
+    """
+
+    def __init__(self, work: str, deaths: tuple[Any, ...]) -> None:
+        """Collect the deaths that a work has seen."""
+        last = deaths[-1]
+        if isinstance(last, WorkerLostError):
+            super().__init__(last.pid, last.exitcode, last.aboard)
+            self.__dict__.update(last.__dict__)
+            self.__dict__.pop("__notes__", None)
+        else:
+            super().__init__(None, None, 0)
+        self.work = work
+        self.deaths = deaths
+        self.args = (self._described(),)
+        for number, death in enumerate(deaths, 1):
+            self.add_note(f"{number}. {getattr(death, 'summary', death)}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by the constructor's arguments."""
+        return type(self), (self.work, self.deaths), self.__dict__
+
+    def _described(self) -> str:
+        work = self.__dict__.get("work", "the work")
+        count = len(self.__dict__.get("deaths", ()))
+        return (
+            f"{work} was started {count} times, and each time its worker died; it is not run "
+            f"again. The last time: {self.summary}"
+        )
 
 
 class WorkerStartError(AplexWorkerError):
@@ -135,3 +225,7 @@ class RemoteTraceback(Exception):  # noqa: N818 - it carries a text, it is no er
     def __str__(self) -> str:
         """Return the worker's traceback, framed."""
         return f'\n"""\n{self.text}"""'
+
+
+def _works(count: int) -> str:
+    return "1 work" if count == 1 else f"{count} works"

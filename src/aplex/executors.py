@@ -25,8 +25,8 @@ from aplex._backends.base import Backend, Setup
 from aplex._cpus import usable_cpus
 from aplex._manager import Manager
 from aplex._messages import COROUTINE
+from aplex._names import described
 from aplex._options import WorkOptions, check_count, check_seconds
-from aplex._pickling import describe
 from aplex._pool import Pool, Work
 from aplex._works import lane_of
 from aplex.exceptions import SerializationError
@@ -391,7 +391,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             run = _maps.run_coroutine_chunk if lane == COROUTINE else _maps.run_plain_chunk
             calls = _maps.chunked(calls, chunksize)
             size = max(2 * self._size, -(-size // chunksize))
-            options = dataclasses.replace(options, label=describe(work))
+            options = dataclasses.replace(options, label=described(work))
             submit = functools.partial(self._submit_call, options, run, work)
         open_window = functools.partial(_maps.Window, submit, calls, size)
         chunked = chunksize > 1

@@ -21,7 +21,9 @@ from aplex._messages import (
     VALUE,
     Cancel,
 )
-from aplex._pool import Pool, PoolWorker, Work, WorkerState, WorkState
+from aplex._options import DEFAULTS, WorkOptions
+from aplex._pool import Pool, PoolWorker, Work, WorkState
+from aplex._supervision import Death, RestartPolicy, WorkerState
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
 
 ALL_STARTED = (2**63 - 1, 2**63 - 1)
@@ -38,8 +40,14 @@ class DrivenPool:
         load_balancer: LoadBalancerFactory = RoundRobin,
         *,
         ready: bool = True,
+        max_restarts: int = 3,
+        window: float = 5.0,
+        max_works_per_child: int | None = None,
     ) -> None:
-        self.pool = Pool(size, limit, load_balancer)
+        self.policy = RestartPolicy(max_restarts, window)
+        self.pool = Pool(size, limit, load_balancer, self.policy, max_works_per_child)
+        self.now = 0.0  # seconds
+        self.pauses: list[float] = []  # of restarts to come
         self.sent: dict[PoolWorker, list[Work | Cancel]] = {}
         self.started: list[PoolWorker] = []
         self.stopped: list[PoolWorker] = []
@@ -57,8 +65,11 @@ class DrivenPool:
 
     # -- events ---------------------------------------------------------------
 
-    def submit(self, lane: int = COROUTINE, meta: Any = None) -> Work:
+    def submit(
+        self, lane: int = COROUTINE, meta: Any = None, options: WorkOptions = DEFAULTS
+    ) -> Work:
         work = Work(lane, "function", "call", meta, None)
+        work.options, work.what = options, print
         self.submitted.append(work)
         self.pool.submit(work)
         self.take_effects()
@@ -113,12 +124,35 @@ class DrivenPool:
         *,
         reason: BaseException | None = None,
         error: BaseException | None = None,
+        uptime: float | None = None,
     ) -> list[Work]:
-        """Let a worker end that had started so many works of each lane."""
-        failed = self.pool.lost(worker, started, reason)
-        self.pool.fail(failed, error or ConnectionError("the worker is lost"))
+        """Let a worker end that had started so many works of each lane; return what failed."""
+        before = set(self.outcomes)
+        if error is None and any(started):
+            error = ConnectionError("the worker is lost")
+        self.pool.lost(worker, Death(started, error, reason, uptime), self.now)
         self.take_effects()
-        return failed
+        new = [work for work in self.outcomes if work not in before]
+        return [work for work in new if self.outcomes[work][0] == RAISED]
+
+    def resize(self, size: int) -> None:
+        self.pool.resize(size)
+        self.take_effects()
+
+    def terminate(self) -> None:
+        self.pool.terminate()
+        self.take_effects()
+
+    def pass_pause(self) -> None:
+        """Let the time of a restart come."""
+        self.now += self.pauses.pop(0)
+        self.pool.restart_due()
+        self.take_effects()
+
+    def pass_pauses(self) -> None:
+        """Let the time of all restarts that wait come."""
+        while self.pauses:
+            self.pass_pause()
 
     def close(self, *, cancel_waiting: bool = False) -> None:
         self.pool.close(cancel_waiting=cancel_waiting)
@@ -131,7 +165,8 @@ class DrivenPool:
     def run_to_the_end(self) -> None:
         """Let every worker serve, and every work end."""
         for _ in range(10 * len(self.submitted) + 10):
-            for worker in list(self.workers):
+            self.pass_pauses()
+            for worker in list(self.pool.everyone()):
                 if worker.state is WorkerState.STARTING:
                     self.ready(worker)
                 self.end(*list(worker.works.values()))
@@ -171,7 +206,7 @@ class DrivenPool:
             assert work.state is WorkState.DONE
             self.outcomes[work] = kind, data
         for worker in self.pool.outbound:
-            assert worker in self.workers, "works are sent to a worker that is gone"
+            assert worker in self.pool.everyone(), "works are sent to a worker that is gone"
             for outbox in worker.outboxes:
                 self.sent.setdefault(worker, []).extend(outbox)
                 outbox.clear()
@@ -182,6 +217,8 @@ class DrivenPool:
         self.pool.to_start.clear()
         self.stopped += self.pool.to_stop
         self.pool.to_stop.clear()
+        self.pauses += self.pool.pauses
+        self.pool.pauses.clear()
         self.pool.check()
 
 

@@ -528,3 +528,52 @@ async def clean_up_until(signals: str, gate: str) -> NoReturn:
         await apass_gate(gate)
         say(signals, "clean")
     raise AssertionError
+
+
+def _first_run(path: str) -> bool:
+    """Leave a line in a file; return whether it is the first."""
+    with open(path, "a+") as file:
+        file.write(f"{os.getpid()}\n")
+        file.seek(0)
+        return len(file.readlines()) == 1
+
+
+def die_at_first(path: str) -> int:
+    """Die at the first run; at the second return the process id."""
+    if _first_run(path):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+async def adie_at_first(path: str) -> int:
+    """Die at the first run; at the second return the process id."""
+    await asyncio.sleep(0)
+    return die_at_first(path)
+
+
+def crash() -> None:
+    """Crash in C."""
+    faulthandler._sigsegv()  # type: ignore[attr-defined]
+
+
+def crash_in_a_fork() -> None:
+    """Let a forked child crash."""
+    pid = os.fork()
+    if not pid:
+        crash()
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def dump_crashes_to(path: str) -> None:
+    """Use ``faulthandler`` for oneself."""
+    global _dump  # noqa: PLW0603 - the file must stay open
+    _dump = open(path, "w")  # noqa: SIM115
+    faulthandler.enable(_dump)
+
+
+def fill_memory_and_die(count: int) -> None:
+    """Use so many bytes of memory, then die."""
+    data = b"x" * count
+    os.kill(os.getpid(), signal.SIGKILL)
+    del data

@@ -24,7 +24,9 @@ from typing import Any, ClassVar, Protocol
 from aplex._listener import Listener
 from aplex._messages import Reports
 from aplex._pool import PoolWorker
-from aplex.exceptions import AplexWorkerError
+from aplex._supervision import Death
+
+__all__ = ["Backend", "Death", "Events", "Setup"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,6 @@ class Setup:
     worker_loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """The end of a worker."""
-
-    started: tuple[int, int]  # how many works it had started, per lane
-    error: AplexWorkerError | None  # what to tell the works it had started
-    reason: BaseException | None  # why it never served, if it said so
 
 
 class Events(Protocol):
@@ -97,6 +90,10 @@ class Backend(ABC):
     @abstractmethod
     def kill(self, worker: PoolWorker) -> None:
         """End a worker by force, where that is possible. Called unlocked."""
+
+    def terminate(self, worker: PoolWorker) -> None:
+        """Ask a worker to end at once, whatever it does. Called unlocked."""
+        self.kill(worker)
 
     @abstractmethod
     def owns_current_thread(self) -> bool:

@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from multiprocessing import process as process_module
@@ -30,6 +31,7 @@ from typing import Any
 from aplex import _child
 from aplex._arena import Arena, Lent, Parcel, make_arena
 from aplex._backends.base import Backend, Death, Setup
+from aplex._certificate import OomKills, certify, reap
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._gate import AVAILABLE, Gate
 from aplex._messages import COROUTINE, LANES, PLAIN, Reports
@@ -76,6 +78,8 @@ class Link:
         self.progress = Progress()
         self.process: Any = None  # a multiprocessing.Process
         self.started = False
+        self.born = time.monotonic()
+        self.peak_rss: int | None = None  # bytes, known after its end
         self.pidfd: PipeEnd | None = None
         self.loop: Loop | None = None  # the loop that watches the readers, if one does
         self.unwanted = False  # to be killed as soon as it has started
@@ -133,6 +137,7 @@ class ProcessBackend(Backend):
                 f"{type(error).__name__}: {error}"
             ) from error
         self._links: dict[PoolWorker, Link] = {}
+        self._oom_kills: OomKills | None = None
         self._loop: Loop | None = None  # reads the reports; None: the listener, or who waits
         self._gate: Gate | None = None
 
@@ -156,6 +161,8 @@ class ProcessBackend(Backend):
     # -- start ----------------------------------------------------------------
 
     def start(self, worker: PoolWorker) -> None:
+        if self._oom_kills is None:
+            self._oom_kills = OomKills()  # what was killed before is no worker of ours
         try:
             if AVAILABLE and self._gate is None:
                 self._gate = Gate()
@@ -225,6 +232,7 @@ class ProcessBackend(Backend):
         """Take in the last reports, then the end. On the listener's thread."""
         self.listener.unwatch(self._death_of(link))
         process = link.process
+        link.peak_rss = reap(process)
         process.join(1)
         if process.exitcode is None:  # it closed its sentinel without ending
             process.kill()
@@ -235,8 +243,17 @@ class ProcessBackend(Backend):
 
     def _examine(self, worker: PoolWorker, link: Link) -> Death:
         process = link.process
-        error = WorkerLostError(process.pid, process.exitcode, worker.workload)
-        death = Death(link.progress.read(), error, None)
+        assert self._oom_kills is not None
+        error = certify(
+            worker,
+            process,
+            born=link.born,
+            peak_rss=link.peak_rss,
+            progress=link.progress,
+            out_of_memory=self._oom_kills.blame,
+        )
+        reason = _never_served(error, link.progress) if worker.pid is None else None
+        death = Death(link.progress.read(), error, reason, error.uptime)
         with contextlib.suppress(ValueError):  # it cannot be killed; the kernel keeps it
             process.close()
         return self._bury(worker, link, death)
@@ -318,6 +335,14 @@ class ProcessBackend(Backend):
             if link.started:
                 with contextlib.suppress(ValueError):  # closed: it has ended just now
                     link.process.kill()
+
+    def terminate(self, worker: PoolWorker) -> None:
+        link = self._links.get(worker)
+        if link is None or not link.started:
+            self.kill(worker)
+            return
+        with contextlib.suppress(ValueError):  # closed: it has ended just now
+            link.process.terminate()
 
     def _write(self, link: Link, lane: int, body: Any) -> None:
         if link.closed:
@@ -447,6 +472,17 @@ class ProcessBackend(Backend):
             self._gate.discard()
         if self._arena is not None:
             self._arena.close()
+
+
+def _never_served(error: WorkerLostError, progress: Progress) -> WorkerStartError:
+    """Return what to tell of a worker that ended before it was ready."""
+    words = error.stack or progress.last_words()
+    said = f"; its last words: {words.splitlines()[-1]}" if words else ""
+    failure = WorkerStartError(f"{error.summary}, before it was ready{said}")
+    failure.__cause__ = error
+    if words:
+        failure.add_note(f"the worker's last words:\n{words}")
+    return failure
 
 
 def _unborn(error: WorkerStartError) -> Death:

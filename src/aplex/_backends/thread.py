@@ -58,7 +58,7 @@ class ThreadBackend(Backend):
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._workers: dict[PoolWorker, ThreadWorker] = {}
-        self._threads: list[threading.Thread] = []
+        self._ending: list[threading.Thread] = []  # of workers that are gone
 
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -66,9 +66,15 @@ class ThreadBackend(Backend):
         return work, (args, kwargs)
 
     def start(self, worker: PoolWorker) -> None:
-        threads = self._workers[worker] = ThreadWorker(self._setup, worker, self.events)
-        self._threads += threads.threads
+        bury = partial(self._bury, worker)
+        threads = self._workers[worker] = ThreadWorker(self._setup, worker, self.events, bury)
         threads.start()
+
+    def _bury(self, worker: PoolWorker) -> Death:
+        """Forget a worker; its threads run their last lines. Under the Manager's lock."""
+        self._ending = [thread for thread in self._ending if thread.is_alive()]
+        self._ending += self._workers.pop(worker).threads
+        return Death((0, 0), None, None)
 
     def send(self, worker: PoolWorker) -> None:
         threads = self._workers[worker]
@@ -82,26 +88,32 @@ class ThreadBackend(Backend):
             worker.cancels.clear()
 
     def stop(self, worker: PoolWorker) -> None:
-        self._workers[worker].stop()
+        if worker in self._workers:
+            self._workers[worker].stop()
 
     def kill(self, worker: PoolWorker) -> None:
         pass
 
     def owns_current_thread(self) -> bool:
-        return threading.current_thread() in self._threads
+        current = threading.current_thread()
+        living = list(self._workers.values())  # in one step: other threads may start workers
+        return current in self._ending or any(current in worker.threads for worker in living)
 
     def close(self) -> None:
-        for thread in self._threads:
+        assert not self._workers
+        for thread in self._ending:
             if thread.ident is not None:
                 thread.join()
-        self._workers.clear()
-        self._threads.clear()
+        self._ending.clear()
 
 
 class ThreadWorker:
     """The two threads of one worker."""
 
-    def __init__(self, setup: Setup, worker: PoolWorker, events: Events) -> None:
+    def __init__(
+        self, setup: Setup, worker: PoolWorker, events: Events, bury: Callable[[], Death]
+    ) -> None:
+        self._bury = bury  # called under the Manager's lock
         self._setup = setup
         self._worker = worker
         self._events = events
@@ -163,7 +175,7 @@ class ThreadWorker:
             self._report(COROUTINE, only((0, READY, None)))
             self._serve()
         self._stop_loop()
-        self._events.lost(self._worker, lambda: Death((0, 0), None, None))
+        self._events.lost(self._worker, self._bury)
 
     def _serve(self) -> None:
         while (batch := self._batches.get()) is not None:

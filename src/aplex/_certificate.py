@@ -1,0 +1,150 @@
+"""What can be found out about a worker process that has died.
+
+Nothing here costs anything while works run: all of it is looked up after the death.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from aplex._pool import PoolWorker
+from aplex._progress import Progress
+from aplex.exceptions import WorkerLostError
+
+NAMED: Final = 16
+"""Works aboard that are named; there may be hundreds."""
+_SHOWN: Final = 8 * 1024  # characters of a stack
+_FATAL: Final = "Fatal Python error:"  # how a dump of faulthandler begins
+_FAULTS: Final = {"SIGSEGV", "SIGFPE", "SIGABRT", "SIGBUS", "SIGILL"}  # what it handles
+
+
+def certify(
+    worker: PoolWorker,
+    process: Any,
+    *,
+    born: float,
+    peak_rss: int | None,
+    progress: Progress,
+    out_of_memory: Callable[[], bool | None],
+) -> WorkerLostError:
+    """Return what is known about the death of a worker.
+
+    Args:
+        worker: The worker, with the works that were aboard.
+        process: Its ``multiprocessing.Process``, ended.
+        born: When it was started, on the clock of ``time.monotonic``.
+        peak_rss: As `reap` has found it.
+        progress: Where it left its last words.
+        out_of_memory: Called if it was killed by SIGKILL: whether the kernel did it,
+            for want of memory.
+    """
+    killed = process.exitcode == -getattr(signal, "SIGKILL", 9)
+    names = [work.name for work, _ in zip(worker.works.values(), range(NAMED), strict=False)]
+    return WorkerLostError(
+        process.pid,
+        process.exitcode,
+        worker.workload,
+        works=tuple(names),
+        works_done=worker.works_done,
+        uptime=time.monotonic() - born,
+        out_of_memory=out_of_memory() if killed else False,
+        peak_rss=peak_rss,
+        stack=_stack(process.exitcode, progress),
+    )
+
+
+def _stack(exitcode: int | None, progress: Progress) -> str | None:
+    """Return the last dump of faulthandler, if it can be of this death.
+
+    A program that a work has forked off inherits the handler, and may have died before.
+    """
+    if exitcode is None or exitcode >= 0:
+        return None
+    try:
+        name = signal.Signals(-exitcode).name
+    except ValueError:
+        return None
+    words = progress.last_words() if name in _FAULTS else ""
+    start = words.rfind(_FATAL)
+    return words[start : start + _SHOWN] if start >= 0 else None
+
+
+def reap(process: Any) -> int | None:
+    """Take the exit status of a process that has ended; return its peak RSS in bytes.
+
+    ``multiprocessing`` throws the resource usage away, and nothing else has it: so its
+    object is told the exit status that is taken here. None if the process is no child of
+    this one (``forkserver``), if someone else was first, or if the figure may be that of
+    this process: it passes from parent to child at the fork.
+    """
+    if not hasattr(os, "wait4") or sys.platform != "linux":  # elsewhere the unit differs
+        return None
+    popen: Any = getattr(process, "_popen", None)
+    if getattr(popen, "method", None) not in ("spawn", "fork") or popen.returncode is not None:
+        return None
+    import resource
+
+    try:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    if pid == 0:
+        return None
+    popen.returncode = os.waitstatus_to_exitcode(status)
+    peak = usage.ru_maxrss
+    return peak * 1024 if peak > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else None
+
+
+class OomKills:
+    """Watches a counter of the kernel: processes killed since memory ran out.
+
+    That of our cgroup (version 2), or, where that cannot be read, that of the whole system.
+    """
+
+    def __init__(self) -> None:
+        self._path = _counter()
+        self._blamed = self._count()
+
+    def blame(self) -> bool | None:
+        """Whether the kernel has killed a process that it was not blamed for yet.
+
+        None if the counter cannot be read.
+        """
+        count = self._count()
+        if count is None or self._blamed is None:
+            return None
+        if count <= self._blamed:
+            return False
+        self._blamed += 1  # one at a time: several workers may have been killed at once
+        return True
+
+    def _count(self) -> int | None:
+        if self._path is None:
+            return None
+        try:
+            lines = self._path.read_text(encoding="ascii").splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+        except (OSError, ValueError, StopIteration):
+            return None
+
+
+def _counter() -> Path | None:
+    """Return the file with the counter."""
+    if sys.platform != "linux":
+        return None
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("0::"):
+            events = Path("/sys/fs/cgroup", line[3:].strip("/"), "memory.events")
+            if events.is_file():
+                return events
+    return Path("/proc/vmstat")

@@ -1,0 +1,171 @@
+"""Logic: which works run again after the death of a worker, and which are quarantined."""
+
+from __future__ import annotations
+
+import pytest
+
+from aplex._messages import COROUTINE, PLAIN
+from aplex._options import WorkOptions
+from aplex._pool import Work, WorkState
+from aplex.exceptions import WorkerLostError, WorkQuarantinedError
+from tests.support.pools import ALL_STARTED, DrivenPool
+
+
+def retried(times: int, quarantine_after: int = 3) -> WorkOptions:
+    return WorkOptions(retries=times, quarantine_after=quarantine_after)
+
+
+def kill(pool: DrivenPool, work: Work) -> WorkerLostError:
+    """Let the worker of a work die that had started everything; the next one is ready."""
+    assert work.worker is not None
+    worker = work.worker
+    error = WorkerLostError(worker.id, -9, worker.workload)
+    pool.lose(worker, ALL_STARTED, error=error)
+    pool.pass_pauses()
+    for other in pool.workers:
+        pool.ready(other)
+    return error
+
+
+def test_without_retries_a_started_work_never_runs_twice() -> None:
+    pool = DrivenPool()
+    work = pool.submit()
+    error = kill(pool, work)
+    assert pool.error(work) is error
+    assert len(pool.works_of(pool.workers[0])) == 0
+
+
+@pytest.mark.parametrize("lane", [COROUTINE, PLAIN])
+def test_a_retried_work_runs_again_on_another_worker(lane: int) -> None:
+    pool = DrivenPool()
+    work = pool.submit(lane, options=retried(1))
+    first = work.worker
+    kill(pool, work)
+    assert work.state is WorkState.ABOARD
+    assert work.worker is not first
+    pool.end(work, data="in the end")
+    assert pool.value(work) == "in the end"
+
+
+def test_a_retried_work_waits_in_front() -> None:
+    pool = DrivenPool(limit=2)
+    works = [pool.submit(options=retried(1)) for _ in range(3)]
+    kill(pool, works[0])
+    assert pool.works_of(pool.workers[0]) == works[:2]
+
+
+def test_used_up_retries_end_in_quarantine_with_all_certificates() -> None:
+    pool = DrivenPool()
+    work = pool.submit(options=retried(1))
+    deaths = (kill(pool, work), kill(pool, work))
+    error = pool.error(work)
+    assert isinstance(error, WorkQuarantinedError)
+    assert error.deaths == deaths
+    assert error.work == "builtins.print"
+    assert error.pid == deaths[1].pid
+
+
+@pytest.mark.parametrize("quarantine_after", [1, 2, 3, 5])
+def test_a_work_that_has_killed_so_many_workers_never_runs_again(quarantine_after: int) -> None:
+    pool = DrivenPool()
+    work = pool.submit(options=retried(100, quarantine_after))
+    for _ in range(quarantine_after):
+        assert work not in pool.outcomes
+        kill(pool, work)
+    assert isinstance(pool.error(work), WorkerLostError)
+    assert isinstance(pool.error(work), WorkQuarantinedError) is (quarantine_after > 1)
+    assert pool.pool.broken is None
+    assert pool.submit().state is WorkState.ABOARD
+
+
+def test_works_that_were_not_started_see_no_death() -> None:
+    pool = DrivenPool()
+    started, behind = pool.submit(options=retried(9)), pool.submit()
+    assert started.worker is not None
+    pool.lose(started.worker, (1, 0), error=WorkerLostError(1, -9, 2))
+    assert (len(started.deaths), len(behind.deaths)) == (1, 0)
+
+
+def test_a_cancelled_work_does_not_run_again() -> None:
+    pool = DrivenPool()
+    work = pool.submit(options=retried(2))
+    pool.cancel(work)
+    kill(pool, work)
+    assert pool.is_cancelled(work)
+
+
+def test_a_retried_work_can_be_cancelled_while_it_waits() -> None:
+    pool = DrivenPool()
+    work = pool.submit(options=retried(2))
+    pool.lose(pool.workers[0], ALL_STARTED)
+    pool.cancel(work)
+    assert pool.is_cancelled(work)
+
+
+def test_a_detached_work_begins_anew_as_the_plain_function_it_was() -> None:
+    pool = DrivenPool()
+    work = pool.submit(PLAIN, options=retried(1))
+    pool.detach(work)
+    kill(pool, work)
+    assert (work.lane, work.seq) == (PLAIN, 1)
+
+
+def test_a_closing_pool_lets_retried_works_finish() -> None:
+    pool = DrivenPool()
+    work = pool.submit(options=retried(1))
+    pool.close()
+    kill(pool, work)
+    pool.end(work)
+    assert pool.value(work) == "result"
+    assert pool.stopped == pool.workers
+
+
+# -- suspects -------------------------------------------------------------------------------
+
+
+def test_one_poison_work_does_not_take_its_neighbours_with_it() -> None:
+    """They were aboard with it twice. The third time each suspect is on its own."""
+    pool = DrivenPool(2)
+    works = [pool.submit(options=retried(9)) for _ in range(10)]
+    poison = works[4]
+    for _ in range(100):
+        if poison in pool.outcomes:
+            break
+        if poison.worker is not None:
+            kill(pool, poison)
+            continue
+        for worker in list(pool.workers):
+            pool.end(*worker.works.values())
+    for worker in list(pool.workers):
+        pool.end(*worker.works.values())
+    pool.run_to_the_end()
+    assert isinstance(pool.error(poison), WorkQuarantinedError)
+    assert [pool.value(work) for work in works if work is not poison] == ["result"] * 9
+
+
+def test_a_worker_has_one_suspect_at_a_time_and_other_works_beside_it() -> None:
+    pool = DrivenPool()
+    works = [pool.submit(options=retried(9)) for _ in range(3)]
+    kill(pool, works[0])
+    kill(pool, works[0])
+    assert [work.state for work in works].count(WorkState.ABOARD) == 1
+    other = pool.submit()
+    assert other.state is WorkState.ABOARD
+    for _ in range(3):
+        suspect = pool.workers[0].suspect
+        assert suspect is not None
+        pool.end(suspect)
+    assert [pool.value(work) for work in works] == ["result"] * 3
+
+
+def test_suspects_are_held_cancelled_and_failed_as_others_are() -> None:
+    pool = DrivenPool()
+    works = [pool.submit(options=retried(9)) for _ in range(3)]
+    kill(pool, works[0])
+    kill(pool, works[0])
+    assert set(pool.pool.held(COROUTINE)) == set(works)
+    waiting = [work for work in works if work.state is WorkState.WAITING]
+    pool.cancel(waiting[0])
+    pool.cancel_waiting()
+    assert all(map(pool.is_cancelled, waiting))
+    assert pool.pool.held(COROUTINE) == [pool.workers[0].suspect]
