@@ -105,7 +105,7 @@ RANKS = [
     },
     {"_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"},
     {"_pool"},
-    {"_works", "_maps", "_child", "_certificate", "futures", "_backends.base"},
+    {"_works", "_maps", "_child", "_certificate", "_last_words", "futures", "_backends.base"},
     {"views", "_exit", "_backends.process", "_backends.thread", "_backends.memory"},
     {"_manager"},
     {"executors"},

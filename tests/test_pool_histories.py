@@ -296,7 +296,7 @@ class Histories(RuleBasedStateMachine):
         if driven.pool.terminating:
             for worker in self.everyone():
                 driven.lose(worker, ALL_STARTED, error=WorkerLostError(worker.pid, -9, 0))
-        elif not driven.pool.broken:
+        else:
             driven.close()
             driven.run_to_the_end()
             for worker in self.everyone():

@@ -131,6 +131,9 @@ class ProcessCodec(CallDecoder):
 
 def main(ends: ChildEnds, progress: Progress, setup: bytes) -> None:
     """Serve until the parent asks to stop, or is gone."""
+    withdraw = getattr(sys.excepthook, "withdraw", None)  # see _last_words, which is the parent's
+    if withdraw is not None:
+        withdraw()
     # Ctrl-C is the parent's business. A handler, not SIG_IGN: programs that works
     # start must not inherit the deafness.
     signal.signal(signal.SIGINT, lambda _number, _frame: None)

@@ -300,6 +300,7 @@ class Manager:
     def _admit(self, work: Work, loop: Loop | None) -> None:
         self.check_open()
         if self._phase is Phase.NEW:
+            self._backend.check_can_start()
             self._listener.start()  # raises RuntimeError while the interpreter exits
             self._phase = Phase.RUNNING
             self._open = True

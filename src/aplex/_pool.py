@@ -403,7 +403,7 @@ class Pool(Workforce):
         if was is WorkerState.STARTING:
             self._started()
         self._replace(worker, failed=failed)
-        if not self.workers and not self.leaving and not self._pauses and self.wants_workers:
+        if not self.workers and not self._pauses and self.wants_workers:
             self._break(death.reason or death.error)
         self.dispatch()
 
@@ -485,8 +485,11 @@ class Pool(Workforce):
         """Set the limit: while some workers start, those that serve leave them a fair share."""
         limit = self.max_works_per_worker
         if self._starting:
-            share = -(-(self._waiting + self._aboard) // len(self.workers))
-            limit = max(1, min(share, limit))
+            # No work waits for the successor of a worn worker.
+            worn = sum(worker.worn for worker in self.workers)
+            if self._starting > worn:
+                share = -(-(self._waiting + self._aboard) // (len(self.workers) - worn))
+                limit = max(1, min(share, limit))
         if limit != self._limit:
             self._limit = limit
             for worker in self.workers:
@@ -624,6 +627,9 @@ class Pool(Workforce):
         if work.cancel_asked or self.terminating:
             self._settle(work, CANCELLED, None)
             return
+        if self.broken:  # the last worker has died, of those that were leaving
+            self._settle(work, RAISED, self.broken)
+            return
         work.state = WAITING
         self._waiting += 1
         worker.pinned[work.lane].append(work)
@@ -719,7 +725,8 @@ class Pool(Workforce):
         if self.closing and self.idle and not self.terminating:
             assert all(worker.state is WorkerState.STOPPING for worker in self.workers)
         if self.broken:
-            assert self.idle
+            assert not self._waiting
+            assert not self.workers
 
     def _check_suspects(self) -> None:
         aboard = [w for worker in self.everyone() for w in worker.works.values()]

@@ -103,15 +103,18 @@ class WorkerLostError(AplexWorkerError):
             return f"signal {-self.exitcode}"
 
     @property
+    def cause(self) -> str:
+        """How it ended, in a few words."""
+        if self.signal_name:
+            return f"was killed by {self.signal_name}"
+        if self.exitcode is None:
+            return "ended for an unknown reason"
+        return f"exited with code {self.exitcode}"
+
+    @property
     def summary(self) -> str:
         """Say in one line who died, how, and what was aboard."""
-        if self.signal_name:
-            how = f"was killed by {self.signal_name}"
-        elif self.exitcode is None:
-            how = "ended for an unknown reason"
-        else:
-            how = f"exited with code {self.exitcode}"
-        parts = [f"worker process {self.pid} {how} with {_works(self.aboard)} aboard"]
+        parts = [f"worker process {self.pid} {self.cause} with {_works(self.aboard)} aboard"]
         if self.works:
             more = ", …" if self.aboard > len(self.works) else ""
             parts[0] += f" ({', '.join(dict.fromkeys(self.works))}{more})"

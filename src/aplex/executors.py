@@ -28,6 +28,7 @@ from aplex._messages import COROUTINE
 from aplex._names import described
 from aplex._options import WorkOptions, check_count, check_seconds
 from aplex._pool import Pool, Work
+from aplex._supervision import RestartPolicy
 from aplex._works import lane_of
 from aplex.exceptions import SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
@@ -57,12 +58,16 @@ class PoolOptions(TypedDict, total=False):
     exit_grace: float
     retries: int
     quarantine_after: int
+    max_restarts: int
+    restart_window: float
+    max_works_per_child: int | None
 
 
 class ProcessOptions(PoolOptions, total=False):
     """The keyword arguments of `ProcessAsyncPoolExecutor`."""
 
     mp_context: BaseContext | str | None
+    start_timeout: float | None
 
 
 class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
@@ -88,6 +93,10 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         exit_grace: float = 5.0,
         retries: int = 0,
         quarantine_after: int = 3,
+        max_restarts: int = 3,
+        restart_window: float = 5.0,
+        max_works_per_child: int | None = None,
+        start_timeout: float | None = None,
     ) -> None:
         """Check the options; nothing is started before the first work.
 
@@ -112,6 +121,15 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
                 0: a work that had started never runs twice.
             quarantine_after: Deaths of workers after which a work does not run again,
                 whatever its ``retries`` allow.
+            max_restarts: How many failed starts in a row are made good while no worker
+                serves; then the executor is broken. A start has failed if the worker
+                ends before it has served a work.
+            restart_window: Seconds without a failed start after which a row has ended;
+                also how long a worker must have been there not to count as one.
+            max_works_per_child: After so many works a worker is replaced: it serves until
+                its successor does, finishes what it has, and ends. None: never.
+            start_timeout: Seconds after which a worker that is not ready is killed, which
+                is a failed start. None: never.
 
         Raises:
             ValueError: An option is out of range.
@@ -126,18 +144,24 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         ):
             if value is not None and not callable(value):
                 raise TypeError(f"{name} must be callable, not {value!r}")
+        check_count("max_restarts", max_restarts, least=0)
+        check_count("max_works_per_child", max_works_per_child)
         check_seconds("exit_grace", exit_grace)
+        check_seconds("restart_window", restart_window)
+        if start_timeout is not None:
+            check_seconds("start_timeout", start_timeout)
         if future_loop is not None and not awaitable:
             raise ValueError("future_loop needs awaitable=True")
         self._options = WorkOptions(retries=retries, quarantine_after=quarantine_after)
         self._awaitable = awaitable
         self._future_loop = future_loop
         self._size = usable_cpus() if pool_size is None else pool_size
-        self._window = self._size * max_works_per_worker  # works
+        self._max_works_per_worker = max_works_per_worker
         name = f"{type(self).__name__}-{next(_numbers)}"
         self._backend = backend(Setup(name, worker_loop_factory, initializer, tuple(initargs)))
-        pool = Pool(self._size, max_works_per_worker, load_balancer)
-        self._manager = Manager(pool, self._backend, name, exit_grace)
+        policy = RestartPolicy(max_restarts, restart_window)
+        pool = Pool(self._size, max_works_per_worker, load_balancer, policy, max_works_per_child)
+        self._manager = Manager(pool, self._backend, name, exit_grace, start_timeout)
         # Asks only: a finalizer may run in any thread, at any moment.
         self._finalizer = weakref.finalize(self, self._manager.abandon)
         self._finalizer.atexit = False
@@ -252,7 +276,8 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             TypeError: ``work`` is not callable, is a coroutine *object*, or an
                 asynchronous generator function.
             RuntimeError: The executor was shut down; or ``awaitable=True`` and no
-                loop runs and there is no ``future_loop``.
+                loop runs and there is no ``future_loop``; or this is a worker process
+                that still imports the main module.
             BrokenPoolError: The workers cannot be started.
         """
         options = self._options
@@ -385,7 +410,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         self._manager.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
         calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-        size = self._window
+        size = self._size * self._max_works_per_worker
         submit = functools.partial(self._submit_call, options, work)
         if chunksize > 1:
             run = _maps.run_coroutine_chunk if lane == COROUTINE else _maps.run_plain_chunk
@@ -438,6 +463,27 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         if not self._awaitable:
             raise ValueError("set_future_loop needs an executor made with awaitable=True")
         self._future_loop = loop
+
+    def resize(self, pool_size: int) -> None:
+        """Have another number of workers, while works run.
+
+        Returns at once. More: new workers start. Fewer: those that have the least to do
+        get no more works, finish those they have, and end. May be called from any thread.
+
+        Args:
+            pool_size: The number of workers from now on.
+
+        Raises:
+            TypeError: It is no int.
+            ValueError: It is less than 1.
+            RuntimeError: The executor was shut down.
+            BrokenPoolError: The workers cannot be started.
+        """
+        if not isinstance(pool_size, int):
+            raise TypeError(f"pool_size must be an int, not {pool_size!r}")
+        check_count("pool_size", pool_size)
+        self._manager.resize(pool_size)
+        self._size = pool_size
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Take no more works, and end the workers when the submitted works are done.
@@ -533,6 +579,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         *,
         awaitable: bool = False,
         mp_context: BaseContext | str | None = None,
+        start_timeout: float | None = 60.0,
         **options: Unpack[PoolOptions],
     ) -> None:
         """Make an executor; the workers start with the first work.
@@ -543,6 +590,9 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             mp_context: How processes start: ``"spawn"``, ``"forkserver"``, ``"fork"``,
                 or a context of ``multiprocessing``. None: ``"spawn"``, which is safe in
                 a program with threads and leaves nothing with a name behind.
+            start_timeout: Seconds after which a worker that is not ready (that still
+                imports, or runs the ``initializer``) is killed, which is a failed start.
+                None: never.
             **options: As for `AsyncPoolExecutor`.
 
         Raises:
@@ -558,8 +608,31 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         super().__init__(
             functools.partial(ProcessBackend, mp_context),
             awaitable=awaitable,
+            start_timeout=start_timeout,
             **options,
         )
+
+    def terminate_workers(self) -> None:
+        """End all workers at once by SIGTERM, and shut the executor down.
+
+        After ``concurrent.futures.ProcessPoolExecutor.terminate_workers`` of CPython 3.14:
+        works that had not started are cancelled, those that had fail with
+        `WorkerLostError`, and nothing more can be submitted. Does not wait for the end;
+        `shutdown` does. A worker whose works handle SIGTERM may live on.
+        """
+        self._end_workers(kill=False)
+
+    def kill_workers(self) -> None:
+        """End all workers at once by SIGKILL, and shut the executor down.
+
+        As `terminate_workers`, but nothing can withstand it. After
+        ``concurrent.futures.ProcessPoolExecutor.kill_workers`` of CPython 3.14.
+        """
+        self._end_workers(kill=True)
+
+    def _end_workers(self, *, kill: bool) -> None:
+        self._finalizer.detach()
+        self._manager.end_workers(kill=kill)
 
 
 class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):

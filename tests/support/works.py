@@ -577,3 +577,22 @@ def fill_memory_and_die(count: int) -> None:
     data = b"x" * count
     os.kill(os.getpid(), signal.SIGKILL)
     del data
+
+
+def ident() -> Any:
+    """Tell workers apart, threads and processes."""
+    return os.getpid(), threading.get_ident()
+
+
+def stop() -> None:
+    """Stop this process; someone else has to continue it."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def fail_to_start(path: str, times: int) -> None:
+    """Fail so many times, over all processes."""
+    with open(f"{path}.starts", "a+") as file:
+        file.write("x")
+        file.seek(0)
+        if len(file.read()) <= times:
+            raise LookupError("not yet")

@@ -75,6 +75,13 @@ class Backend(ABC):
             SerializationError: They cannot travel.
         """
 
+    def check_can_start(self) -> None:  # noqa: B027 - most can always
+        """Check whether workers can be started in this process at this time.
+
+        Raises:
+            RuntimeError: They cannot; says why.
+        """
+
     @abstractmethod
     def start(self, worker: PoolWorker) -> None:
         """Begin to start a worker; return at once."""

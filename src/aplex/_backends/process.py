@@ -34,6 +34,7 @@ from aplex._backends.base import Backend, Death, Setup
 from aplex._certificate import OomKills, certify, reap
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._gate import AVAILABLE, Gate
+from aplex._last_words import kept
 from aplex._messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
 from aplex._pool import PoolWorker
@@ -160,6 +161,14 @@ class ProcessBackend(Backend):
 
     # -- start ----------------------------------------------------------------
 
+    def check_can_start(self) -> None:
+        if getattr(process_module.current_process(), "_inheriting", False):
+            raise RuntimeError(
+                "this is a worker process that still imports the main module, which must not use "
+                "an executor while it is imported. Put the code that does so under "
+                "`if __name__ == '__main__':`, or into a function that is called from there"
+            )
+
     def start(self, worker: PoolWorker) -> None:
         if self._oom_kills is None:
             self._oom_kills = OomKills()  # what was killed before is no worker of ours
@@ -190,7 +199,7 @@ class ProcessBackend(Backend):
         )
         failure: BaseException | None = None
         try:
-            with _start_lock, self._start_conditions():
+            with _start_lock, self._start_conditions(), kept(process, link.progress):
                 process.start()
         except BaseException as error:  # noqa: BLE001 - becomes the reason of the failed start
             failure = error
@@ -478,7 +487,10 @@ def _never_served(error: WorkerLostError, progress: Progress) -> WorkerStartErro
     """Return what to tell of a worker that ended before it was ready."""
     words = error.stack or progress.last_words()
     said = f"; its last words: {words.splitlines()[-1]}" if words else ""
-    failure = WorkerStartError(f"{error.summary}, before it was ready{said}")
+    failure = WorkerStartError(
+        f"worker process {error.pid} {error.cause} before it was ready, "
+        f"after {error.uptime:.1f} s{said}"
+    )
     failure.__cause__ = error
     if words:
         failure.add_note(f"the worker's last words:\n{words}")

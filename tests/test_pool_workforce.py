@@ -1,0 +1,283 @@
+"""Logic: how many workers there are: restarts, resizing, worn workers, termination."""
+
+from __future__ import annotations
+
+import pytest
+
+from aplex._messages import COROUTINE, PLAIN
+from aplex._options import WorkOptions
+from aplex._pool import WorkState
+from aplex._supervision import FIRST_PAUSE, LONGEST_PAUSE, RestartPolicy, WorkerState
+from aplex.exceptions import BrokenPoolError
+from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
+
+# -- restarts -------------------------------------------------------------------------------
+
+
+def test_the_first_restart_is_made_at_once_and_pauses_double() -> None:
+    policy = RestartPolicy(max_restarts=4)
+    pauses = [policy.restart() for _ in range(5)]
+    assert pauses == [0.0, FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE, 8 * FIRST_PAUSE]
+    assert policy.exhausted
+    for _ in range(100):
+        pause = policy.restart()
+    assert pause == LONGEST_PAUSE
+
+
+def test_quiet_seconds_end_a_row_of_failures_and_the_time_of_starts_does_not_count() -> None:
+    policy = RestartPolicy(window=5.0)
+    policy.failed(0.0, 60.0)
+    policy.failed(60.0, 120.0)  # it took a minute to fail, but began at once
+    assert policy.failures == 2
+    policy.failed(130.0, 131.0)
+    assert policy.failures == 1
+
+
+def test_a_failed_start_is_made_good_after_a_pause() -> None:
+    pool = DrivenPool(2, ready=False)
+    pool.lose(pool.workers[0])
+    assert len(pool.started) == 3
+    pool.lose(pool.workers[0])
+    assert pool.pauses == [FIRST_PAUSE]
+    assert (len(pool.workers), len(pool.started)) == (1, 3)
+    pool.pass_pause()
+    assert (len(pool.workers), len(pool.started)) == (2, 4)
+
+
+def test_all_restarts_are_used_up_then_the_rest_are_awaited() -> None:
+    """A pool is broken when nobody is left who may serve, not before."""
+    pool = DrivenPool(4, ready=False, max_restarts=1)
+    work = pool.submit()
+    for _ in range(4):
+        pool.lose(pool.workers[0])
+        assert pool.pool.broken is None
+    pool.ready(pool.workers[0])
+    pool.end(work)
+    assert len(pool.workers) == 4, "one that serves fills the gaps"
+
+
+def test_no_restart_at_all() -> None:
+    pool = DrivenPool(ready=False, max_restarts=0)
+    work = pool.submit()
+    pool.lose(pool.workers[0])
+    assert isinstance(pool.error(work), BrokenPoolError)
+
+
+def test_while_a_worker_serves_a_pool_stays_open_for_ever() -> None:
+    pool = DrivenPool(2, ready=False)
+    serving = pool.workers[0]
+    pool.ready(serving)
+    for _ in range(50):
+        assert pool.pool.broken is None
+        pool.pass_pauses()
+        starting = [w for w in pool.workers if w is not serving]
+        assert len(starting) == 1, "it is tried on and on"
+        pool.lose(starting[0], uptime=0.1)
+    assert pool.submit().worker is serving
+
+
+@pytest.mark.parametrize(("uptime", "failures"), [(0.1, 1), (5.0, 1), (5.1, 0)])
+def test_an_idle_worker_that_was_there_for_long_did_not_fail_to_start(
+    uptime: float, failures: int
+) -> None:
+    pool = DrivenPool()
+    pool.lose(pool.workers[0], uptime=uptime)
+    assert pool.policy.failures == failures
+
+
+def test_a_worker_that_started_a_work_did_not_fail_to_start() -> None:
+    """Or one poison work could break a pool."""
+    pool = DrivenPool()
+    for _ in range(20):
+        pool.submit()
+        pool.lose(pool.workers[0], ALL_STARTED, uptime=0.1)
+        pool.ready(pool.workers[0])
+    assert pool.pool.broken is None
+
+
+def test_a_restart_that_is_no_longer_wanted_is_not_made() -> None:
+    pool = DrivenPool(ready=False)
+    pool.lose(pool.workers[0])
+    pool.lose(pool.workers[0])
+    assert (pool.workers, len(pool.pauses)) == ([], 1)
+    pool.close()
+    pool.pass_pause()
+    assert pool.workers == []
+
+
+# -- resize ---------------------------------------------------------------------------------
+
+
+def test_a_pool_that_grows_starts_workers() -> None:
+    pool = DrivenPool(1)
+    pool.resize(3)
+    assert [worker.state.value for worker in pool.workers] == ["serving", "starting", "starting"]
+    assert pool.started == pool.workers
+
+
+def test_a_pool_that_shrinks_lets_go_those_with_the_least_to_do() -> None:
+    pool = DrivenPool(3, load_balancer=PinningByIndex)
+    works = [pool.submit(meta=meta) for meta in (0, 0, 1, 2, 2, 2)]
+    busy, least, busiest = pool.workers
+    pool.resize(2)
+    assert pool.workers == [busy, busiest]
+    assert least.state is WorkerState.RETIRING
+    assert pool.stopped == []
+    pool.end(works[2])
+    assert pool.stopped == [least]
+    pool.lose(least)
+    assert len(pool.started) == 3
+    assert pool.pool.leaving == []
+
+
+def test_workers_that_still_start_go_first() -> None:
+    pool = DrivenPool(1)
+    pool.resize(2)
+    starting = pool.workers[1]
+    pool.resize(1)
+    assert pool.stopped == [starting]
+    pool.ready(starting, 7)
+    assert starting.state is WorkerState.STOPPING
+    assert pool.submit().worker is pool.workers[0]
+
+
+def test_works_pinned_to_a_retiring_worker_go_to_others() -> None:
+    pool = DrivenPool(2, limit=1, load_balancer=PinningByIndex)
+    first, pinned = pool.submit(meta=1), pool.submit(meta=1)
+    other = pool.submit(meta=0)
+    retiring = pool.workers[0]
+    pool.resize(1)
+    assert retiring.state is WorkerState.RETIRING
+    assert other.worker is retiring
+    assert pinned.state is WorkState.WAITING
+    pool.cancel(first)
+    pool.end(other)
+    assert pinned.state is WorkState.WAITING
+
+
+def test_a_retiring_worker_that_dies_gives_its_works_to_others() -> None:
+    pool = DrivenPool(2)
+    works = [pool.submit(), pool.submit()]
+    retiring = pool.workers[0]
+    pool.resize(1)
+    assert retiring.state is WorkerState.RETIRING
+    assert pool.lose(retiring, (0, 0)) == []
+    assert {work.worker for work in works} == set(pool.workers)
+    assert len(pool.started) == 2
+
+
+def test_growing_again_starts_new_workers() -> None:
+    pool = DrivenPool(2)
+    pool.submit()
+    pool.submit()
+    pool.resize(1)
+    pool.resize(2)
+    assert len(pool.workers) == 2
+    assert len(pool.started) == 3
+
+
+def test_a_closing_pool_waits_for_those_that_are_leaving() -> None:
+    pool = DrivenPool(2)
+    work, other = pool.submit(), pool.submit()
+    pool.resize(1)
+    pool.close()
+    pool.end(other if other.worker in pool.workers else work)
+    assert pool.stopped == []
+    last = pool.pool.leaving[0]
+    pool.end(*last.works.values())
+    assert set(pool.stopped) == {last, *pool.workers}
+
+
+def test_a_broken_pool_lets_a_leaving_worker_finish() -> None:
+    pool = DrivenPool(2, max_restarts=0)
+    aboard = [pool.submit(options=WorkOptions(retries=2)), pool.submit()]
+    pool.resize(1)
+    (leaving,) = pool.pool.leaving
+    pool.lose(pool.workers[0], (0, 0), uptime=0.1)
+    broken = pool.pool.broken
+    assert broken is not None
+    kept = [work for work in aboard if work.worker is leaving]
+    pool.lose(leaving, ALL_STARTED)
+    assert all(work in pool.outcomes for work in aboard)
+    assert kept
+
+
+# -- worn workers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lane", [COROUTINE, PLAIN])
+def test_a_worn_worker_serves_until_its_successor_does(lane: int) -> None:
+    pool = DrivenPool(max_works_per_child=2)
+    worn = pool.workers[0]
+    pool.end(pool.submit(lane))
+    assert len(pool.started) == 1
+    pool.end(pool.submit(lane))
+    assert len(pool.started) == 2
+    late = pool.submit(lane)
+    assert late.worker is worn, "no work waits for a start"
+    successor = pool.workers[1]
+    pool.ready(successor)
+    assert pool.workers == [successor]
+    assert worn.state is WorkerState.RETIRING
+    assert pool.submit(lane).worker is successor
+    pool.end(late)
+    assert pool.stopped == [worn]
+    pool.lose(worn)
+    assert len(pool.started) == 2
+
+
+def test_a_successor_that_fails_to_start_is_tried_again_after_a_pause() -> None:
+    pool = DrivenPool(max_works_per_child=1)
+    worn = pool.workers[0]
+    pool.end(pool.submit())
+    for _ in range(10):
+        pool.lose(pool.workers[1])
+        assert pool.submit().worker is worn
+        pool.pass_pauses()
+    pool.ready(pool.workers[1])
+    assert worn not in pool.workers
+
+
+def test_a_worn_worker_that_dies_has_its_successor_already() -> None:
+    pool = DrivenPool(max_works_per_child=1)
+    pool.end(pool.submit())
+    pool.lose(pool.workers[0])
+    assert len(pool.workers) == 1
+    assert len(pool.started) == 2
+
+
+def test_shrinking_lets_worn_workers_go_first() -> None:
+    pool = DrivenPool(2, max_works_per_child=1)
+    fresh, worn = pool.workers
+    works = [pool.submit(), pool.submit()]
+    pool.end(*(work for work in works if work.worker is worn))
+    assert worn.worn
+    pool.resize(1)
+    assert pool.workers == [fresh]
+    assert {worker.state for worker in pool.pool.leaving} == {WorkerState.STOPPING}
+
+
+def test_a_closing_pool_renews_no_worker() -> None:
+    pool = DrivenPool(max_works_per_child=1)
+    works = [pool.submit(), pool.submit()]
+    pool.close()
+    pool.end(works[0])
+    pool.end(works[1])
+    assert pool.stopped == pool.workers
+
+
+# -- termination ----------------------------------------------------------------------------
+
+
+def test_termination_cancels_what_was_not_started() -> None:
+    pool = DrivenPool(limit=2)
+    started, received, waiting = (pool.submit(options=WorkOptions(retries=9)) for _ in range(3))
+    pool.terminate()
+    assert pool.is_cancelled(waiting)
+    error = ConnectionError("killed")
+    assert pool.lose(pool.workers[0], (1, 0), error=error) == [started]
+    assert pool.error(started) is error
+    assert pool.is_cancelled(received)
+    assert pool.workers == []
+    assert pool.pool.broken is None
+    assert len(pool.started) == 1
