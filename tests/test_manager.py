@@ -333,3 +333,80 @@ def test_an_error_of_a_thread_travels_as_it_is(desks: Callable[..., Desk]) -> No
     error = ValueError("x")
     desk.backend.report(desk.backend.started[0], (1, RAISED, error))
     assert future.exception(0) is error
+
+
+# -- supervision ----------------------------------------------------------------------------
+
+
+def test_a_restart_that_has_to_wait_is_made_by_the_listener(desks: Callable[..., Desk]) -> None:
+    desk = desks()
+    future = desk.submit()
+    desk.backend.die(desk.backend.started[0])
+    assert len(desk.backend.started) == 2, "the first at once"
+    desk.backend.die(desk.backend.started[1])
+    assert len(desk.backend.started) == 2
+    third = wait_for_start(desk, 3)
+    desk.backend.ready(third)
+    desk.backend.report(third, (1, VALUE, "it"))
+    assert future.result(0) == "it"
+
+
+def test_a_pool_that_closes_does_not_wait_for_a_restart(desks: Callable[..., Desk]) -> None:
+    desk = desks()
+    future = desk.submit()
+    desk.backend.die(desk.backend.started[0])
+    desk.backend.die(desk.backend.started[1])
+    assert future.cancel()
+    desk.manager.close()
+    assert desk.manager.wait(DEADLINE)
+
+
+def test_a_worker_that_is_not_ready_in_time_is_killed() -> None:
+    desk = Desk()
+    desk.manager._start_timeout = 0.01
+    killed = threading.Event()
+    desk.backend.kill = lambda _worker: killed.set()  # type: ignore[method-assign]
+    desk.pool.policy.max_restarts = 0
+    future = desk.submit()
+    assert killed.wait(DEADLINE)
+    desk.backend.die(desk.backend.started[0])
+    with pytest.raises(BrokenPoolError, match=r"did not become ready within 0\.01 s"):
+        future.result(0)
+    desk.end()
+
+
+def test_only_workers_that_were_asked_to_stop_are_killed_after_the_grace(
+    desks: Callable[..., Desk],
+) -> None:
+    """A worker that retires does not take the others with it."""
+    desk = desks(2)
+    desk.submit()
+    desk.serve()
+    killed = threading.Event()
+    kill = desk.backend.kill
+
+    def noted(worker: Any) -> None:
+        kill(worker)
+        killed.set()
+
+    desk.backend.kill = noted  # type: ignore[method-assign]
+    desk.manager.resize(1)
+    (leaving,) = desk.pool.leaving
+    assert killed.wait(DEADLINE)
+    assert desk.backend.killed == [leaving]
+    desk.backend.die(leaving)
+
+
+def wait_for_start(desk: Desk, count: int) -> Any:
+    """Wait until so many workers were started; return the last."""
+    started = threading.Event()
+    start = desk.backend.start
+
+    def noted(worker: Any) -> None:
+        start(worker)
+        started.set()
+
+    desk.backend.start = noted  # type: ignore[method-assign]
+    while len(desk.backend.started) < count:
+        assert started.wait(DEADLINE)
+    return desk.backend.started[count - 1]

@@ -37,7 +37,7 @@ from aplex.load_balancers import Average, LoadBalancer, Random, RoundRobin, Work
 from tests.support.pools import ALL_STARTED, DrivenPool
 
 EXAMPLES = int(os.environ.get("APLEX_TEST_HISTORIES", "200"))
-PART = 1000  # histories in one test: hypothesis remembers all of them until its end
+PART = 500  # histories in one test: hypothesis remembers all of them until its end
 STEPS = 50
 
 

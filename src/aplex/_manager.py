@@ -158,15 +158,15 @@ class Manager:
 
     def end_workers(self, *, kill: bool) -> None:
         """Take no more works, cancel what was not started, end the workers at once."""
+        workers: list[PoolWorker] = []
 
         def terminate() -> None:
-            if self._phase is Phase.RUNNING:
+            if self._phase is Phase.RUNNING:  # and not a copy in a forked child
                 self.pool.terminate()
+                workers.extend(self.pool.everyone())
 
         self.close(cancel_waiting=True)
         self._step(terminate)
-        with self._lock:
-            workers = list(self.pool.everyone())
         for worker in workers:
             (self._backend.kill if kill else self._backend.terminate)(worker)
 

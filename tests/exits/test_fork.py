@@ -56,6 +56,39 @@ def test_a_forked_copy_of_a_pool_is_dead_and_says_so(engine, leave, tmp_path) ->
     assert outcome.out[1:] == ["no map", "parent well"]
 
 
+@processes
+def test_a_forked_copy_of_a_pool_does_nothing_to_the_workers(engine, tmp_path) -> None:
+    """Neither resizing nor ending its workers reaches those of the parent."""
+    text = f"""{FORK}
+    def main():
+        with make() as pool:
+            worker = pool.submit(os.getpid).result()
+            view = pool.options(retries=1)
+            if not (pid := os.fork()):
+                for use in (lambda: view.submit(square, 3), lambda: pool.resize(3)):
+                    try:
+                        use()
+                    except RuntimeError as error:
+                        say("fork" in str(error))
+                pool.terminate_workers()
+                pool.kill_workers()
+                try:
+                    with pool:
+                        raise KeyboardInterrupt
+                except KeyboardInterrupt:
+                    pass
+                sys.exit(0)
+            wait_for_child(pid)
+            assert pool.submit(os.getpid).result() == worker
+            pool.resize(2)
+            assert list(pool.map(asquare, range(9))) == [x * x for x in range(9)]
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert outcome.out == ["True", "True"]
+
+
 @engines
 def test_a_fork_in_the_middle_of_works_disturbs_none(engine, tmp_path) -> None:
     text = f"""{FORK}

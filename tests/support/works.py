@@ -596,3 +596,17 @@ def fail_to_start(path: str, times: int) -> None:
         file.seek(0)
         if len(file.read()) <= times:
             raise LookupError("not yet")
+
+
+def zeros(count: int) -> bytes:
+    return bytes(count)
+
+
+async def azeros(count: int) -> bytes:
+    return bytes(count)
+
+
+def flood_stderr(count: int) -> None:
+    """Write so many bytes to the standard error output."""
+    for _ in range(count // 2**16):
+        os.write(2, b"x" * 2**16)

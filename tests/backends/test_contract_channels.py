@@ -1,0 +1,164 @@
+"""Contract (faults): full, stopped, flooded and broken channels; nothing deadlocks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aplex import WorkerLostError
+from tests.support import works
+from tests.support.callers import PROCESSES, Awaiting, Caller
+
+EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
+SPAWN = pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
+AWAITABLE = pytest.mark.parametrize("face", ["awaitable"], indirect=True)
+MEBIBYTE = 2**20
+
+
+@EVERY_PROCESS
+def test_both_sides_send_more_than_a_channel_holds(new_caller: Callable[..., Caller]) -> None:
+    caller = new_caller()
+    big = bytes(MEBIBYTE)
+    futures = [caller.submit((works.add, works.aadd)[n % 2], big, b"%d" % n) for n in range(60)]
+    for n, future in enumerate(futures):
+        assert caller.result(future, timeout=30) == big + b"%d" % n
+
+
+@SPAWN
+@AWAITABLE
+def test_both_sides_send_while_the_callers_loop_is_blocked(
+    new_caller: Callable[..., Awaiting],
+) -> None:
+    caller = new_caller()
+    big = bytes(MEBIBYTE)
+
+    async def main() -> list[Any]:
+        await caller.pool.submit(works.aadd, 1)
+        futures = [caller.pool.submit((works.add, works.aadd)[n % 2], big, b"") for n in range(40)]
+        time.sleep(1)
+        return [len(await future) for future in futures]
+
+    assert caller.run(main()) == [MEBIBYTE] * 40
+
+
+@SPAWN
+@BLOCKING
+def test_a_result_of_256_mib_while_the_parent_computes(new_caller: Callable[..., Caller]) -> None:
+    caller = new_caller()
+    future = caller.submit(works.zeros, 256 * MEBIBYTE)
+    small = [caller.submit(works.aadd, n) for n in range(100)]
+    works.burn(1.0)
+    assert len(caller.result(future, timeout=30)) == 256 * MEBIBYTE
+    assert [caller.result(future) for future in small] == list(range(100))
+
+
+@SPAWN
+@AWAITABLE
+def test_a_result_of_256_mib_while_the_callers_loop_is_blocked(
+    new_caller: Callable[..., Awaiting],
+) -> None:
+    caller = new_caller()
+
+    async def main() -> tuple[int, int]:
+        await caller.pool.submit(works.aadd, 1)
+        big = caller.pool.submit(works.zeros, 256 * MEBIBYTE)
+        time.sleep(1)
+        small = await caller.pool.submit(works.aadd, 2)
+        return len(await big), small
+
+    assert caller.run(main()) == (256 * MEBIBYTE, 2)
+
+
+@EVERY_PROCESS
+def test_a_worker_that_is_stopped_for_seconds(new_caller: Callable[..., Caller]) -> None:
+    """What it has waits for it, whatever its size; the others go on; no submit blocks."""
+    caller = new_caller(pool_size=2)
+    pids: set[int] = set()
+    while len(pids) < 2:
+        pids.add(caller.call(works.apid))
+    stopped, running = pids
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        big = bytes(MEBIBYTE)
+        futures = [caller.submit(works.aadd, big, b"") for _ in range(40)]
+        assert time.monotonic() - began < 2
+        others = [caller.submit(works.apid) for _ in range(10)]
+        time.sleep(max(0.0, began + 3 - time.monotonic()))
+        assert {caller.result(future) for future in others if future.done()} == {running}
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    assert all(len(caller.result(future, timeout=30)) == MEBIBYTE for future in futures)
+
+
+@SPAWN
+@BLOCKING
+def test_a_stopped_worker_that_is_killed_loses_nothing_it_had_not_started(
+    new_caller: Callable[..., Caller],
+) -> None:
+    caller = new_caller()
+    stopped = caller.call(works.apid)
+    os.kill(stopped, signal.SIGSTOP)
+    big = bytes(MEBIBYTE)
+    futures = [caller.submit((works.add, works.aadd)[n % 2], big, b"") for n in range(20)]
+    os.kill(stopped, signal.SIGKILL)
+    assert all(len(caller.result(future, timeout=30)) == MEBIBYTE for future in futures)
+
+
+@EVERY_PROCESS
+@BLOCKING
+@pytest.mark.parametrize("work", [works.zeros, works.azeros])
+def test_a_frame_that_a_death_cut_in_half_is_a_death(
+    new_caller: Callable[..., Caller], work: Callable[..., Any]
+) -> None:
+    """The worker is in the middle of a long result that nobody reads when it is killed."""
+    caller = new_caller()
+    pid = caller.call(works.apid)
+    with caller.pool._manager._lock:
+        future = caller.submit(work, 64 * MEBIBYTE)
+        _wait_until_writing(pid, work)
+        os.kill(pid, signal.SIGKILL)
+    error = caller.error(future)
+    assert isinstance(error, WorkerLostError)
+    assert error.pid == pid
+    assert caller.call(works.apid) != pid
+
+
+def _wait_until_writing(pid: int, work: Callable[..., Any]) -> None:
+    """Wait until the pipe is full: then it has the first part of the frame.
+
+    No event tells of it; the kernel says what each thread of the worker sleeps in.
+    """
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            try:
+                with open(f"/proc/{pid}/task/{task}/wchan") as file:
+                    if "pipe_write" in file.read():
+                        return
+            except OSError:
+                pass
+        if work is works.azeros and time.monotonic() > deadline - 8.5:
+            return  # its loop does not block on a full pipe: it has had time enough
+        time.sleep(0.01)
+    raise AssertionError("it does not write")
+
+
+@SPAWN
+@BLOCKING
+def test_a_worker_that_floods_stderr(
+    new_caller: Callable[..., Caller], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its stderr is that of the program: all of it arrives, and nothing of ours reads it."""
+    caller = new_caller()
+    flood = caller.submit(works.flood_stderr, 10 * MEBIBYTE)
+    small = [caller.submit(works.aadd, n) for n in range(100)]
+    assert [caller.result(future) for future in small] == list(range(100))
+    assert caller.result(flood) is None
+    assert capfd.readouterr().err.count("x") == 10 * MEBIBYTE
