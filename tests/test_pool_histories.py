@@ -203,7 +203,8 @@ class Histories(RuleBasedStateMachine):
         """A work that had been started has seen so many deaths: it runs again, or has failed."""
         assert len(work.deaths) == deaths
         allowed = deaths <= work.options.retries and deaths < work.options.quarantine_after
-        if allowed and not self.driven.pool.terminating:
+        pool = self.driven.pool
+        if allowed and not pool.terminating and not pool.broken:
             kind, failure = self.driven.outcomes.get(work, (None, None))
             assert kind is None or isinstance(failure, (LoadBalancerError, BrokenPoolError))
         elif deaths == 1:

@@ -627,7 +627,7 @@ class Pool(Workforce):
         if work.cancel_asked or self.terminating:
             self._settle(work, CANCELLED, None)
             return
-        if self.broken:  # the last worker has died, of those that were leaving
+        if self.broken:  # this was the last of those that were leaving
             self._settle(work, RAISED, self.broken)
             return
         work.state = WAITING
@@ -653,7 +653,7 @@ class Pool(Workforce):
     def _is_retried(self, work: Work) -> bool:
         deaths, options = len(work.deaths), work.options
         allowed = deaths <= options.retries and deaths < options.quarantine_after
-        return allowed and not self.terminating
+        return allowed and not self.terminating and not self.broken
 
     def _give_back(self, worker: PoolWorker) -> None:
         """Put works that wait for this worker in front of the lines, in their order."""

@@ -19,7 +19,7 @@ else starts that fail slowly would be tried for ever.
 from __future__ import annotations
 
 import enum
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -93,7 +93,7 @@ class RestartPolicy:
         return min(FIRST_PAUSE * 2.0 ** min(self._restarts - 2, 32), LONGEST_PAUSE)
 
 
-class Workforce:
+class Workforce(ABC):
     """The workers of a pool, without their works."""
 
     def __init__(self, size: int, policy: RestartPolicy, max_works_per_child: int | None) -> None:

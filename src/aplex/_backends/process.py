@@ -199,7 +199,7 @@ class ProcessBackend(Backend):
         )
         failure: BaseException | None = None
         try:
-            with _start_lock, self._start_conditions(), kept(process, link.progress):
+            with _start_lock, self._start_conditions(process, link.progress):
                 process.start()
         except BaseException as error:  # noqa: BLE001 - becomes the reason of the failed start
             failure = error
@@ -207,14 +207,14 @@ class ProcessBackend(Backend):
         self.listener.call_soon(partial(self._started, worker, link, process, failure))
 
     @contextlib.contextmanager
-    def _start_conditions(self) -> Generator[None]:
+    def _start_conditions(self, process: Any, progress: Progress) -> Generator[None]:
         if self._context.get_start_method() == "fork":
             with _interrupts_blocked():
                 yield
             return
         # Started on demand, it would unblock the signals that are about to be blocked.
         resource_tracker.ensure_running()
-        with _interrupts_blocked(), _importable_main(self._main_path):
+        with _interrupts_blocked(), _importable_main(self._main_path), kept(process, progress):
             yield
 
     def _started(
