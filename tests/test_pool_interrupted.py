@@ -14,11 +14,13 @@ from typing import Any, Self
 
 import pytest
 
-from aplex import _pool
+from aplex import _pool, _supervision
 from aplex._messages import COROUTINE, READY, VALUE
+from aplex._options import WorkOptions
 from aplex._pool import Work
 from aplex._supervision import WorkerState
-from tests.support.pools import DrivenPool, PinningByIndex
+from aplex.exceptions import WorkerLostError
+from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
 
 
 class InterruptAt:
@@ -36,7 +38,7 @@ class InterruptAt:
         sys.settrace(self._before)
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename != _pool.__file__:
+        if frame.f_code.co_filename not in (_pool.__file__, _supervision.__file__):
             return None
         if event == "line":
             if self.left == 0:
@@ -115,12 +117,45 @@ def started(driven: DrivenPool) -> None:
     driven.pool.dispatch()
 
 
+def shrink(driven: DrivenPool) -> None:
+    driven.pool.resize(1)
+
+
+def grow(driven: DrivenPool) -> None:
+    driven.pool.resize(4)
+
+
+def wear_out(driven: DrivenPool) -> None:
+    driven.pool.max_works_per_child = 1
+    report(driven)
+
+
+def suspicious() -> DrivenPool:
+    """Works that two workers have died of, in front of a worker that is about to be ready."""
+    driven = DrivenPool()
+    for _ in range(3):
+        driven.submit(options=WorkOptions(retries=9))
+    for _ in range(2):
+        driven.lose(driven.workers[0], ALL_STARTED, error=WorkerLostError(1, -9, 3))
+        if _ == 0:
+            driven.ready(driven.workers[0])
+    return driven
+
+
+def successor_starts(driven: DrivenPool) -> None:
+    driven.pool.report(driven.workers[0], [(0, READY, 1)])
+    driven.pool.dispatch()
+
+
 CASES: list[tuple[Callable[[], DrivenPool], Callable[[DrivenPool], None]]] = [
     *((serving, event) for event in (submit, cancel_waiting_one, cancel_running_one)),
     *((serving, event) for event in (cancel_all_waiting, close, close_cancelling, report, pace)),
     *((half_idle, event) for event in (submit, cancel_running_one, close, report, pace)),
     *((half_started, event) for event in (submit, close, report, pace, started)),
-    *((idle, event) for event in (submit, close)),
+    *((idle, event) for event in (submit, close, shrink, grow)),
+    *((serving, event) for event in (shrink, grow, wear_out)),
+    *((half_started, event) for event in (shrink, grow)),
+    (suspicious, successor_starts),
 ]
 
 
@@ -143,7 +178,7 @@ def test_a_pool_interrupted_anywhere_can_be_mended(
         driven.take_effects()
         driven.close()
         driven.run_to_the_end()
-        for worker in driven.workers:
+        for worker in driven.pool.everyone():
             assert worker.state is WorkerState.STOPPING
             assert worker in driven.stopped, f"{worker!r} is never told to stop, at line {line}"
         if ended:

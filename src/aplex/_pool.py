@@ -140,7 +140,7 @@ class PoolWorker:
         self.served = False  # whether it has reported the end of a work
         self.failure: Any = None  # what it said before it ended without ever serving
         self.worn = False  # it has done its works, and serves only until another can
-        self.suspect: Work | None = None  # the last suspect it was given
+        self.suspect = 0  # id of the last suspect it was given
         self.seqs = [0, 0]  # works handed out so far, per lane
         self.outboxes: tuple[list[Work], list[Work]] = ([], [])  # works to send, per lane
         self.cancels: list[Cancel] = []  # to be sent after them
@@ -457,6 +457,8 @@ class Pool(Workforce):
             self._refresh(worker)
         self._aboard = sum(len(worker.works) for worker in self.everyone())
         self._open = [sum(worker.room[lane] for worker in self.workers) for lane in LANES]
+        if self.workers or self.leaving:  # else nothing was started yet
+            self._fit()
         self.dispatch()
 
     def take_settled(self) -> list[tuple[Work, int, Any]]:
@@ -584,9 +586,8 @@ class Pool(Workforce):
             work = self._head(line)
             if work is None:
                 return
-            busy = worker.suspect is not None and worker.suspect.worker is worker
-            if not busy and worker.room[work.lane]:
-                worker.suspect = work
+            if worker.suspect not in worker.works and worker.room[work.lane]:
+                worker.suspect = work.id
                 self._hand(work, worker)
                 line.popleft()  # it stayed there until it was elsewhere, see `mend`
 
@@ -734,15 +735,12 @@ class Pool(Workforce):
             assert len(work.deaths) < work.options.quarantine_after
             assert len(work.deaths) <= work.options.retries
         for worker in self.everyone():
-            suspects = [w for w in worker.works.values() if len(w.deaths) >= SUSPECT]
+            suspects = [w.id for w in worker.works.values() if len(w.deaths) >= SUSPECT]
             assert suspects in ([], [worker.suspect])
         head = self._head(self._lines[SUSPECTS])
         for worker in self.workers:
-            assert (
-                head is None
-                or not worker.room[head.lane]
-                or worker.suspect in worker.works.values()
-            )
+            if head is not None and worker.room[head.lane]:
+                assert worker.suspect in worker.works
 
     def _check_workers(self) -> None:
         states = [worker.state for worker in self.leaving]

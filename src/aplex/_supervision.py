@@ -262,7 +262,9 @@ class Workforce(ABC):
         return any(worker.state is WorkerState.SERVING for worker in self.workers)
 
     def _mend_workers(self) -> None:
-        """Finish a retirement that Ctrl-C has broken into."""
+        """Finish a start or a retirement that Ctrl-C has broken into. Then ``_fit``."""
+        everyone = list(self.everyone())
+        self.to_start = [worker for worker in self.to_start if worker in everyone]
         for worker in self.leaving:
             if worker in self.workers:
                 self.workers.remove(worker)
