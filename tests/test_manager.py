@@ -397,6 +397,25 @@ def test_only_workers_that_were_asked_to_stop_are_killed_after_the_grace(
     desk.backend.die(leaving)
 
 
+def test_a_load_balancer_may_resize_the_pool_and_end_it(desks: Callable[..., Desk]) -> None:
+    """It is called in the middle of a step: what it asks for is done at its end."""
+
+    class Owner(RoundRobin):
+        def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+            desk.manager.resize(3)
+            desk.manager.end_workers(kill=True)
+            return super().get_proper_worker(load_balancing_meta)
+
+    desk = desks(1, Owner)
+    desk.submit()
+    desk.serve()
+    assert len(desk.backend.started) == 3
+    assert desk.backend.killed == desk.backend.started
+    for worker in desk.backend.started:
+        desk.backend.die(worker)
+    assert desk.manager.wait(DEADLINE)
+
+
 def wait_for_start(desk: Desk, count: int) -> Any:
     """Wait until so many workers were started; return the last."""
     started = threading.Event()

@@ -154,21 +154,20 @@ class Manager:
             RuntimeError: The pool takes no more works.
             BrokenPoolError: The pool is broken.
         """
+        self.check_open()
         self._step(self._resize, size)
 
     def end_workers(self, *, kill: bool) -> None:
         """Take no more works, cancel what was not started, end the workers at once."""
-        workers: list[PoolWorker] = []
 
         def terminate() -> None:
             if self._phase is Phase.RUNNING:  # and not a copy in a forked child
                 self.pool.terminate()
-                workers.extend(self.pool.everyone())
+                for worker in self.pool.everyone():
+                    (self._backend.kill if kill else self._backend.terminate)(worker)
 
         self.close(cancel_waiting=True)
         self._step(terminate)
-        for worker in workers:
-            (self._backend.kill if kill else self._backend.terminate)(worker)
 
     def cancel_all(self) -> None:
         """Cancel all waiting works, and the coroutine works that run."""
@@ -327,10 +326,9 @@ class Manager:
             pool.dispatch()
 
     def _resize(self, size: int) -> None:
-        self.check_open()
         if self._phase is Phase.RUNNING:
             self.pool.resize(size)
-        else:
+        elif self._phase is Phase.NEW:
             self.pool.size = size
 
     def _cancel_coroutines(self) -> None:
@@ -426,7 +424,8 @@ class Manager:
             worker.failure = WorkerStartError(
                 f"worker {worker.id} did not become ready within {seconds:g} s (start_timeout)"
             )
-        self._backend.kill(worker)
+            # Under the lock: released, it could be ready, and given works, just before it dies.
+            self._backend.kill(worker)
 
     # -- life -----------------------------------------------------------------
 

@@ -96,10 +96,10 @@ class Backend(ABC):
 
     @abstractmethod
     def kill(self, worker: PoolWorker) -> None:
-        """End a worker by force, where that is possible. Called unlocked."""
+        """End a worker by force, where that is possible. With the lock, or without."""
 
     def terminate(self, worker: PoolWorker) -> None:
-        """Ask a worker to end at once, whatever it does. Called unlocked."""
+        """Ask a worker to end at once, whatever it does."""
         self.kill(worker)
 
     @abstractmethod
