@@ -402,6 +402,8 @@ class Manager:
             if self._start_timeout is not None:
                 late = partial(self._start_too_late, worker, self._start_timeout)
                 self._in(self._start_timeout, late)
+        if starts:  # they may be no one's wish who waits: have their readiness read
+            self._backend.arm()
         pauses, self.pool.pauses = self.pool.pauses, []
         for pause in pauses:
             self._in(pause, partial(self._step, self.pool.restart_due))

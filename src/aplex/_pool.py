@@ -229,7 +229,9 @@ class Pool(Workforce):
     @property
     def has_effects(self) -> bool:
         """Whether there is anything to be carried out."""
-        return bool(self.outbound or self.to_start or self.to_stop or not self.workers)
+        if self.outbound or self.to_start or self.to_stop or self.pauses:
+            return True
+        return not self.workers
 
     @property
     def idle(self) -> bool:

@@ -116,6 +116,19 @@ def test_a_pool_grows_and_shrinks(new_caller: Callable[..., Caller]) -> None:
     assert "1 workers" in repr(caller.pool)
 
 
+def test_new_workers_are_ready_though_nobody_waits(new_caller: Callable[..., Caller]) -> None:
+    """Or they would be taken for late, and killed."""
+    caller = new_caller(pool_size=1)
+    caller.call(works.add, 1)
+    if not caller.awaitable:
+        caller.pool.submit(works.add, 1).result()  # who waits reads; afterwards nobody does
+    caller.pool.resize(2)
+    deadline = time.monotonic() + 20
+    while "2 workers (0 starting)" not in repr(caller.pool):
+        assert time.monotonic() < deadline, caller.pool
+        time.sleep(0.01)
+
+
 def test_resize_before_the_first_work(new_caller: Callable[..., Caller]) -> None:
     caller = new_caller(pool_size=1)
     caller.pool.resize(2)
