@@ -42,9 +42,7 @@ Open: TypeAlias = "Callable[[Place], list[memoryview]]"
 Work: TypeAlias = Callable[..., Any]
 
 
-def _dumps(
-    value: Any, *, by_value: bool = False, buffer_callback: _Buffers | None = None
-) -> bytes:
+def _dumps(value: Any, *, by_value: bool = False, buffer_callback: _Buffers | None = None) -> bytes:
     """Pickle, by ``cloudpickle`` where plain pickle cannot or must not."""
     if not by_value:
         try:
@@ -55,8 +53,8 @@ def _dumps(
 
     if buffer_callback is not None:
         buffer_callback.views.clear()
-    data: bytes = cloudpickle.dumps(value, 5, buffer_callback=buffer_callback)
-    return data
+    dumps: Callable[..., bytes] = cloudpickle.dumps
+    return dumps(value, 5, buffer_callback=buffer_callback)
 
 
 class _BigBytes:
@@ -111,9 +109,9 @@ def pack(dumps: Callable[..., bytes], put: Put | None, value: Any) -> Payload:
 
 def unpack(data: Any) -> Any:
     """Return what was packed: from a pickle, or from the views of shared memory."""
-    if type(data) is list:
-        pickled, *buffers = data
-        return pickle.loads(pickled, buffers=buffers)
+    if isinstance(data, list):
+        views: list[memoryview] = data
+        return pickle.loads(views[0], buffers=views[1:])
     return pickle.loads(data)
 
 
@@ -271,15 +269,17 @@ class CallDecoder:
             SerializationError: This process cannot unpickle them; says the cure.
         """
         try:
-            if type(call) is list and self._open is not None:
-                call = self._open(call)
+            pickled: Any = call
+            if isinstance(call, list) and self._open is not None:
+                place: Place = call
+                pickled = self._open(place)
             if not function:
-                work, args, kwargs = unpack(call)
+                work, args, kwargs = unpack(pickled)
                 return work, args, kwargs
             work = self._functions.get(function) or self._loaded(function)
-            if type(call) is tuple:
-                return work, call, {}
-            args, kwargs = unpack(call)
+            if type(pickled) is tuple:
+                return work, pickled, {}
+            args, kwargs = unpack(pickled)
         except Exception as error:
             raise SerializationError(
                 f"the worker cannot unpickle the call: {_say(error)}. Functions and classes must "

@@ -82,7 +82,7 @@ class CoroutineLane:
         except BaseException as error:  # noqa: BLE001 - it belongs to the work
             self._outbox.others.append(self._codec.error(work_id, error))
             return
-        if type(made) is CoroutineType or isinstance(made, Coroutine):
+        if is_coroutine(made):
             self._run(work_id, made)
         elif inspect.isawaitable(made):
             self._run(work_id, _awaited(made))

@@ -29,7 +29,7 @@ from types import ModuleType
 from typing import Any
 
 from aplex import _child
-from aplex._arena import Arena, Lent, Parcel, make_arena
+from aplex._arena import Arena, Lent, Parcel, Place, make_arena
 from aplex._backends.base import Backend, Death, Setup
 from aplex._certificate import OomKills, certify, reap
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
@@ -104,8 +104,9 @@ class Link:
         for frame in frames:
             pickles = frame[5]
             for index, data in enumerate(pickles):
-                if type(data) is list and self.results is not None:
-                    pickles[index] = self.results.open(data)
+                if isinstance(data, list) and self.results is not None:
+                    place: Place = data
+                    pickles[index] = self.results.open(place)
         return frames
 
     def close(self) -> None:
