@@ -198,7 +198,9 @@ class Child:
         reader = Reader(self._ends.plain_in)
         try:
             while True:
-                for frame in reader.read():
+                frames = reader.read()
+                while frames:
+                    frame = frames.popleft()
                     if frame is None:
                         return
                     definitions, ids, functions, calls, _ = frame
@@ -344,7 +346,8 @@ class LoopThread:
             self._lost()
             return
         started = self._child.progress.started
-        for definitions, ids, functions, calls, cancels in frames:
+        while frames:
+            definitions, ids, functions, calls, cancels = frames.popleft()
             if definitions:
                 self._codec.define(definitions)
             for work_id, function, call in zip(ids, functions, calls, strict=True):

@@ -135,44 +135,60 @@ def one_way() -> tuple[End, End]:
 
 
 class Reader:
-    """Reads frames from one end, through a buffer it keeps."""
+    """Reads frames from one end, through a buffer it keeps.
 
-    __slots__ = ("_read", "_small", "_used", "_view", "_whole", "end")
+    A signal handler may raise (``KeyboardInterrupt``) in the thread that reads, between any
+    two lines. Nothing is lost then: what was read is counted in the call that reads it, and a
+    frame stays in ``frames`` until whoever takes it in has done so. But a frame may come twice.
+    """
+
+    __slots__ = ("_counts", "_read", "_small", "_used", "_view", "_whole", "end", "frames")
 
     def __init__(self, end: End) -> None:
         self.end = end
+        self.frames: deque[Any] = deque()  # complete ones; whoever has taken one in pops it
+        self._counts: list[int] = []  # bytes read last, until they are parsed
         self._read = end.reader()
         self._small = memoryview(bytearray(_KEPT))
         self._whole = [self._small]
         self._view = self._small
         self._used = 0  # bytes at the front of the view that are not parsed yet
 
-    def read(self) -> list[Any]:
-        """Read once and return the bodies of the frames that are complete now.
+    def read(self) -> deque[Any]:
+        """Read once and return ``frames``: the bodies of those that are complete now.
 
         Raises:
             EOFError: The other side is gone, or closed its end.
             BlockingIOError: Nothing is at hand (a non-blocking end only).
         """
-        view = self._view
-        if self._used or view is not self._small:
-            count = self._read([view[self._used :]])
-        else:
-            count = self._read(self._whole)
-            if count >= _HEADER.size:  # in short: one whole frame without buffers, no more
-                body, how = _HEADER.unpack_from(view)
-                if how == _MARSHAL and _HEADER.size + body == count:
-                    return [marshal.loads(view[_HEADER.size : count])]
+        view, counts = self._view, self._counts
+        short = not self._used and view is self._small
+        if not counts:  # else they were read already, see above
+            buffers = self._whole if short else [view[self._used :]]
+            counts.extend(map(self._read, (buffers,)))  # one call: it reads and keeps the count
+        count = counts[0]
+        if short and count >= _HEADER.size:  # one whole frame without buffers, no more
+            body, how = _HEADER.unpack_from(view)
+            if how == _MARSHAL and _HEADER.size + body == count:
+                self.frames.append(marshal.loads(view[_HEADER.size : count]))
+                counts.clear()
+                return self.frames
         if not count:
+            counts.clear()
             raise EOFError
         self._used += count
-        bodies: list[Any] = []
+        counts.clear()
         start = 0
         while (size := self._size(start)) and start + size <= self._used:
-            bodies.append(self._body(start, size))
+            self.frames.append(self._body(start, size))
             start += size
         self._make_room(start, size)
-        return bodies
+        return self.frames
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether something was read, and not taken in."""
+        return bool(self._counts or self.frames)
 
     def _size(self, start: int) -> int:
         """Bytes of the frame that starts there; 0 if not known yet."""

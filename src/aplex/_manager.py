@@ -275,7 +275,7 @@ class Manager:
 
     # -- Events: what back ends report ----------------------------------------
 
-    def receive(self, worker: PoolWorker, lane: int, read: Callable[[], list[Reports]]) -> None:
+    def receive(self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]) -> None:
         """Take in the reports that ``read`` returns."""
         self._step(self._take_in, worker, lane, read)
 
@@ -316,12 +316,15 @@ class Manager:
         except Exception as error:  # noqa: BLE001 - submit has returned: tell the future
             self.pool.settled.append((work, RAISED, error))
 
-    def _take_in(self, worker: PoolWorker, lane: int, read: Callable[[], list[Reports]]) -> None:
+    def _take_in(self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]) -> None:
         pool = self.pool
-        for reports in read():
+        frames = read()
+        while frames:
+            reports = frames[0]  # it stays there until it was taken in, see `_frames.Reader`
             pool.take_in(worker, reports)
             if lane and reports[0]:
                 pool.paced(worker, reports[0], len(reports[1]) + len(reports[2]) + len(reports[4]))
+            frames.popleft()
         if pool.wants_dispatch:
             pool.dispatch()
 
@@ -345,34 +348,51 @@ class Manager:
                 it is put off. None: only dispatch the works that were added.
             *args: Its arguments.
         """
+        settled: Settled = []
+        try:
+            with self._lock:
+                if self._stepping:  # by this thread: a finalizer or a load balancer calls us
+                    if event is not None:
+                        self._put_off.append(partial(event, *args))
+                    return
+                self._stepping = True
+                try:
+                    self._take_step(event, *args)
+                finally:
+                    self._stepping = False
+                # No call between these two, or Ctrl-C could lose what it has got.
+                settled = self.pool.settled
+                self.pool.settled = []
+            if settled and _settle(settled):
+                self._backend.wake()
+        except KeyboardInterrupt:
+            # Or whatever a signal handler raises, on the main thread, at any moment: what
+            # was read and is not settled must not be lost.
+            self._listener.call_soon(partial(self._resume, settled))
+            raise
+
+    def _take_step(self, event: Callable[[Unpack[Args]], None] | None, *args: *Args) -> None:
         pool = self.pool
-        with self._lock:
-            if self._stepping:  # by this thread: a finalizer or a load balancer calls us
-                if event is not None:
-                    self._put_off.append(partial(event, *args))
-                return
-            self._stepping = True
-            try:
-                if event is not None:
-                    event(*args)
-                while self._put_off:
-                    self._put_off.popleft()()
-                if pool.added:
-                    pool.dispatch()
-                if pool.has_effects:
-                    self._carry_out()
-            except BaseException:
-                pool.mend()
-                raise
-            finally:
-                self._stepping = False
-            settled = pool.settled
-            if settled:
-                pool.settled = []
-            if self._waiters:
-                self._changed.notify_all()
-        if settled and _settle(settled):
-            self._backend.wake()
+        try:
+            if event is not None:
+                event(*args)
+            while self._put_off:
+                self._put_off.popleft()()
+            if pool.added:
+                pool.dispatch()
+            if pool.has_effects:
+                self._carry_out()
+        except BaseException:
+            pool.mend()
+            raise
+        if self._waiters:
+            self._changed.notify_all()
+
+    def _resume(self, settled: Settled) -> None:
+        """Finish what Ctrl-C has broken into. On the listener's thread."""
+        _settle(settled)
+        self._step(None)
+        self._backend.resume()
 
     def _carry_out(self) -> None:
         pool = self.pool
@@ -532,9 +552,14 @@ def _settle_all(items: Settled) -> None:
 
 def _settle_one(work: Work, kind: int, data: Any) -> None:
     future = work.future
-    if kind != TOO_LATE:  # else its outcome is still to come
-        work.future = None
+    if future is None:  # it was settled before Ctrl-C came
+        return
     try:
         future._settle(kind, data)  # noqa: SLF001 - private to the package
+    except KeyboardInterrupt:
+        if threading.current_thread() is threading.main_thread():
+            raise
     except BaseException:  # noqa: BLE001 - a callback of the user's: the next futures live on
         _log.exception("exception in a callback of %r", future)
+    if kind != TOO_LATE:  # else its outcome is still to come
+        work.future = None

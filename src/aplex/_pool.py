@@ -291,19 +291,24 @@ class Pool(Workforce):
             self._reported(worker)
 
     def _results(self, worker: PoolWorker, kind: int, ids: list[int], data: list[Any]) -> None:
-        """Take in results: what ``report`` does, in short, for many works at once."""
+        """Take in results: what ``report`` does, in short, for many works at once.
+
+        Ctrl-C may come after any call: then the same frame comes again.
+        """
         works = worker.works
         settled = self.settled
         plain = 0
         was = len(works)
         for work_id, result in zip(ids, data, strict=True):
-            work = works.pop(work_id, None)
+            work = works.get(work_id)
             if work is None:  # it was rerouted, or is known already
                 continue
+            if work.state is not DONE:
+                work.state = DONE
+                settled.append((work, kind, result))
+            del works[work_id]
             plain += work.lane
-            work.state = DONE
             work.worker = None
-            settled.append((work, kind, result))
         if len(works) < was:
             self._aboard -= was - len(works)
             worker.plain -= plain
@@ -317,10 +322,11 @@ class Pool(Workforce):
         works = worker.works
         for work_id, kind, data in reports:
             if kind < DELIVERED:
-                work = works.pop(work_id, None)
+                work = works.get(work_id)
                 if work is not None:  # else it was rerouted, or is known already
-                    self._leave(work, worker)
                     self._settle(work, kind, data)
+                    del works[work_id]
+                    self._leave(work, worker)
                     if not worker.served:
                         self._serves(worker)
             elif kind == DELIVERED:
@@ -455,6 +461,9 @@ class Pool(Workforce):
         waiting = {work for line in lines for work in line if work.state is WAITING}
         self._waiting = len(waiting)
         for worker in self.everyone():
+            for work in [work for work in worker.works.values() if work.state is DONE]:
+                del worker.works[work.id]
+                work.worker = None
             worker.plain = sum(work.lane for work in worker.works.values())
             self._refresh(worker)
         self._aboard = sum(len(worker.works) for worker in self.everyone())

@@ -179,8 +179,8 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         return None if end is None else max(0.0, end - time.monotonic())
 
     def _settle(self, kind: int, data: Any) -> None:
-        if kind == TOO_LATE:
-            return  # the result will come
+        if kind == TOO_LATE or self._state is not PENDING:
+            return  # the result will come, or has come
         self._work = None
         if kind == CANCELLED:
             if super().cancel():

@@ -18,6 +18,7 @@ EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 SPAWN = pytest.mark.parametrize("engine", ["spawn"], indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 AWAITABLE = pytest.mark.parametrize("face", ["awaitable"], indirect=True)
+SMALL = 60_000
 MEBIBYTE = 2**20
 
 
@@ -117,16 +118,25 @@ def test_a_stopped_worker_that_is_killed_loses_nothing_it_had_not_started(
 def test_a_frame_that_a_death_cut_in_half_is_a_death(
     new_caller: Callable[..., Caller], work: Callable[..., Any]
 ) -> None:
-    """The worker is in the middle of a long result that nobody reads when it is killed."""
+    """The worker is in the middle of results that nobody reads when it is killed.
+
+    Each is too small for shared memory; together they are more than a pipe holds.
+    """
     caller = new_caller()
     pid = caller.call(works.apid)
+    for _ in range(10):
+        caller.call(works.add, 1, 2)  # short ones: several may be sent ahead then
     with caller.pool._manager._lock:
-        future = caller.submit(work, 64 * MEBIBYTE)
+        futures = [caller.submit(work, SMALL) for _ in range(6)]
+        caller.pool._manager._flush()
         _wait_until_writing(pid, work)
         os.kill(pid, signal.SIGKILL)
-    error = caller.error(future)
-    assert isinstance(error, WorkerLostError)
-    assert error.pid == pid
+    errors = [future.exception(30) for future in futures]
+    lost = [error for error in errors if isinstance(error, WorkerLostError)]
+    assert lost
+    assert {error.pid for error in lost} == {pid}
+    for future, error in zip(futures, errors, strict=True):
+        assert error in lost or caller.result(future) == bytes(SMALL)
     assert caller.call(works.apid) != pid
 
 

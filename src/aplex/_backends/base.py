@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -42,8 +43,8 @@ class Setup:
 class Events(Protocol):
     """What a back end reports."""
 
-    def receive(self, worker: PoolWorker, lane: int, read: Callable[[], list[Reports]]) -> None:
-        """Call ``read`` under the Manager's lock and take in what it returns."""
+    def receive(self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]) -> None:
+        """Call ``read`` under the Manager's lock, take in what it returns, and empty it."""
 
     def lost(self, worker: PoolWorker, examine: Callable[[], Death]) -> None:
         """Note that a worker has ended; ``examine`` is called under the lock."""
@@ -125,6 +126,9 @@ class Backend(ABC):
 
     def arm(self) -> None:  # noqa: B027
         """Have the listener read: somebody waits who does not call ``read_until``."""
+
+    def resume(self) -> None:  # noqa: B027
+        """Report what was read and not taken in, as a signal handler raised. Unlocked."""
 
     def wake(self) -> None:  # noqa: B027
         """Have ``read_until`` in another thread look at ``done()``: futures were settled."""

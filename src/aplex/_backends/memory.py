@@ -6,6 +6,7 @@ worker's part: it lets it be ready, report, and die.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,7 @@ class MemoryBackend(Backend):
         self, worker: PoolWorker, *reports: Report, lane: int = COROUTINE, seconds: float = 0.0
     ) -> None:
         """Let a worker report."""
-        self.events.receive(worker, lane, lambda: [(seconds, list(reports), [], [], [], [])])
+        self.events.receive(worker, lane, lambda: deque([(seconds, list(reports), [], [], [], [])]))
 
     def die(
         self,

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from multiprocessing import process as process_module
@@ -42,6 +44,7 @@ from aplex._progress import Progress
 from aplex.exceptions import SerializationError, WorkerLostError, WorkerStartError
 
 Loop = asyncio.AbstractEventLoop
+_log = logging.getLogger("aplex")
 
 _start_lock = threading.Lock()
 """Held while a process starts: with ``fork``, the ends of one child must not leak into
@@ -98,9 +101,9 @@ class Link:
         if self.pidfd is not None:
             yield self.pidfd
 
-    def read(self, lane: int) -> list[Reports]:
+    def read(self, lane: int) -> deque[Reports]:
         """Read once; open big results, which lie in shared memory, while that is there."""
-        frames: list[Reports] = self.readers[lane].read()
+        frames: deque[Reports] = self.readers[lane].read()
         for frame in frames:
             pickles = frame[5]
             for index, data in enumerate(pickles):
@@ -426,22 +429,36 @@ class ProcessBackend(Backend):
         """Return what is to be called when the reader of a lane can be read."""
         return partial(self.events.receive, worker, lane, partial(self._read, link, lane, gone))
 
-    def _read(self, link: Link, lane: int, gone: Callable[[], object]) -> list[Reports]:
+    def _read(self, link: Link, lane: int, gone: Callable[[], object]) -> deque[Reports]:
+        frames: deque[Reports] = link.readers[lane].frames
         try:
-            return link.read(lane) if not link.closed else []
+            if not link.closed:
+                link.read(lane)
         except BlockingIOError:  # somebody else has read it
-            return []
+            pass
         except (EOFError, OSError):  # the listener hears of the end by other means
             gone()
-            return []
+        except Exception:  # noqa: BLE001 - whatever marshal and pickle make of nonsense
+            _log.exception("nonsense from worker process %s, which is killed", link.process.pid)
+            gone()
+            link.process.kill()
+        return frames
 
-    def _drain(self, link: Link, lane: int) -> list[Reports]:
-        frames: list[Reports] = []
+    def _drain(self, link: Link, lane: int) -> deque[Reports]:
+        """Read all that a worker which has ended has left."""
+        frames: deque[Reports] = link.readers[lane].frames
         while True:
             try:
-                frames += link.read(lane)
-            except (BlockingIOError, EOFError, OSError):
+                link.read(lane)
+            except Exception:  # noqa: BLE001 - nothing is left, or nonsense is
                 return frames
+
+    def resume(self) -> None:
+        for worker, link in list(self._links.items()):
+            for lane in LANES:
+                if link.readers[lane].interrupted:
+                    read = partial(self._read, link, lane, lambda: None)
+                    self.events.receive(worker, lane, read)
 
     # -- the rest -------------------------------------------------------------
 

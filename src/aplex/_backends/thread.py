@@ -254,4 +254,4 @@ class ThreadWorker:
             self._stopping.set_result(None)
 
     def _report(self, lane: int, reports: Reports) -> None:
-        self._events.receive(self._worker, lane, lambda: [reports])
+        self._events.receive(self._worker, lane, lambda: deque((reports,)))

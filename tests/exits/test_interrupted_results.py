@@ -1,0 +1,62 @@
+"""Fault: Ctrl-C at any moment while the main thread takes in results itself.
+
+It reads the workers' channels when it waits for a result. Whoever catches ``KeyboardInterrupt``
+and goes on must find every result, and each of them right.
+"""
+
+from __future__ import annotations
+
+from tests.support.programs import on, started
+
+TEXT = """
+    import random
+
+    armed = False
+    ended = False
+    interrupts = 0
+
+    def interrupt(number, frame):
+        global armed
+        if armed:
+            armed = False
+            raise KeyboardInterrupt
+
+    def press():
+        while not ended:
+            time.sleep(random.random() * 0.004)  # at any moment, that is the point
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def collect(futures, place):
+        global armed
+        armed = True
+        while place[0] < len(futures):
+            assert futures[place[0]].result(timeout=20) == place[0] ** 2
+            place[0] += 1
+        armed = False
+
+    def main():
+        global ended, interrupts
+        signal.signal(signal.SIGINT, interrupt)
+        with make(pool_size=2) as pool:
+            pool.submit(square, 1).result()
+            threading.Thread(target=press, daemon=True).start()
+            for _ in range(20):
+                futures = [pool.submit((square, asquare)[i % 2], i) for i in range(1000)]
+                place = [0]
+                while place[0] < len(futures):
+                    try:
+                        collect(futures, place)
+                    except KeyboardInterrupt:
+                        interrupts += 1
+            ended = True
+        assert interrupts > 5, interrupts
+        say("all there")
+"""
+
+
+@on("spawn", "thread")
+def test_no_result_is_lost_by_ctrl_c(engine, tmp_path) -> None:
+    with started(TEXT, tmp_path, engine=engine) as program:
+        outcome = program.finish(50)
+    outcome.assert_clean()
+    assert outcome.out == ["all there"]
