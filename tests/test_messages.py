@@ -15,19 +15,20 @@ from aplex._messages import (
     PICKLED,
     RAISED,
     READY,
+    RETURNED,
     VALUE,
 )
 
 
 @pytest.mark.smoke
 def test_the_kinds_of_reports_are_all_different() -> None:
-    kinds = [VALUE, PICKLED, ERROR, RAISED, CANCELLED, DELIVERED, DETACHED, READY, FAILED]
+    kinds = [VALUE, PICKLED, ERROR, RAISED, CANCELLED, DELIVERED, DETACHED, READY, FAILED, RETURNED]
     assert len(set(kinds)) == len(kinds)
 
 
 def test_the_kinds_that_end_a_work_come_before_the_others() -> None:
     assert max(VALUE, PICKLED, ERROR, RAISED, CANCELLED) < DELIVERED
-    assert min(DETACHED, READY, FAILED) > DELIVERED
+    assert min(DETACHED, READY, FAILED, RETURNED) > DELIVERED
 
 
 def test_the_lanes_count_from_zero() -> None:

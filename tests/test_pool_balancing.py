@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from aplex._messages import RETURNED, Cancel
 from aplex._pool import Pool, WorkState
 from aplex.exceptions import LoadBalancerError
-from aplex.load_balancers import LoadBalancer, RoundRobin, Worker
+from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
 from tests.support.pools import DrivenPool, PinningByIndex, choosing
 
 # -- a choice is a pin ----------------------------------------------------------------------
@@ -345,3 +346,72 @@ def test_available_is_about_the_lane_of_the_work_asked_about() -> None:
     pool.plain()
     pool.submit()
     assert seen == [[True, True], [False, True], [True, True]]
+
+
+# -- taking over ----------------------------------------------------------------------------
+
+
+def lined_up(balancer: LoadBalancerFactory = RoundRobin) -> DrivenPool:
+    """Two workers, of which the second idles, and the first has a line of plain functions."""
+    pool = DrivenPool(2, load_balancer=balancer)
+    for worker in pool.workers:
+        pool.pace(worker, 1e-6)
+    works = [pool.plain() for _ in range(6)]
+    pool.end(*[work for work in works if work.worker is pool.workers[1]])
+    assert [worker.plain for worker in pool.workers] == [3, 0]
+    return pool
+
+
+def test_an_idle_worker_takes_over_what_another_has_not_started() -> None:
+    pool = lined_up()
+    busy, idle = pool.workers
+    assert pool.pool.has_idler(idle)
+    assert not pool.pool.has_idler(busy)
+    pool.take_over()
+    running, *lined = pool.works_of(busy)
+    assert pool.recalled[busy] == [Cancel(work.id, work.seq) for work in lined]
+    for work in lined:
+        pool.report(busy, (work.id, RETURNED, None))
+    assert running.worker is busy
+    assert lined[0].worker is idle
+    assert lined[1].state is WorkState.WAITING, "they turned out to be long: one at a time"
+    pool.end(lined[0])
+    assert lined[1].worker is idle
+
+
+def test_nothing_is_recalled_while_no_worker_idles() -> None:
+    pool = lined_up()
+    pool.plain()
+    pool.plain()
+    assert all(worker.plain for worker in pool.workers)
+    pool.take_over()
+    assert not any(pool.recalled.values())
+
+
+def test_a_work_that_was_cancelled_meanwhile_is_not_taken_over() -> None:
+    pool = lined_up()
+    busy = pool.workers[0]
+    work = pool.works_of(busy)[1]
+    pool.take_over()
+    pool.cancel(work)
+    pool.report(busy, (work.id, RETURNED, None))
+    assert pool.is_cancelled(work)
+
+
+def test_a_work_that_was_started_meanwhile_stays() -> None:
+    pool = lined_up()
+    busy = pool.workers[0]
+    work = pool.works_of(busy)[1]
+    pool.take_over()
+    pool.end(work)
+    pool.report(busy, (work.id, RETURNED, None))
+    assert pool.value(work) == "result"
+
+
+def test_a_load_balancer_that_insists_keeps_its_word() -> None:
+    pool = DrivenPool(2, load_balancer=PinningByIndex)
+    pool.pace(pool.workers[0], 1e-6)
+    for _ in range(3):
+        pool.plain(meta=0)
+    pool.take_over()
+    assert not any(pool.recalled.values())

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from aplex._messages import CANCELLED, COROUTINE, DELIVERED, LANES, PLAIN, RAISED, VALUE
+from aplex._messages import CANCELLED, COROUTINE, DELIVERED, LANES, PLAIN, RAISED, RETURNED, VALUE
 from aplex._options import WorkOptions
 from aplex._pool import PoolWorker, Work, WorkState
 from aplex._supervision import WorkerState
@@ -91,6 +91,7 @@ class Histories(RuleBasedStateMachine):
         self.pins = balancer is Whimsical
         self.asked: set[Work] = set()  # works whose cancel was asked while they were aboard
         self.dead: list[PoolWorker] = []
+        self.returned = False
 
     # -- what can be picked -----------------------------------------------------
 
@@ -174,6 +175,24 @@ class Histories(RuleBasedStateMachine):
     def paced(self, data: st.DataObject, seconds: float, count: int) -> None:
         workers = self.workers(WorkerState.SERVING, WorkerState.STOPPING)
         self.driven.pace(data.draw(st.sampled_from(workers)), seconds, count)
+
+    @rule()
+    def take_over(self) -> None:
+        self.driven.take_over()
+
+    @precondition(lambda self: any(self.driven.recalled.values()))
+    @rule(data=st.data())
+    def given_back(self, data: st.DataObject) -> None:
+        """A worker gives back what it was asked for: it may be done, or elsewhere, by then."""
+        workers = [worker for worker, works in self.driven.recalled.items() if works]
+        worker = data.draw(st.sampled_from(workers))
+        recalled = self.driven.recalled[worker]
+        recall = recalled.pop(data.draw(st.integers(0, len(recalled) - 1)))
+        work = worker.works.get(recall.id)
+        if work is not None and work.lane == PLAIN and work.seq == recall.seq:
+            self.returned = True
+            self.driven.report(worker, (recall.id, RETURNED, None))
+            assert work.worker is not worker or work.seq != recall.seq
 
     @precondition(lambda self: self.everyone())
     @rule(data=st.data(), uptime=st.sampled_from([None, 0.1, 100.0]))
@@ -268,7 +287,7 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def the_line_keeps_its_order(self) -> None:
         """Of works with equal rights, those aboard a worker came before those that wait."""
-        if self.dead or self.pins or self.whimsical or self.driven.pool.leaving:
+        if self.dead or self.returned or self.pins or self.whimsical or self.driven.pool.leaving:
             return
         for lane in LANES:
             works = [work for work in self.driven.submitted if work.lane == lane]

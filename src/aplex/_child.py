@@ -203,7 +203,7 @@ class Child:
                     frame = frames.popleft()
                     if frame is None:
                         return
-                    definitions, ids, functions, calls, _ = frame
+                    definitions, ids, functions, calls, _, _ = frame
                     self._codec.define(definitions)
                     self.plain.run(ids, functions, calls)
                     del frame, calls  # the arguments must not live on while nothing comes
@@ -347,7 +347,7 @@ class LoopThread:
             return
         started = self._child.progress.started
         while frames:
-            definitions, ids, functions, calls, cancels = frames.popleft()
+            definitions, ids, functions, calls, cancels, recalls = frames.popleft()
             if definitions:
                 self._codec.define(definitions)
             for work_id, function, call in zip(ids, functions, calls, strict=True):
@@ -356,6 +356,8 @@ class LoopThread:
                 lane.begin(work_id, function, call)
             for work_id, seq in cancels:
                 lane.cancel(work_id, partial(self._child.plain.skip, seq))
+            for work_id, seq in recalls:
+                lane.recall(work_id, partial(self._child.plain.skip, seq))
         lane.flush()
 
     def _stop(self) -> None:

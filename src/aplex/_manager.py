@@ -40,7 +40,7 @@ from aplex._backends.base import Backend, Death
 from aplex._listener import Listener
 from aplex._messages import COROUTINE, PLAIN, RAISED, TOO_LATE, Reports
 from aplex._pickling import decode_exception
-from aplex._pool import Pool, PoolWorker, Work
+from aplex._pool import LINED_UP, Pool, PoolWorker, Work
 from aplex._supervision import WorkerState
 from aplex.exceptions import BrokenPoolError, WorkerStartError
 from aplex.futures import AsyncioFuture
@@ -88,6 +88,7 @@ class Manager:
         self._phase = Phase.NEW
         self._open = False  # whether works are taken just so: running, not shut, not broken
         self._shut = ""  # why nothing new is taken, if so
+        self._take_over_planned = False
         self._flush_planned: Loop | Listener | None = None  # in whose next turn
         self._over_at: float | None = None  # monotonic; when an interrupted pool is given up
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
@@ -327,6 +328,14 @@ class Manager:
             frames.popleft()
         if pool.wants_dispatch:
             pool.dispatch()
+        if lane and not self._take_over_planned and pool.has_idler(worker):
+            self._take_over_planned = True
+            self._in(LINED_UP, self._take_over)
+
+    def _take_over(self) -> None:
+        """Look whether a worker still idles while works wait at another."""
+        self._take_over_planned = False
+        self._step(self.pool.take_over)
 
     def _resize(self, size: int) -> None:
         if self._phase is Phase.RUNNING:

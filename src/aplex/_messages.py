@@ -1,7 +1,7 @@
 """What parent and worker say to each other. A leaf: it imports nothing of aplex.
 
 Down, on the lane the works belong to, a frame is ``(definitions, ids, functions,
-calls, cancels)``:
+calls, cancels, recalls)``:
 
 * ``definitions`` - ``{number: function}``: functions this lane has not seen yet;
 * ``ids``, ``functions``, ``calls`` - columns, a row for each work to run: its id,
@@ -10,7 +10,9 @@ calls, cancels)``:
   the parent knows after a death what may run elsewhere;
 * ``cancels`` - ``[(id, seq)]``: cancel these works; ``seq`` is the work's place in
   that order, 0 unless it is a plain function. Always on the coroutine lane, which no
-  plain function blocks.
+  plain function blocks;
+* ``recalls`` - the same of plain functions that are wanted back, if they were not
+  started.
 
 ``None`` instead of a frame: close down: finish, clean up, exit. Always on the plain
 lane.
@@ -41,14 +43,14 @@ TOO_LATE: Final = 6  # the cancel has found the plain function running; it runs 
 DETACHED: Final = 7  # a plain function returned a coroutine, which now runs
 READY: Final = 8  # the worker serves; data is its process id
 FAILED: Final = 9  # the worker cannot serve; data as for ERROR or RAISED
+RETURNED: Final = 10  # the recall has found the plain function not started; it never will be
 
 Report: TypeAlias = tuple[int, int, Any]
 Reports: TypeAlias = tuple[float, list[Report], list[int], list[Any], list[int], list[Any]]
-Runs: TypeAlias = tuple[dict[int, Any], list[int], list[int], list[Any], list[tuple[int, int]]]
 
 
 class Cancel(NamedTuple):
-    """Asks a worker to cancel a work; as a plain tuple it is a row of ``cancels``."""
+    """Names a work to be cancelled, or recalled; as a plain tuple it is a row of those."""
 
     id: int
     seq: int

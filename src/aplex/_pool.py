@@ -31,6 +31,7 @@ from aplex._messages import (
     PLAIN,
     RAISED,
     READY,
+    RETURNED,
     TOO_LATE,
     VALUE,
     Cancel,
@@ -118,6 +119,7 @@ class PoolWorker:
         "pinned",
         "plain",
         "pool",
+        "recalls",
         "room",
         "seqs",
         "served",
@@ -144,6 +146,7 @@ class PoolWorker:
         self.seqs = [0, 0]  # works handed out so far, per lane
         self.outboxes: tuple[list[Work], list[Work]] = ([], [])  # works to send, per lane
         self.cancels: list[Cancel] = []  # to be sent after them
+        self.recalls: list[Cancel] = []  # plain functions wanted back
         # Works that a load balancer insists on giving to this worker, per lane.
         self.pinned: tuple[deque[Work], deque[Work]] = (deque(), deque())
 
@@ -337,10 +340,51 @@ class Pool(Workforce):
                     self.settled.append((works[work_id], kind, None))
             elif kind == DETACHED:
                 self._detach(worker, work_id)
+            elif kind == RETURNED:
+                self._take_back(worker, work_id)
             elif kind == READY:
                 self._ready(worker, data)
             else:
                 worker.failure = data
+
+    def has_idler(self, worker: PoolWorker) -> bool:
+        """Whether the worker has no plain functions, none waits, and another has a line."""
+        if worker.plain or self._aboard < 2 or self._lines[PLAIN]:  # noqa: PLR2004
+            return False
+        return any(other.plain > 1 for other in self.workers)
+
+    def take_over(self) -> None:
+        """Recall plain functions that wait at busy workers, if others idle.
+
+        They were sent ahead because those before them were short. The worker gives back
+        what it has not started; then they wait in the line, and are sent one by one.
+        """
+        serving = [worker for worker in self.workers if worker.state is WorkerState.SERVING]
+        if self._lines[PLAIN] or self._balancer.keeps_choice or all(w.plain for w in serving):
+            return
+        for worker in serving:
+            lined_up = [work for work in worker.works.values() if work.lane == PLAIN and work.seq]
+            if len(lined_up) > 1:
+                worker.recalls += [Cancel(work.id, work.seq) for work in lined_up[1:]]
+                self.outbound.add(worker)
+            worker.depth, worker.pace = 1, max(worker.pace, LINED_UP)
+            self._refresh(worker)
+
+    def _take_back(self, worker: PoolWorker, work_id: int) -> None:
+        """Let a work wait again that its worker has not started."""
+        work = worker.works.get(work_id)
+        if work is None or work.lane != PLAIN:
+            return
+        if work.cancel_asked:
+            self._settle(work, CANCELLED, None)
+            del worker.works[work_id]
+            self._leave(work, worker)
+            return
+        self._lines[PLAIN].append(work)
+        work.state = WAITING
+        self._waiting += 1
+        del worker.works[work_id]
+        self._leave(work, worker)
 
     def paced(self, worker: PoolWorker, seconds: float, count: int) -> None:
         """Learn how long plain functions take; adapt how many are sent ahead."""

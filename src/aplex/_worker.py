@@ -27,7 +27,17 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from aplex._messages import CANCELLED, DELIVERED, DETACHED, PLAIN, TOO_LATE, Outbox, Report, Reports
+from aplex._messages import (
+    CANCELLED,
+    DELIVERED,
+    DETACHED,
+    PLAIN,
+    RETURNED,
+    TOO_LATE,
+    Outbox,
+    Report,
+    Reports,
+)
 
 if TYPE_CHECKING:
     import asyncio
@@ -128,6 +138,11 @@ class CoroutineLane:
             # way here; or has ended, which does no harm: ids are unique.
             self._late_cancels.append(work_id)
             self._outbox.others.append((work_id, TOO_LATE, None))
+
+    def recall(self, work_id: int, skip: Callable[[], bool]) -> None:
+        """Give a plain function back if it was not started. Call ``flush`` after the last."""
+        if skip():
+            self._outbox.others.append((work_id, RETURNED, None))
 
     def _cancel(self, work_id: int) -> None:
         task = self._tasks.get(work_id)

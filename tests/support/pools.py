@@ -49,6 +49,7 @@ class DrivenPool:
         self.now = 0.0  # seconds
         self.pauses: list[float] = []  # of restarts to come
         self.sent: dict[PoolWorker, list[Work | Cancel]] = {}
+        self.recalled: dict[PoolWorker, list[Cancel]] = {}
         self.started: list[PoolWorker] = []
         self.stopped: list[PoolWorker] = []
         self.submitted: list[Work] = []
@@ -158,6 +159,10 @@ class DrivenPool:
         self.pool.close(cancel_waiting=cancel_waiting)
         self.take_effects()
 
+    def take_over(self) -> None:
+        self.pool.take_over()
+        self.take_effects()
+
     def cancel_waiting(self) -> None:
         self.pool.cancel_waiting()
         self.take_effects()
@@ -212,6 +217,8 @@ class DrivenPool:
                 outbox.clear()
             self.sent.setdefault(worker, []).extend(worker.cancels)
             worker.cancels.clear()
+            self.recalled.setdefault(worker, []).extend(worker.recalls)
+            worker.recalls.clear()
         self.pool.outbound.clear()
         self.started += self.pool.to_start
         self.pool.to_start.clear()

@@ -72,6 +72,8 @@ class MemoryBackend(Backend):
             worker.outboxes[lane].clear()
         self.sent[worker] += worker.cancels
         worker.cancels.clear()
+        self.sent[worker] += worker.recalls
+        worker.recalls.clear()
 
     def stop(self, worker: PoolWorker) -> None:
         self.stopped.append(worker)

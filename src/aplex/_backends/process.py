@@ -312,9 +312,11 @@ class ProcessBackend(Backend):
             return
         cancels = list(map(tuple, worker.cancels))  # marshal knows no named ones
         worker.cancels.clear()
+        recalls = list(map(tuple, worker.recalls))
+        worker.recalls.clear()
         for lane in LANES:
             outbox = worker.outboxes[lane]
-            if outbox or (cancels and lane == COROUTINE):
+            if outbox or ((cancels or recalls) and lane == COROUTINE):
                 functions = [work.function for work in outbox]
                 known = link.known[lane]
                 new = {}
@@ -325,7 +327,8 @@ class ProcessBackend(Backend):
                 if self._arena is not None and any(type(call) is Parcel for call in calls):
                     calls = [self._lend(link, call) for call in calls]
                 outbox.clear()
-                self._write(link, lane, (new, ids, functions, calls, () if lane else cancels))
+                asked = ((), ()) if lane else (cancels, recalls)
+                self._write(link, lane, (new, ids, functions, calls, *asked))
 
     def _lend(self, link: Link, call: Any) -> Any:
         """Return what of a call goes into the frame."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 from aplex._backends.base import Backend, Death, Events, Setup
 from aplex._messages import (
@@ -31,6 +31,13 @@ from aplex._messages import (
 )
 from aplex._pool import PoolWorker, Work
 from aplex._worker import CoroutineLane, PlainLane, run_until_stopped
+
+
+class Recall(NamedTuple):
+    """A plain function that is wanted back, in the inbox of the loop's thread."""
+
+    id: int
+    seq: int
 
 
 class ThreadCodec:
@@ -86,6 +93,9 @@ class ThreadBackend(Backend):
         if worker.cancels:
             threads.send(COROUTINE, list(worker.cancels))
             worker.cancels.clear()
+        if worker.recalls:
+            threads.recall(list(worker.recalls))
+            worker.recalls.clear()
 
     def stop(self, worker: PoolWorker) -> None:
         if worker in self._workers:
@@ -131,7 +141,7 @@ class ThreadWorker:
         self._made = threading.Event()
         self._stopping: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
-        self._inbox: deque[Work | Cancel] = deque()
+        self._inbox: deque[Work | Cancel | Recall] = deque()
         self._drain_planned = False
         codec = ThreadCodec()
         self._codec = codec
@@ -155,6 +165,10 @@ class ThreadWorker:
         elif self._loop is not None and not self._drain_planned:
             self._drain_planned = True
             self._loop.call_soon_threadsafe(self._drain)
+
+    def recall(self, items: list[Cancel]) -> None:
+        """Take back what was not started. Not here, where the lock is held: in the loop."""
+        self.send(COROUTINE, [Recall(*item) for item in items])
 
     def stop(self) -> None:
         """Ask the idle worker to end."""
@@ -245,6 +259,8 @@ class ThreadWorker:
             item = self._inbox.popleft()
             if isinstance(item, Work):
                 lane.begin(item.id, item.function, item.call)
+            elif isinstance(item, Recall):
+                lane.recall(item.id, partial(self._plain.skip, item.seq))
             else:
                 lane.cancel(item.id, partial(self._plain.skip, item.seq))
         lane.flush()
