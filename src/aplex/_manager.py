@@ -328,7 +328,7 @@ class Manager:
             frames.popleft()
         if pool.wants_dispatch:
             pool.dispatch()
-        if lane and not self._take_over_planned and pool.has_idler(worker):
+        if lane and not self._take_over_planned and pool.has_idler():
             self._take_over_planned = True
             self._in(LINED_UP, self._take_over)
 

@@ -347,11 +347,12 @@ class Pool(Workforce):
             else:
                 worker.failure = data
 
-    def has_idler(self, worker: PoolWorker) -> bool:
-        """Whether the worker has no plain functions, none waits, and another has a line."""
-        if worker.plain or self._aboard < 2 or self._lines[PLAIN]:  # noqa: PLR2004
+    def has_idler(self) -> bool:
+        """Whether plain functions wait at one worker, while another has none."""
+        if self._aboard < 2 or self._lines[PLAIN]:  # noqa: PLR2004
             return False
-        return any(other.plain > 1 for other in self.workers)
+        lengths = [worker.plain for worker in self.workers]
+        return 0 in lengths and max(lengths) > 1
 
     def take_over(self) -> None:
         """Recall plain functions that wait at busy workers, if others idle.
