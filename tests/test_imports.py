@@ -102,11 +102,12 @@ RANKS = [
         "_gate",
         "_options",
         "_names",
+        "_chunk_sizes",
     },
     {"_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"},
-    {"_pool"},
-    {"_works", "_maps", "_child", "_certificate", "_last_words", "futures", "_backends.base"},
-    {"views", "_exit", "_backends.process", "_backends.thread", "_backends.memory"},
+    {"_pool", "_chunks"},
+    {"_works", "_windows", "_child", "_certificate", "_last_words", "futures", "_backends.base"},
+    {"views", "_maps", "_exit", "_backends.process", "_backends.thread", "_backends.memory"},
     {"_manager"},
     {"executors"},
     {"", "_backends"},
@@ -161,21 +162,23 @@ def test_the_pool_is_only_logic() -> None:
 
 def test_what_a_worker_runs_knows_nothing_of_the_parents_side() -> None:
     forbidden = {"executors", "_manager", "_pool", "_listener", "futures", "load_balancers"}
-    for name in ("_worker", "_child"):
+    for name in ("_worker", "_child", "_chunks"):
         assert reachable(name) & forbidden == set()
         assert not any(other.startswith("_backends") for other in reachable(name))
 
 
 def test_what_a_worker_runs_imports_no_asyncio_before_a_coroutine_comes() -> None:
     heavy = {"asyncio", "multiprocessing", "concurrent.futures", "cloudpickle", "ssl"}
-    for name in {"_child", *reachable("_child", late=False)}:
+    for name in {"_child", "_chunks", *reachable("_child", late=False)}:
         assert imported(MODULES[name], late=False) & (heavy - {"concurrent.futures"}) == set(), name
 
 
 def test_a_back_end_knows_no_executor_and_no_manager() -> None:
     for name in MODULES:
         if name.startswith("_backends."):
-            assert reachable(name) & {"executors", "_manager", "_exit", "_maps"} == set()
+            assert (
+                reachable(name) & {"executors", "_manager", "_exit", "_maps", "_windows"} == set()
+            )
 
 
 def test_a_back_end_knows_no_other_back_end() -> None:

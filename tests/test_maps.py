@@ -1,4 +1,4 @@
-"""Logic: ``map``'s window, iterators and chunks, over a made-up ``submit``. No pool, no process."""
+"""Logic: ``map``'s window and iterators, over a made-up ``submit``. No pool, no process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import gc
 import itertools
-import pickle
 import threading
 import time
 from collections.abc import Iterator
@@ -14,17 +13,15 @@ from typing import Any
 
 import pytest
 
-from aplex import _maps
+from aplex._chunks import Chunk
 from aplex._maps import (
+    AwaitableChunks,
     AwaitableResults,
+    BlockingChunks,
     BlockingResults,
-    Chunk,
-    Window,
-    chunked,
-    run_coroutine_chunk,
-    run_plain_chunk,
+    FlatResults,
 )
-from aplex.exceptions import RemoteTraceback
+from aplex._windows import Window, chunked
 
 Future = concurrent.futures.Future[Any]
 
@@ -37,7 +34,8 @@ class FakePool:
         self.submitted: list[Any] = []
         self.futures: list[Any] = []
 
-    def submit(self, item: Any) -> Any:
+    def submit(self, call: tuple[Any]) -> Any:
+        (item,) = call
         self.submitted.append(item)
         future = self.make()
         self.futures.append(future)
@@ -59,10 +57,16 @@ class FakePool:
         return Window(self.submit, zip(items, strict=True), size)
 
     def results(self, items: Any, size: int = 3, timeout: float | None = None) -> BlockingResults:
-        return BlockingResults(self.window(items, size), deadline_in(timeout), chunked=False)
+        return BlockingResults(lambda: self.window(items, size), deadline_in(timeout))
 
     def aresults(self, items: Any, size: int = 3, timeout: float | None = None) -> AwaitableResults:
-        return AwaitableResults(self.window(items, size), deadline_in(timeout), chunked=False)
+        return AwaitableResults(lambda: self.window(items, size), deadline_in(timeout))
+
+    def chunks(self, items: Any) -> FlatResults:
+        return FlatResults.of(BlockingChunks(lambda: self.window(items), None))
+
+    def achunks(self, items: Any) -> AwaitableChunks:
+        return AwaitableChunks(lambda: self.window(items), None)
 
     def cancelled(self) -> list[Any]:
         pairs = zip(self.submitted, self.futures, strict=True)
@@ -89,7 +93,7 @@ def run(main: Any) -> Any:
 
 def test_as_many_works_are_submitted_as_the_window_holds() -> None:
     pool = FakePool()
-    pool.window(itertools.count(), 5)
+    pool.window(itertools.count(), 5).fill()
     assert pool.submitted == [0, 1, 2, 3, 4]
 
 
@@ -106,6 +110,7 @@ def test_a_short_input_is_submitted_whole_and_not_asked_again() -> None:
 
     window = pool.window(items(), 5)
     window.fill()
+    window.fill()
     assert pool.submitted == [0, 1]
     assert asked == 3
 
@@ -118,26 +123,27 @@ def test_an_input_that_raises_cancels_what_was_submitted() -> None:
         raise ValueError("no more")
 
     with pytest.raises(ValueError, match="no more"):
-        pool.window(items())
+        pool.results(items())
     assert pool.cancelled() == [1]
 
 
 def test_a_submit_that_raises_cancels_what_was_submitted() -> None:
     pool = FakePool(at_once=False)
 
-    def submit(item: int) -> Any:
-        if item == 2:
+    def submit(call: Any) -> Any:
+        if call == (2,):
             raise RuntimeError("closed")
-        return pool.submit(item)
+        return pool.submit(call)
 
     with pytest.raises(RuntimeError, match="closed"):
-        Window(submit, zip([0, 1, 2], strict=True), 5)
+        BlockingResults(lambda: Window(submit, zip([0, 1, 2], strict=True), 5), None)
     assert pool.cancelled() == [0, 1]
 
 
 def test_a_cancelled_window_takes_no_more_input() -> None:
     pool = FakePool(at_once=False)
     window = pool.window(itertools.count())
+    window.fill()
     window.cancel()
     window.fill()
     assert pool.cancelled() == pool.submitted == [0, 1, 2]
@@ -299,7 +305,7 @@ def test_one_input_is_pulled_for_each_result_awaited() -> None:
 
 def test_a_window_that_needs_a_loop_is_opened_with_the_first_result() -> None:
     pool = FakeAwaitablePool()
-    results = AwaitableResults(lambda: pool.window("abc"), None, chunked=False)
+    results = AwaitableResults(lambda: pool.window("abc"), None, at_once=False)
     assert pool.submitted == []
 
     async def main() -> list[str]:
@@ -310,7 +316,7 @@ def test_a_window_that_needs_a_loop_is_opened_with_the_first_result() -> None:
 
 def test_closing_a_map_that_was_never_opened_opens_nothing() -> None:
     pool = FakeAwaitablePool()
-    results = AwaitableResults(lambda: pool.window("abc"), None, chunked=False)
+    results = AwaitableResults(lambda: pool.window("abc"), None, at_once=False)
 
     async def main() -> list[str]:
         await results.aclose()
@@ -413,8 +419,7 @@ def test_a_work_that_raises_stop_is_an_error_and_no_end(
 ) -> None:
     """The loop must not end as if all were well."""
     pool = FakePool()
-    item = Chunk([], error) if in_chunks else error
-    results = BlockingResults(pool.window([item]), None, chunked=in_chunks)
+    results = pool.chunks([Chunk([], error)]) if in_chunks else pool.results([error])
     with pytest.raises((RuntimeError, StopAsyncIteration)):
         next(results)
 
@@ -423,10 +428,10 @@ def test_a_work_that_raises_stop_is_an_error_and_no_end(
 def test_an_awaited_work_that_raises_stop_is_an_error_and_no_end(in_chunks: bool) -> None:
     async def main() -> None:
         error = StopAsyncIteration("x")
-        item = Chunk([], error) if in_chunks else error
-        window = FakeAwaitablePool().window([item])
+        pool = FakeAwaitablePool()
+        results = pool.achunks([Chunk([], error)]) if in_chunks else pool.aresults([error])
         with pytest.raises(RuntimeError, match="the work raised StopAsyncIteration"):
-            await anext(AwaitableResults(window, None, chunked=in_chunks))
+            await anext(results)
 
     run(main())
 
@@ -434,166 +439,97 @@ def test_an_awaited_work_that_raises_stop_is_an_error_and_no_end(in_chunks: bool
 # -- chunks ---------------------------------------------------------------------------------
 
 
-def test_calls_are_grouped() -> None:
-    calls = zip("abcde", strict=True)
-    assert list(chunked(calls, 2)) == [
-        ([("a",), ("b",)],),
-        ([("c",), ("d",)],),
-        ([("e",)],),
+def test_items_are_grouped_by_columns() -> None:
+    assert list(chunked(("abcde",), 2)) == [([["a", "b"]],), ([["c", "d"]],), ([["e"]],)]
+    assert list(chunked(("abc", itertools.count()), 2)) == [
+        ([("a", "b"), (0, 1)],),
+        ([("c",), (2,)],),
     ]
+    assert list(chunked(((), "abc"), 2)) == list(chunked((), 2)) == []
 
 
 def test_grouping_pulls_no_more_than_it_gives() -> None:
     source = itertools.count()
-    groups = chunked(zip(source, strict=False), 3)
+    groups = chunked((source,), 3)
     next(groups)
     assert next(source) == 3
 
 
 def test_chunks_are_flattened() -> None:
-    pool = FakePool()
-    window = pool.window([Chunk([1, 2], None), Chunk([], None), Chunk([3], None)])
-    assert list(BlockingResults(window, None, chunked=True)) == [1, 2, 3]
+    chunks = [Chunk([1, 2], None), Chunk([], None), Chunk([3], None)]
+    assert list(FakePool().chunks(chunks)) == [1, 2, 3]
 
 
 def test_awaited_chunks_are_flattened() -> None:
     async def main() -> list[int]:
-        window = FakeAwaitablePool().window([Chunk([1, 2], None), Chunk([3], None)])
-        return [value async for value in AwaitableResults(window, None, chunked=True)]
+        chunks = [Chunk([1, 2], None), Chunk([], None), Chunk([3], None)]
+        return [value async for value in FakeAwaitablePool().achunks(chunks)]
 
     assert run(main()) == [1, 2, 3]
 
 
 def test_what_a_chunk_holds_before_its_failure_is_given_out() -> None:
     pool = FakePool(at_once=False)
-    results = BlockingResults(
-        pool.window([Chunk([1, 2], KeyError("x")), Chunk([3], None)]), None, chunked=True
-    )
+    results = pool.chunks([Chunk([1, 2], KeyError("x")), Chunk([3], None)])
     pool.settle(0)
     assert [next(results), next(results)] == [1, 2]
+    assert pool.cancelled() == []
     with pytest.raises(KeyError, match="x"):
         next(results)
     assert len(pool.cancelled()) == 1
+    assert list(results) == []
 
 
-def test_a_chunk_travels_with_its_failure() -> None:
-    chunk = pickle.loads(pickle.dumps(Chunk([1, "two"], ValueError("three"))))
-    assert chunk.values == [1, "two"]
-    results = chunk.results()
-    assert [next(results), next(results)] == [1, "two"]
-    with pytest.raises(ValueError, match="three") as caught:
-        next(results)
-    assert isinstance(caught.value.__cause__, RemoteTraceback)
-    assert list(pickle.loads(pickle.dumps(Chunk([1], None))).results()) == [1]
-
-
-def test_a_plain_chunk_runs_until_one_fails() -> None:
-    seen: list[int] = []
-
-    def work(x: int) -> float:
-        seen.append(x)
-        return 6 / x
-
-    chunk = run_plain_chunk(work, [(1,), (2,), (0,), (3,)])
-    assert isinstance(chunk, Chunk)
-    assert chunk.values == [6, 3]
-    assert seen == [1, 2, 0]
-    with pytest.raises(ZeroDivisionError):
-        list(chunk.results())
-
-
-def test_a_plain_chunk_whose_item_exits_ends_only_the_chunk() -> None:
-    def work(x: int) -> None:
-        raise SystemExit(x)
-
-    chunk = run_plain_chunk(work, [(3,)])
-    assert isinstance(chunk, Chunk)
-    with pytest.raises(SystemExit):
-        list(chunk.results())
-
-
-async def doubled(x: int) -> int:
-    await asyncio.sleep(0)
-    return 2 * x
-
-
-def test_a_plain_chunk_that_makes_coroutines_runs_them() -> None:
-    made = run_plain_chunk(lambda x: doubled(x) if x else "plain", [(0,), (1,), (0,), (2,)])
-    assert not isinstance(made, Chunk)
-    assert run(made).values == ["plain", 2, "plain", 4]
-
-
-def test_a_plain_chunk_without_failure_is_whole() -> None:
-    chunk = run_plain_chunk(max, [(1, 2), (4, 3)])
-    assert isinstance(chunk, Chunk)
-    assert list(chunk.results()) == [2, 4]
-
-
-def test_the_coroutines_of_a_chunk_run_concurrently() -> None:
-    async def main() -> Chunk:
-        barrier = asyncio.Barrier(3)
-
-        async def work(x: int) -> int:
-            await barrier.wait()
-            return x
-
-        return await run_coroutine_chunk(work, [(1,), (2,), (3,)])
-
-    assert run(main()).values == [1, 2, 3]
-
-
-def test_a_coroutine_that_fails_cancels_the_rest_of_its_chunk_and_waits_for_their_cleanup() -> None:
-    cleaned: list[str] = []
-
-    async def work(x: str) -> str:
-        if x == "bad":
-            raise ValueError(x)
-        if x == "good":
-            return x
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await asyncio.sleep(0)
-            cleaned.append(x)
-        return x
-
-    chunk = run(run_coroutine_chunk(work, [("good",), ("bad",), ("rest",)]))
-    assert chunk.values == ["good"]
-    assert cleaned == ["rest"]
-    with pytest.raises(ValueError, match="bad"):
-        list(chunk.results())
-
-
-def test_a_cancelled_chunk_cancels_its_coroutines() -> None:
-    cleaned: list[int] = []
-
-    async def work(x: int) -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cleaned.append(x)
-
+def test_what_an_awaited_chunk_holds_before_its_failure_is_given_out() -> None:
     async def main() -> None:
-        task = asyncio.create_task(run_coroutine_chunk(work, [(1,), (2,)]))
-        for _ in range(3):
-            await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        pool = FakeAwaitablePool(at_once=False)
+        results = pool.achunks([Chunk([1, 2], KeyError("x")), Chunk([3], None)])
+        pool.settle(0)
+        assert [await anext(results), await anext(results)] == [1, 2]
+        with pytest.raises(KeyError, match="x"):
+            await anext(results)
+        assert len(pool.cancelled()) == 1
+        assert [value async for value in results] == []
 
     run(main())
-    assert sorted(cleaned) == [1, 2]
 
 
-def test_a_coroutine_that_cancels_itself_is_no_cancel_of_the_chunk() -> None:
-    async def work() -> None:
-        raise asyncio.CancelledError
+def test_closing_in_the_middle_of_a_chunk_gives_nothing_more() -> None:
+    pool = FakePool(at_once=False)
+    results = pool.chunks([Chunk([1, 2, 3], None), Chunk([4], None)])
+    pool.settle(0)
+    assert next(results) == 1
+    results.close()
+    assert list(results) == []
+    assert len(pool.cancelled()) == 1
 
-    chunk = run(run_coroutine_chunk(work, [()]))
-    with pytest.raises(asyncio.CancelledError):
-        list(chunk.results())
+
+def test_closing_in_the_middle_of_an_awaited_chunk_gives_nothing_more() -> None:
+    async def main() -> None:
+        pool = FakeAwaitablePool(at_once=False)
+        results = pool.achunks([Chunk([1, 2, 3], None), Chunk([4], None)])
+        pool.settle(0)
+        assert await anext(results) == 1
+        await results.aclose()
+        assert [value async for value in results] == []
+        assert len(pool.cancelled()) == 1
+
+    run(main())
 
 
-def test_the_functions_of_chunks_can_be_sent_to_workers() -> None:
-    for function in (_maps.run_plain_chunk, _maps.run_coroutine_chunk):
-        assert pickle.loads(pickle.dumps(function)) is function
+def test_leaving_a_loop_over_chunks_cancels_what_is_left() -> None:
+    pool = FakePool(at_once=False)
+    results = pool.chunks([Chunk([1, 2], None), Chunk([3], None)])
+    pool.settle(0)
+    for _ in results:
+        break
+    del results, _
+    gc.collect()
+    assert len(pool.cancelled()) == 1
+
+
+def test_chunks_that_nobody_iterates_run_on() -> None:
+    pool = FakePool(at_once=False)
+    pool.chunks([Chunk([1, 2], None)])
+    gc.collect()
+    assert pool.cancelled() == []

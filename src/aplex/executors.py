@@ -22,6 +22,8 @@ from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack,
 
 from aplex import _maps
 from aplex._backends.base import Backend, Setup
+from aplex._chunk_sizes import ChunkSizes
+from aplex._chunks import run_coroutine_chunk, run_plain_chunk
 from aplex._cpus import usable_cpus
 from aplex._manager import Manager
 from aplex._messages import COROUTINE
@@ -29,6 +31,7 @@ from aplex._names import described
 from aplex._options import WorkOptions, check_count, check_seconds
 from aplex._pool import Pool, Work
 from aplex._supervision import RestartPolicy
+from aplex._windows import GrowingWindow, Window, chunked, length_of, taker
 from aplex._works import lane_of
 from aplex.exceptions import SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
@@ -43,6 +46,7 @@ Awaits = TypeVar("Awaits", bound=bool)
 """Whether results are awaited: ``Literal[True]`` or ``Literal[False]``."""
 Loop = asyncio.AbstractEventLoop
 _numbers = itertools.count(1)
+_NO_KWARGS: dict[str, Any] = {}
 
 
 class PoolOptions(TypedDict, total=False):
@@ -330,7 +334,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         work: Callable[..., Coroutine[Any, Any, T]],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | Literal["auto"] = 1,
         load_balancing_meta: Any = None,
     ) -> AsyncIterator[T]: ...
     @overload
@@ -339,7 +343,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         work: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | Literal["auto"] = 1,
         load_balancing_meta: Any = None,
     ) -> AsyncIterator[T]: ...
     @overload
@@ -348,7 +352,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         work: Callable[..., Coroutine[Any, Any, T]],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | Literal["auto"] = 1,
         load_balancing_meta: Any = None,
     ) -> Iterator[T]: ...
     @overload
@@ -357,7 +361,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         work: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | Literal["auto"] = 1,
         load_balancing_meta: Any = None,
     ) -> Iterator[T]: ...
     def map(  # pyright: ignore[reportIncompatibleMethodOverride]  # results may be awaited
@@ -365,7 +369,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         work: Callable[..., Any],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | Literal["auto"] = 1,
         load_balancing_meta: Any = None,
     ) -> Iterator[Any] | AsyncIterator[Any]:
         """Run a work on each item; yield the results in the order of the items.
@@ -402,33 +406,55 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         work: Callable[..., Any],
         iterables: tuple[Iterable[Any], ...],
         timeout: float | None,
-        chunksize: int,
+        chunksize: int | Literal["auto"],
     ) -> Iterator[Any] | AsyncIterator[Any]:
-        if chunksize < 1:
-            raise ValueError(f"chunksize must be at least 1, got {chunksize!r}")
+        if chunksize != "auto":
+            if not isinstance(chunksize, int):
+                raise TypeError(f"chunksize must be an int or 'auto', not {chunksize!r}")
+            check_count("chunksize", chunksize)
         lane = lane_of(work)
         self._manager.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
-        calls: Iterator[tuple[Any, ...]] = zip(*iterables, strict=False)
-        size = self._size * self._max_works_per_worker
-        submit = functools.partial(self._submit_call, options, work)
-        if chunksize > 1:
-            run = _maps.run_coroutine_chunk if lane == COROUTINE else _maps.run_plain_chunk
-            calls = _maps.chunked(calls, chunksize)
-            size = max(2 * self._size, -(-size // chunksize))
-            options = dataclasses.replace(options, label=described(work))
-            submit = functools.partial(self._submit_call, options, run, work)
-        open_window = functools.partial(_maps.Window, submit, calls, size)
-        chunked = chunksize > 1
-        if not self._awaitable:
-            return _maps.BlockingResults(open_window(), deadline, chunked=chunked)
-        # Without a running loop there is nothing to make futures with yet.
-        can_open = self._future_loop or asyncio._get_running_loop()  # noqa: SLF001
-        window = open_window() if can_open else open_window
-        return _maps.AwaitableResults(window, deadline, chunked=chunked)
+        open_window = functools.partial(self._window_of, options, work, lane, iterables, chunksize)
+        # Without a running loop there is nothing to make awaitable futures with yet.
+        running = asyncio._get_running_loop()  # noqa: SLF001
+        at_once = bool(not self._awaitable or self._future_loop or running)
+        if self._awaitable:
+            kind = _maps.AwaitableResults if chunksize == 1 else _maps.AwaitableChunks
+            return kind(open_window, deadline, at_once=at_once)
+        if chunksize == 1:
+            return _maps.BlockingResults(open_window, deadline)
+        return _maps.FlatResults.of(_maps.BlockingChunks(open_window, deadline))
 
-    def _submit_call(self, options: WorkOptions, work: Callable[..., Any], /, *args: Any) -> Any:
-        return self._submit(options, work, args, {})
+    def _window_of(
+        self,
+        options: WorkOptions,
+        work: Callable[..., Any],
+        lane: int,
+        iterables: tuple[Iterable[Any], ...],
+        chunksize: int | Literal["auto"],
+    ) -> Window:
+        most = self._size * self._max_works_per_worker
+        if chunksize == 1:
+            return Window(
+                lambda call: self._submit(options, work, call, _NO_KWARGS),
+                zip(*iterables, strict=False),
+                most,
+            )
+        options = dataclasses.replace(options, label=described(work))
+        run = run_coroutine_chunk if lane == COROUTINE else run_plain_chunk
+
+        def submit(call: tuple[Any, ...]) -> Any:
+            return self._submit(options, run, (work, *call), _NO_KWARGS)
+
+        if chunksize != "auto":
+            size = max(2 * self._size, -(-most // chunksize))
+            return Window(submit, chunked(iterables, chunksize), size)
+        sizes = ChunkSizes(self._size, length_of(iterables))
+        limit = (self._max_works_per_worker,) if lane == COROUTINE else ()
+        return GrowingWindow(
+            lambda call: submit(call + limit), taker(iterables), sizes, self._size, most
+        )
 
     # -- options of works -----------------------------------------------------
 

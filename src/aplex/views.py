@@ -137,7 +137,7 @@ class PoolView(Generic[Awaits]):
         work: Callable[..., Coroutine[Any, Any, T]],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | Literal["auto"] = 1,
     ) -> AsyncIterator[T]: ...
     @overload
     def map(
@@ -145,7 +145,7 @@ class PoolView(Generic[Awaits]):
         work: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | Literal["auto"] = 1,
     ) -> AsyncIterator[T]: ...
     @overload
     def map(
@@ -153,7 +153,7 @@ class PoolView(Generic[Awaits]):
         work: Callable[..., Coroutine[Any, Any, T]],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | Literal["auto"] = 1,
     ) -> Iterator[T]: ...
     @overload
     def map(
@@ -161,14 +161,14 @@ class PoolView(Generic[Awaits]):
         work: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | Literal["auto"] = 1,
     ) -> Iterator[T]: ...
     def map(
         self,
         work: Callable[..., Any],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | Literal["auto"] = 1,
     ) -> Iterator[Any] | AsyncIterator[Any]:
         """Run a work on each item, with the options of this view, in the order of the items.
 

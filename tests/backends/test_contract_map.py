@@ -8,7 +8,7 @@ import itertools
 import operator
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -16,16 +16,18 @@ from tests.support import works
 from tests.support.callers import DEADLINE, Awaiting, Caller, everywhere
 from tests.support.signals import Gate, Signals
 
+ChunkSize = int | Literal["auto"]
 WORKS = [works.add, works.aadd, works.decorated]
 
 
 @everywhere
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.__name__)
-@pytest.mark.parametrize("chunksize", [1, 3])
+@pytest.mark.parametrize("chunksize", [1, 3, "auto"])
 def test_results_come_in_the_order_of_the_items(
-    caller: Caller, work: Callable[..., Any], chunksize: int
+    caller: Caller, work: Callable[..., Any], chunksize: ChunkSize
 ) -> None:
-    assert list(caller.map(work, range(20), chunksize=chunksize)) == list(range(20))
+    count = 5000 if chunksize == "auto" else 20
+    assert list(caller.map(work, range(count), chunksize=chunksize)) == list(range(count))
 
 
 def test_results_come_in_order_whichever_is_done_first(
@@ -41,8 +43,8 @@ def test_results_come_in_order_whichever_is_done_first(
     }
 
 
-@pytest.mark.parametrize("chunksize", [1, 2])
-def test_several_iterables_and_the_shortest_ends_it(caller: Caller, chunksize: int) -> None:
+@pytest.mark.parametrize("chunksize", [1, 2, "auto"])
+def test_several_iterables_and_the_shortest_ends_it(caller: Caller, chunksize: ChunkSize) -> None:
     results = caller.map(works.aadd, itertools.count(), iter("abc"[:0]), chunksize=chunksize)
     assert list(results) == []
     results = caller.map(operator.add, itertools.count(), [10, 20, 30], chunksize=chunksize)
@@ -71,16 +73,17 @@ def test_an_endless_input_is_pulled_within_a_window(caller: Caller, chunksize: i
     assert pulled <= 900 + window
 
 
-@pytest.mark.parametrize("chunksize", [1, 2])
+@pytest.mark.parametrize("chunksize", [1, 2, "auto"])
 @pytest.mark.parametrize("work", [works.fail_if, works.afail_if])
+@pytest.mark.parametrize("bad", [5, 700])
 def test_a_work_that_raises_raises_there(
-    caller: Caller, work: Callable[..., Any], chunksize: int
+    caller: Caller, work: Callable[..., Any], chunksize: ChunkSize, bad: int
 ) -> None:
-    results = caller.map(work, itertools.repeat(5), range(20), chunksize=chunksize)
-    assert list(itertools.islice(results, 5)) == [0, 1, 2, 3, 4]
+    results = caller.map(work, itertools.repeat(bad), range(bad + 1000), chunksize=chunksize)
+    assert list(itertools.islice(results, bad)) == list(range(bad))
     with pytest.raises(LookupError) as caught:
         next(results)
-    assert caught.value.args == (5,)
+    assert caught.value.args == (bad,)
     assert list(results) == []
 
 
@@ -106,12 +109,12 @@ async def _fail_behind(signals: str, n: int) -> None:
 
 
 @everywhere
-@pytest.mark.parametrize("chunksize", [1, 2])
+@pytest.mark.parametrize("chunksize", [1, 2, "auto"])
 def test_leaving_early_cancels_what_is_left(
-    caller: Caller, signals: Signals, chunksize: int
+    caller: Caller, signals: Signals, chunksize: ChunkSize
 ) -> None:
     results = caller.map(_first_is_quick, [signals.path] * 6, range(6), chunksize=chunksize)
-    if chunksize == 1:
+    if chunksize != 2:
         assert next(results) == 0
     signals.expect(*[f"started {n}" for n in range(1, 6)])
     results.close()
@@ -125,8 +128,11 @@ async def _first_is_quick(signals: str, n: int) -> int:
 
 
 @everywhere
-def test_closing_before_the_first_result_cancels_too(caller: Caller, signals: Signals) -> None:
-    results = _map(caller, works.endless, [signals.path] * 3, range(3))
+@pytest.mark.parametrize("chunksize", [1, "auto"])
+def test_closing_before_the_first_result_cancels_too(
+    caller: Caller, signals: Signals, chunksize: ChunkSize
+) -> None:
+    results = _map(caller, works.endless, [signals.path] * 3, range(3), chunksize=chunksize)
     signals.expect("started 0", "started 1", "started 2")
     _close(caller, results)
     signals.expect("finally 0", "finally 1", "finally 2", within=3)
@@ -197,8 +203,10 @@ def test_a_cancelled_task_cancels_its_map(awaitable_caller: Awaiting, signals: S
     awaitable_caller.run(main(60))
 
 
-@pytest.mark.parametrize("chunksize", [1, 2])
-def test_the_timeout_counts_from_the_call(caller: Caller, signals: Signals, chunksize: int) -> None:
+@pytest.mark.parametrize("chunksize", [1, 2, "auto"])
+def test_the_timeout_counts_from_the_call(
+    caller: Caller, signals: Signals, chunksize: ChunkSize
+) -> None:
     began = time.monotonic()
     results = caller.map(
         _first_is_quick, [signals.path] * 3, [0, 1, 2], timeout=0.3, chunksize=chunksize
@@ -210,8 +218,8 @@ def test_the_timeout_counts_from_the_call(caller: Caller, signals: Signals, chun
     signals.expect("finally 1", "finally 2")
 
 
-@pytest.mark.parametrize("chunksize", [1, 2])
-def test_no_timeout_passes_if_all_is_done(caller: Caller, chunksize: int) -> None:
+@pytest.mark.parametrize("chunksize", [1, 2, "auto"])
+def test_no_timeout_passes_if_all_is_done(caller: Caller, chunksize: ChunkSize) -> None:
     results = caller.map(works.aadd, range(9), timeout=DEADLINE, chunksize=chunksize)
     assert list(results) == list(range(9))
 
@@ -278,8 +286,8 @@ def test_an_item_that_cannot_travel(caller: Caller, processes: bool) -> None:
         assert len(list(results)) == 2
 
 
-@pytest.mark.parametrize("chunksize", [1, 10])
-def test_map_keeps_no_results(caller: Caller, chunksize: int) -> None:
+@pytest.mark.parametrize("chunksize", [1, 10, "auto"])
+def test_map_keeps_no_results(caller: Caller, chunksize: ChunkSize) -> None:
     """Memory stays flat, however long it goes on."""
     before = works.living()
     most = 0
@@ -290,3 +298,77 @@ def test_map_keeps_no_results(caller: Caller, chunksize: int) -> None:
     caller.assert_idle()
     gc.collect()
     assert works.living() == before
+
+
+# -- chunks that adapt ----------------------------------------------------------------------
+
+
+@everywhere
+def test_an_endless_input_is_pulled_within_a_bound_by_chunks_that_adapt(caller: Caller) -> None:
+    """Never more than 8,192 items for each worker are taken and not handed over."""
+    pulled = 0
+
+    def endless() -> Iterator[int]:
+        nonlocal pulled
+        while True:
+            pulled += 1
+            yield pulled
+
+    results = caller.map(works.add, endless(), chunksize="auto")
+    for n, result in enumerate(itertools.islice(results, 30_000), 1):
+        assert result == n
+        assert pulled < n + 2 * 8192
+    results.close()
+
+
+@pytest.mark.parametrize("work", [works.nothing, works.anothing])
+def test_the_first_result_does_not_wait_for_a_slow_input(
+    caller: Caller, work: Callable[..., Any]
+) -> None:
+    pulled = 0
+
+    def slow() -> Iterator[int]:
+        nonlocal pulled
+        while True:
+            time.sleep(0.01)
+            pulled += 1
+            yield pulled
+
+    results = caller.map(work, slow(), chunksize="auto")
+    next(results)
+    assert pulled < 100
+    results.close()
+
+
+def test_works_of_uneven_length_travel_alone(caller: Caller) -> None:
+    """None waits behind a long one while a worker is idle."""
+    seconds = [0.5, *[0.005] * 40]
+    began = time.monotonic()
+    spans = list(caller.map(works.span, seconds, chunksize="auto"))
+    assert time.monotonic() - began < 0.9
+    long_began, long_ended, where = spans[0]
+    beside = [1 for _, ended, other in spans[1:] if other != where and ended < long_ended]
+    assert len(beside) >= 35
+    assert long_began < spans[-1][0]
+
+
+def test_coroutines_that_wait_are_many_at_a_time_and_respect_the_limit(
+    new_caller: Callable[..., Caller],
+) -> None:
+    caller = new_caller(pool_size=1, max_works_per_worker=50)
+    # Short ones first, so that chunks have grown when the long ones come.
+    seconds = [0.0] * 3000 + [0.2] * 200
+    spans = list(caller.map(_maybe_span, seconds, chunksize="auto"))[3000:]
+    moments = sorted([(began, 1) for began, _ in spans] + [(ended, -1) for _, ended in spans])
+    running = list(itertools.accumulate(step for _, step in moments))
+    assert max(running) == 50
+
+
+async def _maybe_span(seconds: float) -> tuple[float, float]:
+    return await works.aspan(seconds) if seconds else (0.0, 0.0)
+
+
+@pytest.mark.parametrize("chunksize", ["big", None, 1.5])
+def test_a_chunksize_of_another_kind_is_refused(caller: Caller, chunksize: Any) -> None:
+    with pytest.raises(TypeError, match="chunksize must be an int or 'auto'"):
+        caller.map(works.add, [1], chunksize=chunksize)

@@ -130,6 +130,7 @@ async def await_with_options(pool: ThreadAsyncPoolExecutor[Literal[True]]) -> No
 def map_blocking(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
     assert_type(pool.map(fetch, ["one", "two"]), Iterator[Page])
     assert_type(pool.map(area, [1, 2], [3.0, 4.0], chunksize=2, timeout=1.5), Iterator[float])
+    assert_type(pool.map(area, [1, 2], chunksize="auto"), Iterator[float])
     for page in pool.map(fetch, ["one"], load_balancing_meta="x"):
         assert_type(page, Page)
 
@@ -137,6 +138,7 @@ def map_blocking(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
 async def map_awaitable(pool: ProcessAsyncPoolExecutor[Literal[True]]) -> None:
     assert_type(pool.map(fetch, ["one", "two"]), AsyncIterator[Page])
     assert_type(pool.map(area, [1, 2]), AsyncIterator[float])
+    assert_type(pool.map(fetch, ["one"], chunksize="auto"), AsyncIterator[Page])
     async for page in pool.map(fetch, ["one"], chunksize=10):
         assert_type(page, Page)
 
@@ -241,6 +243,7 @@ async def wrong_kinds(
 
 
 def wrong_options() -> None:
+    ThreadAsyncPoolExecutor().map(area, [1], chunksize="best")  # type: ignore[call-overload]  # pyright: ignore
     ProcessAsyncPoolExecutor(4)  # type: ignore[call-overload]  # pyright: ignore
     ProcessAsyncPoolExecutor(pool_size="4")  # type: ignore[call-overload]  # pyright: ignore
     ThreadAsyncPoolExecutor(mp_context="spawn")  # type: ignore[call-overload]  # pyright: ignore
