@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import gc
 import itertools
 import threading
@@ -22,8 +21,7 @@ from aplex._maps import (
     FlatResults,
 )
 from aplex._windows import Window, chunked
-
-Future = concurrent.futures.Future[Any]
+from aplex.futures import ConcurrentFuture
 
 
 class FakePool:
@@ -44,7 +42,7 @@ class FakePool:
         return future
 
     def make(self) -> Any:
-        return Future()
+        return ConcurrentFuture[Any]()
 
     def settle(self, index: int) -> None:
         item = self.submitted[index]

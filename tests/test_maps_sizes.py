@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +13,7 @@ from aplex._chunk_sizes import ChunkSizes
 from aplex._chunks import Chunk
 from aplex._maps import BlockingChunks, FlatResults
 from aplex._windows import AHEAD, GrowingWindow, length_of, taker
+from aplex.futures import ConcurrentFuture
 
 
 def after(each: float, chunks: int, policy: ChunkSizes | None = None) -> int:
@@ -118,12 +118,12 @@ class FakeWorkers:
         self.each = each
         self.at_once = at_once
         self.chunks: list[list[int]] = []
-        self.pending: list[concurrent.futures.Future[Any]] = []
+        self.pending: list[ConcurrentFuture[Any]] = []
 
     def submit(self, call: Any) -> Any:
         ((items,),) = call
         self.chunks.append(items)
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future: ConcurrentFuture[Any] = ConcurrentFuture()
         if self.at_once:
             future.set_result(Chunk(items, None, sum(map(self.each, items))))
         else:
@@ -224,7 +224,7 @@ def test_a_failure_is_raised_in_its_place_and_teaches_nothing() -> None:
     workers = FakeWorkers(lambda _: 0.0)
 
     def submit(call: Any) -> Any:
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future: ConcurrentFuture[Any] = ConcurrentFuture()
         future.set_result(Chunk([], LookupError("no"), 0.0))
         return future
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -159,7 +158,7 @@ class _Tasks:
                 if places is not None and not has_place:
                     has_place = await places.acquire()
                 made = work(*args)
-                if type(made) is CoroutineType or is_coroutine(made):
+                if is_coroutine(made):
                     task = make(made)
                     if not task.done():
                         self._keep(task)

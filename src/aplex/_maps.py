@@ -38,19 +38,17 @@ class _Results:
         self._deadline = deadline
         self._begun = False
         if at_once:
-            self._fill()
+            self._open_window()
 
-    def _fill(self) -> Any:
-        """Make up for what was handed over; return the future of the next result, or None."""
-        if self._open is not None:
-            self._window = self._open()
-            self._open = None
-        try:
-            self._window.fill()
-        except BaseException:
-            self._window.cancel()
-            raise
-        return self._window.first()
+    def _open_window(self) -> None:
+        open_, self._open = self._open, None
+        if open_ is not None:
+            self._window = open_()
+            try:
+                self._window.fill()
+            except BaseException:
+                self._window.cancel()
+                raise
 
     def _left(self) -> float | None:
         """Seconds until the deadline."""
@@ -79,15 +77,15 @@ class BlockingResults(_Results, Iterator[Any]):
             TimeoutError: The timeout of ``map`` has passed.
         """
         try:
+            window = self._window
             self._begun = True
-            future = self._fill()
+            future = window.first()
             if future is None:
                 raise StopIteration  # noqa: TRY301
-            window = self._window
-            if window.may_grow:
+            if window.grows and window.may_grow():
                 self._grow(future)
             try:
-                value = future.result(self._left())
+                value = future.result(None if self._deadline is None else self._left())
             except StopIteration as error:
                 raise no_end(error) from error
             window.hand_over(value)
@@ -99,7 +97,7 @@ class BlockingResults(_Results, Iterator[Any]):
     def _grow(self, future: Any) -> None:
         """Let the window grow while its first result is not there."""
         wait = PATIENCE
-        while self._window.may_grow and self._left() != 0 and not _comes(future, wait):
+        while self._window.may_grow() and self._left() != 0 and not _comes(future, wait):
             self._window.grow()
             wait = 0.0
 
@@ -177,12 +175,14 @@ class AwaitableResults(_Results, AsyncIterator[Any]):
             TimeoutError: The timeout of ``map`` has passed.
         """
         try:
+            if self._open is not None:
+                self._open_window()
+            window = self._window
             self._begun = True
-            future = self._fill()
+            future = window.first()
             if future is None:
                 raise StopAsyncIteration  # noqa: TRY301
-            window = self._window
-            if window.may_grow:
+            if window.grows and window.may_grow():
                 await self._grow(future)
             if self._deadline is not None and not future.done():
                 await self._wait(future)
@@ -200,7 +200,7 @@ class AwaitableResults(_Results, AsyncIterator[Any]):
         """Let the window grow while its first result is not there."""
         if not future.done():
             await asyncio.wait((future,), timeout=PATIENCE)
-        while self._window.may_grow and self._left() != 0 and not future.done():
+        while self._window.may_grow() and self._left() != 0 and not future.done():
             self._window.grow()
             await asyncio.sleep(0)
 

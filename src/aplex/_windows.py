@@ -1,6 +1,6 @@
 """The window of a ``map``: the works that are submitted and not handed over yet.
 
-It is filled when ``map`` is called. After that one input is pulled for each result that is
+It is filled when ``map`` is called. After that one input is pulled for each result that was
 handed over, so an endless input needs no more memory than the window.
 
 With chunks the window holds chunks of items, see `_chunks`. A `GrowingWindow` decides on
@@ -18,7 +18,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from aplex._chunk_sizes import MOST, ChunkSizes
 from aplex._chunks import Chunk, Columns
@@ -63,17 +63,27 @@ def length_of(iterables: tuple[Iterable[Any], ...]) -> int | None:
 class Window:
     """The works of one ``map`` that are submitted and not handed over yet.
 
+    Attributes:
+        grows: Whether it may be worth while to ask ``may_grow``.
+
     Args:
         submit: Called with the arguments of a call; returns a future.
         calls: The input.
         size: How many works may be in the window.
     """
 
+    grows: ClassVar[bool] = False
+
     def __init__(self, submit: Submit, calls: Iterator[Call], size: int) -> None:
         self._submit = submit
         self._calls = calls
         self._size = size
         self._futures: deque[Any] = deque()
+
+    def first(self) -> Any:
+        """Fill the window; return the future of the next result, or None at the end."""
+        self.fill()
+        return self._futures[0] if self._futures else None
 
     def fill(self) -> None:
         """Submit works until the window is full, or the input ends."""
@@ -85,11 +95,6 @@ class Window:
             else:
                 self._size = 0  # ask the input no more
 
-    def first(self) -> Any:
-        """Return the future of the next result, or None at the end."""
-        return self._futures[0] if self._futures else None
-
-    @property
     def may_grow(self) -> bool:
         """Whether ``grow`` could do anything."""
         return False
@@ -123,6 +128,8 @@ class GrowingWindow(Window):
         works: How many works they may have aboard.
     """
 
+    grows: ClassVar[bool] = True
+
     def __init__(
         self, submit: Submit, take: Take, sizes: ChunkSizes, workers: int, works: int
     ) -> None:
@@ -141,7 +148,6 @@ class GrowingWindow(Window):
         while len(self._futures) < self._size and self._has_place():
             self._send()
 
-    @property
     def may_grow(self) -> bool:
         """Whether it could be bigger, and has not come to the end of the input."""
         return 0 < self._size < self._works and self._has_place()
@@ -149,7 +155,7 @@ class GrowingWindow(Window):
     def grow(self) -> None:
         """Take more input for a while, as the next result is not there yet."""
         until = time.monotonic() + PATIENCE
-        while self.may_grow:
+        while self.may_grow():
             self._size += 1
             self.fill()
             if time.monotonic() > until:

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import itertools
 import multiprocessing
+import operator
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
@@ -384,6 +385,10 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             timeout: Seconds from this call until the last result must be there.
             chunksize: Items that travel together as one work. More than 1 pays for
                 many short works. The coroutines of a chunk run concurrently.
+                ``"auto"``: chunks adapt to how long the works take. It submits a few
+                items now, the others while results are taken; never more than 8,192
+                for each worker (or ``max_works_per_worker``, if that is more) are taken
+                from the input and not handed over.
             load_balancing_meta: Passed to the load balancer for each work.
 
         Returns:
@@ -393,7 +398,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
 
         Raises:
             ValueError: ``chunksize`` is less than 1.
-            TypeError: As for `submit`.
+            TypeError: As for `submit`; or ``chunksize`` is no int and not ``"auto"``.
             RuntimeError: The executor was shut down.
             TimeoutError: While iterating: the timeout passed.
         """
@@ -409,9 +414,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         chunksize: int | Literal["auto"],
     ) -> Iterator[Any] | AsyncIterator[Any]:
         if chunksize != "auto":
-            if not isinstance(chunksize, int):
-                raise TypeError(f"chunksize must be an int or 'auto', not {chunksize!r}")
-            check_count("chunksize", chunksize)
+            check_count("chunksize", _chunksize(chunksize))
         lane = lane_of(work)
         self._manager.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -713,3 +716,10 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             awaitable=awaitable,
             **options,
         )
+
+
+def _chunksize(value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"chunksize must be an int or 'auto', not {value!r}") from None

@@ -178,7 +178,7 @@ class PoolView(Generic[Awaits]):
             work: As for `submit`.
             *iterables: One for each positional argument; the shortest ends the map.
             timeout: Seconds from this call until the last result must be there.
-            chunksize: Items that travel together as one work.
+            chunksize: Items that travel together as one work, or ``"auto"``.
 
         Returns:
             An iterator, as `AsyncPoolExecutor.map` does.
