@@ -106,8 +106,25 @@ RANKS = [
     },
     {"_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"},
     {"_pool", "_chunks"},
-    {"_works", "_windows", "_child", "_certificate", "_last_words", "futures", "_backends.base"},
-    {"views", "_maps", "_exit", "_backends.process", "_backends.thread", "_backends.memory"},
+    {
+        "_works",
+        "_windows",
+        "_chunks_coroutine",
+        "_child",
+        "_certificate",
+        "_last_words",
+        "futures",
+        "_backends.base",
+    },
+    {
+        "views",
+        "_maps",
+        "_chunks_plain",
+        "_exit",
+        "_backends.process",
+        "_backends.thread",
+        "_backends.memory",
+    },
     {"_manager"},
     {"executors"},
     {"", "_backends"},
@@ -162,14 +179,14 @@ def test_the_pool_is_only_logic() -> None:
 
 def test_what_a_worker_runs_knows_nothing_of_the_parents_side() -> None:
     forbidden = {"executors", "_manager", "_pool", "_listener", "futures", "load_balancers"}
-    for name in ("_worker", "_child", "_chunks"):
+    for name in ("_worker", "_child", "_chunks_plain", "_chunks_coroutine"):
         assert reachable(name) & forbidden == set()
         assert not any(other.startswith("_backends") for other in reachable(name))
 
 
 def test_what_a_worker_runs_imports_no_asyncio_before_a_coroutine_comes() -> None:
     heavy = {"asyncio", "multiprocessing", "concurrent.futures", "cloudpickle", "ssl"}
-    for name in {"_child", "_chunks", *reachable("_child", late=False)}:
+    for name in {"_child", "_chunks_plain", *reachable("_child", late=False)}:
         assert imported(MODULES[name], late=False) & (heavy - {"concurrent.futures"}) == set(), name
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from aplex import _chunks
-from aplex._chunks import Chunk, run_coroutine_chunk, run_plain_chunk
+from aplex import _chunks_coroutine
+from aplex._chunks import Chunk
+from aplex._chunks_coroutine import run_coroutine_chunk
+from aplex._chunks_plain import run_plain_chunk
 from aplex.exceptions import RemoteTraceback
 
 
@@ -265,21 +267,45 @@ def test_a_cancelled_chunk_cancels_its_coroutines() -> None:
 
 
 @pytest.mark.parametrize("turns", [0, 1])
-def test_a_coroutine_that_cancels_itself_is_no_cancel_of_the_chunk(turns: int) -> None:
+@pytest.mark.parametrize("items", [1, 2])
+def test_a_coroutine_that_cancels_itself_is_no_cancel_of_the_chunk(turns: int, items: int) -> None:
     async def work(turns: int) -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
         raise asyncio.CancelledError
 
-    chunk = run(run_coroutine_chunk(work, [[turns]]))
+    chunk = run(run_coroutine_chunk(work, [[turns] * items]))
     assert type(chunk.error) is asyncio.CancelledError
 
 
 def test_a_call_that_makes_no_coroutine_counts_as_its_value() -> None:
     chunk = run(run_coroutine_chunk(abs, [[-1, 2]]))
     assert chunk.values == [1, 2]
+    assert run(run_coroutine_chunk(abs, [[-1]])).values == [1]
+
+
+def test_a_chunk_of_one_item() -> None:
+    async def main() -> None:
+        running = Running()
+        chunks = await asyncio.gather(
+            *[run_coroutine_chunk(running.work, [[0.01]], 3) for _ in range(9)]
+        )
+        assert [chunk.values for chunk in chunks] == [[0.01]] * 9
+        assert running.most == 3
+        assert all(chunk.waited is not None for chunk in chunks)
+        failed = await run_coroutine_chunk(fails_at(7), [[7]], 3)
+        assert type(failed.error) is LookupError
+        assert failed.values == []
+        stuck = asyncio.create_task(run_coroutine_chunk(running.work, [[60.0]], 3))
+        await asyncio.sleep(0)
+        stuck.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stuck
+        assert running.now == 0
+
+    run(main())
 
 
 def test_the_module_knows_its_loops_only_as_long_as_they_live() -> None:
     run(run_coroutine_chunk(doubled, [[1]], 1))
-    assert not [loop for loop in _chunks._places if not loop.is_closed()]
+    assert not [loop for loop in _chunks_coroutine._places if not loop.is_closed()]

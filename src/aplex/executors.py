@@ -24,7 +24,8 @@ from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack,
 from aplex import _maps
 from aplex._backends.base import Backend, Setup
 from aplex._chunk_sizes import ChunkSizes
-from aplex._chunks import run_coroutine_chunk, run_plain_chunk
+from aplex._chunks_coroutine import run_coroutine_chunk
+from aplex._chunks_plain import run_plain_chunk
 from aplex._cpus import usable_cpus
 from aplex._manager import Manager
 from aplex._messages import COROUTINE

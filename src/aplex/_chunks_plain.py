@@ -1,0 +1,47 @@
+"""What runs in a worker for a chunk of plain functions. No ``asyncio``, unless it is needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from aplex._chunks import Chunk, Columns
+from aplex._worker import is_coroutine
+
+
+def run_plain_chunk(
+    work: Callable[..., Any], columns: Columns
+) -> Chunk | Coroutine[Any, Any, Chunk]:
+    """Run a function on each item, until one fails.
+
+    If it turns out to return coroutines, they run on the loop, as those of single works do.
+    """
+    began = time.perf_counter()
+    values: list[Any] = []
+    error: BaseException | None = None
+    put = values.append
+    try:
+        if len(columns) == 1:
+            for item in columns[0]:
+                put(work(item))
+        else:
+            for args in zip(*columns, strict=True):
+                put(work(*args))
+    except BaseException as raised:  # noqa: BLE001 - raised again where its item is
+        error = raised
+    if _has_coroutines(values):
+        from aplex._chunks_coroutine import run_returned
+
+        return run_returned(values, error)
+    return Chunk(values, error, time.perf_counter() - began)
+
+
+def _has_coroutines(values: list[Any]) -> bool:
+    kind: type | None = None  # mostly they are all of one type: it is looked at once
+    for value in values:
+        if type(value) is not kind:
+            kind = type(value)
+            if is_coroutine(value):
+                return True
+    return False
