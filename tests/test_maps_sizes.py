@@ -34,8 +34,8 @@ def test_the_first_chunks_are_of_one_item() -> None:
 @pytest.mark.smoke
 def test_chunks_of_short_works_grow_by_steps_to_the_biggest() -> None:
     policy = ChunkSizes(2, None)
-    seen = [after(0.0, 1, policy) for _ in range(6)]
-    assert seen == [8, 64, 512, 2048, 2048, 2048]
+    seen = [after(0.0, 1, policy) for _ in range(5)]
+    assert seen == [16, 256, 2048, 2048, 2048]
 
 
 @pytest.mark.parametrize("each", [1e-5, 1e-4, 1e-3])

@@ -13,7 +13,7 @@ from typing import Final
 
 AIM: Final = 0.002
 """Seconds that a chunk is to take. Sending one costs some 0.03 ms."""
-GROWTH: Final = 8
+GROWTH: Final = 16
 """A chunk has at most so many times the items of one whose duration is known."""
 MOST: Final = 2048
 """Items of the biggest chunk."""
@@ -22,7 +22,7 @@ MOST_WAITING: Final = 64
 LONG_WAIT: Final = 0.005
 """Seconds that such a chunk is to wait at most. Where a coroutine waits longer, they travel
 alone: chunks would bring little, and hold results back."""
-TAIL: Final = 8
+TAIL: Final = 4
 """Towards the end chunks get smaller, down to this part of their size."""
 
 
