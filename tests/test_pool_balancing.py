@@ -378,6 +378,15 @@ def test_an_idle_worker_takes_over_what_another_has_not_started() -> None:
     assert lined[1].worker is idle
 
 
+def test_short_works_that_have_ended_meanwhile_change_nothing() -> None:
+    pool = lined_up()
+    pool.end(*pool.works_of(pool.workers[0]))
+    depths = [worker.depth for worker in pool.workers]
+    pool.take_over()
+    assert [worker.depth for worker in pool.workers] == depths
+    assert depths[0] > 1
+
+
 def test_nothing_is_recalled_while_no_worker_idles() -> None:
     pool = lined_up()
     pool.plain()

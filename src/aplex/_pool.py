@@ -363,11 +363,12 @@ class Pool(Workforce):
         serving = [worker for worker in self.workers if worker.state is WorkerState.SERVING]
         if self._lines[PLAIN] or self._balancer.keeps_choice or all(w.plain for w in serving):
             return
-        for worker in serving:
+        busy = [worker for worker in serving if worker.plain > 1]
+        for worker in busy:
             lined_up = [work for work in worker.works.values() if work.lane == PLAIN and work.seq]
-            if len(lined_up) > 1:
-                worker.recalls += [Cancel(work.id, work.seq) for work in lined_up[1:]]
-                self.outbound.add(worker)
+            worker.recalls += [Cancel(work.id, work.seq) for work in lined_up[1:]]
+            self.outbound.add(worker)
+        for worker in serving if busy else ():
             worker.depth, worker.pace = 1, max(worker.pace, LINED_UP)
             self._refresh(worker)
 
