@@ -374,10 +374,11 @@ class Manager:
                 self.pool.settled = []
             if settled and _settle(settled):
                 self._backend.wake()
-        except KeyboardInterrupt:
-            # Or whatever a signal handler raises, on the main thread, at any moment: what
-            # was read and is not settled must not be lost.
-            self._listener.call_soon(partial(self._resume, settled))
+        except BaseException:
+            # Ctrl-C, or whatever a signal handler raises, on the main thread, at any moment:
+            # what was read and is not settled must not be lost. (Or just an event's error.)
+            if self._phase is Phase.RUNNING:
+                self._listener.call_soon(partial(self._resume, settled))
             raise
 
     def _take_step(self, event: Callable[[Unpack[Args]], None] | None, *args: *Args) -> None:
