@@ -3,6 +3,7 @@
 
     python3 dev.py example [arguments]    run examples/fetch_urls.py
     python3 dev.py test [arguments]       run the whole test suite (arguments go to pytest)
+    python3 dev.py reliability NAME [...] run reliability/NAME.py; --help tells what it can do
     python3 dev.py check                  all that a change must pass; continuous integration
 
 Needs Python 3.11 or newer on a POSIX system, and the standard library only. It makes virtual
@@ -106,6 +107,16 @@ def test(arguments: Sequence[str]) -> None:
     os.execv(command[0], (*command, *arguments))
 
 
+def reliability(arguments: Sequence[str]) -> None:
+    """Become a program of `reliability/`; without a name, say which there are."""
+    programs = sorted(path.stem for path in (ROOT / "reliability").glob("[!_]*.py"))
+    if not arguments or arguments[0] not in programs:
+        sys.exit(f"dev.py reliability: name one of {', '.join(programs)}")
+    command = (*_this_python().venv(".venv", *TEST), "-m", f"reliability.{arguments[0]}")
+    os.chdir(ROOT)
+    os.execv(command[0], (*command, *arguments[1:]))
+
+
 def check() -> None:
     """Run every check, also after one has failed; exit with 1 if one has."""
     this = _this_python()
@@ -199,6 +210,8 @@ if __name__ == "__main__":
         example(sys.argv[2:])
     elif sys.argv[1:2] == ["test"]:
         test(sys.argv[2:])
+    elif sys.argv[1:2] == ["reliability"]:
+        reliability(sys.argv[2:])
     elif sys.argv[1:] == ["check"]:
         check()
     else:
