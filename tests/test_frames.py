@@ -81,7 +81,7 @@ class ScriptedEnd:
         return lambda views: self.read_into(views[0])
 
     def writer(self) -> Any:
-        return lambda part: self.write([part])
+        return self.write
 
     def read_into(self, view: memoryview) -> int:
         if not self.pieces:
@@ -232,16 +232,16 @@ def test_what_is_complete_is_not_kept_waiting_for_what_is_not() -> None:
 
 def test_a_writer_never_waits_for_a_full_pipe(pipe: Pipe) -> None:
     data = os.urandom(5_000_000)
-    assert not pipe.writer.pending
+    assert not pipe.writer.rest
     assert pipe.writer.write(data) is False
-    assert pipe.writer.pending
+    assert pipe.writer.rest
     assert pipe.writer.write("behind") is False
     received: list[Any] = []
     while len(received) < 2:
         received += taken(pipe.reader)
         pipe.writer.flush()
     assert received == [data, "behind"]
-    assert not pipe.writer.pending
+    assert not pipe.writer.rest
     assert pipe.writer.flush() is True
 
 
@@ -260,7 +260,7 @@ def test_partial_writes_lose_and_double_nothing(take: int) -> None:
 def test_a_body_that_cannot_be_pickled_writes_nothing(pipe: Pipe) -> None:
     with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
         pipe.writer.write(lambda: None)
-    assert not pipe.writer.pending
+    assert not pipe.writer.rest
     assert pipe.carry("still in order") == ["still in order"]
 
 

@@ -176,10 +176,9 @@ def test_the_name_of_a_function_is_pickled_once(encoder: CallEncoder) -> None:
     second, _ = encoder.encode(add, (2,), {})
     other, _ = encoder.encode(len, ("",), {})
     assert first == second != other
-    known: set[int] = set()
-    assert set(encoder.definitions(known, [first, 0, first])) == {first}
-    assert encoder.definitions(known, [first, 0, second]) == {}
-    assert set(encoder.definitions(known, [first, other])) == {other}
+    assert set(encoder.definitions({0}, [first, 0, first])) == {first}
+    assert encoder.definitions({0, first}, [first, 0, second]) == {}
+    assert set(encoder.definitions({0, first}, [first, other])) == {other}
 
 
 # -- arguments ------------------------------------------------------------------------------

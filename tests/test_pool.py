@@ -120,7 +120,7 @@ def test_works_that_were_added_wait_for_the_dispatch() -> None:
     assert {work.state for work in works} == {WorkState.WAITING}
     pool.dispatch()
     assert pool.added == 0
-    assert pool.workers[0].outboxes == (works[:2], [])
+    assert pool.workers[0].outboxes == [works[:2], []]
     pool.check()
 
 
@@ -317,7 +317,7 @@ def test_cancels_travel_on_the_lane_that_no_function_blocks() -> None:
     work = Work(PLAIN, None, None, None, None)
     pool.submit(work)
     pool.cancel(work)
-    assert pool.workers[0].outboxes == ([], [work])
+    assert pool.workers[0].outboxes == [[], [work]]
     assert pool.workers[0].cancels == [Cancel(work.id, work.seq)]
 
 

@@ -191,7 +191,7 @@ class Histories(RuleBasedStateMachine):
         work = worker.works.get(recall.id)
         if work is not None and work.lane == PLAIN and work.seq == recall.seq:
             self.returned = True
-            self.driven.report(worker, (recall.id, RETURNED, None))
+            self.driven.report(worker, (recall.id, RETURNED, recall.seq))
             assert work.worker is not worker or work.seq != recall.seq
 
     @precondition(lambda self: self.everyone())

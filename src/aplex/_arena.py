@@ -98,14 +98,16 @@ class Parcel:
     __slots__ = ("_arena", "_block", "_pid", "place")
 
     def __init__(self, arena: Arena, block: Block, place: Place) -> None:
+        self._pid = os.getpid()
         self._arena = arena
         self._block = block
-        self._pid = os.getpid()
         self.place = place
 
     def __del__(self) -> None:
         """Free the block, unless a receiver has it."""
-        if self._pid == os.getpid():  # not in a forked child: the parent may send it yet
+        if (
+            getattr(self, "_pid", 0) == os.getpid()
+        ):  # not in a forked child: the parent may send it yet
             self._arena.put_down(self._block)
 
 

@@ -357,7 +357,7 @@ class LoopThread:
             for work_id, seq in cancels:
                 lane.cancel(work_id, partial(self._child.plain.skip, seq))
             for work_id, seq in recalls:
-                lane.recall(work_id, partial(self._child.plain.skip, seq))
+                lane.recall(work_id, seq, self._child.plain.skip)
         lane.flush()
 
     def _stop(self) -> None:

@@ -65,9 +65,9 @@ class PipeEnd:
         """Return what reads into the first buffer, with as few calls as can be."""
         return partial(os.readv, self._fd)
 
-    def writer(self) -> Callable[[Bytes], int]:
-        """Return what writes one part, with as few calls as can be."""
-        return partial(os.write, self._fd)
+    def writer(self) -> Callable[[Sequence[Bytes]], int]:
+        """Return what writes parts, with as few calls as can be."""
+        return partial(os.writev, self._fd)
 
     def read_into(self, view: memoryview) -> int:
         return os.readv(self._fd, [view])
@@ -109,8 +109,8 @@ class SocketEnd:
     def reader(self) -> Callable[[list[memoryview]], int]:
         return lambda views: self._socket.recv_into(views[0])
 
-    def writer(self) -> Callable[[Bytes], int]:
-        return self._socket.send
+    def writer(self) -> Callable[[Sequence[Bytes]], int]:
+        return lambda parts: self._socket.send(parts[0])
 
     def read_into(self, view: memoryview) -> int:
         return self._socket.recv_into(view)
@@ -176,13 +176,19 @@ class Reader:
         if not count:
             counts.clear()
             raise EOFError
-        self._used += count
-        counts.clear()
+        used = self._used + count
         start = 0
-        while (size := self._size(start)) and start + size <= self._used:
+        while (size := self._size(start, used)) and start + size <= used:
             self.frames.append(self._body(start, size))
             start += size
-        self._make_room(start, size)
+        left = used - start
+        rest, room = view[start:used], self._room_for(size)
+        # No call below: the rest is moved, and all that says where it is is changed, or nothing.
+        if start or room is not view:
+            room[:left] = rest
+        self._view = room
+        self._used = left
+        self._counts = []
         return self.frames
 
     @property
@@ -190,9 +196,9 @@ class Reader:
         """Whether something was read, and not taken in."""
         return bool(self._counts or self.frames)
 
-    def _size(self, start: int) -> int:
+    def _size(self, start: int, used: int) -> int:
         """Bytes of the frame that starts there; 0 if not known yet."""
-        at_hand = self._used - start
+        at_hand = used - start
         if at_hand < _HEADER.size:
             return 0
         body, how = _HEADER.unpack_from(self._view, start)
@@ -230,33 +236,30 @@ class Reader:
         assert at == start + size
         return pickle.loads(pickled, buffers=views)
 
-    def _make_room(self, start: int, size: int) -> None:
-        """Move what is left to the front of a buffer that can hold the next frame."""
-        rest = self._view[start : self._used]
-        wanted = self._small
-        if size > len(wanted):  # read straight into a buffer of just that size
-            if size == len(self._view):
-                return
-            wanted = memoryview(bytearray(size))
-        if start or wanted is not self._view:
-            wanted[: len(rest)] = rest
-        self._view, self._used = wanted, len(rest)
+    def _room_for(self, size: int) -> memoryview:
+        """Return a buffer that can hold the next frame."""
+        if size <= len(self._small):
+            return self._small
+        if size == len(self._view):
+            return self._view
+        return memoryview(bytearray(size))  # read straight into a buffer of just that size
 
 
 class Writer:
-    """Writes frames to one end; keeps what a non-blocking end did not take."""
+    """Writes frames to one end; keeps what a non-blocking end did not take.
 
-    __slots__ = ("_rest", "_write", "end")
+    A signal handler may raise between any two lines here as well. What ``rest`` holds is
+    written once and whole: the system call notes its count in the same call from which Python
+    makes it, and what was written is taken off ``rest`` without another call.
+    """
+
+    __slots__ = ("_counts", "_write", "end", "rest")
 
     def __init__(self, end: End) -> None:
         self.end = end
         self._write = end.writer()
-        self._rest: deque[Bytes] = deque()
-
-    @property
-    def pending(self) -> bool:
-        """Whether something is still to be flushed."""
-        return bool(self._rest)
+        self._counts: list[int] = []  # bytes written last, until they are taken off
+        self.rest: list[Bytes] = []  # what is still to be flushed; others may add to its end
 
     def write(self, body: Any) -> bool:
         """Write a frame; return False if some of it has to wait for ``flush``.
@@ -264,30 +267,8 @@ class Writer:
         Raises:
             BrokenPipeError: Nobody reads the other end any more.
         """
-        try:
-            data: Bytes = marshal.dumps(body, _NO_REFS)
-        except ValueError:  # there are buffers in it
-            return self._write_pickled(body)
-        data = _HEADER.pack(len(data), _MARSHAL) + data
-        if not self._rest:  # in short: it fits
-            try:
-                count = self._write(data)
-            except BlockingIOError:
-                count = 0
-            if count == len(data):
-                return True
-            data = memoryview(data)[count:]
-        self._rest.append(data)
-        return self.flush()
-
-    def _write_pickled(self, body: Any) -> bool:
-        buffers: list[pickle.PickleBuffer] = []
-        pickled = pickle.dumps(body, 5, buffer_callback=buffers.append)
-        header = _HEADER.pack(len(pickled), len(buffers) + 1)
-        views = [buffer.raw() for buffer in buffers]
-        lengths = b"".join(_LENGTH.pack(view.nbytes) for view in views)
-        self._rest.append(header + lengths + pickled)
-        self._rest.extend(view for view in views if view.nbytes)
+        parts = frame_of(body)
+        self.rest += parts
         return self.flush()
 
     def flush(self) -> bool:
@@ -296,17 +277,47 @@ class Writer:
         Raises:
             BrokenPipeError: Nobody reads the other end any more.
         """
-        rest = self._rest
-        while rest:
-            parts = [rest[i] for i in range(min(len(rest), _MAX_PARTS))]
-            try:
-                count = self.end.write(parts)
-            except BlockingIOError:
-                return False
-            while count:
-                part = rest.popleft()
-                if count < len(part):
-                    rest.appendleft(memoryview(part)[count:])
-                    break
-                count -= len(part)
+        counts = self._counts
+        while self.rest:
+            if not counts:
+                try:
+                    counts.extend(map(self._write, (self.rest[:_MAX_PARTS],)))
+                except BlockingIOError:
+                    return False
+            count, left = counts[0], []
+            if len(self.rest) > 1 or count < len(self.rest[0]):
+                left = _without(self.rest, count)
+            # No call between these two.
+            self.rest = left
+            self._counts = counts = []
         return True
+
+
+def frame_of(body: Any) -> list[Bytes]:
+    """Return the parts of a frame."""
+    try:
+        data: bytes = marshal.dumps(body, _NO_REFS)
+    except ValueError:  # there are buffers in it
+        return _pickled_frame(body)
+    return [_HEADER.pack(len(data), _MARSHAL) + data]
+
+
+def _pickled_frame(body: Any) -> list[Bytes]:
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(body, 5, buffer_callback=buffers.append)
+    header = _HEADER.pack(len(pickled), len(buffers) + 1)
+    views = [buffer.raw() for buffer in buffers]
+    lengths = b"".join(_LENGTH.pack(view.nbytes) for view in views)
+    return [header + lengths + pickled, *(view for view in views if view.nbytes)]
+
+
+def _without(parts: list[Bytes], count: int) -> list[Bytes]:
+    """Return parts without so many bytes at their front."""
+    for index, part in enumerate(parts):
+        if count < len(part):
+            left = parts[index:]
+            if count:
+                left[0] = memoryview(part)[count:]
+            return left
+        count -= len(part)
+    return []

@@ -96,12 +96,13 @@ class Gate:
         whether no report is to come, so that nobody needs to read.
         """
         me = threading.get_ident()
-        with self._lock:
-            if self._closing or self._leader not in (None, me):
-                return
-            first = self._leader is None
-            self._leader = me
+        first = False
         try:
+            with self._lock:
+                if self._closing or self._leader not in (None, me):
+                    return
+                first = self._leader is None
+                self._leader = me
             if first and not self._rests:
                 self._outer.modify(self._channels.fileno(), 0)
                 self._rests = True  # until we leave, or somebody wants the listener
@@ -112,7 +113,10 @@ class Gate:
                 self._read(timeout)
         finally:
             if first:
-                self._stop_leading(quiet)
+                # Before any call: a signal handler may raise after each. Then ``settle`` is
+                # called later, elsewhere.
+                self._leader = None
+                self.settle(quiet)
 
     def wake(self) -> None:
         """Make another thread that leads look whether it is done. Any thread."""
@@ -141,14 +145,17 @@ class Gate:
         self._outer.close()
         os.close(self._wakee)
 
-    def _stop_leading(self, quiet: Callable[[], bool]) -> None:
+    def settle(self, quiet: Callable[[], bool]) -> None:
+        """See to it that the listener reads, if nobody leads and reports are to come."""
         with self._lock:
-            self._leader = None
-            # Works sent before this look are seen by it, those sent after it find us at rest.
-            self._rests = quiet()
+            if self._leader is not None or self._closed:
+                return
             if self._closing:
                 self.discard()
-            elif not self._rests:
+                return
+            # Works sent before this look are seen by it, those sent after it find us at rest.
+            self._rests = quiet()
+            if not self._rests:
                 self._arm()
 
     def _arm(self) -> None:

@@ -112,14 +112,18 @@ class Manager:
         with self._lock:
             nested = self._stepping  # this thread is in a step: it is put off, and we return
             simple = self._open and not nested and (loop is None or loop is self._known_loop)
-            if simple and self.pool.add(work):
-                # Let works gather until the next turn. This is the path of most.
-                where = loop or self._listener
-                if self._flush_planned is not where:
-                    self._flush_planned = where
-                    self._backend.arm()
-                    where.call_soon(self._flush)
-                return
+            try:
+                if simple and self.pool.add(work):
+                    # Let works gather until the next turn. This is the path of most.
+                    where = loop or self._listener
+                    if self._flush_planned is not where:
+                        self._flush_planned = where
+                        self._backend.arm()
+                        where.call_soon(self._flush)
+                    return
+            except BaseException:  # of a signal handler
+                self._resume_soon()
+                raise
         if simple:
             self._step(None)
             if not self.pool.is_alone:
@@ -194,9 +198,13 @@ class Manager:
 
         May return earlier: at the latest when nothing in the way of the listener is left.
         """
-        if self._flush_planned is not None:
-            self._flush()
-        self._backend.read_until(done, end, self.pool.is_quiet)
+        try:
+            if self._flush_planned is not None:
+                self._flush()
+            self._backend.read_until(done, end, self.pool.is_quiet)
+        except BaseException:  # of a signal handler
+            self._resume_soon()
+            raise
 
     def arm(self) -> None:
         """Have the listener read: somebody waits who does not call ``read_until``."""
@@ -377,8 +385,7 @@ class Manager:
         except BaseException:
             # Ctrl-C, or whatever a signal handler raises, on the main thread, at any moment:
             # what was read and is not settled must not be lost. (Or just an event's error.)
-            if self._phase is Phase.RUNNING:
-                self._listener.call_soon(partial(self._resume, settled))
+            self._resume_soon(settled)
             raise
 
     def _take_step(self, event: Callable[[Unpack[Args]], None] | None, *args: *Args) -> None:
@@ -398,10 +405,16 @@ class Manager:
         if self._waiters:
             self._changed.notify_all()
 
+    def _resume_soon(self, settled: Settled | None = None) -> None:
+        """Have the listener finish what Ctrl-C has broken into."""
+        self._flush_planned = None
+        if self._phase is Phase.RUNNING:
+            self._listener.call_soon(partial(self._resume, settled or []))
+
     def _resume(self, settled: Settled) -> None:
-        """Finish what Ctrl-C has broken into. On the listener's thread."""
-        _settle(settled)
-        self._step(None)
+        if _settle(settled):
+            self._backend.wake()
+        self._step(self.pool.mend)
         self._backend.resume()
 
     def _carry_out(self) -> None:
@@ -421,27 +434,34 @@ class Manager:
 
     def _flush(self) -> None:
         """Send what has gathered."""
-        self._flush_planned = None
-        if self.pool.added:
-            self._step(None)
+        try:
+            self._flush_planned = None
+            if self.pool.added:
+                self._step(None)
+        except BaseException:  # of a signal handler
+            self._resume_soon()
+            raise
 
     def _start_and_stop(self) -> None:
-        starts, self.pool.to_start = self.pool.to_start, []
-        for worker in starts:
+        # Each is dropped only when it was done: a signal handler may raise meanwhile.
+        pool = self.pool
+        starts = bool(pool.to_start)
+        while pool.to_start:
+            worker = pool.to_start[0]
             self._backend.start(worker)
+            pool.to_start.pop(0)
             if self._start_timeout is not None:
                 late = partial(self._start_too_late, worker, self._start_timeout)
                 self._in(self._start_timeout, late)
         if starts:  # they may be no one's wish who waits: have their readiness read
             self._backend.arm()
-        pauses, self.pool.pauses = self.pool.pauses, []
-        for pause in pauses:
-            self._in(pause, partial(self._step, self.pool.restart_due))
-        stops, self.pool.to_stop = self.pool.to_stop, []
-        for worker in stops:
-            self._backend.stop(worker)
-        if stops:
-            self._in(self.exit_grace, partial(self._kill, stops))
+        while pool.pauses:
+            self._in(pool.pauses.pop(), partial(self._step, pool.restart_due))
+        if pool.to_stop:
+            self._in(self.exit_grace, partial(self._kill, list(pool.to_stop)))
+        while pool.to_stop:
+            self._backend.stop(pool.to_stop[0])
+            pool.to_stop.pop(0)
 
     def _in(self, seconds: float, call: Callable[[], None]) -> None:
         """Have the listener make a call after that time."""
@@ -556,8 +576,13 @@ def _settle(settled: Settled) -> bool:
 
 
 def _settle_all(items: Settled) -> None:
-    for item in items:
-        _settle_one(*item)
+    """Settle futures of the running loop."""
+    try:
+        for item in items:
+            _settle_one(*item)
+    except BaseException:  # of a signal handler: once more, those that are done do not mind
+        asyncio.get_running_loop().call_soon(_settle_all, items)
+        raise
 
 
 def _settle_one(work: Work, kind: int, data: Any) -> None:

@@ -43,7 +43,7 @@ TOO_LATE: Final = 6  # the cancel has found the plain function running; it runs 
 DETACHED: Final = 7  # a plain function returned a coroutine, which now runs
 READY: Final = 8  # the worker serves; data is its process id
 FAILED: Final = 9  # the worker cannot serve; data as for ERROR or RAISED
-RETURNED: Final = 10  # the recall has found the plain function not started; it never will be
+RETURNED: Final = 10  # the recall has found the work not started; data is the recall's seq
 
 Report: TypeAlias = tuple[int, int, Any]
 Reports: TypeAlias = tuple[float, list[Report], list[int], list[Any], list[int], list[Any]]

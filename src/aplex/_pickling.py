@@ -175,9 +175,8 @@ class CallEncoder:
             raise self._explained(error, work, args, kwargs) from error
 
     def definitions(self, known: set[int], numbers: list[int]) -> dict[int, bytes]:
-        """Return the pickled functions that are not known yet; note that they are now."""
+        """Return the pickled functions that are not known yet."""
         new = set(numbers) - known - {0}
-        known.update(numbers)
         return {number: self._pickled[number] for number in new}
 
     def dumps(self, value: Any, *, buffer_callback: _Buffers | None = None) -> bytes:

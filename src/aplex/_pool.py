@@ -81,6 +81,7 @@ class Work:
     state = WAITING
     worker: PoolWorker | None = None
     manager: Any = None  # who is to be asked for a cancel; the pool does not look at it
+    interrupted = False  # while the load balancer was asked
     cancel_wanted = False  # the future's own note
     cancel_asked = False
     cancel_delivered = False  # the coroutine has got it, and answers by its outcome
@@ -144,7 +145,7 @@ class PoolWorker:
         self.worn = False  # it has done its works, and serves only until another can
         self.suspect = 0  # id of the last suspect it was given
         self.seqs = [0, 0]  # works handed out so far, per lane
-        self.outboxes: tuple[list[Work], list[Work]] = ([], [])  # works to send, per lane
+        self.outboxes: list[list[Work]] = [[], []]  # works to send, per lane
         self.cancels: list[Cancel] = []  # to be sent after them
         self.recalls: list[Cancel] = []  # plain functions wanted back
         # Works that a load balancer insists on giving to this worker, per lane.
@@ -277,9 +278,9 @@ class Pool(Workforce):
             self._check_finished()
         elif work.state is ABOARD and not work.cancel_asked:
             assert work.worker is not None
-            work.cancel_asked = True
             work.worker.cancels.append(Cancel(work.id, work.seq if work.lane == PLAIN else 0))
             self.outbound.add(work.worker)
+            work.cancel_asked = True
 
     def take_in(self, worker: PoolWorker, reports: Reports) -> None:
         """Take in a frame of reports. Call ``dispatch`` after the last."""
@@ -341,7 +342,7 @@ class Pool(Workforce):
             elif kind == DETACHED:
                 self._detach(worker, work_id)
             elif kind == RETURNED:
-                self._take_back(worker, work_id)
+                self._take_back(worker, work_id, data)
             elif kind == READY:
                 self._ready(worker, data)
             else:
@@ -372,10 +373,10 @@ class Pool(Workforce):
             worker.depth, worker.pace = 1, max(worker.pace, LINED_UP)
             self._refresh(worker)
 
-    def _take_back(self, worker: PoolWorker, work_id: int) -> None:
+    def _take_back(self, worker: PoolWorker, work_id: int, seq: int) -> None:
         """Let a work wait again that its worker has not started."""
         work = worker.works.get(work_id)
-        if work is None or work.lane != PLAIN:
+        if work is None or work.lane != PLAIN or work.seq != seq:  # it is known already
             return
         if work.cancel_asked:
             self._settle(work, CANCELLED, None)
@@ -424,9 +425,12 @@ class Pool(Workforce):
                 try:
                     worker = self._choose(work.meta)
                 except BaseException as error:
-                    self._choice_failed(work, error)
-                    if isinstance(error, KeyboardInterrupt):  # it is not meant for us
+                    if not isinstance(error, Exception) and not work.interrupted:
+                        # Ctrl-C, not meant for us. The work stays: `mend` dispatches again. If
+                        # it comes once more, it was the load balancer itself.
+                        work.interrupted = True
                         raise
+                    self._choice_failed(work, error)
                 else:
                     if type(worker) is PoolWorker and worker.pool is self and worker.room[lane]:
                         self._hand(work, worker)
@@ -511,6 +515,8 @@ class Pool(Workforce):
                 del worker.works[work.id]
                 work.worker = None
             worker.plain = sum(work.lane for work in worker.works.values())
+            for lane in LANES:
+                worker.outboxes[lane] = [w for w in worker.outboxes[lane] if w.worker is worker]
             self._refresh(worker)
         self._aboard = sum(len(worker.works) for worker in self.everyone())
         self._open = [sum(worker.room[lane] for worker in self.workers) for lane in LANES]
@@ -596,11 +602,11 @@ class Pool(Workforce):
 
     def _hand(self, work: Work, worker: PoolWorker) -> None:
         lane = work.lane
-        worker.seqs[lane] = work.seq = worker.seqs[lane] + 1
         self.outbound.add(worker)
         worker.outboxes[lane].append(work)
         # No call below this line: Ctrl-C may raise after any, and `mend` sets right
         # only what is all here or not here at all.
+        worker.seqs[lane] = work.seq = worker.seqs[lane] + 1
         work.state = ABOARD
         work.worker = worker
         works = worker.works

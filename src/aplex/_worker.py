@@ -139,10 +139,10 @@ class CoroutineLane:
             self._late_cancels.append(work_id)
             self._outbox.others.append((work_id, TOO_LATE, None))
 
-    def recall(self, work_id: int, skip: Callable[[], bool]) -> None:
+    def recall(self, work_id: int, seq: int, skip: Callable[[int], bool]) -> None:
         """Give a plain function back if it was not started. Call ``flush`` after the last."""
-        if skip():
-            self._outbox.others.append((work_id, RETURNED, None))
+        if skip(seq):
+            self._outbox.others.append((work_id, RETURNED, seq))
 
     def _cancel(self, work_id: int) -> None:
         task = self._tasks.get(work_id)

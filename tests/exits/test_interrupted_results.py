@@ -54,7 +54,7 @@ TEXT = """
 """
 
 
-@on("spawn")
+@on("thread", "spawn")
 def test_no_result_is_lost_by_ctrl_c(engine, tmp_path) -> None:
     with started(TEXT, tmp_path, engine=engine) as program:
         outcome = program.finish(50)

@@ -212,9 +212,9 @@ class DrivenPool:
             self.outcomes[work] = kind, data
         for worker in self.pool.outbound:
             assert worker in self.pool.everyone(), "works are sent to a worker that is gone"
-            for outbox in worker.outboxes:
+            for lane, outbox in enumerate(worker.outboxes):
                 self.sent.setdefault(worker, []).extend(outbox)
-                outbox.clear()
+                worker.outboxes[lane] = []
             self.sent.setdefault(worker, []).extend(worker.cancels)
             worker.cancels.clear()
             self.recalled.setdefault(worker, []).extend(worker.recalls)

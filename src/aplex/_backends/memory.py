@@ -69,7 +69,7 @@ class MemoryBackend(Backend):
     def send(self, worker: PoolWorker) -> None:
         for lane in LANES:
             self.sent[worker] += worker.outboxes[lane]
-            worker.outboxes[lane].clear()
+            worker.outboxes[lane] = []
         self.sent[worker] += worker.cancels
         worker.cancels.clear()
         self.sent[worker] += worker.recalls

@@ -34,7 +34,7 @@ from aplex import _child
 from aplex._arena import Arena, Lent, Parcel, Place, make_arena
 from aplex._backends.base import Backend, Death, Setup
 from aplex._certificate import OomKills, certify, reap
-from aplex._frames import End, PipeEnd, Reader, Writer, one_way
+from aplex._frames import End, PipeEnd, Reader, Writer, frame_of, one_way
 from aplex._gate import AVAILABLE, Gate
 from aplex._last_words import kept
 from aplex._messages import COROUTINE, LANES, PLAIN, Reports
@@ -78,9 +78,10 @@ class Link:
             self.child_ends.arena_in = arena.end.duplicate()
             self.child_ends.arena_out = PipeEnd(os.memfd_create("aplex", os.MFD_CLOEXEC))
             self.results = Lent(self.child_ends.arena_out.duplicate())
-        self.known: tuple[set[int], set[int]] = (set(), set())  # functions sent, per lane
+        self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
         self.progress = Progress()
         self.process: Any = None  # a multiprocessing.Process
+        self.taken = False  # whether a thread starts it
         self.started = False
         self.born = time.monotonic()
         self.peak_rss: int | None = None  # bytes, known after its end
@@ -129,6 +130,7 @@ class ProcessBackend(Backend):
         self._name = setup.name
         self._arena: Arena | None = None
         self._arena_lock = threading.Lock()
+        self._starters_lock = threading.Lock()
         self._borrowers: dict[int, Link] = {}  # who has a block of the arena, by its number
         self._encoder = CallEncoder(self._put)
         self._main_path = _path_of_main()
@@ -180,7 +182,9 @@ class ProcessBackend(Backend):
             if AVAILABLE and self._gate is None:
                 self._gate = Gate()
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
-            link = self._links[worker] = Link(self._shared())
+            if worker not in self._links:  # else Ctrl-C broke into this very method
+                self._links[worker] = Link(self._shared())
+            link = self._links[worker]
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
             self.listener.call_soon(partial(self.events.lost, worker, lambda: _unborn(failure)))
@@ -195,6 +199,10 @@ class ProcessBackend(Backend):
             self._start(worker, link)
 
     def _start(self, worker: PoolWorker, link: Link) -> None:
+        with self._starters_lock:
+            if link.taken:  # Ctrl-C broke into ``start``, which was called again
+                return
+            link.taken = True
         process = link.process = self._context.Process(
             target=_child.main,
             args=(link.child_ends, link.progress, self._setup),
@@ -310,25 +318,41 @@ class ProcessBackend(Backend):
         link = self._links.get(worker)
         if link is None:
             return
-        cancels = list(map(tuple, worker.cancels))  # marshal knows no named ones
-        worker.cancels.clear()
-        recalls = list(map(tuple, worker.recalls))
-        worker.recalls.clear()
-        for lane in LANES:
-            outbox = worker.outboxes[lane]
-            if outbox or ((cancels or recalls) and lane == COROUTINE):
-                functions = [work.function for work in outbox]
-                known = link.known[lane]
-                new = {}
-                if not known.issuperset(functions):
-                    new = self._encoder.definitions(known, functions)
-                ids = [work.id for work in outbox]
-                calls = [work.call for work in outbox]
-                if self._arena is not None and any(type(call) is Parcel for call in calls):
-                    calls = [self._lend(link, call) for call in calls]
-                outbox.clear()
-                asked = ((), ()) if lane else (cancels, recalls)
-                self._write(link, lane, (new, ids, functions, calls, *asked))
+        # Cancels last: they may be for works that are sent just now.
+        if worker.outboxes[PLAIN]:
+            self._send_lane(worker, link, PLAIN)
+        if worker.outboxes[COROUTINE] or worker.cancels or worker.recalls:
+            self._send_lane(worker, link, COROUTINE)
+
+    def _send_lane(self, worker: PoolWorker, link: Link, lane: int) -> None:
+        """Send an outbox, and what is asked of the coroutine lane."""
+        outbox = worker.outboxes[lane]
+        functions = [work.function for work in outbox]
+        known = link.known[lane]
+        new = {}
+        if not known.issuperset(functions):
+            new = self._encoder.definitions(known, functions)
+        ids = [work.id for work in outbox]
+        calls = [work.call for work in outbox]
+        if self._arena is not None and any(type(call) is Parcel for call in calls):
+            calls = [self._lend(link, call) for call in calls]
+        cancels: list[Any] = []
+        recalls: list[Any] = []
+        if lane == COROUTINE:
+            cancels = list(map(tuple, worker.cancels))  # marshal knows no named ones
+            recalls = list(map(tuple, worker.recalls))
+        frame = frame_of((new, ids, functions, calls, cancels, recalls))
+        writer = link.writers[lane]
+        # No call until all of them are emptied: a signal handler may raise after any, and what
+        # was to be sent must be in an outbox or in the writer, not in both and not in neither.
+        writer.rest += frame
+        worker.outboxes[lane] = []
+        if lane == COROUTINE:
+            worker.cancels = []
+            worker.recalls = []
+        if new:
+            known.update(new)
+        self._flush_now(link, lane)
 
     def _lend(self, link: Link, call: Any) -> Any:
         """Return what of a call goes into the frame."""
@@ -342,7 +366,8 @@ class ProcessBackend(Backend):
     def stop(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
         if link is not None:
-            self._write(link, PLAIN, None)
+            link.writers[PLAIN].rest += frame_of(None)
+            self._flush_now(link, PLAIN)
 
     def kill(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
@@ -360,12 +385,12 @@ class ProcessBackend(Backend):
         with contextlib.suppress(ValueError):  # closed: it has ended just now
             link.process.terminate()
 
-    def _write(self, link: Link, lane: int, body: Any) -> None:
+    def _flush_now(self, link: Link, lane: int) -> None:
         if link.closed:
             return
         writer = link.writers[lane]
         try:
-            if not writer.write(body):
+            if not writer.flush():
                 flush = partial(self._flush, link, lane)
                 self.listener.call_soon(partial(self.listener.watch_writing, writer.end, flush))
         except OSError:
@@ -383,6 +408,9 @@ class ProcessBackend(Backend):
             flushed = True
         if flushed:
             self.listener.unwatch_writing(writer.end)
+        else:
+            flush = partial(self._flush, link, lane)
+            self.listener.watch_writing(writer.end, flush)
 
     # -- reports --------------------------------------------------------------
 
@@ -457,8 +485,11 @@ class ProcessBackend(Backend):
                 return frames
 
     def resume(self) -> None:
+        if self._gate is not None:
+            self._gate.settle(lambda: False)
         for worker, link in list(self._links.items()):
             for lane in LANES:
+                self._flush(link, lane)
                 if link.readers[lane].interrupted:
                     read = partial(self._read, link, lane, lambda: None)
                     self.events.receive(worker, lane, read)

@@ -19,7 +19,6 @@ from aplex._backends.base import Backend, Death, Events, Setup
 from aplex._messages import (
     COROUTINE,
     FAILED,
-    LANES,
     PLAIN,
     RAISED,
     READY,
@@ -74,8 +73,9 @@ class ThreadBackend(Backend):
 
     def start(self, worker: PoolWorker) -> None:
         bury = partial(self._bury, worker)
-        threads = self._workers[worker] = ThreadWorker(self._setup, worker, self.events, bury)
-        threads.start()
+        if worker not in self._workers:  # else Ctrl-C broke into this very method
+            self._workers[worker] = ThreadWorker(self._setup, worker, self.events, bury)
+        self._workers[worker].start()
 
     def _bury(self, worker: PoolWorker) -> Death:
         """Forget a worker; its threads run their last lines. Under the Manager's lock."""
@@ -85,17 +85,25 @@ class ThreadBackend(Backend):
 
     def send(self, worker: PoolWorker) -> None:
         threads = self._workers[worker]
-        for lane in LANES:
-            outbox = worker.outboxes[lane]
-            if outbox:
-                threads.send(lane, list(outbox))
-                outbox.clear()
-        if worker.cancels:
-            threads.send(COROUTINE, list(worker.cancels))
-            worker.cancels.clear()
-        if worker.recalls:
-            threads.recall(list(worker.recalls))
-            worker.recalls.clear()
+        plain, coroutines = worker.outboxes[PLAIN], worker.outboxes[COROUTINE]
+        asked: list[Cancel | Recall] = [
+            *worker.cancels,
+            *(Recall(*recall) for recall in worker.recalls),
+        ]
+        # No call until all of them are emptied: a signal handler may raise after any, and what
+        # was to be sent must be in an outbox or in an inbox, not in both and not in neither.
+        threads.plain_inbox += plain
+        threads.inbox += coroutines
+        threads.inbox += asked
+        worker.outboxes[PLAIN] = []
+        worker.outboxes[COROUTINE] = []
+        worker.cancels = []
+        worker.recalls = []
+        threads.wake(plain=bool(plain), loop=bool(coroutines or asked))
+
+    def resume(self) -> None:
+        for threads in list(self._workers.values()):
+            self.events.locked(partial(threads.wake, plain=True, loop=bool(threads.inbox)))
 
     def stop(self, worker: PoolWorker) -> None:
         if worker in self._workers:
@@ -127,7 +135,9 @@ class ThreadWorker:
         self._setup = setup
         self._worker = worker
         self._events = events
-        self._batches: SimpleQueue[list[Any] | None] = SimpleQueue()
+        self.plain_inbox: deque[Work] = deque()  # for the main thread
+        self.inbox: deque[Work | Cancel | Recall] = deque()  # for the loop's
+        self._wakes: SimpleQueue[bool] = SimpleQueue()  # of the main thread; False: the last one
         self._main = threading.Thread(
             target=self._run_main, name=f"{setup.name}-{worker.id}", daemon=True
         )
@@ -141,7 +151,6 @@ class ThreadWorker:
         self._made = threading.Event()
         self._stopping: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
-        self._inbox: deque[Work | Cancel | Recall] = deque()
         self._drain_planned = False
         codec = ThreadCodec()
         self._codec = codec
@@ -151,28 +160,29 @@ class ThreadWorker:
 
     def start(self) -> None:
         """Start the worker."""
-        self._main.start()
+        if self._main.ident is None:
+            self._main.start()
 
-    def send(self, lane: int, items: list[Any]) -> None:
-        """Hand over works and cancels."""
-        if lane == PLAIN:
-            self._batches.put(items)
+    def wake(self, *, plain: bool, loop: bool) -> None:
+        """Have the threads look at what was handed over."""
+        if plain:
+            self._wakes.put(True)
+        if not loop:
             return
-        self._inbox.extend(items)
         self._start_loop()
         if self._failure is not None:
             self._refuse()
         elif self._loop is not None and not self._drain_planned:
             self._drain_planned = True
-            self._loop.call_soon_threadsafe(self._drain)
-
-    def recall(self, items: list[Cancel]) -> None:
-        """Take back what was not started. Not here, where the lock is held: in the loop."""
-        self.send(COROUTINE, [Recall(*item) for item in items])
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except BaseException:  # of a signal handler
+                self._drain_planned = False
+                raise
 
     def stop(self) -> None:
         """Ask the idle worker to end."""
-        self._batches.put(None)
+        self._wakes.put(False)
 
     # -- the main thread ------------------------------------------------------
 
@@ -192,12 +202,14 @@ class ThreadWorker:
         self._events.lost(self._worker, self._bury)
 
     def _serve(self) -> None:
-        while (batch := self._batches.get()) is not None:
-            ids, functions, calls = zip(
-                *[(work.id, work.function, work.call) for work in batch], strict=True
-            )
+        while self._wakes.get():
+            batch = [self.plain_inbox.popleft() for _ in range(len(self.plain_inbox))]
+            ids = [work.id for work in batch]
+            functions = [work.function for work in batch]
+            calls = [work.call for work in batch]
             del batch
-            self._plain.run(ids, functions, calls)
+            if ids:
+                self._plain.run(ids, functions, calls)
             del calls  # arguments must not live on while nothing is to do
 
     def _start_loop(self) -> None:
@@ -246,8 +258,8 @@ class ThreadWorker:
         """Fail the coroutine works: there is no loop to run them."""
         failure = self._failure
         assert failure is not None
-        while self._inbox:
-            item = self._inbox.popleft()
+        while self.inbox:
+            item = self.inbox.popleft()
             if isinstance(item, Work):
                 self._report(COROUTINE, only(self._codec.error(item.id, failure)))
 
@@ -255,12 +267,12 @@ class ThreadWorker:
         self._drain_planned = False
         lane = self._lane
         assert lane is not None
-        while self._inbox:
-            item = self._inbox.popleft()
+        while self.inbox:
+            item = self.inbox.popleft()
             if isinstance(item, Work):
                 lane.begin(item.id, item.function, item.call)
             elif isinstance(item, Recall):
-                lane.recall(item.id, partial(self._plain.skip, item.seq))
+                lane.recall(item.id, item.seq, self._plain.skip)
             else:
                 lane.cancel(item.id, partial(self._plain.skip, item.seq))
         lane.flush()
