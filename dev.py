@@ -36,6 +36,8 @@ LAUNCHERS = ROOT.parent / "shared" / "tools"
 
 TEST_COMMAND = ("dev.py", "test", "-q")  # the READMEs' command; `check` runs it as well
 
+PARALLEL = ("-n", "auto", "--dist", "worksteal")  # neighbours share executors: see conftest.py
+
 # What each command installs, as arguments for pip.
 EXAMPLES = ("-e", ".[examples]")
 TEST = ("-e", ".", "--group", "test")
@@ -102,7 +104,7 @@ def example(arguments: Sequence[str]) -> None:
 def test(arguments: Sequence[str]) -> None:
     """Become pytest; under coverage if COVERAGE is set, as `check` does."""
     runner = ("-m", "coverage", "run") if os.environ.get("COVERAGE") else ()
-    command = (*_this_python().venv(".venv", *TEST), *runner, "-m", "pytest")
+    command = (*_this_python().venv(".venv", *TEST), *runner, "-m", "pytest", *PARALLEL)
     os.chdir(ROOT)
     os.execv(command[0], (*command, *arguments))
 
