@@ -210,11 +210,11 @@ def test_quick_plain_functions_are_sent_ahead_in_number() -> None:
     pool = DrivenPool(limit=50)
     worker = pool.workers[0]
     works = [pool.plain() for _ in range(100)]
-    pool.pace(worker, 0.001, 10)  # 0.1 ms each: 20 in 2 ms
-    assert worker.depth == 20
-    assert pool.works_of(worker) == works[:20]
+    pool.pace(worker, 0.001, 10)  # 0.1 ms each: 20 in 2 ms; the power of two below
+    assert worker.depth == 16
+    assert pool.works_of(worker) == works[:16]
     pool.pace(worker, 1e-9, 10)
-    assert worker.depth > 20
+    assert worker.depth > 16
 
 
 def test_functions_that_take_no_measurable_time_fill_the_worker() -> None:

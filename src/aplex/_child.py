@@ -204,7 +204,8 @@ class Child:
                     if frame is None:
                         return
                     definitions, ids, functions, calls, _, _ = frame
-                    self._codec.define(definitions)
+                    if definitions:
+                        self._codec.define(definitions)
                     self.plain.run(ids, functions, calls)
                     del frame, calls  # the arguments must not live on while nothing comes
         except (EOFError, OSError):

@@ -278,15 +278,13 @@ class Writer:
             BrokenPipeError: Nobody reads the other end any more.
         """
         counts = self._counts
-        while self.rest:
+        while rest := self.rest:
             if not counts:
                 try:
-                    counts.extend(map(self._write, (self.rest[:_MAX_PARTS],)))
+                    counts.extend(map(self._write, (rest[:_MAX_PARTS],)))
                 except BlockingIOError:
                     return False
-            count, left = counts[0], []
-            if len(self.rest) > 1 or count < len(self.rest[0]):
-                left = _without(self.rest, count)
+            left = _without(rest, counts[0])
             # No call between these two.
             self.rest = left
             self._counts = counts = []
@@ -313,6 +311,8 @@ def _pickled_frame(body: Any) -> list[Bytes]:
 
 def _without(parts: list[Bytes], count: int) -> list[Bytes]:
     """Return parts without so many bytes at their front."""
+    if len(parts) == 1 and count == len(parts[0]):  # as mostly
+        return []
     for index, part in enumerate(parts):
         if count < len(part):
             left = parts[index:]

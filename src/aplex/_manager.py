@@ -397,7 +397,11 @@ class Manager:
                 self._put_off.popleft()()
             if pool.added:
                 pool.dispatch()
-            if pool.has_effects:
+            if pool.outbound:
+                for worker in pool.outbound:
+                    self._backend.send(worker)
+                pool.outbound.clear()
+            if pool.to_start or pool.to_stop or pool.pauses or not pool.workers:
                 self._carry_out()
         except BaseException:
             pool.mend()
@@ -419,12 +423,7 @@ class Manager:
 
     def _carry_out(self) -> None:
         pool = self.pool
-        if pool.outbound:
-            for worker in pool.outbound:
-                self._backend.send(worker)
-            pool.outbound.clear()
-        if pool.to_start or pool.to_stop or pool.pauses:
-            self._start_and_stop()
+        self._start_and_stop()
         if pool.broken:
             self._open = False
         gone = not pool.workers and not pool.leaving and not pool.wants_workers

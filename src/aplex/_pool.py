@@ -231,13 +231,6 @@ class Pool(Workforce):
         return self._waiting > 0 or self.closing
 
     @property
-    def has_effects(self) -> bool:
-        """Whether there is anything to be carried out."""
-        if self.outbound or self.to_start or self.to_stop or self.pauses:
-            return True
-        return not self.workers
-
-    @property
     def idle(self) -> bool:
         """Whether it holds no work."""
         return not self._waiting and not self._aboard
@@ -393,9 +386,12 @@ class Pool(Workforce):
         """Learn how long plain functions take; adapt how many are sent ahead."""
         pace = seconds / count
         # Up at once, down slowly: a line behind a long function costs more than a gap.
-        worker.pace = pace if pace > worker.pace else 0.7 * worker.pace + 0.3 * pace
-        depth = int(LINED_UP / worker.pace) if worker.pace else self.max_works_per_worker
-        depth = max(1, min(depth, self.max_works_per_worker))
+        if pace < worker.pace:
+            pace = 0.7 * worker.pace + 0.3 * pace
+        worker.pace = pace
+        # A power of two: so it seldom changes while the works are alike.
+        depth = int(LINED_UP / pace) if pace else self.max_works_per_worker
+        depth = min(1 << (depth.bit_length() - 1), self.max_works_per_worker) if depth else 1
         if depth != worker.depth:
             worker.depth = depth
             self._refresh(worker)
@@ -406,7 +402,8 @@ class Pool(Workforce):
         if self._waiting:
             if self._starting:
                 self._share()
-            self._dispatch_suspects()
+            if self._lines[SUSPECTS]:
+                self._dispatch_suspects()
             for lane in LANES:
                 if self._pins:
                     self._dispatch_pinned(lane)
@@ -540,11 +537,15 @@ class Pool(Workforce):
 
     def _refresh(self, worker: PoolWorker) -> None:
         """Note whether the worker can take one more work, per lane."""
-        room = worker.state is WorkerState.SERVING and len(worker.works) < self._limit
-        for lane, now in (COROUTINE, room), (PLAIN, room and worker.plain < worker.depth):
-            if worker.room[lane] is not now:
-                worker.room[lane] = now
-                self._open[lane] += 1 if now else -1
+        room = worker.room
+        now = worker.state is WorkerState.SERVING and len(worker.works) < self._limit
+        if room[COROUTINE] is not now:
+            room[COROUTINE] = now
+            self._open[COROUTINE] += 1 if now else -1
+        now = now and worker.plain < worker.depth
+        if room[PLAIN] is not now:
+            room[PLAIN] = now
+            self._open[PLAIN] += 1 if now else -1
 
     def _share(self) -> None:
         """Set the limit: while some workers start, those that serve leave them a fair share."""

@@ -329,15 +329,15 @@ class ProcessBackend(Backend):
         outbox = worker.outboxes[lane]
         functions = [work.function for work in outbox]
         known = link.known[lane]
-        new = {}
+        new = None
         if not known.issuperset(functions):
             new = self._encoder.definitions(known, functions)
         ids = [work.id for work in outbox]
         calls = [work.call for work in outbox]
-        if self._arena is not None and any(type(call) is Parcel for call in calls):
+        if Parcel in map(type, calls):
             calls = [self._lend(link, call) for call in calls]
-        cancels: list[Any] = []
-        recalls: list[Any] = []
+        cancels: Any = ()
+        recalls: Any = ()
         if lane == COROUTINE:
             cancels = list(map(tuple, worker.cancels))  # marshal knows no named ones
             recalls = list(map(tuple, worker.recalls))
