@@ -389,9 +389,11 @@ class Pool(Workforce):
         if pace < worker.pace:
             pace = 0.7 * worker.pace + 0.3 * pace
         worker.pace = pace
-        # A power of two: so it seldom changes while the works are alike.
         depth = int(LINED_UP / pace) if pace else self.max_works_per_worker
-        depth = min(1 << (depth.bit_length() - 1), self.max_works_per_worker) if depth else 1
+        if depth >= self.max_works_per_worker:
+            depth = self.max_works_per_worker
+        else:  # a power of two: so it seldom changes while the works are alike
+            depth = 1 << max(0, depth.bit_length() - 1)
         if depth != worker.depth:
             worker.depth = depth
             self._refresh(worker)
