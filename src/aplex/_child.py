@@ -50,6 +50,8 @@ uvloop and 24-29 ms under the stock loop; with 0.001, 14-18 ms under both.
 """
 ORPHAN_GRACE: Final = 1.0
 """Seconds that coroutines have to clean up when the parent has died."""
+DOUBT: Final = 0.25
+"""Seconds in which the watcher must have seen the parent's death, if that has broken a channel."""
 
 
 @dataclass(slots=True)
@@ -158,6 +160,7 @@ class Child:
         self._codec = ProcessCodec(ends, self.results)
         self._loop_thread = LoopThread(self)
         self._watcher = threading.Thread(target=self._watch, name="aplex-watcher", daemon=True)
+        self._orphaned = threading.Event()
         self._kickee, self._kicker = one_way()
         self._plain_out = Writer(ends.plain_out)
         self.plain = PlainLane(
@@ -209,9 +212,18 @@ class Child:
                     self.plain.run(ids, functions, calls)
                     del frame, calls  # the arguments must not live on while nothing comes
         except (EOFError, OSError):
-            # The parent is gone, and the watcher is about to end the process; or a work
-            # has closed our channel. Neither leaves anything to do here.
+            self._orphaned.wait(DOUBT)
+            self.cut_off()
             self._watcher.join(2 * ORPHAN_GRACE)
+            os._exit(1)
+
+    def cut_off(self) -> None:
+        """End the process `DOUBT` seconds after a channel broke; unless the parent has died.
+
+        Then the watcher lets coroutines clean up, and ends the process. Else a work has closed
+        the channel: what is aboard cannot be reported, and only our end tells the parent.
+        """
+        if not self._orphaned.is_set():
             os._exit(1)
 
     def _send_plain(self, reports: Reports) -> None:
@@ -238,6 +250,7 @@ class Child:
                 self.plain.flush_held()
             except OSError:
                 break
+        self._orphaned.set()
         self._loop_thread.stop()
         self._loop_thread.join(ORPHAN_GRACE)
         os._exit(1)
@@ -334,7 +347,14 @@ class LoopThread:
                 os._exit(1)
             return
         self._made.set()
-        run_until_stopped(runner, loop, self._stopping)
+        try:
+            run_until_stopped(runner, loop, self._stopping)
+        except BaseException:
+            if self._unwanted.is_set():
+                raise
+            # A work has broken the loop itself. Nothing tells the parent but our end.
+            traceback.print_exc()
+            os._exit(1)
 
     def _read(self) -> None:
         lane = self._lane
@@ -362,12 +382,17 @@ class LoopThread:
         lane.flush()
 
     def _stop(self) -> None:
-        self._lost()
+        self._read_no_more()
         if self._stopping is not None and not self._stopping.done():
             self._stopping.set_result(None)
 
     def _lost(self) -> None:
-        """Read no more. If the parent is gone, the watcher knows it too."""
+        """Note that a channel is broken. If the parent is gone, the watcher knows it too."""
+        assert self._loop is not None
+        self._read_no_more()
+        self._loop.call_later(DOUBT, self._child.cut_off)
+
+    def _read_no_more(self) -> None:
         assert self._loop is not None
         self._loop.remove_reader(self._child.ends.coroutines_in.fileno())
 

@@ -19,6 +19,7 @@ SPAWN = pytest.mark.parametrize("engine", ["spawn"], indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 AWAITABLE = pytest.mark.parametrize("face", ["awaitable"], indirect=True)
 SMALL = 60_000
+PROMPT = 1.0 + 1.5  # seconds: what is promised, and what a busy machine may add
 MEBIBYTE = 2**20
 
 
@@ -138,6 +139,24 @@ def test_a_frame_that_a_death_cut_in_half_is_a_death(
     for future, error in zip(futures, errors, strict=True):
         assert error in lost or caller.result(future) == bytes(SMALL)
     assert caller.call(works.apid) != pid
+
+
+@pytest.mark.parametrize("engine", ["spawn", "fork"], indirect=True)
+@BLOCKING
+@pytest.mark.parametrize("work", [works.close_all, works.aclose_all, works.aclose_late])
+def test_a_work_that_closes_the_channels_is_the_end_of_its_worker(
+    new_caller: Callable[..., Caller], work: Callable[..., Any]
+) -> None:
+    caller = new_caller(pool_size=2)
+    pids = set()
+    while len(pids) < 2:  # forked workers may have copies of each other's channels
+        pids.add(caller.call(works.apid))
+    began = time.monotonic()
+    error = caller.error(caller.submit(work))
+    assert isinstance(error, WorkerLostError)
+    assert error.pid in pids
+    assert time.monotonic() - began < PROMPT
+    assert [caller.call(works.aadd, n, 1) for n in range(4)] == [1, 2, 3, 4]
 
 
 def _wait_until_writing(pid: int, work: Callable[..., Any]) -> None:

@@ -610,3 +610,18 @@ def flood_stderr(count: int) -> None:
     """Write so many bytes to the standard error output."""
     for _ in range(count // 2**16):
         os.write(2, b"x" * 2**16)
+
+
+def close_all() -> None:
+    """Close all descriptors, as code does that wants to become a daemon."""
+    os.closerange(3, 1024)
+
+
+async def aclose_all() -> None:
+    close_all()
+
+
+async def aclose_late() -> None:
+    """Close them in a turn of the loop that is nobody's."""
+    asyncio.get_running_loop().call_soon(close_all)
+    await asyncio.Event().wait()

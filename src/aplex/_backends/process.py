@@ -394,7 +394,21 @@ class ProcessBackend(Backend):
                 flush = partial(self._flush, link, lane)
                 self.listener.call_soon(partial(self.listener.watch_writing, writer.end, flush))
         except OSError:
-            pass  # the worker is dead; the listener is about to hear of it
+            self._cut_off(link)
+
+    def _cut_off(self, link: Link) -> None:
+        """Make sure of the end of a worker whose channel has ended: mostly it is dead.
+
+        But a work may have closed the channel; then the worker would go on, and nobody would
+        ever hear of what is aboard.
+        """
+        link.unwanted = True
+        if link.started and not link.closed:
+            with contextlib.suppress(OSError, ValueError):  # its end is known
+                if link.pidfd is not None:  # its number may be another's by now
+                    signal.pidfd_send_signal(link.pidfd.fileno(), signal.SIGKILL)
+                else:
+                    link.process.kill()
 
     def _flush(self, link: Link, lane: int) -> None:
         """Write on what did not fit. On the listener's thread."""
@@ -405,6 +419,7 @@ class ProcessBackend(Backend):
         try:
             flushed = link.closed or writer.flush()
         except OSError:
+            self._cut_off(link)
             flushed = True
         if flushed:
             self.listener.unwatch_writing(writer.end)
@@ -467,8 +482,9 @@ class ProcessBackend(Backend):
                 link.read(lane)
         except BlockingIOError:  # somebody else has read it
             pass
-        except (EOFError, OSError):  # the listener hears of the end by other means
+        except (EOFError, OSError):
             gone()
+            self._cut_off(link)
         except Exception:  # noqa: BLE001 - whatever marshal and pickle make of nonsense
             _log.exception("nonsense from worker process %s, which is killed", link.process.pid)
             gone()
