@@ -7,7 +7,7 @@ import select
 import signal
 
 import pytest
-from tests.support.programs import NOISE, START_METHODS, on, one_in, started
+from tests.support.programs import NOISE, START_METHODS, on, one_in, run, started
 
 engines = on("thread", "spawn", "fork")
 processes = on("spawn", "fork", of=START_METHODS)
@@ -248,3 +248,24 @@ def test_nested_workers_do_not_outlive_the_program(engine, tmp_path) -> None:
         program.signal(signal.SIGKILL)
         outcome = program.finish()
     assert outcome.err == ""
+
+
+def test_a_worker_is_not_forked_in_the_middle_of_an_import_that_it_needs(tmp_path) -> None:
+    text = """
+    class SlowFinder:
+        @staticmethod
+        def find_spec(name, path=None, target=None):
+            if name == "cloudpickle.cloudpickle":
+                say("importing")
+                time.sleep(0.5)  # in which the worker would be forked
+
+    def main():
+        sys.meta_path.insert(0, SlowFinder)
+        with make() as pool:
+            first = pool.submit(square, 2)  # has the worker forked, in another thread
+            second = pool.submit(lambda: 9)  # needs cloudpickle, here and in the worker
+            say(first.result(10), second.result(10))
+    """
+    outcome = run(text, tmp_path, engine="fork")
+    outcome.assert_clean()
+    assert outcome.out == ["importing", "4 9"]

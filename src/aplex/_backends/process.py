@@ -23,12 +23,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
+from importlib import import_module
 from multiprocessing import process as process_module
 from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from aplex import _child
 from aplex._arena import Arena, Lent, Parcel, Place, make_arena
@@ -49,6 +50,10 @@ _log = logging.getLogger("aplex")
 _start_lock = threading.Lock()
 """Held while a process starts: with ``fork``, the ends of one child must not leak into
 another; and the main module is changed for a moment (see `_importable_main`)."""
+
+_IMPORTED_LATE: Final = ("aplex._chunks_coroutine", "cloudpickle", "ctypes")
+"""What parent and workers import when they need it. With ``fork``, not under way in another
+thread while a worker is made: there the import would never end, and works wait for it."""
 
 
 class Link:
@@ -221,6 +226,8 @@ class ProcessBackend(Backend):
     @contextlib.contextmanager
     def _start_conditions(self, process: Any, progress: Progress) -> Generator[None]:
         if self._context.get_start_method() == "fork":
+            for name in _IMPORTED_LATE:
+                import_module(name)
             with _interrupts_blocked():
                 yield
             return
