@@ -141,6 +141,18 @@ def test_workers_that_still_start_go_first() -> None:
     assert pool.submit().worker is pool.workers[0]
 
 
+def test_of_those_that_still_start_the_newest_go_first() -> None:
+    """However fast a pool is resized, the oldest becomes ready."""
+    pool = DrivenPool(1, ready=False)
+    oldest = pool.workers[0]
+    for size in (3, 1, 4, 2, 1):
+        pool.resize(size)
+        assert pool.workers[0] is oldest
+    assert oldest not in pool.stopped
+    pool.ready(oldest, 7)
+    assert pool.submit().worker is oldest
+
+
 def test_works_pinned_to_a_retiring_worker_go_to_others() -> None:
     pool = DrivenPool(2, limit=1, load_balancer=PinningByIndex)
     first, pinned = pool.submit(meta=1), pool.submit(meta=1)

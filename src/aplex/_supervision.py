@@ -279,7 +279,11 @@ class Workforce(ABC):
 
 
 def _worth(worker: PoolWorker) -> tuple[int, int]:
-    """Order workers by how much is lost with them; of equal ones the first goes."""
+    """Order workers by how much is lost with them; of equal ones the first goes.
+
+    Of those that start it is the newest: the oldest will be ready next. If that one went, a pool
+    that is resized faster than workers start would never have one that serves.
+    """
     if worker.state is WorkerState.STARTING:
-        return 0, 0
+        return 0, -worker.id
     return (1 if worker.worn else 2), worker.workload

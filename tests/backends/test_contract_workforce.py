@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from aplex import BrokenPoolError, ProcessAsyncPoolExecutor, WorkerLostError
+from aplex._backends import process
 from tests.support import works
 from tests.support.callers import PROCESSES, Awaiting, Caller, make_pool
 from tests.support.signals import Gate, Signals
@@ -114,6 +115,21 @@ def test_a_pool_grows_and_shrinks(new_caller: Callable[..., Caller]) -> None:
     (last,) = {caller.call(works.ident) for _ in range(20)}
     assert last in three
     assert "1 workers" in repr(caller.pool)
+
+
+@SPAWN
+@BLOCKING
+def test_workers_that_are_not_wanted_any_more_are_not_started(
+    new_caller: Callable[..., Caller], signals: Signals
+) -> None:
+    caller = new_caller(pool_size=1, initializer=works.say, initargs=(signals.path, "started"))
+    caller.call(works.add, 1)
+    with process._start_lock:  # as if another pool started a worker meanwhile
+        caller.pool.resize(9)
+        caller.pool.resize(1)
+    assert caller.call(works.add, 1) == 1
+    caller.pool.shutdown()
+    assert signals.said() == ["started"]
 
 
 def test_new_workers_are_ready_though_nobody_waits(new_caller: Callable[..., Caller]) -> None:

@@ -86,13 +86,13 @@ class Link:
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
         self.progress = Progress()
         self.process: Any = None  # a multiprocessing.Process
-        self.taken = False  # whether a thread starts it
         self.started = False
         self.born = time.monotonic()
         self.peak_rss: int | None = None  # bytes, known after its end
         self.pidfd: PipeEnd | None = None
         self.loop: Loop | None = None  # the loop that watches the readers, if one does
         self.unwanted = False  # to be killed as soon as it has started
+        self.stopped = False  # it was asked to stop
         self.closed = False
 
     def ends(self) -> Iterator[End]:
@@ -135,7 +135,6 @@ class ProcessBackend(Backend):
         self._name = setup.name
         self._arena: Arena | None = None
         self._arena_lock = threading.Lock()
-        self._starters_lock = threading.Lock()
         self._borrowers: dict[int, Link] = {}  # who has a block of the arena, by its number
         self._encoder = CallEncoder(self._put)
         self._main_path = _path_of_main()
@@ -149,6 +148,7 @@ class ProcessBackend(Backend):
                 f"{type(error).__name__}: {error}"
             ) from error
         self._links: dict[PoolWorker, Link] = {}
+        self._unstarted: deque[tuple[PoolWorker, Link]] = deque()  # wait for their process
         self._oom_kills: OomKills | None = None
         self._loop: Loop | None = None  # reads the reports; None: the listener, or who waits
         self._gate: Gate | None = None
@@ -195,33 +195,48 @@ class ProcessBackend(Backend):
             self.listener.call_soon(partial(self.events.lost, worker, lambda: _unborn(failure)))
             return
         self._watch_readers(worker, link)
-        thread = threading.Thread(
-            target=self._start, args=(worker, link), name=f"{self._name}-starter", daemon=True
-        )
+        self._unstarted.append((worker, link))
+        thread = threading.Thread(target=self._start, name=f"{self._name}-starter", daemon=True)
         try:
             thread.start()
         except RuntimeError:  # the interpreter exits: no new threads
-            self._start(worker, link)
+            self._start()
 
-    def _start(self, worker: PoolWorker, link: Link) -> None:
-        with self._starters_lock:
-            if link.taken:  # Ctrl-C broke into ``start``, which was called again
-                return
-            link.taken = True
-        process = link.process = self._context.Process(
-            target=_child.main,
-            args=(link.child_ends, link.progress, self._setup),
-            name=f"{self._name}-{worker.id}",
-            daemon=False,  # works may start processes of their own
-        )
+    def _start(self) -> None:
+        """Start the process of the worker that has waited longest for it.
+
+        Not that of this call: who gets a lock next is chance, and while new workers keep
+        coming, an old one might never get it.
+        """
         failure: BaseException | None = None
-        try:
-            with _start_lock, self._start_conditions(process, link.progress):
-                process.start()
-        except BaseException as error:  # noqa: BLE001 - becomes the reason of the failed start
-            failure = error
+        with _start_lock:
+            unstarted = self._next_unstarted()
+            if unstarted is None:
+                return
+            worker, link = unstarted
+            process = link.process = self._context.Process(
+                target=_child.main,
+                args=(link.child_ends, link.progress, self._setup),
+                name=f"{self._name}-{worker.id}",
+                daemon=False,  # works may start processes of their own
+            )
+            try:
+                if link.unwanted or link.stopped:
+                    raise RuntimeError("it is not wanted any more")  # noqa: TRY301
+                with self._start_conditions(process, link.progress):
+                    process.start()
+            except BaseException as error:  # noqa: BLE001 - the reason of the failed start
+                failure = error
         link.child_ends.close()
         self.listener.call_soon(partial(self._started, worker, link, process, failure))
+
+    def _next_unstarted(self) -> tuple[PoolWorker, Link] | None:
+        """Return who is to be started next. A worker waits twice if Ctrl-C broke into ``start``."""
+        while self._unstarted:
+            worker, link = self._unstarted.popleft()
+            if link.process is None:
+                return worker, link
+        return None
 
     @contextlib.contextmanager
     def _start_conditions(self, process: Any, progress: Progress) -> Generator[None]:
@@ -373,6 +388,7 @@ class ProcessBackend(Backend):
     def stop(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
         if link is not None:
+            link.stopped = True
             link.writers[PLAIN].rest += frame_of(None)
             self._flush_now(link, PLAIN)
 
