@@ -266,6 +266,8 @@ class PlainLane:
                 self._outbox.put(work_id, data, pickled=pickled)
             else:
                 self._outbox.others.append(report)
+            # The traceback of an exception has this frame: it must not have the exception.
+            report = None
             if last:
                 return  # ``run`` flushes
             if self._held is None or time.perf_counter() - self._since > HOLD:

@@ -212,6 +212,18 @@ def test_results_and_arguments_are_not_kept(caller: Caller) -> None:
 
 
 @everywhere
+def test_exceptions_are_not_kept(caller: Caller) -> None:
+    """Nor the arguments that the frames of their tracebacks hold, and without the collector."""
+    for work in (works.fail_by_itself, works.afail_by_itself):
+        argument = works.Tracked()
+        error = caller.raised(work, argument)
+        dropped = [weakref.ref(argument), weakref.ref(error)]
+        del argument, error
+        caller.assert_idle()
+        assert [ref() for ref in dropped] == [None] * 2
+
+
+@everywhere
 def test_workers_do_not_keep_results_and_arguments(caller: Caller) -> None:
     kept = works.Tracked()
 

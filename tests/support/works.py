@@ -278,6 +278,15 @@ async def converting(signals: str) -> str:
 # -- errors -------------------------------------------------------------------
 
 
+def fail_by_itself(_: Any) -> NoReturn:
+    raise Rich("one", 2)  # which no frame has a name for
+
+
+async def afail_by_itself(_: Any) -> NoReturn:
+    await asyncio.sleep(0)
+    raise Rich("one", 2)
+
+
 def fail(error: BaseException) -> NoReturn:
     raise error
 
