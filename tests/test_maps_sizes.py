@@ -11,8 +11,10 @@ import pytest
 from aplex import _chunk_sizes as sizes
 from aplex._chunk_sizes import ChunkSizes
 from aplex._chunks import Chunk
+from aplex._inputs import Input, length_of
+from aplex._lines import InOrder
 from aplex._maps import BlockingChunks, FlatResults
-from aplex._windows import AHEAD, GrowingWindow, length_of, taker
+from aplex._windows import AHEAD, GrowingWindow
 from aplex.futures import ConcurrentFuture
 
 
@@ -120,8 +122,8 @@ class FakeWorkers:
         self.chunks: list[list[int]] = []
         self.pending: list[ConcurrentFuture[Any]] = []
 
-    def submit(self, call: Any) -> Any:
-        ((items,),) = call
+    def submit(self, columns: list[Any]) -> Any:
+        (items,) = columns
         self.chunks.append(items)
         future: ConcurrentFuture[Any] = ConcurrentFuture()
         if self.at_once:
@@ -132,7 +134,7 @@ class FakeWorkers:
 
     def map(self, items: Any, workers: int = 2, works: int = 600) -> FlatResults:
         policy = ChunkSizes(workers, length_of((items,)))
-        self.window = GrowingWindow(self.submit, taker((items,)), policy, workers, works)
+        self.window = GrowingWindow(self.submit, Input((items,)), InOrder(), policy, workers, works)
         return FlatResults.of(BlockingChunks(lambda: self.window, None))
 
     def sizes(self) -> list[int]:
