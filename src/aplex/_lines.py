@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-MakeBell = Callable[[], Any]
-
 
 def give_up(future: Any) -> None:
     """Cancel a work; if it has failed already, nobody will ask why."""
@@ -57,32 +55,37 @@ class InOrder:
             give_up(self._works.pop())
 
 
-class _Bells:
+class Bells:
     """Makes bells and rings them, from any thread.
 
     Args:
         make: Makes a future.
+        ring: Lets it be done.
     """
 
-    def __init__(self, make: MakeBell) -> None:
+    def __init__(self, make: Callable[[], Any], ring: Callable[[Any], None]) -> None:
         self._make = make
+        self._ring = ring
         self._last: Any = None
         self._hung: deque[Any] = deque()  # two threads that ring never get the same
 
     def hang(self) -> Any:
+        """Return a bell that the next ``ring`` rings."""
         self._last = self._make()
         self._hung.append(self._last)
         return self._last
 
     def ring(self) -> None:
+        """Ring the bells that hang."""
         while self._hung:
             try:
                 bell = self._hung.pop()
             except IndexError:  # another thread was first
                 return
-            bell.set_result(None)
+            self._ring(bell)
 
     def has_made(self, future: Any) -> bool:
+        """Whether that is the last bell."""
         return future is self._last
 
 
@@ -92,14 +95,14 @@ class InOrderWithBell(InOrder):
     For one thread, that of an event loop.
 
     Args:
-        make_bell: Makes a future to wait for.
+        bells: Makes what one waits for.
     """
 
-    def __init__(self, make_bell: MakeBell) -> None:
+    def __init__(self, bells: Bells) -> None:
         super().__init__()
-        self._bells = _Bells(make_bell)
-        self.is_bell = self._bells.has_made  # type: ignore[method-assign]
-        self.ring = self._bells.ring  # type: ignore[method-assign]
+        self._bells = bells
+        self.is_bell = bells.has_made  # type: ignore[method-assign]
+        self.ring = bells.ring  # type: ignore[method-assign]
 
     def add(self, future: Any) -> None:
         """Let a work stand in line."""
@@ -124,50 +127,58 @@ class AsCompleted(InOrder):
     """Works in the order in which they complete. They may do so in any thread.
 
     Args:
-        make_bell: Makes a future to wait for.
+        bells: Makes what one waits for.
+        told: Whether futures tell it when they are done. If not, they get a callback.
     """
 
-    def __init__(self, make_bell: MakeBell) -> None:
+    def __init__(self, bells: Bells, *, told: bool) -> None:
         super().__init__()
-        self._done: deque[Any] = deque()
-        self._pending: set[Any] = set()
-        self._bells = _Bells(make_bell)
-        self.is_bell = self._bells.has_made  # type: ignore[method-assign]
-        self.ring = self._bells.ring  # type: ignore[method-assign]
+        self._told = told
+        self._held: set[Any] = set()  # used by one thread only, as `add` and `drop` are
+        self._done: deque[Any] = deque()  # one may be there twice, see `TellingFuture`
+        self._bells = bells
+        self.is_bell = bells.has_made  # type: ignore[method-assign]
+        self.ring = bells.ring  # type: ignore[method-assign]
 
     def __len__(self) -> int:
-        return len(self._pending) + len(self._done)
+        return len(self._held)
 
     def add(self, future: Any) -> None:
-        """Let a work stand in line."""
-        self._pending.add(future)
-        future.add_done_callback(self._is_done)
+        """Let a work stand in line. It may have told already."""
+        self._held.add(future)
+        if not self._told:
+            future.add_done_callback(self.tell)
 
-    def _is_done(self, future: Any) -> None:
-        # In this order: `next` must never see a work in neither of them, that would be the end.
+    def tell(self, future: Any) -> None:
+        """Learn that a work is done. Any thread."""
         self._done.append(future)
-        self._pending.discard(future)
-        self.ring()
+        self._bells.ring()
 
     def next(self, *, more: bool) -> Any:
         """Return a work that is done; else a bell, or None if nothing will come."""
-        if self._done:
-            return self._done[0]
-        if not self._pending and not more:
-            # One that completed between these two looks is no longer pending, but done.
-            return self._done[0] if self._done else None
+        if (future := self._first_done()) is not None:
+            return future
+        if not self._held and not more:
+            return None
         bell = self._bells.hang()
-        if self._done:  # it came before the bell was there, and rang none
-            return self._done[0]
-        return bell
+        # One that came before the bell was there has rung none.
+        future = self._first_done()
+        return bell if future is None else future
+
+    def _first_done(self) -> Any:
+        while self._done:
+            future = self._done[0]
+            if future in self._held:
+                return future
+            self._done.popleft()  # it has told twice
+        return None
 
     def drop(self) -> None:
         """Drop the next work: its result was taken."""
-        self._done.popleft()
+        self._held.discard(self._done.popleft())
 
     def cancel(self) -> None:
         """Cancel all works."""
-        for future in [*self._done, *self._pending]:
-            give_up(future)
+        while self._held:
+            give_up(self._held.pop())
         self._done.clear()
-        self._pending.clear()

@@ -22,6 +22,14 @@ def no_end(error: BaseException) -> RuntimeError:
     return RuntimeError(f"the work raised {type(error).__name__}")
 
 
+def _collected(window: Window, future: Any) -> Any:
+    """Return the result of a work that is done."""
+    try:
+        return window.collect(future)
+    except (StopIteration, StopAsyncIteration) as error:
+        raise no_end(error) from error
+
+
 class _Results:
     """What both iterators share.
 
@@ -85,15 +93,13 @@ class BlockingResults(_Results, Iterator[Any]):
                 raise StopIteration  # noqa: TRY301
             if window.grows and window.may_grow():
                 self._grow(future)
-            if not window.plain:
-                future = self._wait(future)
-            try:
-                if window.plain:
+            if window.plain:
+                try:
                     value = future.result(None if self._deadline is None else self._left())
-                else:
-                    value = window.collect(future)
-            except StopIteration as error:
-                raise no_end(error) from error
+                except StopIteration as error:
+                    raise no_end(error) from error
+            else:
+                value = _collected(window, self._wait(future))
             window.hand_over(value)
         except BaseException:
             self._close()
@@ -203,14 +209,15 @@ class AwaitableResults(_Results, AsyncIterator[Any]):
                 raise StopAsyncIteration  # noqa: TRY301
             if window.grows and window.may_grow():
                 await self._grow(future)
-            if not window.plain:
-                future = await self._next(future)
-            elif self._deadline is not None and not future.done():
-                await self._wait(future)
-            try:
-                value = await future if window.plain else window.collect(future)
-            except StopAsyncIteration as error:
-                raise no_end(error) from error
+            if window.plain:
+                if self._deadline is not None and not future.done():
+                    await self._wait(future)
+                try:
+                    value = await future
+                except StopAsyncIteration as error:
+                    raise no_end(error) from error
+            else:
+                value = _collected(window, await self._next(future))
             window.hand_over(value)
         except BaseException:
             self._close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import dataclasses
 import operator
 import time
@@ -18,14 +17,16 @@ from aplex._chunks_coroutine import run_coroutine_chunk, run_measured_coroutines
 from aplex._chunks_measured import MeasuredChunk
 from aplex._chunks_plain import run_measured_plain, run_plain_chunk
 from aplex._inputs import AsyncInput, Input, Iterables, is_asynchronous, length_of
-from aplex._lines import AsCompleted, InOrder, InOrderWithBell
+from aplex._lines import AsCompleted, Bells, InOrder, InOrderWithBell
 from aplex._messages import COROUTINE
 from aplex._names import described
 from aplex._options import WorkOptions, check_count
 from aplex._windows import ChunkWindow, Collect, GrowingWindow, Submit, Window, most_of
+from aplex.futures import Bell, TellingFuture
 from aplex.outcomes import Outcome
 
-SubmitWork = Callable[[WorkOptions, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+SubmitWork = Callable[..., Any]
+"""``AsyncPoolExecutor._submit``, or what stands for it."""
 _NO_KWARGS: dict[str, Any] = {}
 
 
@@ -64,13 +65,13 @@ class Place:
         submit: Submits a work.
         workers: How many workers there are.
         limit: How many works each may have aboard.
-        awaitable: Whether futures belong to an event loop.
+        manager: Who reads reports for a caller who blocks; None: futures are awaited.
     """
 
     submit: SubmitWork
     workers: int
     limit: int
-    awaitable: bool
+    manager: Any
 
     @property
     def most(self) -> int:
@@ -103,16 +104,17 @@ def open_window(
     iterables: Iterables,
 ) -> Window:
     """Return the window of a map, still empty."""
-    asynchronous = check_input(iterables, awaitable=place.awaitable)
+    asynchronous = check_input(iterables, awaitable=place.manager is None)
     if not plan.in_chunks and plan.ordered and not asynchronous:
         size = plan.buffersize or place.most
         rows = zip(*cast("tuple[Iterable[Any], ...]", iterables), strict=False)
         return Window(lambda call: place.submit(options, work, call, _NO_KWARGS), rows, size)
     source = _source(iterables, asynchronous=asynchronous)
-    line = _line(place, plan, asynchronous=asynchronous)
+    line, submit = _line(place, plan, asynchronous=asynchronous)
     if not plan.in_chunks:
-        submit = partial(_submit_item, place.submit, options, work)
-        return ChunkWindow(submit, source, line, plan.buffersize or place.most)
+        item = partial(_submit_item, submit, options, work)
+        return ChunkWindow(item, source, line, plan.buffersize or place.most)
+    place = dataclasses.replace(place, submit=submit)
     chunks = _submit_chunk(place, plan, options, work, lane)
     if not plan.return_outcomes:
         return _open_chunks(place, plan, source, line, chunks, length_of(iterables))
@@ -142,15 +144,25 @@ def _source(iterables: Any, *, asynchronous: bool) -> Input:
     return AsyncInput(iterables) if asynchronous else Input(iterables)
 
 
-def _line(place: Place, plan: Plan, *, asynchronous: bool) -> InOrder:
-    make_bell = _loop_bell if place.awaitable else concurrent.futures.Future
-    if not plan.ordered:
-        return AsCompleted(make_bell)
-    return InOrderWithBell(make_bell) if asynchronous else InOrder()
+def _line(place: Place, plan: Plan, *, asynchronous: bool) -> tuple[InOrder, SubmitWork]:
+    """Return the line of a map, and what submits works that shall stand in it."""
+    if place.manager is None:
+        bells = Bells(_loop_bell, _ring_loop_bell)
+        if not plan.ordered:
+            return AsCompleted(bells, told=False), place.submit
+        return (InOrderWithBell(bells) if asynchronous else InOrder()), place.submit
+    if plan.ordered:
+        return InOrder(), place.submit
+    line = AsCompleted(Bells(partial(Bell, place.manager), Bell.ring), told=True)
+    return line, lambda *args: place.submit(*args, TellingFuture(line.tell))
 
 
 def _loop_bell() -> asyncio.Future[None]:
     return asyncio.get_running_loop().create_future()
+
+
+def _ring_loop_bell(bell: asyncio.Future[None]) -> None:
+    bell.set_result(None)
 
 
 def _chunks(place: Place, plan: Plan) -> tuple[int, int]:

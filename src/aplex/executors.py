@@ -304,6 +304,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         work: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        blocking: ConcurrentFuture[Any] | None = None,
     ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]:
         future: AsyncioFuture[Any] | ConcurrentFuture[Any]
         lane = lane_of(work)
@@ -320,7 +321,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             if loop is not running:
                 running = None
         else:
-            future = ConcurrentFuture()
+            future = ConcurrentFuture() if blocking is None else blocking
         try:
             function, call = self._backend.encode(work, args, kwargs)
         except SerializationError as error:
@@ -467,7 +468,8 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         asynchronous = check_input(iterables, awaitable=self._awaitable)
         self._manager.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
-        place = Place(self._submit, self._size, self._max_works_per_worker, self._awaitable)
+        manager = None if self._awaitable else self._manager
+        place = Place(self._submit, self._size, self._max_works_per_worker, manager)
         window = functools.partial(open_window, place, plan, options, work, lane, iterables)
         if self._awaitable:
             # Without a running loop there is nothing to make awaitable futures with yet.
