@@ -124,6 +124,7 @@ RANKS = [
     },
     {
         "_maps",
+        "_telling",
         "_chunks_plain",
         "_exit",
         "_backends.process",

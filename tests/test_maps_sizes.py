@@ -14,7 +14,7 @@ from aplex._chunks import Chunk
 from aplex._inputs import Input, length_of
 from aplex._lines import InOrder
 from aplex._maps import BlockingChunks, FlatResults
-from aplex._windows import AHEAD, GrowingWindow
+from aplex._windows import AHEAD, GrowingWindow, most_of
 from aplex.futures import ConcurrentFuture
 
 
@@ -236,3 +236,35 @@ def test_a_failure_is_raised_in_its_place_and_teaches_nothing() -> None:
     with pytest.raises(LookupError, match="no"):
         list(results)
     assert list(results) == []
+
+
+@pytest.mark.parametrize("each", [0.0, 1e-5, 1e-3, 1.0])
+@pytest.mark.parametrize("size", [1, 5, 100, 5000])
+def test_chunks_get_smaller_to_fit_a_buffer(each: float, size: int) -> None:
+    pulled: list[int] = []
+    workers = FakeWorkers(lambda _: each)
+    policy = ChunkSizes(2, None, most_of(size, 2))
+    source = Input((counted(pulled),))
+    window = GrowingWindow(workers.submit, source, InOrder(), policy, 2, 600, size)
+    results = FlatResults.of(BlockingChunks(lambda: window, None))
+    most = 0
+    for n, result in enumerate(itertools.islice(results, 20_000)):
+        assert result == n
+        most = max(most, len(pulled) - n)
+    assert most <= size
+    results.close()
+
+
+def test_chunks_of_waiting_coroutines_that_do_not_fit_are_no_end() -> None:
+    """A chunk of the size that would be best may be more than the bound allows."""
+    seen: list[int] = []
+
+    def submit(columns: list[Any]) -> Any:
+        seen.append(len(columns[0]))
+        future: ConcurrentFuture[Any] = ConcurrentFuture()
+        future.set_result(Chunk(columns[0], None, 1e-4, 1e-4 * len(columns[0])))
+        return future
+
+    window = GrowingWindow(submit, Input((iter(range(500)),)), InOrder(), ChunkSizes(1, None), 1, 1)
+    assert list(FlatResults.of(BlockingChunks(lambda: window, None))) == list(range(500))
+    assert max(seen) <= AHEAD

@@ -21,8 +21,8 @@ from aplex._lines import AsCompleted, Bells, InOrder, InOrderWithBell
 from aplex._messages import COROUTINE
 from aplex._names import described
 from aplex._options import WorkOptions, check_count
+from aplex._telling import Bell, TellingFuture
 from aplex._windows import ChunkWindow, Collect, GrowingWindow, Submit, Window, most_of
-from aplex.futures import Bell, TellingFuture
 from aplex.outcomes import Outcome
 
 SubmitWork = Callable[..., Any]
