@@ -5,15 +5,14 @@ from collections.abc import AsyncIterator
 
 from aplex import ProcessAsyncPoolExecutor
 
-taken = 0
+taken: list[int] = []
 
 
 async def orders(count: int) -> AsyncIterator[int]:
     """A source that is read while works run: a queue, a socket, a database cursor."""
-    global taken
     for number in range(count):
         await asyncio.sleep(0.001)
-        taken += 1
+        taken.append(number)
         yield number
 
 
@@ -36,7 +35,7 @@ async def main() -> None:
         async for outcome in pool.map(
             bill, orders(100), buffersize=10, ordered=False, return_outcomes=True
         ):
-            most = max(most, taken - handed)
+            most = max(most, len(taken) - handed)
             handed += 1
             if outcome.ok:
                 total += outcome.result()
