@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from aplex._chunks import Chunk
+from aplex._inputs import taker
 from aplex._maps import (
     AwaitableChunks,
     AwaitableResults,
@@ -20,7 +21,7 @@ from aplex._maps import (
     BlockingResults,
     FlatResults,
 )
-from aplex._windows import Window, chunked
+from aplex._windows import Window
 from aplex.futures import ConcurrentFuture
 
 
@@ -437,19 +438,17 @@ def test_an_awaited_work_that_raises_stop_is_an_error_and_no_end(in_chunks: bool
 # -- chunks ---------------------------------------------------------------------------------
 
 
-def test_items_are_grouped_by_columns() -> None:
-    assert list(chunked(("abcde",), 2)) == [([["a", "b"]],), ([["c", "d"]],), ([["e"]],)]
-    assert list(chunked(("abc", itertools.count()), 2)) == [
-        ([("a", "b"), (0, 1)],),
-        ([("c",), (2,)],),
-    ]
-    assert list(chunked(((), "abc"), 2)) == list(chunked((), 2)) == []
+def test_items_are_taken_as_columns() -> None:
+    take = taker(("abcde",))
+    assert [take(2), take(2), take(2), take(2)] == [[["a", "b"]], [["c", "d"]], [["e"]], []]
+    take = taker(("abc", itertools.count()))
+    assert [take(2), take(2), take(2)] == [[("a", "b"), (0, 1)], [("c",), (2,)], []]
+    assert taker(((), "abc"))(2) == taker(())(2) == []
 
 
-def test_grouping_pulls_no_more_than_it_gives() -> None:
+def test_taking_pulls_no_more_than_it_gives() -> None:
     source = itertools.count()
-    groups = chunked((source,), 3)
-    next(groups)
+    taker((source,))(3)
     assert next(source) == 3
 
 

@@ -11,8 +11,10 @@ import pytest
 from aplex import _chunk_sizes as sizes
 from aplex._chunk_sizes import ChunkSizes
 from aplex._chunks import Chunk
+from aplex._inputs import Input, length_of
+from aplex._lines import InOrder
 from aplex._maps import BlockingChunks, FlatResults
-from aplex._windows import AHEAD, GrowingWindow, length_of, taker
+from aplex._windows import AHEAD, GrowingWindow, most_of
 from aplex.futures import ConcurrentFuture
 
 
@@ -120,8 +122,8 @@ class FakeWorkers:
         self.chunks: list[list[int]] = []
         self.pending: list[ConcurrentFuture[Any]] = []
 
-    def submit(self, call: Any) -> Any:
-        ((items,),) = call
+    def submit(self, columns: list[Any]) -> Any:
+        (items,) = columns
         self.chunks.append(items)
         future: ConcurrentFuture[Any] = ConcurrentFuture()
         if self.at_once:
@@ -132,7 +134,7 @@ class FakeWorkers:
 
     def map(self, items: Any, workers: int = 2, works: int = 600) -> FlatResults:
         policy = ChunkSizes(workers, length_of((items,)))
-        self.window = GrowingWindow(self.submit, taker((items,)), policy, workers, works)
+        self.window = GrowingWindow(self.submit, Input((items,)), InOrder(), policy, workers, works)
         return FlatResults.of(BlockingChunks(lambda: self.window, None))
 
     def sizes(self) -> list[int]:
@@ -234,3 +236,35 @@ def test_a_failure_is_raised_in_its_place_and_teaches_nothing() -> None:
     with pytest.raises(LookupError, match="no"):
         list(results)
     assert list(results) == []
+
+
+@pytest.mark.parametrize("each", [0.0, 1e-5, 1e-3, 1.0])
+@pytest.mark.parametrize("size", [1, 5, 100, 5000])
+def test_chunks_get_smaller_to_fit_a_buffer(each: float, size: int) -> None:
+    pulled: list[int] = []
+    workers = FakeWorkers(lambda _: each)
+    policy = ChunkSizes(2, None, most_of(size, 2))
+    source = Input((counted(pulled),))
+    window = GrowingWindow(workers.submit, source, InOrder(), policy, 2, 600, size)
+    results = FlatResults.of(BlockingChunks(lambda: window, None))
+    most = 0
+    for n, result in enumerate(itertools.islice(results, 20_000)):
+        assert result == n
+        most = max(most, len(pulled) - n)
+    assert most <= size
+    results.close()
+
+
+def test_chunks_of_waiting_coroutines_that_do_not_fit_are_no_end() -> None:
+    """A chunk of the size that would be best may be more than the bound allows."""
+    seen: list[int] = []
+
+    def submit(columns: list[Any]) -> Any:
+        seen.append(len(columns[0]))
+        future: ConcurrentFuture[Any] = ConcurrentFuture()
+        future.set_result(Chunk(columns[0], None, 1e-4, 1e-4 * len(columns[0])))
+        return future
+
+    window = GrowingWindow(submit, Input((iter(range(500)),)), InOrder(), ChunkSizes(1, None), 1, 1)
+    assert list(FlatResults.of(BlockingChunks(lambda: window, None))) == list(range(500))
+    assert max(seen) <= AHEAD

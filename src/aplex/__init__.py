@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from aplex.futures import AsyncioFuture, ConcurrentFuture
     from aplex.load_balancers import LoadBalancer
+    from aplex.outcomes import Outcome
     from aplex.views import PoolView
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "ConcurrentFuture",
     "LoadBalancer",
     "LoadBalancerError",
+    "Outcome",
     "PoolView",
     "ProcessAsyncPoolExecutor",
     "RemoteError",
@@ -54,7 +56,7 @@ __all__ = [
     "__version__",
 ]
 
-_MODULES = ("executors", "exceptions", "futures", "load_balancers", "views")
+_MODULES = ("executors", "exceptions", "futures", "load_balancers", "outcomes", "views")
 
 
 def __getattr__(name: str) -> Any:

@@ -34,6 +34,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
+from aplex._identity import be_worker_process
 from aplex._messages import COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
 from aplex._pickling import ATOMS, CallDecoder, encode_exception, encode_value, is_atom
 from aplex._progress import Progress
@@ -131,11 +132,12 @@ class ProcessCodec(CallDecoder):
         return work_id, ERROR, encode_exception(error)
 
 
-def main(ends: ChildEnds, progress: Progress, setup: bytes) -> None:
+def main(ends: ChildEnds, progress: Progress, setup: bytes, number: int) -> None:
     """Serve until the parent asks to stop, or is gone."""
     withdraw = getattr(sys.excepthook, "withdraw", None)  # see _last_words, which is the parent's
     if withdraw is not None:
         withdraw()
+    be_worker_process(number)
     # Ctrl-C is the parent's business. A handler, not SIG_IGN: programs that works
     # start must not inherit the deafness.
     signal.signal(signal.SIGINT, lambda _number, _frame: None)

@@ -32,11 +32,13 @@ class ChunkSizes:
     Args:
         workers: How many run chunks at the same time.
         left: How many items the input has at most, if that is known.
+        most: Items of the biggest chunk.
     """
 
-    def __init__(self, workers: int, left: int | None) -> None:
+    def __init__(self, workers: int, left: int | None, most: int = MOST) -> None:
         self._workers = workers
         self._left = left
+        self._most = most
         self._size = 1
         self.waiting = False  # whether the works are coroutines that wait
 
@@ -64,9 +66,10 @@ class ChunkSizes:
         """
         self.waiting = waited is not None
         if waited is None:
-            fitting = _fitting(items, seconds, AIM, MOST)
+            fitting = _fitting(items, seconds, AIM, self._most)
         else:
-            fitting = _fitting(items, waited, LONG_WAIT, MOST_WAITING)
+            most = min(self._most, MOST_WAITING)
+            fitting = _fitting(items, waited, LONG_WAIT, most)
         # Down at once, up by steps: the next items may take longer than the last ones.
         self._size = max(1, min(fitting, GROWTH * min(items, self._size)))
 

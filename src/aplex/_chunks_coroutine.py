@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from aplex._chunks import Chunk, Columns
+from aplex._chunks_measured import Measured, MeasuredChunk, measured, measured_chunk
 from aplex._worker import EAGER, _task_maker, is_coroutine
 
 NOTHING: Final = 0.0001
@@ -56,6 +58,46 @@ async def _run_one(work: Callable[..., Any], args: Sequence[Any], limit: int | N
             places.release()
     seconds, idle = clock.read()
     return Chunk([value], None, seconds, idle if idle > NOTHING else None)
+
+
+async def run_measured_coroutines(
+    work: Callable[..., Any], columns: Columns, sent: float, limit: int | None = None
+) -> MeasuredChunk:
+    """Run a coroutine function on all items concurrently, and measure each.
+
+    Args:
+        work: Makes the coroutines.
+        columns: The arguments.
+        sent: When they were submitted, on the clock of ``time.monotonic``.
+        limit: As for `run_coroutine_chunk`.
+    """
+    return measured_chunk(await run_coroutine_chunk(partial(_begin, work, sent), columns, limit))
+
+
+async def measured_when_done(chunk: Coroutine[Any, Any, Chunk]) -> MeasuredChunk:
+    """Return the measured chunk that comes of what plain functions have returned."""
+    return measured_chunk(await chunk)
+
+
+async def _begin(work: Callable[..., Any], sent: float, /, *args: Any) -> Measured:
+    began = time.monotonic()
+    try:
+        made = work(*args)
+    except BaseException as error:  # noqa: BLE001 - it belongs to the item
+        return measured(began, sent, None, error)
+    if not is_coroutine(made):
+        return measured(began, sent, made, None)
+    return await measure(made, began, sent)
+
+
+async def measure(coroutine: Coroutine[Any, Any, Any], began: float, sent: float) -> Measured:
+    """Await a coroutine that began then; what it raises is its outcome."""
+    try:
+        return measured(began, sent, await coroutine, None)
+    except BaseException as error:
+        if _is_cancelled(error):
+            raise
+        return measured(began, sent, None, error)
 
 
 class _Clock:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from aplex._chunks import Chunk, Columns
+from aplex._chunks_measured import MeasuredChunk, measured, measured_chunk
 from aplex._worker import is_coroutine
 
 
@@ -45,3 +47,29 @@ def _has_coroutines(values: list[Any]) -> bool:
             if is_coroutine(value):
                 return True
     return False
+
+
+def run_measured_plain(
+    work: Callable[..., Any], columns: Columns, sent: float
+) -> MeasuredChunk | Coroutine[Any, Any, MeasuredChunk]:
+    """Run a function on each item."""
+    made = run_plain_chunk(partial(_call, work, sent), columns)
+    if isinstance(made, Chunk):
+        return measured_chunk(made)
+    from aplex._chunks_coroutine import measured_when_done
+
+    return measured_when_done(made)
+
+
+def _call(work: Callable[..., Any], sent: float, /, *args: Any) -> Any:
+    """Call a function; return a `Measured`, or a coroutine of one if it returned one."""
+    began = time.monotonic()
+    try:
+        value = work(*args)
+    except BaseException as error:  # noqa: BLE001 - it belongs to the item
+        return measured(began, sent, None, error)
+    if is_coroutine(value):
+        from aplex._chunks_coroutine import measure
+
+        return measure(value, began, sent)
+    return measured(began, sent, value, None)

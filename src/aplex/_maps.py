@@ -1,6 +1,7 @@
-"""``map``: the results of works over iterables, in order.
+"""``map``: the two faces of the results of works over iterables.
 
-The works wait in a `Window`. Leaving early cancels what is left.
+All that is decided, is decided by a `Window`; the faces only wait. Leaving early cancels
+what is left.
 """
 
 from __future__ import annotations
@@ -19,6 +20,14 @@ from aplex._windows import PATIENCE, Window
 def no_end(error: BaseException) -> RuntimeError:
     """Return what stands for an exception that would end a loop as if all were well."""
     return RuntimeError(f"the work raised {type(error).__name__}")
+
+
+def _collected(window: Window, future: Any) -> Any:
+    """Return the result of a work that is done."""
+    try:
+        return window.collect(future)
+    except (StopIteration, StopAsyncIteration) as error:
+        raise no_end(error) from error
 
 
 class _Results:
@@ -68,7 +77,7 @@ class _Results:
 
 
 class BlockingResults(_Results, Iterator[Any]):
-    """Yields results in order."""
+    """Yields results."""
 
     def __next__(self) -> Any:
         """Wait for the next result.
@@ -84,10 +93,13 @@ class BlockingResults(_Results, Iterator[Any]):
                 raise StopIteration  # noqa: TRY301
             if window.grows and window.may_grow():
                 self._grow(future)
-            try:
-                value = future.result(None if self._deadline is None else self._left())
-            except StopIteration as error:
-                raise no_end(error) from error
+            if window.plain:
+                try:
+                    value = future.result(None if self._deadline is None else self._left())
+                except StopIteration as error:
+                    raise no_end(error) from error
+            else:
+                value = _collected(window, self._wait(future))
             window.hand_over(value)
         except BaseException:
             self._close()
@@ -101,12 +113,25 @@ class BlockingResults(_Results, Iterator[Any]):
             self._window.grow()
             wait = 0.0
 
+    def _wait(self, future: Any) -> Any:
+        """Wait until it is known which work is the next, and until it is done; return it."""
+        while True:
+            if not _comes(future, self._left()):
+                raise TimeoutError
+            if not self._window.is_bell(future):
+                return future
+            future = self._window.first()
+            if future is None:
+                raise StopIteration
+            if self._window.grows and self._window.may_grow():
+                self._grow(future)
+
     def close(self) -> None:
         """Cancel what is left."""
         self._close()
 
 
-def _comes(future: concurrent.futures.Future[Any], seconds: float) -> bool:
+def _comes(future: concurrent.futures.Future[Any], seconds: float | None) -> bool:
     """Wait for a future to be done; return whether it is."""
     try:
         future.exception(seconds)
@@ -166,7 +191,7 @@ class FlatResults(itertools.chain[Any]):
 
 
 class AwaitableResults(_Results, AsyncIterator[Any]):
-    """Yields results in order, to ``async for``."""
+    """Yields results, to ``async for``."""
 
     async def __anext__(self) -> Any:
         """Wait for the next result.
@@ -184,17 +209,33 @@ class AwaitableResults(_Results, AsyncIterator[Any]):
                 raise StopAsyncIteration  # noqa: TRY301
             if window.grows and window.may_grow():
                 await self._grow(future)
-            if self._deadline is not None and not future.done():
-                await self._wait(future)
-            try:
-                value = await future
-            except StopAsyncIteration as error:
-                raise no_end(error) from error
+            if window.plain:
+                if self._deadline is not None and not future.done():
+                    await self._wait(future)
+                try:
+                    value = await future
+                except StopAsyncIteration as error:
+                    raise no_end(error) from error
+            else:
+                value = _collected(window, await self._next(future))
             window.hand_over(value)
         except BaseException:
             self._close()
+            await self._window.aclose()
             raise
         return value
+
+    async def _next(self, future: Any) -> Any:
+        """Wait until it is known which work is the next, and until it is done; return it."""
+        while True:
+            await self._wait(future)
+            if not self._window.is_bell(future):
+                return future
+            future = self._window.first()
+            if future is None:
+                raise StopAsyncIteration
+            if self._window.grows and self._window.may_grow():
+                await self._grow(future)
 
     async def _grow(self, future: asyncio.Future[Any]) -> None:
         """Let the window grow while its first result is not there."""
@@ -209,13 +250,15 @@ class AwaitableResults(_Results, AsyncIterator[Any]):
 
         Not wait_for: it would wait for the work to end its cancellation first.
         """
-        await asyncio.wait((future,), timeout=self._left())
         if not future.done():
-            raise TimeoutError
+            await asyncio.wait((future,), timeout=self._left())
+            if not future.done():
+                raise TimeoutError
 
     async def aclose(self) -> None:
-        """Cancel what is left."""
+        """Cancel what is left; close an asynchronous input."""
         self._close()
+        await self._window.aclose()
 
 
 class AwaitableChunks(AwaitableResults):
@@ -231,7 +274,7 @@ class AwaitableChunks(AwaitableResults):
                 return value
             error, self._error = self._error, None
             if error is not None:
-                self._close()
+                await super().aclose()
                 if isinstance(error, (StopIteration, StopAsyncIteration)):
                     raise no_end(error) from error
                 raise error

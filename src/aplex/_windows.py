@@ -3,29 +3,30 @@
 It is filled when ``map`` is called. After that one input is pulled for each result that was
 handed over, so an endless input needs no more memory than the window.
 
-With chunks the window holds chunks of items, see `_chunks`. A `GrowingWindow` decides on
-the size of each by how long the former ones took, and starts small:
+* `Window` - each item is a work of its own, in order. The most usual, so kept short.
+* `ChunkWindow` - chunks of items, see `_chunks`. In any `_lines`, from any `_inputs`.
+* `GrowingWindow` - decides on the size of each chunk by how long the former ones took, and
+  starts small: the call of ``map`` sends `AHEAD` chunks of one item for each worker, and so
+  many chunks are on their way as long as results come quickly. Where the next result is not
+  there after `PATIENCE`, works take long, and the window is filled up, so that no worker
+  stands idle behind the first result.
 
-* the call of ``map`` sends `AHEAD` chunks of one item for each worker, and so many chunks
-  are on their way as long as results come quickly;
-* where the next result is not there after `PATIENCE`, works take long, and the window is
-  filled up, so that no worker stands idle behind the first result.
+Nothing here waits: a face (`_maps`) waits for the future that ``first`` returns.
 """
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Final
 
 from aplex._chunk_sizes import MOST, ChunkSizes
-from aplex._chunks import Chunk, Columns
+from aplex._inputs import Input
+from aplex._lines import InOrder, give_up
 
-Call = tuple[Any, ...]
-Submit = Callable[[Call], Any]
-Take = Callable[[int], list[Any]]
+Submit = Callable[[Any], Any]
+Collect = Callable[[Any], Any]
 
 PATIENCE: Final = 0.001
 """Seconds for which a growing window waits for a result before it takes more input, and
@@ -34,37 +35,13 @@ AHEAD: Final = 4
 """Chunks in a growing window, for each worker, while results come quickly."""
 
 
-def taker(iterables: tuple[Iterable[Any], ...]) -> Take:
-    """Return what takes so many items from an input, as columns; none at its end."""
-    if len(iterables) == 1:
-        items = iter(iterables[0])
-
-        def take_column(count: int) -> list[Any]:
-            column = list(itertools.islice(items, count))
-            return [column] if column else []
-
-        return take_column
-    rows = zip(*iterables, strict=False)
-    return lambda count: list(zip(*itertools.islice(rows, count), strict=True))
-
-
-def chunked(iterables: tuple[Iterable[Any], ...], size: int) -> Iterator[tuple[Columns]]:
-    """Group the items of an input into calls of a chunk function."""
-    take = taker(iterables)
-    while columns := take(size):
-        yield (columns,)
-
-
-def length_of(iterables: tuple[Iterable[Any], ...]) -> int | None:
-    """Return how many items an input has at most, if that is known."""
-    return min((len(each) for each in iterables if isinstance(each, Sized)), default=None)
-
-
 class Window:
-    """The works of one ``map`` that are submitted and not handed over yet.
+    """The works of one ``map`` that are submitted and not handed over yet, one for each item.
 
     Attributes:
         grows: Whether it may be worth while to ask ``may_grow``.
+        plain: Whether ``first`` returns the future of the next result, whose result that is.
+            If not, ask ``is_bell`` when it is done, and have ``collect`` read it.
 
     Args:
         submit: Called with the arguments of a call; returns a future.
@@ -73,15 +50,16 @@ class Window:
     """
 
     grows: ClassVar[bool] = False
+    plain = True
 
-    def __init__(self, submit: Submit, calls: Iterator[Call], size: int) -> None:
+    def __init__(self, submit: Submit, calls: Iterator[Any], size: int) -> None:
         self._submit = submit
         self._calls = calls
         self._size = size
         self._futures: deque[Any] = deque()
 
     def first(self) -> Any:
-        """Fill the window; return the future of the next result, or None at the end."""
+        """Fill the window; return what to wait for, or None at the end."""
         self.fill()
         return self._futures[0] if self._futures else None
 
@@ -102,8 +80,16 @@ class Window:
     def grow(self) -> None:
         """Take more input for a while, as the next result is not there yet."""
 
+    def is_bell(self, future: Any) -> bool:  # noqa: ARG002
+        """Whether what was waited for is no work: ask for the first one again."""
+        return False
+
+    def collect(self, future: Any) -> Any:
+        """Return the result of a work that is done."""
+        return future.result()
+
     def hand_over(self, value: Any) -> None:  # noqa: ARG002
-        """Drop the first future: its result was taken."""
+        """Drop the next work: its result was taken."""
         self._futures.popleft()
 
     def cancel(self) -> None:
@@ -111,46 +97,132 @@ class Window:
         self._size = 0
         self._calls = iter(())
         while self._futures:
-            self._futures.pop().cancel()
+            give_up(self._futures.pop())
+
+    async def aclose(self) -> None:
+        """Close an asynchronous input. Call ``cancel`` first."""
 
 
-class GrowingWindow(Window):
+class ChunkWindow(Window):
+    """A window of chunks.
+
+    Args:
+        submit: Called with columns of items; returns a future.
+        source: The input.
+        line: Knows which work is the next.
+        size: How many chunks may be in the window.
+        chunksize: Items of each.
+        collect: Reads the result of a future that is done. None: it is that of the future,
+            and whoever waits for a result may just wait for the future.
+    """
+
+    def __init__(
+        self,
+        submit: Submit,
+        source: Input,
+        line: InOrder,
+        size: int,
+        chunksize: int = 1,
+        collect: Collect | None = None,
+    ) -> None:
+        super().__init__(submit, iter(()), size)
+        self._source = source
+        self._line = line
+        self._chunksize = chunksize
+        self._held = 0  # chunks that were handed to the face, but not yet to its user
+        self.plain = collect is None and type(line) is InOrder
+        if collect is not None:
+            self.collect = collect  # type: ignore[method-assign, assignment]
+        self.is_bell = line.is_bell  # type: ignore[method-assign]
+        self.ring = line.ring
+
+    def first(self) -> Any:
+        """Fill the window; return what to wait for, or None at the end."""
+        self._held = 0
+        self._source.fill(self)
+        return self._line.next(more=self._source.open)
+
+    def fill(self) -> None:
+        """Submit works until the window is full, or the input ends."""
+        self._source.fill(self)
+
+    def wants(self) -> int:
+        """Return how many items may be taken from the input now, as the next chunk."""
+        return self._chunksize if len(self._line) + self._held < self._size else 0
+
+    def put(self, columns: list[Any]) -> None:
+        """Submit a chunk of items that were taken."""
+        self._line.add(self._submit(columns))
+
+    def end(self) -> None:
+        """Take no more input."""
+        self._size = 0
+
+    def hand_over(self, value: Any) -> None:  # noqa: ARG002
+        """Drop the next work: its result was taken, and ``first`` is called after its items."""
+        self._line.drop()
+        self._held = 1
+
+    def cancel(self) -> None:
+        """Cancel what is left, and take no more input."""
+        self._size = 0
+        self._source.close()
+        self._line.cancel()
+
+    async def aclose(self) -> None:
+        """Close an asynchronous input. Call ``cancel`` first."""
+        await self._source.aclose()
+
+
+class GrowingWindow(ChunkWindow):
     """A window of chunks whose sizes follow the durations of the works.
 
     It holds at most ``works`` chunks, and never more than ``bound`` items are taken from
     the input and not handed over; of coroutines that wait, ``works`` items.
 
     Args:
-        submit: Called with the arguments of a call of a chunk function; returns a future.
-        take: Takes items from the input.
+        submit: Called with columns of items; returns a future.
+        source: The input.
+        line: Knows which work is the next.
         sizes: Decides on the sizes of chunks.
         workers: How many run chunks at the same time.
         works: How many works they may have aboard.
+        buffersize: Another bound of the items, whatever the works are. The sizes must
+            respect it, see `most_of`.
+        collect: As for `ChunkWindow`.
     """
 
     grows: ClassVar[bool] = True
 
     def __init__(
-        self, submit: Submit, take: Take, sizes: ChunkSizes, workers: int, works: int
+        self,
+        submit: Submit,
+        source: Input,
+        line: InOrder,
+        sizes: ChunkSizes,
+        workers: int,
+        works: int,
+        buffersize: int | None = None,
+        collect: Collect | None = None,
     ) -> None:
         self._least = AHEAD * workers  # chunks
-        super().__init__(submit, iter(()), self._least)
-        self._take = take
+        super().__init__(submit, source, line, self._least, collect=collect)
         self._sizes = sizes
-        self._works = max(works, self._least)
-        self.bound = max(self._works, self._least * MOST)
-        self._items: deque[int] = deque()  # of each chunk
+        self._works = buffersize or max(works, self._least)
+        self.bound = buffersize or max(self._works, self._least * MOST)
         self._total = 0  # of items
+        self._held_items = 0  # of these, the ones of the chunk that is held
         self._handed_over = 0  # chunks
 
-    def fill(self) -> None:
-        """Submit chunks until the window is full, or the input ends."""
-        while len(self._futures) < self._size and self._has_place():
-            self._send()
+    def first(self) -> Any:
+        """Fill the window; return what to wait for, or None at the end."""
+        self._total -= self._held_items
+        self._held_items = 0
+        return super().first()
 
     def may_grow(self) -> bool:
         """Whether it could be bigger, and has not come to the end of the input."""
-        return 0 < self._size < self._works and self._has_place()
+        return 0 < self._size < self._works and not self._source.busy and self._room() > 0
 
     def grow(self) -> None:
         """Take more input for a while, as the next result is not there yet."""
@@ -161,11 +233,10 @@ class GrowingWindow(Window):
             if time.monotonic() > until:
                 return
 
-    def hand_over(self, value: Chunk) -> None:
-        """Drop the first future; learn from how long its chunk took."""
+    def hand_over(self, value: Any) -> None:
+        """Drop the next work; learn from how long its chunk took."""
         super().hand_over(value)
-        items = self._items.popleft()
-        self._total -= items
+        items = self._held_items = len(value.values)
         if value.error is None:
             self._sizes.learn(items, value.seconds, value.waited)
         # Get small again, if works are short: the fewer chunks are on their way, the sooner
@@ -174,27 +245,26 @@ class GrowingWindow(Window):
         if self._size > self._least and self._sizes.next() > 1 and self._handed_over % 2:
             self._size -= 1
 
-    def cancel(self) -> None:
-        """Cancel what is left, and take no more input."""
-        super().cancel()
-        self._take = _nothing
+    def wants(self) -> int:
+        """Return how many items may be taken from the input now, as the next chunk."""
+        return self._room() if len(self._line) + self._held < self._size else 0
 
-    def _has_place(self) -> bool:
-        """Whether one more chunk would not be too many items."""
-        bound = self._works if self._sizes.waiting else self.bound
-        return self._total + self._sizes.next() <= bound
-
-    def _send(self) -> None:
-        columns = self._take(self._sizes.next())
-        if not columns:
-            self._size = 0  # ask the input no more
-            return
-        self._futures.append(self._submit((columns,)))
+    def put(self, columns: list[Any]) -> None:
+        """Submit a chunk of items that were taken."""
+        super().put(columns)
         items = len(columns[0])
-        self._items.append(items)
         self._total += items
         self._sizes.taken(items)
 
+    def _room(self) -> int:
+        """Return the size of the next chunk; 0 if it would be too many items."""
+        bound = self._works if self._sizes.waiting else self.bound
+        size = self._sizes.next()
+        if self._total + size <= bound:
+            return size
+        return 0 if self._total else bound
 
-def _nothing(_count: int) -> list[Any]:
-    return []
+
+def most_of(buffersize: int | None, workers: int) -> int:
+    """Return how many items a chunk has at most, so that all workers have some to do."""
+    return MOST if buffersize is None else max(1, buffersize // (AHEAD * workers))

@@ -13,32 +13,34 @@ import dataclasses
 import functools
 import itertools
 import multiprocessing
-import operator
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+)
 from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from aplex import _maps
 from aplex._backends.base import Backend, Setup
-from aplex._chunk_sizes import ChunkSizes
-from aplex._chunks_coroutine import run_coroutine_chunk
-from aplex._chunks_plain import run_plain_chunk
 from aplex._cpus import usable_cpus
 from aplex._manager import Manager
-from aplex._messages import COROUTINE
-from aplex._names import described
 from aplex._options import WorkOptions, check_count, check_seconds
+from aplex._plans import Place, Plan, check_input, open_window
 from aplex._pool import Pool, Work
 from aplex._supervision import RestartPolicy
-from aplex._windows import GrowingWindow, Window, chunked, length_of, taker
 from aplex._works import lane_of
 from aplex.exceptions import SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
-from aplex.views import OptionsOfWorks, PoolView, refined
+from aplex.outcomes import Outcome
+from aplex.views import MapOptions, OptionsOfWorks, PoolView, refined
 
 __all__ = ["AsyncPoolExecutor", "ProcessAsyncPoolExecutor", "ThreadAsyncPoolExecutor"]
 
@@ -48,7 +50,6 @@ Awaits = TypeVar("Awaits", bound=bool)
 """Whether results are awaited: ``Literal[True]`` or ``Literal[False]``."""
 Loop = asyncio.AbstractEventLoop
 _numbers = itertools.count(1)
-_NO_KWARGS: dict[str, Any] = {}
 
 
 class PoolOptions(TypedDict, total=False):
@@ -74,6 +75,12 @@ class ProcessOptions(PoolOptions, total=False):
 
     mp_context: BaseContext | str | None
     start_timeout: float | None
+
+
+class MapOptionsWithMeta(MapOptions, total=False):
+    """The keyword arguments of ``map`` of an executor."""
+
+    load_balancing_meta: Any
 
 
 class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
@@ -297,6 +304,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         work: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        blocking: ConcurrentFuture[Any] | None = None,
     ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]:
         future: AsyncioFuture[Any] | ConcurrentFuture[Any]
         lane = lane_of(work)
@@ -313,7 +321,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             if loop is not running:
                 running = None
         else:
-            future = ConcurrentFuture()
+            future = ConcurrentFuture() if blocking is None else blocking
         try:
             function, call = self._backend.encode(work, args, kwargs)
         except SerializationError as error:
@@ -334,44 +342,75 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
     def map(
         self: AsyncPoolExecutor[Literal[True]],
         work: Callable[..., Coroutine[Any, Any, T]],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | Literal["auto"] = 1,
-        load_balancing_meta: Any = None,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptionsWithMeta],
     ) -> AsyncIterator[T]: ...
     @overload
     def map(
         self: AsyncPoolExecutor[Literal[True]],
         work: Callable[..., T],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | Literal["auto"] = 1,
-        load_balancing_meta: Any = None,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptionsWithMeta],
     ) -> AsyncIterator[T]: ...
     @overload
     def map(
         self: AsyncPoolExecutor[Literal[False]],
         work: Callable[..., Coroutine[Any, Any, T]],
         *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | Literal["auto"] = 1,
-        load_balancing_meta: Any = None,
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptionsWithMeta],
     ) -> Iterator[T]: ...
     @overload
     def map(
         self: AsyncPoolExecutor[Literal[False]],
         work: Callable[..., T],
         *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | Literal["auto"] = 1,
-        load_balancing_meta: Any = None,
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptionsWithMeta],
     ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self: AsyncPoolExecutor[Literal[True]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptionsWithMeta],
+    ) -> AsyncIterator[Outcome[T]]: ...
+    @overload
+    def map(
+        self: AsyncPoolExecutor[Literal[True]],
+        work: Callable[..., T],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptionsWithMeta],
+    ) -> AsyncIterator[Outcome[T]]: ...
+    @overload
+    def map(
+        self: AsyncPoolExecutor[Literal[False]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptionsWithMeta],
+    ) -> Iterator[Outcome[T]]: ...
+    @overload
+    def map(
+        self: AsyncPoolExecutor[Literal[False]],
+        work: Callable[..., T],
+        *iterables: Iterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptionsWithMeta],
+    ) -> Iterator[Outcome[T]]: ...
     def map(  # pyright: ignore[reportIncompatibleMethodOverride]  # results may be awaited
         self,
         work: Callable[..., Any],
-        *iterables: Iterable[Any],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
         timeout: float | None = None,
         chunksize: int | Literal["auto"] = 1,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_outcomes: bool = False,
         load_balancing_meta: Any = None,
     ) -> Iterator[Any] | AsyncIterator[Any]:
         """Run a work on each item; yield the results in the order of the items.
@@ -382,7 +421,8 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
 
         Args:
             work: As for `submit`.
-            *iterables: One for each positional argument; the shortest ends the map.
+            *iterables: One for each positional argument; the shortest ends the map. With
+                ``awaitable=True`` they may be asynchronous, too; the map closes those.
             timeout: Seconds from this call until the last result must be there.
             chunksize: Items that travel together as one work. More than 1 pays for
                 many short works. The coroutines of a chunk run concurrently.
@@ -390,6 +430,13 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
                 items now, the others while results are taken; never more than 8,192
                 for each worker (or ``max_works_per_worker``, if that is more) are taken
                 from the input and not handed over.
+            buffersize: How many items, at most, are taken from the input and not yet
+                handed over, as in CPython 3.14; chunks get smaller to fit. None: what
+                the workers can hold; for chunks see above.
+            ordered: Whether results come in the order of the items. If not, they come as
+                works complete.
+            return_outcomes: Whether to yield an `Outcome` for each item, which tells what
+                it returned or raised, and never to stop at a failure.
             load_balancing_meta: Passed to the load balancer for each work.
 
         Returns:
@@ -398,67 +445,41 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             are when it is closed, or dropped after a ``break``.
 
         Raises:
-            ValueError: ``chunksize`` is less than 1.
-            TypeError: As for `submit`; or ``chunksize`` is no int and not ``"auto"``.
+            ValueError: ``chunksize`` or ``buffersize`` is less than 1.
+            TypeError: As for `submit`; ``chunksize`` is no int and not ``"auto"``;
+                ``buffersize`` is no int; or an iterable is asynchronous and the
+                executor is not.
             RuntimeError: The executor was shut down.
             TimeoutError: While iterating: the timeout passed.
         """
         options = dataclasses.replace(self._options, load_balancing_meta=load_balancing_meta)
-        return self._map(options, work, iterables, timeout, chunksize)
+        plan = Plan(chunksize, buffersize, ordered, return_outcomes)
+        return self._map(options, work, iterables, timeout, plan)
 
     def _map(
         self,
         options: WorkOptions,
         work: Callable[..., Any],
-        iterables: tuple[Iterable[Any], ...],
+        iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
         timeout: float | None,
-        chunksize: int | Literal["auto"],
+        plan: Plan,
     ) -> Iterator[Any] | AsyncIterator[Any]:
-        if chunksize != "auto":
-            check_count("chunksize", _chunksize(chunksize))
         lane = lane_of(work)
+        asynchronous = check_input(iterables, awaitable=self._awaitable)
         self._manager.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
-        open_window = functools.partial(self._window_of, options, work, lane, iterables, chunksize)
-        # Without a running loop there is nothing to make awaitable futures with yet.
-        running = asyncio._get_running_loop()  # noqa: SLF001
-        at_once = bool(not self._awaitable or self._future_loop or running)
+        manager = None if self._awaitable else self._manager
+        place = Place(self._submit, self._size, self._max_works_per_worker, manager)
+        window = functools.partial(open_window, place, plan, options, work, lane, iterables)
         if self._awaitable:
-            kind = _maps.AwaitableResults if chunksize == 1 else _maps.AwaitableChunks
-            return kind(open_window, deadline, at_once=at_once)
-        if chunksize == 1:
-            return _maps.BlockingResults(open_window, deadline)
-        return _maps.FlatResults.of(_maps.BlockingChunks(open_window, deadline))
-
-    def _window_of(
-        self,
-        options: WorkOptions,
-        work: Callable[..., Any],
-        lane: int,
-        iterables: tuple[Iterable[Any], ...],
-        chunksize: int | Literal["auto"],
-    ) -> Window:
-        most = self._size * self._max_works_per_worker
-        if chunksize == 1:
-            return Window(
-                lambda call: self._submit(options, work, call, _NO_KWARGS),
-                zip(*iterables, strict=False),
-                most,
-            )
-        options = dataclasses.replace(options, label=described(work))
-        run = run_coroutine_chunk if lane == COROUTINE else run_plain_chunk
-
-        def submit(call: tuple[Any, ...]) -> Any:
-            return self._submit(options, run, (work, *call), _NO_KWARGS)
-
-        if chunksize != "auto":
-            size = max(2 * self._size, -(-most // chunksize))
-            return Window(submit, chunked(iterables, chunksize), size)
-        sizes = ChunkSizes(self._size, length_of(iterables))
-        limit = (self._max_works_per_worker,) if lane == COROUTINE else ()
-        return GrowingWindow(
-            lambda call: submit(call + limit), taker(iterables), sizes, self._size, most
-        )
+            # Without a running loop there is nothing to make awaitable futures with yet.
+            running = asyncio._get_running_loop()  # noqa: SLF001
+            at_once = bool(running or (self._future_loop and plan.ordered and not asynchronous))
+            kind = _maps.AwaitableChunks if plan.in_chunks else _maps.AwaitableResults
+            return kind(window, deadline, at_once=at_once)
+        if plan.in_chunks:
+            return _maps.FlatResults.of(_maps.BlockingChunks(window, deadline))
+        return _maps.BlockingResults(window, deadline)
 
     # -- options of works -----------------------------------------------------
 
@@ -717,10 +738,3 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             awaitable=awaitable,
             **options,
         )
-
-
-def _chunksize(value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"chunksize must be an int or 'auto', not {value!r}") from None

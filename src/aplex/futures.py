@@ -167,6 +167,8 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         """
         if self._state is PENDING:
             timeout = self._help(timeout)
+        if self._state is FINISHED:
+            return self._exception
         return super().exception(timeout)
 
     def _help(self, timeout: float | None) -> float | None:

@@ -7,7 +7,7 @@ holds nothing, and is closed with its executor.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -21,7 +21,9 @@ from typing import (
 )
 
 from aplex._options import WorkOptions
+from aplex._plans import Plan
 from aplex.futures import AsyncioFuture, ConcurrentFuture
+from aplex.outcomes import Outcome
 
 if TYPE_CHECKING:
     from aplex.executors import AsyncPoolExecutor
@@ -39,6 +41,15 @@ class OptionsOfWorks(TypedDict, total=False):
     load_balancing_meta: Any
     retries: int
     quarantine_after: int
+
+
+class MapOptions(TypedDict, total=False):
+    """The keyword arguments of ``map``, but for ``return_outcomes``."""
+
+    timeout: float | None
+    chunksize: int | Literal["auto"]
+    buffersize: int | None
+    ordered: bool
 
 
 class PoolView(Generic[Awaits]):
@@ -135,40 +146,75 @@ class PoolView(Generic[Awaits]):
     def map(
         self: PoolView[Literal[True]],
         work: Callable[..., Coroutine[Any, Any, T]],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | Literal["auto"] = 1,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptions],
     ) -> AsyncIterator[T]: ...
     @overload
     def map(
         self: PoolView[Literal[True]],
         work: Callable[..., T],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | Literal["auto"] = 1,
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptions],
     ) -> AsyncIterator[T]: ...
     @overload
     def map(
         self: PoolView[Literal[False]],
         work: Callable[..., Coroutine[Any, Any, T]],
         *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | Literal["auto"] = 1,
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptions],
     ) -> Iterator[T]: ...
     @overload
     def map(
         self: PoolView[Literal[False]],
         work: Callable[..., T],
         *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int | Literal["auto"] = 1,
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptions],
     ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self: PoolView[Literal[True]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptions],
+    ) -> AsyncIterator[Outcome[T]]: ...
+    @overload
+    def map(
+        self: PoolView[Literal[True]],
+        work: Callable[..., T],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptions],
+    ) -> AsyncIterator[Outcome[T]]: ...
+    @overload
+    def map(
+        self: PoolView[Literal[False]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptions],
+    ) -> Iterator[Outcome[T]]: ...
+    @overload
+    def map(
+        self: PoolView[Literal[False]],
+        work: Callable[..., T],
+        *iterables: Iterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptions],
+    ) -> Iterator[Outcome[T]]: ...
     def map(
         self,
         work: Callable[..., Any],
-        *iterables: Iterable[Any],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
         timeout: float | None = None,
         chunksize: int | Literal["auto"] = 1,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_outcomes: bool = False,
     ) -> Iterator[Any] | AsyncIterator[Any]:
         """Run a work on each item, with the options of this view, in the order of the items.
 
@@ -176,22 +222,25 @@ class PoolView(Generic[Awaits]):
 
         Args:
             work: As for `submit`.
-            *iterables: One for each positional argument; the shortest ends the map.
+            *iterables: As for `AsyncPoolExecutor.map`.
             timeout: Seconds from this call until the last result must be there.
             chunksize: Items that travel together as one work, or ``"auto"``.
+            buffersize: How many items, at most, are taken from the input and not yet
+                handed over.
+            ordered: Whether results come in the order of the items, or as works complete.
+            return_outcomes: Whether to yield an `Outcome` for each item.
 
         Returns:
             An iterator, as `AsyncPoolExecutor.map` does.
 
         Raises:
-            ValueError: ``chunksize`` is less than 1.
-            TypeError: As for `submit`.
+            ValueError: ``chunksize`` or ``buffersize`` is less than 1.
+            TypeError: As for `AsyncPoolExecutor.map`.
             RuntimeError: The executor was shut down.
             TimeoutError: While iterating: the timeout passed.
         """
-        return self._executor._map(  # noqa: SLF001 - private to the package
-            self._options, work, iterables, timeout, chunksize
-        )
+        plan = Plan(chunksize, buffersize, ordered, return_outcomes)
+        return self._executor._map(self._options, work, iterables, timeout, plan)  # noqa: SLF001
 
 
 def refined(options: WorkOptions, changes: OptionsOfWorks) -> WorkOptions:

@@ -23,6 +23,7 @@ from aplex import (
     AsyncPoolExecutor,
     ConcurrentFuture,
     LoadBalancer,
+    Outcome,
     PoolView,
     ProcessAsyncPoolExecutor,
     ThreadAsyncPoolExecutor,
@@ -131,8 +132,21 @@ def map_blocking(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
     assert_type(pool.map(fetch, ["one", "two"]), Iterator[Page])
     assert_type(pool.map(area, [1, 2], [3.0, 4.0], chunksize=2, timeout=1.5), Iterator[float])
     assert_type(pool.map(area, [1, 2], chunksize="auto"), Iterator[float])
+    assert_type(pool.map(area, [1], buffersize=10, ordered=False), Iterator[float])
+    assert_type(pool.map(fetch, ["one"], return_outcomes=True), Iterator[Outcome[Page]])
+    assert_type(pool.map(area, [1], return_outcomes=True, timeout=1), Iterator[Outcome[float]])
     for page in pool.map(fetch, ["one"], load_balancing_meta="x"):
         assert_type(page, Page)
+    for outcome in pool.map(fetch, ["one"], return_outcomes=True, load_balancing_meta="x"):
+        assert_type(outcome.result(), Page)
+        assert_type(outcome.value, Page | None)
+        assert_type(outcome.exception, BaseException | None)
+        assert_type(outcome.worker, int | None)
+        assert_type(outcome.seconds_running, float | None)
+
+
+async def numbers() -> AsyncIterator[int]:
+    yield 1
 
 
 async def map_awaitable(pool: ProcessAsyncPoolExecutor[Literal[True]]) -> None:
@@ -141,6 +155,12 @@ async def map_awaitable(pool: ProcessAsyncPoolExecutor[Literal[True]]) -> None:
     assert_type(pool.map(fetch, ["one"], chunksize="auto"), AsyncIterator[Page])
     async for page in pool.map(fetch, ["one"], chunksize=10):
         assert_type(page, Page)
+    assert_type(pool.map(area, numbers(), [1.0], buffersize=3), AsyncIterator[float])
+    async for outcome in pool.map(area, numbers(), return_outcomes=True):
+        assert_type(outcome, Outcome[float])
+    view = pool.options(retries=1)
+    assert_type(view.map(fetch, numbers(), return_outcomes=True), AsyncIterator[Outcome[Page]])
+    assert_type(view.map(area, numbers(), ordered=False, timeout=3), AsyncIterator[float])
 
 
 # -- life -----------------------------------------------------------------------------------
@@ -243,6 +263,8 @@ async def wrong_kinds(
 
 
 def wrong_options() -> None:
+    ThreadAsyncPoolExecutor().map(area, numbers())  # type: ignore[call-overload]  # pyright: ignore
+    ThreadAsyncPoolExecutor().map(area, [1], buffer=1)  # type: ignore[call-overload]  # pyright: ignore
     ThreadAsyncPoolExecutor().map(area, [1], chunksize="best")  # type: ignore[call-overload]  # pyright: ignore
     ProcessAsyncPoolExecutor(4)  # type: ignore[call-overload]  # pyright: ignore
     ProcessAsyncPoolExecutor(pool_size="4")  # type: ignore[call-overload]  # pyright: ignore

@@ -216,7 +216,7 @@ class ProcessBackend(Backend):
             worker, link = unstarted
             process = link.process = self._context.Process(
                 target=_child.main,
-                args=(link.child_ends, link.progress, self._setup),
+                args=(link.child_ends, link.progress, self._setup, worker.id),
                 name=f"{self._name}-{worker.id}",
                 daemon=False,  # works may start processes of their own
             )

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from aplex._backends.base import Backend, Death, Events, Setup
+from aplex._identity import be_worker
 from aplex._messages import (
     COROUTINE,
     FAILED,
@@ -187,6 +188,7 @@ class ThreadWorker:
     # -- the main thread ------------------------------------------------------
 
     def _run_main(self) -> None:
+        be_worker(self._worker.id)
         setup = self._setup
         try:
             if setup.worker_loop_factory is not None:
@@ -239,6 +241,7 @@ class ThreadWorker:
     # -- the loop's thread ----------------------------------------------------
 
     def _run_loop(self) -> None:
+        be_worker(self._worker.id)
         runner = asyncio.Runner(loop_factory=self._setup.worker_loop_factory)
         try:
             loop = runner.get_loop()

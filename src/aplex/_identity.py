@@ -1,0 +1,29 @@
+"""Which worker this thread belongs to. A leaf."""
+
+from __future__ import annotations
+
+import threading
+
+
+class _Identity(threading.local):
+    """A number for each thread; that of the class is for all threads which have none."""
+
+    worker: int | None = None
+
+
+_identity = _Identity()
+
+
+def be_worker(number: int) -> None:
+    """Let this thread belong to a worker."""
+    _identity.worker = number
+
+
+def be_worker_process(number: int) -> None:
+    """Let this process be a worker: all its threads belong to it."""
+    _Identity.worker = number
+
+
+def this_worker() -> int | None:
+    """Return the number of this worker in its pool; None if this is no worker."""
+    return _identity.worker
