@@ -122,11 +122,12 @@ def end_functions(desk: Desk, workers: list[PoolWorker]) -> None:
 
 
 def recalls(desk: Desk) -> int:
-    """Wait until the listener has done what was planned; count what was recalled."""
+    """Wait until the listener has done what was planned; count the works recalled."""
     done = threading.Event()
     desk.manager._in(10 * LINED_UP, done.set)
     assert done.wait(DEADLINE)
-    return sum(isinstance(item, Cancel) for sent in desk.backend.sent.values() for item in sent)
+    sent = [item for items in desk.backend.sent.values() for item in items]
+    return len({item.id for item in sent if isinstance(item, Cancel)})
 
 
 def test_a_new_worker_takes_over_what_waits_behind_a_long_function(
@@ -134,9 +135,10 @@ def test_a_new_worker_takes_over_what_waits_behind_a_long_function(
 ) -> None:
     """The long one runs on, so no report of a function tells of it."""
     desk = desk_with_a_long_function(desks, 1)
-    desk.submit(PLAIN)
-    desk.submit(PLAIN)
-    desk.manager._flush()
+    with desk.manager._lock:  # the listener cannot send meanwhile
+        desk.submit(PLAIN)
+        desk.submit(PLAIN)
+        desk.manager._flush()
     assert desk.pool.workers[0].plain == 3
     desk.manager.resize(2)
     assert recalls(desk) == 0
@@ -151,8 +153,9 @@ def test_an_idle_worker_takes_over_what_is_sent_behind_a_long_function(
     desk = desk_with_a_long_function(desks, 2)
     busy, idle = desk.pool.workers
     while busy.plain == 1:
-        desk.submit(PLAIN)
-        desk.manager._flush()
+        with desk.manager._lock:
+            desk.submit(PLAIN)
+            desk.manager._flush()
         end_functions(desk, [idle])
     assert (busy.plain, idle.plain) == (2, 0)
     assert recalls(desk) == 1
