@@ -57,6 +57,7 @@ def test_what_is_asynchronous() -> None:
 @pytest.mark.smoke
 def test_so_many_items_are_taken_as_there_is_room_and_no_task_is_left() -> None:
     async def main() -> None:
+        before = asyncio.all_tasks()
         meter, window = Meter(), FakeWindow(5, 2)
         source = AsyncInput((meter.asynchronous(), "abcdefgh"))
         await filled(source, window)
@@ -68,7 +69,7 @@ def test_so_many_items_are_taken_as_there_is_room_and_no_task_is_left() -> None:
         assert meter.taken == 8
         await source.aclose()
         assert meter.closed
-        assert len(asyncio.all_tasks()) == 2  # this one, and that of `run`
+        assert asyncio.all_tasks() == before
 
     run(main())
 
