@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from aplex._messages import COROUTINE, DELIVERED, PLAIN, READY
+from aplex._messages import COROUTINE, DELIVERED, PLAIN, READY, RETURNED
 
 WORKER: Final = "worker"
 PARENT: Final = "parent"
@@ -25,6 +25,7 @@ HALF: Final = "half"  # half of the frame was written
 
 WORKS: Final = "works"  # scenes, see `reliability.killing.scenes`
 STOP: Final = "stop"
+RECALL: Final = "recall"
 DEATH: Final = "death"
 
 
@@ -94,6 +95,10 @@ def _delivery(_writer: Any, body: Any) -> bool:
     return any(kind == DELIVERED for _, kind, _ in body[1])
 
 
+def _return(_writer: Any, body: Any) -> bool:
+    return any(kind == RETURNED for _, kind, _ in body[1])
+
+
 def _plain_works(_backend: Any, _link: Any, lane: int, body: Any) -> bool:
     return lane == PLAIN and body is not None and bool(body[1])
 
@@ -104,6 +109,10 @@ def _coroutine_works(_backend: Any, _link: Any, lane: int, body: Any) -> bool:
 
 def _cancels(_backend: Any, _link: Any, lane: int, body: Any) -> bool:
     return lane == COROUTINE and bool(body[4])
+
+
+def _recalls(_backend: Any, _link: Any, lane: int, body: Any) -> bool:
+    return lane == COROUTINE and bool(body[5])
 
 
 def _stops(_backend: Any, _link: Any, _lane: int, body: Any) -> bool:
@@ -264,10 +273,21 @@ _PARENTS_END: Final = [
     ),
     *_parent("lose another worker", "aplex._pool:Pool.lost", BEFORE, AFTER, scene=DEATH),
 ]  # fmt: skip
+_RECALL: Final = [
+    *_worker("look for a function recalled", "aplex._worker:CoroutineLane.recall", BEFORE, AFTER),
+    *_worker(
+        "give functions back", "aplex._frames:Writer.write", BEFORE, HALF, AFTER, counts=_return,
+    ),
+    *_parent(
+        "recall functions", f"{_PROCESS}._write", BEFORE, HALF, AFTER, counts=_recalls,
+    ),
+    *_parent("take a function back", "aplex._pool:Pool._take_back", BEFORE, AFTER),
+]  # fmt: skip
 
 POINTS: Final[tuple[Point, ...]] = (
     *_START, *_RECEIVE, *_RUN, *_REPORT, *_CANCEL, *_END,
     *_PARENTS_START, *_PARENTS_SENDING, *_PARENTS_READING, *_PARENTS_END,
+    *(replace(point, scene=RECALL) for point in _RECALL),
 )  # fmt: skip
 """All of them; a point's number is its place here."""
 

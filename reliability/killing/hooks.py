@@ -80,8 +80,9 @@ def _cut(writer: Writer, when: str, strike: Callable[[], None]) -> None:
     honest, end = writer._write, writer.end
 
     def write(data: Any) -> int:
-        writer._write, writer.end = honest, end
         count = honest(data[: _HEADER.size if when == HEADER else len(data) // 2])
+        # Not earlier: the pipe may have been full, and the next write is the one.
+        writer._write, writer.end = honest, end
         strike()
         return count  # as a full pipe does: the rest will follow
 

@@ -16,10 +16,12 @@ from typing import Any, Final
 
 from reliability.killing import faults, works
 from reliability.killing.works import Big, Work
-from reliability.points import DEATH, STOP, WORKS
+from reliability.points import DEATH, RECALL, STOP, WORKS
 
 PATIENCE: Final = 12.0
 """Seconds after which a work counts as never resolved. More than a worker is stopped for."""
+_ROUNDS: Final = 50
+"""How often to try to have functions recalled."""
 LANES: Final = ("mixed", "plain", "coroutine")
 """Which works are in the majority; there are some of each lane in each case."""
 
@@ -64,6 +66,8 @@ class Player:
             self._send_again()
             await self._wait()
             self._pool.resize(2)
+        if scene == RECALL:
+            await self._recall()
         self._send_again()
         await self._wait()
 
@@ -138,6 +142,25 @@ class Player:
         for future in doomed:
             future.cancel()
         faults.open_gate()
+
+    async def _recall(self) -> None:
+        """Have functions sent ahead to a worker that is held up, while the other one idles.
+
+        They are sent ahead if those before them were quick, which depends on the machine.
+        """
+        for _ in range(_ROUNDS):
+            if faults.struck():
+                break
+            faults.close_gate()
+            for quick in [self._pool.submit(abs, -1) for _ in range(40)]:
+                await self._done(quick, time.monotonic() + PATIENCE)
+            self._send(works.held, expected=None)
+            behind = len(self.sent)
+            for value in range(10):
+                self._send_result(works.plain, value)
+            await self._wait_for(self.sent[behind:])
+            faults.open_gate()
+        await self._wait()
 
     async def _wait(self) -> None:
         """Wait for all works."""
