@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import sys
 import time
@@ -35,7 +36,7 @@ def main() -> None:
     options = _parser().parse_args()
     cases = _chosen(options)
     began = time.monotonic()
-    results = run_cases(cases, options.at_a_time, _Teller(len(cases)))
+    results = run_cases(cases, options.at_a_time, _Teller(len(cases)), options.minutes)
     results.sort(key=lambda result: cases.index(result.case))
     figures = {**facts(), **tables.summary(results), "minutes": round(_minutes_since(began), 1)}
     table = tables.rows(results)
@@ -66,10 +67,11 @@ class _Teller:
 
     def __call__(self, result: Result) -> None:
         self._told += 1
-        end = "\n" if not self._told % 50 else "\r"
-        print(f"{self._told}/{self._count}", end=end, file=sys.stderr, flush=True)
+        if not self._told % 50:
+            print(f"{self._told}/{self._count}", file=sys.stderr, flush=True)
         if not result.passed:
-            print(f"FAILED {result.case}", *result.complaints, sep="\n  ", file=sys.stderr)
+            text = "\n  ".join([f"FAILED {result.case}", *result.complaints])
+            print(text, file=sys.stderr, flush=True)
 
 
 def _chosen(options: argparse.Namespace) -> list[Case]:
@@ -94,6 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--action", choices=ACTIONS, nargs="+", help="only these")
     parser.add_argument("--method", choices=METHODS, nargs="+", help="only these")
     parser.add_argument("--at-a-time", type=int, default=2, help="cases at a time (default: 2)")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="start no case after so many minutes"
+    )
     parser.add_argument("--json", type=Path, help="save all results there")
     parser.add_argument("--markdown", action="store_true", help="print the table for a page")
     return parser

@@ -99,24 +99,20 @@ def _return(_writer: Any, body: Any) -> bool:
     return any(kind == RETURNED for _, kind, _ in body[1])
 
 
-def _plain_works(_backend: Any, _link: Any, lane: int, body: Any) -> bool:
-    return lane == PLAIN and body is not None and bool(body[1])
+def _plain_works(_backend: Any, worker: Any, _link: Any, lane: int) -> bool:
+    return lane == PLAIN and bool(worker.outboxes[lane])
 
 
-def _coroutine_works(_backend: Any, _link: Any, lane: int, body: Any) -> bool:
-    return lane == COROUTINE and bool(body[1])
+def _coroutine_works(_backend: Any, worker: Any, _link: Any, lane: int) -> bool:
+    return lane == COROUTINE and bool(worker.outboxes[lane])
 
 
-def _cancels(_backend: Any, _link: Any, lane: int, body: Any) -> bool:
-    return lane == COROUTINE and bool(body[4])
+def _cancels(_backend: Any, worker: Any, _link: Any, lane: int) -> bool:
+    return lane == COROUTINE and bool(worker.cancels)
 
 
-def _recalls(_backend: Any, _link: Any, lane: int, body: Any) -> bool:
-    return lane == COROUTINE and bool(body[5])
-
-
-def _stops(_backend: Any, _link: Any, _lane: int, body: Any) -> bool:
-    return body is None
+def _recalls(_backend: Any, worker: Any, _link: Any, lane: int) -> bool:
+    return lane == COROUTINE and bool(worker.recalls)
 
 
 def _results_come(_pool: Any, _worker: Any, reports: Any) -> bool:
@@ -243,16 +239,16 @@ _PARENTS_SENDING: Final = [
     *_parent("send an outbox", f"{_PROCESS}.send", BEFORE, AFTER, often=True),
     *_parent("lend a big argument", f"{_PROCESS}._lend", BEFORE, AFTER, counts=_lent),
     *_parent(
-        "write plain functions", f"{_PROCESS}._write", BEFORE, HEADER, HALF, AFTER,
+        "write plain functions", f"{_PROCESS}._send_lane", BEFORE, HEADER, HALF, AFTER,
         counts=_plain_works, often=True,
     ),
     *_parent(
-        "write coroutines", f"{_PROCESS}._write", BEFORE, HEADER, HALF, AFTER,
+        "write coroutines", f"{_PROCESS}._send_lane", BEFORE, HEADER, HALF, AFTER,
         counts=_coroutine_works,
     ),
     *_parent("write on what did not fit, too", f"{_PROCESS}._flush_locked", BEFORE, AFTER),
     *_parent("ask for a cancel", "aplex._pool:Pool.cancel", BEFORE, AFTER, counts=_aboard),
-    *_parent("write cancels", f"{_PROCESS}._write", BEFORE, HALF, AFTER, counts=_cancels),
+    *_parent("write cancels", f"{_PROCESS}._send_lane", BEFORE, HALF, AFTER, counts=_cancels),
 ]  # fmt: skip
 _PARENTS_READING: Final = [
     *_parent("read reports", "aplex._backends.process:Link.read", BEFORE, AFTER, often=True),
@@ -268,8 +264,7 @@ _PARENTS_READING: Final = [
 _PARENTS_END: Final = [
     *_parent("retire a worker", "aplex._pool:Pool._retire", BEFORE, AFTER, scene=STOP),
     *_parent(
-        "tell a worker to stop", f"{_PROCESS}._write", BEFORE, HALF, AFTER,
-        counts=_stops, scene=STOP,
+        "tell a worker to stop", f"{_PROCESS}.stop", BEFORE, HALF, AFTER, scene=STOP,
     ),
     *_parent("lose another worker", "aplex._pool:Pool.lost", BEFORE, AFTER, scene=DEATH),
 ]  # fmt: skip
@@ -279,7 +274,7 @@ _RECALL: Final = [
         "give functions back", "aplex._frames:Writer.write", BEFORE, HALF, AFTER, counts=_return,
     ),
     *_parent(
-        "recall functions", f"{_PROCESS}._write", BEFORE, HALF, AFTER, counts=_recalls,
+        "recall functions", f"{_PROCESS}._send_lane", BEFORE, HALF, AFTER, counts=_recalls,
     ),
     *_parent("take a function back", "aplex._pool:Pool._take_back", BEFORE, AFTER),
 ]  # fmt: skip

@@ -42,9 +42,16 @@ class Case:
 
 
 def long_form() -> list[Case]:
-    """Every point x action x start method; the rest alternates."""
-    rows = itertools.product(range(1, len(POINTS) + 1), ACTIONS, METHODS)
-    return [_case(*row, turn) for turn, row in enumerate(rows)]
+    """Every point x action x start method; the rest alternates.
+
+    First every point x action once, then with the next start method.
+    """
+    points = range(1, len(POINTS) + 1)
+    rows = itertools.product(range(len(METHODS)), points, enumerate(ACTIONS))
+    return [
+        _case(point, action, METHODS[(point + place + turn) % len(METHODS)], number)
+        for number, (turn, point, (place, action)) in enumerate(rows)
+    ]
 
 
 def short_form() -> list[Case]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from aplex._frames import _HEADER, Writer
+from aplex._messages import PLAIN
 from reliability.points import AFTER, BEFORE, HEADER, Point
 
 Due = Callable[[tuple[Any, ...]], bool]
@@ -67,36 +68,24 @@ def _hooked(original: Any, point: Point, due: Due, strike: Callable[[], None]) -
 
 
 def _writer_of(args: tuple[Any, ...]) -> Writer:
-    """Return what writes the frame: a call's first argument, or of a link's lane."""
+    """Return what writes the frame: a call's first argument, or that of a lane of a worker."""
     if isinstance(args[0], Writer):
         return args[0]
-    _, link, lane, _ = args
-    writer: Writer = link.writers[lane]
+    backend, worker, *more = args
+    lane = more[-1] if more else PLAIN
+    writer: Writer = backend._links[worker].writers[lane]
     return writer
 
 
 def _cut(writer: Writer, when: str, strike: Callable[[], None]) -> None:
     """Have the next write of a frame write a part only, and strike then."""
-    honest, end = writer._write, writer.end
+    honest = writer._write
 
-    def write(data: Any) -> int:
-        count = honest(data[: _HEADER.size if when == HEADER else len(data) // 2])
-        # Not earlier: the pipe may have been full, and the next write is the one.
-        writer._write, writer.end = honest, end
+    def write(parts: Any) -> int:
+        data = b"".join(parts)
+        count = honest([memoryview(data[: _HEADER.size if when == HEADER else len(data) // 2])])
+        writer._write = honest  # not earlier: the pipe may have been full
         strike()
         return count  # as a full pipe does: the rest will follow
 
     writer._write = write
-    writer.end = _CutEnd(end, write)
-
-
-class _CutEnd:
-    """An end to which a frame with buffers is written."""
-
-    def __init__(self, end: Any, write: Callable[[Any], int]) -> None:
-        self.fileno = end.fileno
-        self._write = write
-
-    def write(self, parts: Sequence[Any]) -> int:
-        """Write a part of the first ones."""
-        return self._write(b"".join(parts))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,9 +44,13 @@ class Result:
 
 
 def run_cases(
-    cases: Iterable[Case], at_a_time: int, tell: Callable[[Result], None] = lambda _: None
+    cases: Iterable[Case],
+    at_a_time: int,
+    tell: Callable[[Result], None] = lambda _: None,
+    minutes: float = math.inf,
 ) -> list[Result]:
-    """Run cases, some at a time; ``tell`` of each, in any thread."""
+    """Run cases, some at a time; ``tell`` of each, in any thread; start none after so long."""
+    end = time.monotonic() + 60 * minutes
     waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
     for case in cases:
         waiting.put(case)
@@ -54,7 +60,7 @@ def run_cases(
         results.append(result)
         tell(result)
 
-    threads = [threading.Thread(target=_work, args=(waiting, take)) for _ in range(at_a_time)]
+    threads = [threading.Thread(target=_work, args=(waiting, take, end)) for _ in range(at_a_time)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -62,11 +68,11 @@ def run_cases(
     return results
 
 
-def _work(waiting: queue.SimpleQueue[Case], take: Callable[[Result], None]) -> None:
+def _work(waiting: queue.SimpleQueue[Case], take: Callable[[Result], None], end: float) -> None:
     """Run the cases that nobody else runs."""
     host = _Host()
     try:
-        while True:
+        while time.monotonic() < end:
             take(host.run(waiting.get_nowait()))
     except queue.Empty:
         pass
