@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import platform
 import sys
 import time
@@ -54,6 +55,7 @@ def facts() -> dict[str, str]:
         "aplex": aplex.__version__,
         "Python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
+        "machine": f"{os.cpu_count()} cores, load {os.getloadavg()[1]:.0f}",
         "date": time.strftime("%Y-%m-%d"),
     }
 

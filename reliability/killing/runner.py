@@ -63,9 +63,18 @@ def run_cases(
     threads = [threading.Thread(target=_work, args=(waiting, take, end)) for _ in range(at_a_time)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    finally:  # Ctrl-C: those that run are finished, and no more are started
+        _empty(waiting)
     return results
+
+
+def _empty(waiting: queue.SimpleQueue[Case]) -> None:
+    with contextlib.suppress(queue.Empty):
+        while True:
+            waiting.get_nowait()
 
 
 def _work(waiting: queue.SimpleQueue[Case], take: Callable[[Result], None], end: float) -> None:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from reliability.killing.cases import METHODS
 from reliability.killing.faults import ACTIONS
 from reliability.killing.runner import Result
 from reliability.points import POINTS
@@ -53,12 +54,19 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
         "median_seconds": round(statistics.median(r.seconds for r in results), 3),
         "p99_seconds": round(p99([r.seconds for r in results]), 3),
         "longest_seconds": round(max(r.seconds for r in results), 3),
+        **{f"p99_seconds, {method}": _p99_of(results, method) for method in METHODS},
     }
 
 
 def p99(values: Sequence[float]) -> float:
     """Return the smallest value that 99 of 100 do not exceed."""
     return sorted(values)[-(-99 * len(values) // 100) - 1]
+
+
+def _p99_of(results: Sequence[Result], method: str) -> float | None:
+    """The start of a new interpreter is a part of it, unless the method is fork."""
+    values = [result.seconds for result in results if result.case.method == method]
+    return round(p99(values), 3) if values else None
 
 
 def _passed(results: Sequence[Result]) -> str:
