@@ -4,7 +4,8 @@ Parent and workers share a folder, named by the environment. There are, for each
 
 * ``fault`` - what is to happen at which point (see `Fault`), written by the parent;
 * ``struck`` - made by who strikes, once for all processes: when, and which process was hit;
-* ``runs`` - a line for each run of a work, see `reliability.killing.works`.
+* ``runs`` - a line for each run of a work, see `reliability.killing.works`;
+* ``gate`` - a named pipe at which works wait (see `open_gate`).
 
 A worker that stops itself says so on the standard output; the harness lets it go on.
 """

@@ -51,9 +51,7 @@ def run_cases(
 ) -> list[Result]:
     """Run cases, some at a time; ``tell`` of each, in any thread; start none after so long."""
     end = time.monotonic() + 60 * minutes
-    waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
-    for case in cases:
-        waiting.put(case)
+    waiting = _queue_of(cases)
     results: list[Result] = []
 
     def take(result: Result) -> None:
@@ -69,6 +67,13 @@ def run_cases(
     finally:  # Ctrl-C: those that run are finished, and no more are started
         _empty(waiting)
     return results
+
+
+def _queue_of(cases: Iterable[Case]) -> queue.SimpleQueue[Case]:
+    waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
+    for case in cases:
+        waiting.put(case)
+    return waiting
 
 
 def _empty(waiting: queue.SimpleQueue[Case]) -> None:

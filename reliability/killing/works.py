@@ -65,7 +65,10 @@ async def together(number: int, result: Any, when: float) -> Any:
 
 @functools.wraps(plain)
 def detached(number: int, result: Any = None) -> Any:
-    """Be a plain function that returns a coroutine."""
+    """Be a plain function that returns a coroutine.
+
+    It has another one's name, so it travels by value, by ``cloudpickle``.
+    """
     return coroutine(number, result)
 
 
