@@ -349,6 +349,10 @@ class LoopThread:
                 os._exit(1)
             return
         self._made.set()
+        self._run_until_stopped(runner, loop)
+
+    def _run_until_stopped(self, runner: asyncio.Runner, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._stopping is not None
         try:
             run_until_stopped(runner, loop, self._stopping)
         except BaseException:

@@ -1,0 +1,1 @@
+"""What `reliability.kills` is made of."""
