@@ -12,7 +12,7 @@ from typing import Any, Final
 from reliability._processes import children
 
 SHARED: Final = "/dev/shm/"  # noqa: S108 - where shared memory has names
-OTHERS: Final = 20.0
+OTHERS: Final = 5.0
 """Seconds for the names of programs that have ended."""
 
 

@@ -67,7 +67,7 @@ def places(submit: Submit, workers: int, each: int) -> int:
 
 def wait_for_workers(submit: Submit, workers: int) -> None:
     """Wait until all workers serve."""
-    places(submit, workers, 1)
+    assert places(submit, workers, 1) == workers
 
 
 def idles(pool: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -15,8 +16,13 @@ def resident(pids: Sequence[int | str]) -> int:
     return PAGE * sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
 
 
-def slope(xs: Sequence[float], ys: Sequence[float]) -> float:
-    """Return by how much ys grow for each x, by least squares."""
-    x_mean, y_mean = sum(xs) / len(xs), sum(ys) / len(ys)
-    above = sum((x - x_mean) * (y - y_mean) for x, y in zip(xs, ys, strict=True))
-    return above / sum((x - x_mean) ** 2 for x in xs)
+def slope(values: Sequence[float]) -> float:
+    """Return by how much values grow from one to the next.
+
+    It is the median of all pairs that are half of the values apart. So one step does not count:
+    an allocator takes a whole arena of a MiB when it needs one more page. A leak is a slope.
+    """
+    half = len(values) // 2
+    return statistics.median(
+        (late - early) / half for early, late in zip(values, values[half:], strict=False)
+    )

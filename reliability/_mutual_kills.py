@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from aplex import ProcessAsyncPoolExecutor, WorkerLostError
 from reliability import _journal, _works
+from reliability._capacity import wait_for_workers
 from reliability._journal import BEGAN
 from reliability._processes import workers
 from reliability._report import Report
@@ -23,7 +24,7 @@ RETRIES: Final = 2
 
 
 def kills(sizes: tuple[int, ...], rounds: int, rng: random.Random) -> Report:
-    """Let as many works as there are workers kill one each, again and again."""
+    """Let all workers serve, and one work in each kill another worker; again and again."""
     report = Report(f"Mutual kills: {rounds} rounds of {', '.join(map(str, sizes))} workers")
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
@@ -47,6 +48,7 @@ def _kill_each_other(
     slowest = 0.0
     with pool:
         for _ in range(rounds):
+            wait_for_workers(pool.options(retries=RETRIES).submit, size)
             began = time.monotonic()
             retries = rng.choice((0, RETRIES))
             futures += [(retries, one) for one in _round(pool, size, retries, len(futures), rng)]

@@ -64,19 +64,19 @@ def arrive(arrivals: str) -> None:
 
 def meet(arrivals: str, gate: str) -> None:
     """Arrive, and wait until the gate, a named pipe, is opened for all."""
-    arrive(arrivals)
     fd = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
+    arrive(arrivals)
     select.select([fd], [], [])
     os.close(fd)
 
 
 async def ameet(arrivals: str, gate: str) -> None:
     """Do what ``meet`` does, on the loop."""
-    arrive(arrivals)
     loop = asyncio.get_running_loop()
     fd = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
     opened = asyncio.Event()
     loop.add_reader(fd, opened.set)
+    arrive(arrivals)
     try:
         await opened.wait()
     finally:

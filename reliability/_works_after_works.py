@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from array import array
 from typing import Any, Final
 
 from aplex import ProcessAsyncPoolExecutor
@@ -17,8 +18,8 @@ from reliability._report import Report
 BATCH: Final = 1_000
 WARM_UP: Final = 0.2
 """Works that are run before, as a part of those that are measured."""
-GROWTH: Final = 1_024
-"""Bytes by which memory may grow for each thousand works."""
+OBJECTS: Final = 20.0
+"""Objects of which there may be more after each thousand works: less than one in 50 works."""
 BIG: Final = 300_000  # bytes, enough to travel through shared memory
 
 
@@ -30,27 +31,38 @@ def run(works: int, growth: float) -> Report:
         # Until memory has grown to what such works need, that which is shared, too.
         for _ in range(int(WARM_UP * works) // BATCH):
             _run_batch(pool)
-        before, samples = belongings(), []
+        before = belongings()
+        samples = Samples(works // BATCH)
         began = time.monotonic()
         for batch in range(works // BATCH):
             _run_batch(pool)
-            samples.append((batch, *_sizes()))
+            samples.take(batch)
         seconds = time.monotonic() - began
         after = belongings()
     for what, count in before.items():
         report.exactly(what, after[what], count)
     report.none_of("new names in /dev/shm", new_names(named))
-    batches, parents, sums, blocks = (list(column) for column in zip(*samples, strict=True))
-    report.at_most("bytes for each 1,000 works, parent", slope(batches, parents), growth)
-    report.at_most("bytes for each 1,000 works, both workers", slope(batches, sums), growth)
-    report.tell("objects for each 1,000 works, parent", slope(batches, blocks))
+    report.at_most("bytes for each 1,000 works, parent", slope(samples.parent), growth)
+    report.at_most("bytes for each 1,000 works, both workers", slope(samples.workers), growth)
+    report.at_most("objects for each 1,000 works, parent", slope(samples.objects), OBJECTS)
+    report.tell("KiB from begin to end, parent", (samples.parent[-1] - samples.parent[0]) / 1024)
     report.tell("works per second", works / seconds)
     return report
 
 
-def _sizes() -> tuple[int, int, int]:
-    parent = resident(["self"])
-    return parent, resident(workers(os.getpid())), sys.getallocatedblocks()
+class Samples:
+    """Sizes, one after each batch. Their memory is there from the start: they do not grow."""
+
+    def __init__(self, count: int) -> None:
+        self.parent, self.workers, self.objects = (
+            array("d", bytes(8 * count)) for _ in range(3)
+        )  # fmt: skip
+
+    def take(self, batch: int) -> None:
+        """Look how much is in use now."""
+        self.parent[batch] = resident(["self"])
+        self.workers[batch] = resident(workers(os.getpid()))
+        self.objects[batch] = sys.getallocatedblocks()
 
 
 def _run_batch(pool: Any) -> None:

@@ -28,7 +28,7 @@ class Form:
 
 
 FORMS = {
-    "long": Form(100_000, (1, 2, 5, 13), kills=20, moments=20, resizes=100, limit=3_600),
+    "long": Form(100_000, (1, 2, 5, 13), kills=20, moments=20, resizes=30, limit=3_600),
     "short": Form(4_000, (1, 2, 5), kills=1, moments=1, resizes=2, limit=60),
 }
 
