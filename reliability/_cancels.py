@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 import random
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from reliability import _works
+from reliability._alarm import Alarm
 
 WINDOWS: Final = {True: 8, False: 100}
 """Functions, and coroutines, under way at a time."""
@@ -56,48 +55,9 @@ def submit(pool: Any, trial: Trial, rng: random.Random) -> tuple[Any, float]:
     return pool.submit(function, trial.work, seconds), rng.uniform(0, 2 * seconds)
 
 
-class Alarm:
-    """Makes calls at their time, in a thread of its own."""
-
-    def __init__(self) -> None:
-        self._calls: list[tuple[float, int, Callable[[], None]]] = []
-        self._numbers = itertools.count()
-        self._changed = threading.Condition()
-        self._over = False
-        self._thread = threading.Thread(target=self._run, name="canceller")
-        self._thread.start()
-
-    def set(self, seconds: float, call: Callable[[], None]) -> None:
-        """Have a call made in so many seconds."""
-        with self._changed:
-            entry = (time.monotonic() + seconds, next(self._numbers), call)
-            heapq.heappush(self._calls, entry)
-            self._changed.notify()
-
-    def finish(self) -> None:
-        """Make the calls that are left, then end."""
-        with self._changed:
-            self._over = True
-            self._changed.notify()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while call := self._next():
-            call()
-
-    def _next(self) -> Callable[[], None] | None:
-        with self._changed:
-            while self._calls or not self._over:
-                left = self._calls[0][0] - time.monotonic() if self._calls else None
-                if left is not None and left <= 0:
-                    return heapq.heappop(self._calls)[2]
-                self._changed.wait(left)
-        return None
-
-
 def run_blocking(pool: Any, trials: list[Trial], rng: random.Random) -> None:
     """Run the works and their cancels in threads: one submits functions, one coroutines."""
-    alarm = Alarm()
+    alarm = Alarm("canceller")
 
     def submit_all(rng: random.Random, *, plain: bool) -> None:
         room = threading.Semaphore(WINDOWS[plain])
@@ -106,16 +66,15 @@ def run_blocking(pool: Any, trials: list[Trial], rng: random.Random) -> None:
             future, moment = submit(pool, trial, rng)
             future.add_done_callback(trial.take)
             future.add_done_callback(lambda _: room.release())
-            alarm.set(moment, lambda trial=trial, future=future: trial.cancel(future))  # type: ignore[misc]
+            alarm.set(moment, partial(trial.cancel, future))
         for _ in range(WINDOWS[plain]):
             room.acquire()
 
-    threads = [
-        threading.Thread(
-            target=submit_all, args=(random.Random(rng.random()),), kwargs={"plain": plain}
-        )
-        for plain in (True, False)
-    ]
+    threads = []
+    for plain in True, False:
+        rng_of_thread = random.Random(rng.random())
+        submit_those = partial(submit_all, rng_of_thread, plain=plain)
+        threads.append(threading.Thread(target=submit_those))
     for thread in threads:
         thread.start()
     for thread in threads:

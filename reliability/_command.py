@@ -42,17 +42,22 @@ def run(about: str, forms: Mapping[str, F], parts: Mapping[str, Part[F]]) -> Non
     seed = options.seed if options.seed is not None else time.time_ns() % 2**32
     told = {**circumstances(), "form": options.form, "seed": str(seed)}
     print(", ".join(f"{name} {value}" for name, value in told.items()), flush=True)
-    reports = []
-    for name in options.only or parts:
-        began = time.monotonic()
-        report = parts[name](form, random.Random(f"{name}{seed}"))
-        report.tell("seconds", time.monotonic() - began)
-        reports.append(report)
-        print(f"\n{report.table()}", flush=True)
+    reports = [
+        _run_part(parts[name], form, random.Random(f"{name}{seed}"))
+        for name in options.only or parts
+    ]
     if options.json is not None:
         save(options.json, reports)
     faulthandler.cancel_dump_traceback_later()
     sys.exit(not all(report.kept for report in reports))
+
+
+def _run_part(part: Part[F], form: F, rng: random.Random) -> Report:
+    began = time.monotonic()
+    report = part(form, rng)
+    report.tell("seconds", time.monotonic() - began)
+    print(f"\n{report.table()}", flush=True)
+    return report
 
 
 def _parsed(about: str, forms: list[str], parts: list[str]) -> argparse.Namespace:

@@ -51,7 +51,6 @@ class Struggle:
         self._pool = pool
         self._rng = rng
         self._cancels = rng.random() < 0.5  # whether waiting works are cancelled at the end
-        self._late = rng.random() < 0.8  # whether it is resized only when it serves
         self._loaded = threading.Event()
         self._closed = threading.Event()
         self._futures: list[tuple[int, Future[Any]]] = []
@@ -104,8 +103,7 @@ class Struggle:
                 self._loaded.set()
 
     def _resize(self, rng: random.Random) -> None:
-        if self._late:
-            self._loaded.wait()
+        self._loaded.wait()
         while not self._closed.wait(rng.uniform(0, 0.5)):
             self._pool.resize(rng.randint(1, MOST))
 
