@@ -71,7 +71,7 @@ def _awaited(trials: list[Trial], rng: random.Random, path: Path) -> tuple[bool,
 
 def _judge(report: Report, trials: list[Trial], notes: dict[int, list[Note]], face: str) -> None:
     kinds = Counter((trial.outcome, _moment(trial, notes.get(trial.work, []))) for trial in trials)
-    told = ", ".join(f"{n:,} {outcome} {moment}" for (outcome, moment), n in kinds.most_common())
+    told = ", ".join(f"{n:,} {outcome}{moment}" for (outcome, moment), n in kinds.most_common())
     report.tell(f"works, {face}", told)
     faults = [(_fault(trial, notes.get(trial.work, [])), trial) for trial in trials]
     wrong = [f"{fault}: {trial} {notes.get(trial.work)}" for fault, trial in faults if fault]
@@ -81,7 +81,7 @@ def _judge(report: Report, trials: list[Trial], notes: dict[int, list[Note]], fa
 def _moment(trial: Trial, notes: list[Note]) -> str:
     if trial.outcome != "cancelled":
         return ""
-    return "while it ran" if notes else "before it began"
+    return " while it ran" if notes else " before it began"
 
 
 def _fault(trial: Trial, notes: list[Note]) -> str:

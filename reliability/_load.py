@@ -97,19 +97,19 @@ class Load:
         self._room = threading.Semaphore(window)
         self.fates: list[Fate] = []
 
-    def run(self, works: int, seconds: float = float("inf")) -> float:
-        """Submit so many works, at most for that time; wait for all; return the seconds."""
-        began = time.monotonic()
-        while len(self.fates) < works and time.monotonic() - began < seconds:
+    def submit(self, works: int, seconds: float) -> None:
+        """Submit so many works, at most for that time."""
+        end = time.monotonic() + seconds
+        while len(self.fates) < works and time.monotonic() < end:
             self._room.acquire()
             self._submit(len(self.fates))
             if self._rng.random() < 0.1:
                 self._cancel(self._rng.choice(self.fates[-int(RECENT * self._window) :]))
-        for _ in range(
-            self._window
-        ):  # a hang here is ended, and shown, by the limit of the program
+
+    def drain(self) -> None:
+        """Wait for all; a hang here is ended, and shown, by the time limit of the program."""
+        for _ in range(self._window):
             self._room.acquire()
-        return time.monotonic() - began
 
     def _submit(self, work: int) -> None:
         rng = self._rng

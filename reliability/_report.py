@@ -83,4 +83,4 @@ def circumstances() -> dict[str, str]:
 def _shown(figure: Any) -> str:
     if isinstance(figure, float):
         return f"{figure:,.2f}"
-    return f"{figure:,}" if isinstance(figure, int) else str(figure)
+    return f"{figure:,}" if type(figure) is int else str(figure)  # True is an int, too

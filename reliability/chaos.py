@@ -12,6 +12,7 @@ import contextlib
 import os
 import random
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,11 @@ def _run(report: Report, form: Form, rng: random.Random, killer: Killer | None) 
         with _pool(form, path) as pool:
             _wait_for_all(pool, form.workers)
             load = Load(pool, rng, form.window)
+            began = time.monotonic()
             with killer or contextlib.nullcontext():
-                seconds = load.run(form.works if killer else form.calm_works, form.seconds)
+                load.submit(form.works if killer else form.calm_works, form.seconds)
+            load.drain()
+            seconds = time.monotonic() - began
             _wait_for_all(pool, form.workers)
         if killer is not None:
             report.tell("blows", ", ".join(f"{n} {k}" for k, n in killer.struck.items()))
