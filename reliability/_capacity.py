@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from reliability import _works
 
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 """Seconds that works which run take at most to say so, and a pool to be idle."""
 
 Submit = Callable[..., Any]
