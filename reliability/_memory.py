@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -17,12 +16,7 @@ def resident(pids: Sequence[int | str]) -> int:
 
 
 def slope(values: Sequence[float]) -> float:
-    """Return by how much values grow from one to the next.
-
-    It is the median of all pairs that are half of the values apart. So one step does not count:
-    an allocator takes a whole arena of a MiB when it needs one more page. A leak is a slope.
-    """
-    half = len(values) // 2
-    return statistics.median(
-        (late - early) / half for early, late in zip(values, values[half:], strict=False)
-    )
+    """Return by how much values grow from one to the next, by least squares."""
+    middle, mean = (len(values) - 1) / 2, sum(values) / len(values)
+    above = sum((place - middle) * (value - mean) for place, value in enumerate(values))
+    return above / sum((place - middle) ** 2 for place in range(len(values)))
