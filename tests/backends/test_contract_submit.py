@@ -217,10 +217,13 @@ def test_exceptions_are_not_kept(caller: Caller) -> None:
     for work in (works.fail_by_itself, works.afail_by_itself):
         argument = works.Tracked()
         error = caller.raised(work, argument)
-        dropped = [weakref.ref(argument), weakref.ref(error)]
+        collected: Queue[object] = Queue()
+        kept = [weakref.ref(each, collected.put) for each in (argument, error)]
         del argument, error
         caller.assert_idle()
-        assert [ref() for ref in dropped] == [None] * 2
+        for _ in kept:
+            collected.get(timeout=1)
+        assert [each() for each in kept] == [None] * 2
 
 
 @everywhere

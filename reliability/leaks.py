@@ -1,0 +1,52 @@
+"""Leaks: what many pools, and many works through one pool, leave behind. It must be nothing.
+
+pools    descriptors, threads, processes, shared memory and its names, after many pools
+works    the same after many works through one pool, and by how much memory has grown
+things   arguments, results and exceptions are collected within a second
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from reliability import _command, _pools_after_pools, _things, _works_after_works
+from reliability._report import Report
+
+
+@dataclass(frozen=True)
+class Form:
+    """How large a run is."""
+
+    pools: int  # of each engine
+    works: int
+    growth: float  # bytes of memory for each thousand works, at most
+    things: int  # rounds
+    limit: float  # seconds
+
+
+FORMS = {
+    # The allocator takes a MiB at once: in a million works one such step is a whole KiB for each
+    # thousand. In four million it is a quarter of that, and a leak is as steep as it was.
+    "long": Form(1_000, 4_000_000, growth=1_024, things=20, limit=3_600),
+    # Over so few works the noise of the allocator is larger than the bound of the long form.
+    "short": Form(10, 40_000, growth=16_384, things=1, limit=60),
+}
+
+
+def pools(form: Form, _: random.Random) -> Report:
+    return _pools_after_pools.run(form.pools)
+
+
+def works(form: Form, _: random.Random) -> Report:
+    return _works_after_works.run(form.works, form.growth)
+
+
+def things(form: Form, _: random.Random) -> Report:
+    return _things.run(form.things)
+
+
+PARTS = {"pools": pools, "works": works, "things": things}
+
+if __name__ == "__main__":
+    _command.run(__doc__ or "", FORMS, PARTS)

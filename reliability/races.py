@@ -1,0 +1,55 @@
+"""Races: cancels, mutual kills, the parent's death, resizes and shutdowns, all at random moments.
+
+cancels   each work is cancelled from none to twice its duration after it was submitted
+kills     works that kill the workers of other works
+parents   programs that are killed, also while their workers start: no worker lives on
+resizes   pools that are resized and shut down by some threads while others submit
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from reliability import _cancel_race, _command, _mutual_kills, _parent_kills, _resizes
+from reliability._report import Report
+
+
+@dataclass(frozen=True)
+class Form:
+    """How large a run is."""
+
+    cancels: int
+    sizes: tuple[int, ...]  # workers that kill each other
+    kills: int  # rounds of each
+    moments: int  # at which a parent is killed, of each start method
+    resizes: int  # pools, of each engine
+    limit: float  # seconds
+
+
+FORMS = {
+    "long": Form(100_000, (1, 2, 5, 13), kills=20, moments=20, resizes=30, limit=3_600),
+    "short": Form(4_000, (1, 2, 5), kills=1, moments=1, resizes=2, limit=60),
+}
+
+
+def cancels(form: Form, rng: random.Random) -> Report:
+    return _cancel_race.race(form.cancels, rng)
+
+
+def kills(form: Form, rng: random.Random) -> Report:
+    return _mutual_kills.kills(form.sizes, form.kills, rng)
+
+
+def parents(form: Form, rng: random.Random) -> Report:
+    return _parent_kills.kills(form.moments, rng)
+
+
+def resizes(form: Form, rng: random.Random) -> Report:
+    return _resizes.resizes(form.resizes, rng)
+
+
+PARTS = {"cancels": cancels, "kills": kills, "parents": parents, "resizes": resizes}
+
+if __name__ == "__main__":
+    _command.run(__doc__ or "", FORMS, PARTS)

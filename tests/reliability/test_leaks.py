@@ -1,0 +1,9 @@
+"""Pools and works leave nothing behind."""
+
+from __future__ import annotations
+
+from tests.support.reliability import run_short
+
+
+def test_the_short_form() -> None:
+    run_short("leaks")

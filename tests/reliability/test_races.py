@@ -1,0 +1,9 @@
+"""Cancels, kills, the parent's death, resizes and shutdowns at random moments."""
+
+from __future__ import annotations
+
+from tests.support.reliability import run_short
+
+
+def test_the_short_form() -> None:
+    run_short("races")
