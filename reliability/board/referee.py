@@ -98,7 +98,7 @@ class Trial:
         self._errors.close()
 
     def _read(self, seconds: float) -> None:
-        select.select([self.report._fd], [], [], seconds)  # noqa: SLF001 - a pipe of our own
+        self.report.wait(seconds)
         for line in self.report.said():
             self.report.expect(line)
             self.facts.append(json.loads(line))
