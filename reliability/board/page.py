@@ -33,6 +33,8 @@ can be chosen, it is `{method}`, for all of them. loky's executor is asked for b
 await are coroutines.
 - All have the same time: works that can end must have ended {patience:.0f} s after the fault, \
 the program {limit:.0f} s after its start, and {prompt:.0f} s after Ctrl-C.
+- A library that is not ok gets a second chance, and is ok if it is then: faults are races. Only \
+aplex gets none.
 - The work that was hit may fail, with whatever error. Works that were not hit must return, and \
 so must those that are submitted to the same pool later.
 

@@ -21,7 +21,7 @@ from reliability.board.cases import CASES, Case
 from reliability.board.verdict import Verdict, judge
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT: float = 40.0
+LIMIT: float = 50.0
 """Seconds after which a program is hung. Each wait in it has a limit of its own."""
 PROMPT: float = 5.0
 """Seconds for the end of a program after Ctrl-C, and of workers after that of their parent."""
@@ -139,6 +139,12 @@ def environment(base: Mapping[str, str]) -> dict[str, str]:
     known = [path for path in (base.get("PYTHONPATH"),) if path]
     kept = {name: value for name, value in base.items() if not name.startswith("COVERAGE")}
     return {**kept, "PYTHONPATH": os.pathsep.join([str(ROOT), *known])}
+
+
+def hear_interrupts() -> None:
+    """Let programs hear Ctrl-C: what a shell runs in its background is deaf, and hands it on."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _pids() -> Iterator[int]:

@@ -23,7 +23,7 @@ from tests.support.works import say
 from reliability.board import works
 from reliability.board.peers import PEERS, Peer
 
-PATIENCE: float = 6.0
+PATIENCE: float = 8.0
 """Seconds in which works that can end must have ended."""
 WAITING: int = 20
 """Works that wait while the fault happens."""

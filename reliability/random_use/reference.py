@@ -72,8 +72,12 @@ class Reference:
     def kill(self, pid: int) -> None:
         """A worker is about to be killed; what works have said is known."""
         self.killed.add(pid)
+        there = [work for work in self.undone if work.runs_in == pid]
+        busy = any(work.waits and not work.coroutine for work in there)
         for work in self.undone:
-            if work.runs_in in (None, pid):  # None: it may run there, and was about to say so
+            # It may run there, and was about to say so; but there is one plain function at a time.
+            unsaid = work.runs_in is None and (work.coroutine or not busy)
+            if work in there or unsaid:
                 work.deaths += 1
                 work.lost |= work.runs_in == pid and work.deaths > work.retries
                 work.runs_in = None

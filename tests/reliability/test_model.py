@@ -41,6 +41,18 @@ def test_a_work_that_runs_elsewhere_is_not_lost(reference: Reference) -> None:
         reference.saw_end(work.number, LOST)
 
 
+def test_a_plain_function_behind_one_that_is_lost_is_not(reference: Reference) -> None:
+    held, behind, coroutine = [
+        reference.submit(coroutine=coroutine, held=True, fails=False, retries=0)
+        for coroutine in (False, False, True)
+    ]
+    reference.saw_start(held.number, 10)
+    reference.kill(10)
+    assert held.allows(LOST)
+    assert not behind.allows(LOST)
+    assert coroutine.allows(LOST)  # it may have been about to say that it runs
+
+
 def test_a_work_ends_by_itself_only_after_its_gate(reference: Reference) -> None:
     work = reference.submit(coroutine=False, held=True, fails=False, retries=0)
     with pytest.raises(AssertionError, match="must not end so"):
