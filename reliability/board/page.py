@@ -46,13 +46,24 @@ so must those that are submitted to the same pool later.
 instead of healing |
 | refused | the pool does not do this, and says so by an error |
 | hang | something never ends, and nothing tells the user |
-| stalls | other works wait for the worker that is stopped |
+| stalls | works that were handed to the worker before it was noticed to be stopped wait until it \
+continues; nothing is lost |
 | runs on | Ctrl-C does not end the program |
 | orphans | processes that are left when their program is gone |
 | fails | the program ends with an error at another place |
 
 ## Result
 """
+
+KNOWN = {
+    ("stopped", "aplex-awaited"): (
+        "Coroutines are handed to workers at once, as they run side by side "
+        "([decision 7](../decisions/0007-works-wait-in-the-pool.md)). Those that a worker has when "
+        "it is stopped wait until it continues: nothing but the worker itself could say that it "
+        "will not start them after all. A worker that dies is noticed at once."
+    ),
+}
+"""Why aplex is not ok, where it is known not to be."""
 
 
 def board_table(board: Board) -> list[list[str]]:
@@ -79,7 +90,13 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
 
 def page(board: Board, facts: Mapping[str, str], limits: Mapping[str, Any]) -> str:
     """Return the page."""
-    parts = [HEAD.format(**limits), _markdown(board_table(board)), "\n## What the user sees\n"]
+    parts = [HEAD.format(**limits), _markdown(board_table(board))]
+    parts += [
+        f"*{PEERS[peer].title}, {CASES[case].title}:* {why}\n"
+        for (case, peer), why in KNOWN.items()
+        if board.get(case, {}).get(peer, {}).get("words")
+    ]
+    parts += ["## What the user sees\n"]
     for case, verdicts in board.items():
         rows = [["library", "verdict", "what the user sees"]]
         rows += [

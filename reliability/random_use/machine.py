@@ -36,6 +36,13 @@ from reliability.random_use.reference import (
 PATIENCE: float = 20.0
 """Seconds after which what must happen is taken for lost."""
 ENGINES = ("forkserver", "thread", "spawn")
+KINDS = st.fixed_dictionaries(
+    {
+        "coroutine": st.booleans(),
+        "held": st.sampled_from([False, False, True]),
+        "fails": st.sampled_from([False, False, False, True]),
+    }
+)
 SLOTS = st.integers(0, 11)
 """Chooses among what there is, by the remainder."""
 NEWCOMERS: int = 2
@@ -71,27 +78,19 @@ class RandomUse(RuleBasedStateMachine):
 
     # -- what users do ------------------------------------------------------------
 
-    @rule(
-        coroutine=st.booleans(),
-        held=st.booleans(),
-        fails=st.sampled_from([False, False, True]),
-        retries=st.sampled_from([0, 0, 1]),
-        count=st.integers(1, 4),
-    )
-    def submit(self, coroutine: bool, held: bool, fails: bool, retries: int, count: int) -> None:
+    @rule(kinds=st.lists(KINDS, min_size=1, max_size=6), retries=st.sampled_from([0, 0, 1]))
+    def submit(self, kinds: list[dict[str, bool]], retries: int) -> None:
         if self.reference.closed:
             with contextlib.suppress(RuntimeError):
                 self.caller.submit(works.use, "", 0, None, False)
                 raise AssertionError("a pool that is shut takes a work")
             return
-        for _ in range(count):
-            work = self.reference.submit(
-                coroutine=coroutine, held=held, fails=fails, retries=retries
-            )
-            function = works.ause if coroutine else works.use
-            gate = self._gate(work) if held else None
-            view = self.caller.through(self.caller.pool.options(retries=retries))
-            arguments = (self.signals.path, work.number, gate, fails)
+        view = self.caller.through(self.caller.pool.options(retries=retries))
+        for kind in kinds:
+            work = self.reference.submit(**kind, retries=retries)
+            function = works.ause if work.coroutine else works.use
+            gate = self._gate(work) if work.held else None
+            arguments = (self.signals.path, work.number, gate, work.fails)
             self.futures.append(view.submit(function, *arguments))
         self._look()
 

@@ -6,7 +6,7 @@ import pytest
 from reliability.model import run_part
 from reliability.random_use.reference import CANCELLED, LOST, VALUE, Reference
 
-COUNT = 8
+COUNT = 6
 STEPS = 20
 
 
