@@ -12,7 +12,7 @@ import pytest
 from aplex._backends.memory import MemoryBackend
 from aplex._manager import Manager
 from aplex._messages import CANCELLED, COROUTINE, FAILED, PLAIN, RAISED, VALUE, Cancel
-from aplex._pool import GATHERED, Pool, Work
+from aplex._pool import GATHERED, LINED_UP, Pool, PoolWorker, Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin, Worker
@@ -102,6 +102,60 @@ def test_works_for_a_busy_worker_gather(desks: Callable[..., Desk]) -> None:
         assert desk.sent_ids() == [1]
         desk.submit()
         assert desk.sent_ids() == list(range(1, GATHERED + 2))
+
+
+def desk_with_a_long_function(desks: Callable[..., Desk], size: int) -> Desk:
+    """All workers serve; the first has got a function that runs long, after short ones."""
+    desk = desks(size)
+    desk.submit(PLAIN)
+    desk.serve()
+    desk.backend.report(desk.backend.started[0], (1, VALUE, None), lane=PLAIN, seconds=1e-6)
+    while not desk.backend.started[0].plain:
+        desk.submit(PLAIN)
+        end_functions(desk, desk.pool.workers[1:])
+    return desk
+
+
+def end_functions(desk: Desk, workers: list[PoolWorker]) -> None:
+    for worker in workers:
+        desk.backend.report(worker, *((work_id, VALUE, None) for work_id in list(worker.works)))
+
+
+def recalls(desk: Desk) -> int:
+    """Wait until the listener has done what was planned; count what was recalled."""
+    done = threading.Event()
+    desk.manager._in(10 * LINED_UP, done.set)
+    assert done.wait(DEADLINE)
+    return sum(isinstance(item, Cancel) for sent in desk.backend.sent.values() for item in sent)
+
+
+def test_a_new_worker_takes_over_what_waits_behind_a_long_function(
+    desks: Callable[..., Desk],
+) -> None:
+    """The long one runs on, so no report of a function tells of it."""
+    desk = desk_with_a_long_function(desks, 1)
+    desk.submit(PLAIN)
+    desk.submit(PLAIN)
+    desk.manager._flush()
+    assert desk.pool.workers[0].plain == 3
+    desk.manager.resize(2)
+    assert recalls(desk) == 0
+    desk.backend.ready(desk.backend.started[1])
+    assert recalls(desk) == 2
+
+
+def test_an_idle_worker_takes_over_what_is_sent_behind_a_long_function(
+    desks: Callable[..., Desk],
+) -> None:
+    """The load balancer may choose the busy one: it has room, as functions were short."""
+    desk = desk_with_a_long_function(desks, 2)
+    busy, idle = desk.pool.workers
+    while busy.plain == 1:
+        desk.submit(PLAIN)
+        desk.manager._flush()
+        end_functions(desk, [idle])
+    assert (busy.plain, idle.plain) == (2, 0)
+    assert recalls(desk) == 1
 
 
 def test_what_gathered_is_sent_by_the_listener(desks: Callable[..., Desk]) -> None:

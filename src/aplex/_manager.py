@@ -336,7 +336,17 @@ class Manager:
             frames.popleft()
         if pool.wants_dispatch:
             pool.dispatch()
-        if lane and not self._take_over_planned and pool.has_idler():
+        if lane or not worker.served:  # or it has just become ready
+            self._look_for_idler()
+
+    def _look_for_idler(self) -> None:
+        """Plan a take-over if a worker idles while functions wait at another.
+
+        So it can be when a worker has ended its last function, when it has become ready, and
+        when functions were sent: the load balancer may have chosen the busy one, and perhaps
+        nothing is reported before that one is done.
+        """
+        if not self._take_over_planned and self.pool.has_idler():
             self._take_over_planned = True
             self._in(LINED_UP, self._take_over)
 
@@ -420,9 +430,13 @@ class Manager:
     def _carry_out(self) -> None:
         pool = self.pool
         if pool.outbound:
+            functions = False
             for worker in pool.outbound:
+                functions = functions or bool(worker.outboxes[PLAIN])
                 self._backend.send(worker)
             pool.outbound.clear()
+            if functions:
+                self._look_for_idler()
         if pool.to_start or pool.to_stop or pool.pauses:
             self._start_and_stop()
         if pool.broken:
