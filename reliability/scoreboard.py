@@ -33,7 +33,10 @@ QUICK = ("killed-running", "killed-waiting", "bad-exception")
 def main() -> int:
     """Play the cases, print the tables; return 1 if aplex is not ok where it is to be."""
     arguments = parse()
-    content = json.loads(arguments.saved.read_text()) if arguments.saved else measure(arguments)
+    content = json.loads(arguments.saved.read_text()) if arguments.saved else {"cases": {}}
+    if arguments.only or not arguments.saved:
+        new = measure(arguments)
+        content = {**new, "cases": {**content["cases"], **new["cases"]}}
     board = content["cases"]
     print("\n" + page.text_table(page.board_table(board)))
     if arguments.json:
@@ -66,7 +69,7 @@ def parse() -> argparse.Namespace:
     add("--method", default="spawn", help="how processes start; default: spawn")
     add("--python", help="default: the newest found of Python 3.13, 3.12, 3.11")
     add("--jobs", type=int, default=2, help="programs at a time; default: 2")
-    add("--saved", type=Path, metavar="FILE", help="play nothing; show what was saved")
+    add("--saved", type=Path, metavar="FILE", help="show what was saved; --only: play anew")
     add("--json", type=Path, metavar="FILE", help="save the verdicts")
     add("--page", type=Path, metavar="FILE", help="write the page of the documentation")
     return parser.parse_args()

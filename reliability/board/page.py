@@ -31,8 +31,8 @@ cases and libraries.
 can be chosen, it is `{method}`, for all of them. loky's executor is asked for by \
 `get_reusable_executor()` before each use: so a broken one is replaced. Works of libraries that \
 await are coroutines.
-- All have the same time: works that can end must have ended {patience:.0f} s after the fault, \
-the program {limit:.0f} s after its start, and {prompt:.0f} s after Ctrl-C.
+- All have the same time: works that can end must have ended {patience:.0f} s after the fault \
+(30 s for big results), the program {limit:.0f} s after its start, and {prompt:.0f} s after Ctrl-C.
 - A library that is not ok gets a second chance, and is ok if it is then: faults are races. Only \
 aplex gets none.
 - The work that was hit may fail, with whatever error. Works that were not hit must return, and \

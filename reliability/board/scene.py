@@ -60,6 +60,16 @@ class Scene:
         """Return the process in which a work, or the start of a worker, has said it runs."""
         return int((self.folder / f"{number}.pid").read_text())
 
+    def by_process(
+        self, number: int, pairs: list[tuple[Any, int]]
+    ) -> tuple[list[Any], list[tuple[Any, int]]]:
+        """Return the handles of works that run in the process of that one, and the other pairs.
+
+        Coroutines do, now and then: they are hit together.
+        """
+        there = [handle for handle, other in pairs if self.pid(other) == self.pid(number)]
+        return there, [pair for pair in pairs if pair[0] not in there]
+
     def kill(self, number: int, how: signal.Signals = signal.SIGKILL) -> None:
         os.kill(self.pid(number), how)
 
@@ -74,10 +84,12 @@ class Scene:
             told = what if kind == "error" else "it returned" if kind == "value" else ""
             self.tell("hit", ended=kind != "never", seen=told)
 
-    def must_return(self, pairs: Iterable[tuple[Any, Any]], *, about: str = "others") -> None:
+    def must_return(
+        self, pairs: Iterable[tuple[Any, Any]], *, about: str = "others", patience: float = PATIENCE
+    ) -> None:
         """These works (of `GROUPS`) must return what they always do."""
         self.doing(f"works {GROUPS[about]}")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         counts = {"right": 0, "wrong": 0, "failed": 0, "never": 0}
         seen = ""
         for handle, expected in pairs:

@@ -11,8 +11,10 @@ import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 import os
 import signal
+import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +180,8 @@ class RandomUse(RuleBasedStateMachine):
         """Let all works end; look how; nothing must be left."""
         if self.caller is None:
             return
+        if sys.exc_info()[0] is not None:  # hypothesis tells only of what it can repeat
+            traceback.print_exc()
         with self.life:
             try:
                 for gate in self.gates.values():
