@@ -3,17 +3,16 @@
 Every step is followed by ``Pool.check``; at the end every work must have been settled exactly
 once, and as it should. The normal run is short. A long one:
 
-    APLEX_TEST_HISTORIES=20000 python -m pytest tests/test_pool_histories.py
+    python3 dev.py reliability histories --count 100000
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -36,8 +35,7 @@ from aplex.exceptions import (
 from aplex.load_balancers import Average, LoadBalancer, Random, RoundRobin, Worker
 from tests.support.pools import ALL_STARTED, DrivenPool
 
-EXAMPLES = int(os.environ.get("APLEX_TEST_HISTORIES", "200"))
-PART = 500  # histories in one test: hypothesis remembers all of them until its end
+COUNT = 200
 STEPS = 50
 
 
@@ -91,6 +89,7 @@ class Histories(RuleBasedStateMachine):
         self.pins = balancer is Whimsical
         self.asked: set[Work] = set()  # works whose cancel was asked while they were aboard
         self.dead: list[PoolWorker] = []
+        self.begun: dict[PoolWorker, int] = {}  # number of a plain function that has run
         self.returned = False
 
     # -- what can be picked -----------------------------------------------------
@@ -162,6 +161,8 @@ class Histories(RuleBasedStateMachine):
     def detached(self, data: st.DataObject) -> None:
         plain = [work for work in self.aboard() if work.lane == PLAIN]
         work = data.draw(st.sampled_from(plain))
+        assert work.worker is not None
+        self.begun[work.worker] = max(work.seq, self.begun.get(work.worker, 0))
         self.driven.detach(work)
         assert work.lane == COROUTINE
         assert work.state is WorkState.ABOARD
@@ -200,7 +201,11 @@ class Histories(RuleBasedStateMachine):
         """A worker dies: a prefix of what it was sent, in each lane, had been started."""
         worker = data.draw(st.sampled_from(self.everyone()))
         was_serving = worker.state in (WorkerState.SERVING, WorkerState.RETIRING)
-        started = tuple(data.draw(st.integers(0, seq)) if was_serving else 0 for seq in worker.seqs)
+        begun = (0, self.begun.get(worker, 0))  # a function that has detached had been started
+        started = tuple(
+            data.draw(st.integers(least, seq)) if was_serving else 0
+            for least, seq in zip(begun, worker.seqs, strict=True)
+        )
         works = list(worker.works.values())
         detached = [work for work in works if work.seq == 0]
         doomed = {work for work in works if work.seq <= started[work.lane]}
@@ -333,13 +338,13 @@ class Histories(RuleBasedStateMachine):
             assert work.worker is None
 
 
-@pytest.mark.timeout(300)  # shrinking a failure takes its time
-@pytest.mark.parametrize("part", range(-(-EXAMPLES // PART)))
-def test_random_histories(part: int) -> None:
+def run_histories(count: int, number: int | None = None) -> None:
+    """Run so many histories; with a number always the same ones."""
+    histories = type("Histories", (Histories,), {})
     run_state_machine_as_test(
-        Histories,
+        histories if number is None else seed(number)(histories),
         settings=settings(
-            max_examples=min(EXAMPLES, PART),
+            max_examples=count,
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
@@ -347,3 +352,8 @@ def test_random_histories(part: int) -> None:
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )
+
+
+@pytest.mark.timeout(300)  # shrinking a failure takes its time
+def test_random_histories() -> None:
+    run_histories(COUNT)

@@ -56,6 +56,10 @@ class Signals:
         self._read(0)
         return list(self._lines)
 
+    def wait(self, timeout: float) -> None:
+        """Wait until something was said."""
+        select.select([self._fd], [], [], timeout)
+
     def close(self) -> None:
         os.close(self._fd)
 

@@ -1,0 +1,1 @@
+"""Random use of real pools, compared with what a simple reference allows."""
