@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from reliability._processes import children
 
-SHARED: Final = "/dev/shm/"  # noqa: S108 - where shared memory has names
+SHARED: Final = "/dev/shm/"
 OTHERS: Final = 5.0
 """Seconds for the names of programs that have ended."""
 
 
 def descriptors() -> int:
     """Return how many descriptors are open, without that which looks."""
-    return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208
+    return len(os.listdir("/proc/self/fd")) - 1
 
 
 def mappings() -> int:
@@ -39,7 +39,7 @@ def belongings() -> dict[str, Any]:
 
 def names() -> set[str]:
     """Return the names in ``/dev/shm``, which all programs of the machine share."""
-    return set(os.listdir(SHARED))  # noqa: PTH208
+    return set(os.listdir(SHARED))
 
 
 def new_names(before: set[str]) -> list[str]:

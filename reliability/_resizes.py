@@ -87,7 +87,7 @@ class Struggle:
         except RuntimeError as error:
             if "shutdown" not in str(error):
                 self._errors.append(repr(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is a fault
+        except Exception as error:
             self._errors.append(repr(error))
 
     def _submit(self, rng: random.Random) -> None:

@@ -95,7 +95,7 @@ def main() -> None:
     chunksize = options.chunksize if options.chunksize == "auto" else int(options.chunksize)
     seen = watch(options.seconds, options.engine, chunksize)
     grown = f"memory grew by {seen.grown / 2**20:.2f} MiB"
-    print(f"{seen.handed} results, {seen.taken} items taken, {grown}")  # noqa: T201
+    print(f"{seen.handed} results, {seen.taken} items taken, {grown}")
     sys.exit(not seen.ok)
 
 

@@ -91,7 +91,7 @@ def stop_for_a_while(scene: Scene) -> None:
 def broken_start(scene: Scene) -> None:
     try:
         handles = [scene.peer.submit(works.square, n) for n in range(4)]
-    except Exception as error:  # noqa: BLE001 - a pool may know already
+    except Exception as error:
         scene.tell("hit", ended=True, seen=described(error))
     else:
         scene.must_end(*handles)

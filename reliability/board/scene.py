@@ -110,7 +110,7 @@ class Scene:
         """The pool must still be of use."""
         try:
             new = self.submit_waiting()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the user gets it
+        except Exception as error:
             self.tell(about, right=0, wrong=0, failed=WAITING, never=0, seen=described(error))
         else:
             self.must_return(new, about=about)
@@ -121,7 +121,7 @@ class Scene:
             return "value", self.peer.result(handle, max(0.05, deadline - time.monotonic()))
         except self.peer.Late:
             return "never", ""
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is an end
+        except (Exception, SystemExit) as error:
             return "error", described(error)
 
     # -- telling ----------------------------------------------------------------
