@@ -230,7 +230,7 @@ _END: Final = [
 ]
 _PROCESS: Final = "aplex._backends.process:ProcessBackend"
 _PARENTS_START: Final = [
-    *_parent("start a process", f"{_PROCESS}._start", AFTER, unborn=True),
+    *_parent("start a process", "multiprocessing.process:BaseProcess.start", AFTER, unborn=True),
     *_parent("watch for its end", f"{_PROCESS}._started", BEFORE, AFTER, unborn=True),
     *_parent("let it serve", "aplex._pool:Pool._ready", BEFORE, AFTER, unborn=True),
 ]

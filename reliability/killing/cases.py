@@ -63,8 +63,8 @@ def short_form() -> list[Case]:
     cases = []
     for number in range(1, len(POINTS) + 1):
         cases.append(_case(number, quick[number % len(quick)], "fork", number))
-        if number % 4 == 0:
-            method = METHODS[number // 4 % 2]
+        if number % 12 == 0:
+            method = METHODS[number // 12 % 2]
             cases.append(_case(number, quick[(number + 1) % len(quick)], method, number + 1))
     return [_case(_STOPPED, STOP, "fork", _STOPPED), *cases]
 
