@@ -72,12 +72,15 @@ class Reference:
     def kill(self, pid: int) -> None:
         """A worker is about to be killed; what works have said is known."""
         self.killed.add(pid)
-        there = [work for work in self.undone if work.runs_in == pid]
-        busy = any(work.waits and not work.coroutine for work in there)
-        for work in self.undone:
+        running = [work for work in self.works if work.runs_in == pid]
+        busy = any(work.waits and not work.coroutine for work in running)
+        for work in self.works:
+            if work.outcome is not None:  # cancelled, and runs on for nobody: its place is free
+                work.lost |= work in running
+                continue
             # It may run there, and was about to say so; but there is one plain function at a time.
             unsaid = work.runs_in is None and (work.coroutine or not busy)
-            if work in there or unsaid:
+            if work in running or unsaid:
                 work.deaths += 1
                 work.lost |= work.runs_in == pid and work.deaths > work.retries
                 work.runs_in = None
@@ -123,8 +126,7 @@ class Reference:
         if not self._is_roomy() or self.ended:
             return [], 0
         waiting = [work for work in self.undone if work.waits and not work.cancel_asked]
-        # A plain function whose cancel was asked for may run all the same, and keep its lane.
-        stuck = [w for w in self.undone if w.waits and w.cancel_asked and not w.coroutine]
+        stuck = [w for w in self._holding() if w.cancel_asked and not w.coroutine]
         coroutines = sum(work.coroutine for work in waiting)
         lanes = max(0, self.size - len(stuck))
         return waiting, coroutines + min(lanes, len(waiting) - coroutines)
@@ -136,9 +138,21 @@ class Reference:
             return False
         if work.coroutine:
             return not work.waits or work.cancel_asked
-        plain = [other for other in self.undone if other.waits and not other.coroutine]
+        plain = [other for other in self._holding() if not other.coroutine]
         return not work.waits and len(plain) < self.size
+
+    def _holding(self) -> list[Expected]:
+        """Return the works that may hold a place in a worker until their gates are opened.
+
+        A plain function that was cancelled may have been started, and runs on: awaitable
+        futures do not wait for it.
+        """
+        return [
+            work
+            for work in self.works
+            if work.waits and (work.outcome is None or (work.cancel_asked and not work.coroutine))
+        ]
 
     def _is_roomy(self) -> bool:
         """Whether no worker can be full of works that wait for their gates."""
-        return sum(work.waits for work in self.undone) < self.limit
+        return len(self._holding()) < self.limit

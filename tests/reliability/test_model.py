@@ -82,3 +82,19 @@ def test_a_plain_function_that_waits_holds_up_others(reference: Reference) -> No
     assert reference.must_end() == [beside]
     reference.size = 2
     assert reference.must_end() == [behind, beside]
+
+
+def test_a_plain_function_that_is_cancelled_may_run_on_and_holds_up_others(
+    reference: Reference,
+) -> None:
+    held, behind = [
+        reference.submit(coroutine=False, held=held, fails=False, retries=0)
+        for held in (True, False)
+    ]
+    reference.saw_start(held.number, 10)
+    held.cancel_asked = True
+    reference.saw_end(held.number, CANCELLED)
+    assert reference.must_end() == []
+    reference.kill(10)
+    assert reference.must_end() == [behind]
+    assert not behind.allows(LOST)
