@@ -408,10 +408,13 @@ class Manager:
             if pool.added:
                 pool.dispatch()
             if pool.outbound:
+                functions = False
                 for worker in pool.outbound:
+                    functions = functions or bool(worker.outboxes[PLAIN])
                     self._backend.send(worker)
                 pool.outbound.clear()
-                self._look_for_idler()
+                if functions:  # not after a recall, or it would come again until it is answered
+                    self._look_for_idler()
             if pool.to_start or pool.to_stop or pool.pauses or not pool.workers:
                 self._carry_out()
         except BaseException:
