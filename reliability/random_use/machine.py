@@ -180,7 +180,7 @@ class RandomUse(RuleBasedStateMachine):
         """Let all works end; look how; nothing must be left."""
         if self.caller is None:
             return
-        if sys.exc_info()[0] is not None:  # hypothesis tells only of what it can repeat
+        if isinstance(sys.exc_info()[1], Exception):  # hypothesis tells only what it can repeat
             traceback.print_exc()
         with self.life:
             try:
