@@ -31,6 +31,9 @@ Collect = Callable[[Any], Any]
 PATIENCE: Final = 0.001
 """Seconds for which a growing window waits for a result before it takes more input, and
 takes input before it looks whether the result is there."""
+TOGETHER: Final = 64
+"""Works that are submitted together when so many results have left a window: they travel in one
+frame. Of a small window it is a quarter."""
 AHEAD: Final = 4
 """Chunks in a growing window, for each worker, while results come quickly."""
 
@@ -56,15 +59,18 @@ class Window:
         self._submit = submit
         self._calls = calls
         self._size = size
+        self._low = size - max(1, min(TOGETHER, size // 4))
         self._futures: deque[Any] = deque()
 
     def first(self) -> Any:
-        """Fill the window; return what to wait for, or None at the end."""
-        self.fill()
+        """Fill the window if it is low; return what to wait for, or None at the end."""
+        if len(self._futures) <= self._low:
+            # An input that is slow must not keep back results that are there.
+            self.fill(time.monotonic() + PATIENCE)
         return self._futures[0] if self._futures else None
 
-    def fill(self) -> None:
-        """Submit works until the window is full, or the input ends."""
+    def fill(self, until: float = float("inf")) -> None:
+        """Submit works until the window is full, the input ends, or that monotonic time."""
         futures, submit = self._futures, self._submit
         while len(futures) < self._size:
             for call in self._calls:
@@ -72,6 +78,8 @@ class Window:
                 break
             else:
                 self._size = 0  # ask the input no more
+            if time.monotonic() > until:
+                return
 
     def may_grow(self) -> bool:
         """Whether ``grow`` could do anything."""
