@@ -109,7 +109,8 @@ RANKS = [
         "_lines",
         "outcomes",
     },
-    {"_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"},
+    {"_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"}
+    | {"_limits"},
     {"_pool", "_chunks"},
     {"_chunks_measured"},
     {
@@ -169,15 +170,16 @@ def test_a_leaf_imports_nothing_of_the_package(leaf: str) -> None:
 
 
 LOGIC = {"_messages", "_options", "_names", "_supervision", "_balancer_views", "exceptions"} | {
-    "load_balancers"
+    "load_balancers",
+    "_limits",
 }
 
 
 def test_the_pool_is_only_logic() -> None:
     """No IO, no clock, no thread: nothing of the kind is imported, not even late."""
     allowed = {"__future__", "enum", "collections", "collections.abc", "typing", "itertools"}
-    allowed |= {"abc", "dataclasses"}
-    logic = ("_pool", "_supervision", "_balancer_views", "_options")
+    allowed |= {"abc", "dataclasses", "heapq"}
+    logic = ("_pool", "_supervision", "_balancer_views", "_options", "_limits")
     imports = set().union(*(imported(MODULES[module], late=True) for module in logic))
     names = {name for name in imports if "aplex" not in name}
     assert {n for n in names if n not in allowed and n.rpartition(".")[0] not in allowed} == set()

@@ -469,7 +469,9 @@ class Manager:
         if starts:  # they may be no one's wish who waits: have their readiness read
             self._backend.arm()
         while pool.pauses:
-            self._in(pool.pauses.pop(), partial(self._step, pool.restart_due))
+            seconds, then = pool.pauses[-1]
+            self._in(seconds, partial(self._step, then))
+            pool.pauses.pop()
         if pool.to_stop:
             self._in(self.exit_grace, partial(self._kill, list(pool.to_stop)))
         while pool.to_stop:

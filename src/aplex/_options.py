@@ -6,7 +6,8 @@ works share, so a work that asks for nothing pays for one attribute.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 __all__ = ["WorkOptions"]
@@ -21,23 +22,58 @@ class WorkOptions:
         retries: How many times the work runs again, at most, after its worker has died.
         quarantine_after: Deaths of workers after which it does not run again, whatever
             ``retries`` allows.
+        max_concurrency: How many works of its key run at once, at most.
+        rate: How many works of its key start in a second, at most.
+        priority: The higher, the earlier it gets to a worker.
+        key: What the limits are counted by; None: the callable.
         label: What messages call the work; None: the name of its callable.
+        bounded: Whether its ``submit`` waits for room, if the pool has ``max_pending``.
+        apart: Whether it does not wait in the usual line.
     """
 
     load_balancing_meta: Any = None
     retries: int = 0
     quarantine_after: int = 3
+    max_concurrency: int | None = None
+    rate: float | None = None
+    priority: int = 0
+    key: Hashable = None
     label: str | None = None
+    bounded: bool = True
+    apart: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
-            TypeError: A count is no int.
-            ValueError: A count is too small.
+            TypeError: A value is of the wrong kind.
+            ValueError: A value is too small.
         """
         check_count("retries", self.retries, least=0)
         check_count("quarantine_after", self.quarantine_after)
+        check_count("max_concurrency", self.max_concurrency)
+        check_rate("rate", self.rate)
+        if not isinstance(self.priority, int):
+            raise TypeError(f"priority must be an int, not {self.priority!r}")
+        try:
+            hash(self.key)
+        except TypeError:
+            raise TypeError(f"key must be hashable, {self.key!r} is not") from None
+        # Noted once, not asked for each work: most have none of these.
+        object.__setattr__(self, "apart", self.limited or self.priority != 0)
+
+    def for_map_of(self, work: Hashable) -> WorkOptions:
+        """Return the options of the works that a ``map`` is made of.
+
+        A chunk counts as the work it is a chunk of. A map is bounded by itself.
+        """
+        key = work if self.limited and self.key is None else self.key
+        return replace(self, key=key, bounded=False)
+
+    @property
+    def limited(self) -> bool:
+        """Whether works of its key wait for each other."""
+        return self.max_concurrency is not None or self.rate is not None
 
 
 def check_count(name: str, value: int | None, *, least: int = 1) -> None:
@@ -66,6 +102,21 @@ def check_seconds(name: str, value: float) -> None:
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
     if not value >= 0:  # true of NaN, too
         raise ValueError(f"{name} must not be negative (seconds), got {value!r}")
+
+
+def check_rate(name: str, value: float | None) -> None:
+    """Check an option that is a number per second; None means that it has a default.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not positive, or not finite.
+    """
+    if value is None:
+        return
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number per second, not {value!r}")
+    if not 0 < value < float("inf"):  # false of NaN, too
+        raise ValueError(f"{name} must be positive and finite (per second), got {value!r}")
 
 
 DEFAULTS = WorkOptions()

@@ -5,7 +5,7 @@ in as method calls (under the Manager's lock), effects go out as data that the
 Manager takes from ``outboxes``, ``settled``, ``to_start`` and ``to_stop``.
 
 A work is *waiting* (in the line of its lane, or for the worker that a load
-balancer insists on), then *aboard* a worker, then *done*. Invariants, checked by
+balancer insists on, or apart, see ``_limits``), then *aboard* a worker, then *done*. Invariants, checked by
 ``check`` after every step of the tests' random histories:
 
 * each work is settled exactly once;
@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import enum
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
 from aplex._balancer_views import WorkersView, WorkloadsView
+from aplex._limits import Group, Limits, rank
 from aplex._messages import (
     CANCELLED,
     COROUTINE,
@@ -86,6 +88,7 @@ class Work:
     cancel_asked = False
     cancel_delivered = False  # the coroutine has got it, and answers by its outcome
     options = DEFAULTS
+    apart = False  # it waits in the `Limits`
     what: Any = None  # the callable, for messages that name it
     deaths: tuple[BaseException, ...] = ()  # of workers that ran it
 
@@ -95,6 +98,16 @@ class Work:
         self.call = call
         self.meta = meta
         self.future = future
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is for a worker to come."""
+        return self.state is WAITING
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is settled."""
+        return self.state is DONE
 
     @property
     def name(self) -> str:
@@ -180,7 +193,18 @@ class Pool(Workforce):
         load_balancer: LoadBalancerFactory,
         policy: RestartPolicy | None = None,
         max_works_per_child: int | None = None,
+        clock: Callable[[], float] = float,
     ) -> None:
+        """Have no workers yet.
+
+        Args:
+            size: How many workers there shall be.
+            max_works_per_worker: How many works one may have aboard.
+            load_balancer: Makes the load balancer.
+            policy: When a worker is started in the place of one that never served.
+            max_works_per_child: After how many works a worker is replaced.
+            clock: Tells seconds, to works with a ``rate``; without one time stands still.
+        """
         super().__init__(size, policy or RestartPolicy(), max_works_per_child)
         self.max_works_per_worker = max_works_per_worker
         self.closing = False
@@ -204,6 +228,9 @@ class Pool(Workforce):
         self._open = [0, 0]  # workers with room, per lane
         self._work_ids = 0
         self._pins = False  # whether a work was ever pinned
+        self._limits = Limits(clock, self._set_alarm)
+        self._holders = self._limits.holders
+        self._rare = False  # whether there may be suspects, or works apart
         self.added = 0  # works since the last dispatch
         # Effects, taken by the Manager.
         self.outbound: set[PoolWorker] = set()
@@ -249,7 +276,11 @@ class Pool(Workforce):
             Whether works can wait for more: the workers are busy, and they are not many yet.
         """
         self._work_ids = work.id = self._work_ids + 1
-        self._lines[work.lane].append(work)
+        if work.options.apart:
+            self._rare = True
+            self._limits.add(work)
+        else:
+            self._lines[work.lane].append(work)
         # No call below this line, see `mend`.
         self._waiting += 1
         self.added = added = self.added + 1
@@ -268,6 +299,8 @@ class Pool(Workforce):
             self._waiting -= 1
             self._settle(work, CANCELLED, None)
             self._head(self._lines[work.lane])  # its place elsewhere in a line is skipped later
+            if self._rare:  # it may have had a place that another one waits for
+                self.dispatch()
             self._check_finished()
         elif work.state is ABOARD and not work.cancel_asked:
             assert work.worker is not None
@@ -307,6 +340,8 @@ class Pool(Workforce):
             plain += work.lane
             work.worker = None
         if len(works) < was:
+            if self._holders:
+                self._limits.left(settled)
             self._aboard -= was - len(works)
             worker.plain -= plain
             if not (worker.room[COROUTINE] and worker.room[PLAIN]):
@@ -376,9 +411,7 @@ class Pool(Workforce):
             del worker.works[work_id]
             self._leave(work, worker)
             return
-        self._lines[PLAIN].append(work)
-        work.state = WAITING
-        self._waiting += 1
+        self._wait_again(work, self._lines[PLAIN])
         del worker.works[work_id]
         self._leave(work, worker)
 
@@ -404,8 +437,8 @@ class Pool(Workforce):
         if self._waiting:
             if self._starting:
                 self._share()
-            if self._lines[SUSPECTS]:
-                self._dispatch_suspects()
+            if self._rare:
+                self._dispatch_rare()
             for lane in LANES:
                 if self._pins:
                     self._dispatch_pinned(lane)
@@ -479,7 +512,7 @@ class Pool(Workforce):
     def cancel_waiting(self) -> None:
         """Cancel all waiting works."""
         pinned = [line for worker in self.workers for line in worker.pinned]
-        for line in (*self._lines, *pinned):
+        for line in (self._limits.clear(), *self._lines, *pinned):
             for work in line:
                 if work.state is WAITING:
                     self._waiting -= 1
@@ -489,7 +522,7 @@ class Pool(Workforce):
 
     def held(self, lane: int) -> list[Work]:
         """Return the works of a lane that are not done: those waiting, then those aboard."""
-        lines = [self._lines[lane], self._lines[SUSPECTS]]
+        lines = [self._limits.waiting, self._lines[lane], self._lines[SUSPECTS]]
         lines += [worker.pinned[lane] for worker in self.workers]
         waiting = [w for line in lines for w in line if w.state is WAITING]
         aboard = [w for worker in self.everyone() for w in worker.works.values()]
@@ -508,7 +541,9 @@ class Pool(Workforce):
         self._mend_workers()
         lines = [*self._lines, *(line for worker in self.workers for line in worker.pinned)]
         waiting = {work for line in lines for work in line if work.state is WAITING}
-        self._waiting = len(waiting)
+        self._limits.mend(waiting)
+        self._rare = True
+        self._waiting = len(waiting) + len(self._limits.waiting)
         for worker in self.everyone():
             for work in [work for work in worker.works.values() if work.state is DONE]:
                 del worker.works[work.id]
@@ -631,8 +666,48 @@ class Pool(Workforce):
     def _settle(self, work: Work, kind: int, data: Any) -> None:
         assert work.state is not DONE
         work.state = DONE
+        if work.options.apart:
+            self._limits.leave(work)
         work.function = work.call = work.meta = work.what = None
         self.settled.append((work, kind, data))
+
+    def _dispatch_rare(self) -> None:
+        """Give workers the works that wait for more than a worker, each when it is due."""
+        if self._limits.waiting:
+            if self._pins:  # their workers had no room; they were chosen before
+                for lane in LANES:
+                    self._dispatch_pinned(lane)
+            self._dispatch_apart()
+        if self._lines[SUSPECTS]:
+            self._dispatch_suspects()
+        self._rare = bool(self._lines[SUSPECTS] or self._limits.waiting)
+
+    def _dispatch_apart(self) -> None:
+        """Give workers the works that wait apart, and those in the lines that come before."""
+        while (work := self._limits.first(self._places())) is not None:
+            line = self._lines[work.lane]
+            head = self._head(line)
+            if head is not None and (0, head.id) < rank(work):
+                self._fill(work.lane, deque((head,)))
+                line.popleft()  # it stayed there until it was elsewhere, see `mend`
+                continue
+            self._limits.take(work)
+            if len(work.deaths) >= SUSPECT:
+                self._lines[SUSPECTS].append(work)
+            else:
+                self._fill(work.lane, deque((work,)))
+
+    def _places(self) -> tuple[bool, bool, bool]:
+        """Whether a worker has room for a coroutine, has for a function, has none of these."""
+        idle = any(worker.room[PLAIN] and not worker.plain for worker in self.workers)
+        return self._open[COROUTINE] > 0, self._open[PLAIN] > 0, idle
+
+    def _set_alarm(self, seconds: float, group: Group) -> None:
+        self.pauses.append((seconds, lambda: self._alarm(group)))
+
+    def _alarm(self, group: Group) -> None:
+        self._limits.due(group)
+        self.dispatch()
 
     def _dispatch_pinned(self, lane: int) -> None:
         for worker in self.workers:
@@ -697,9 +772,17 @@ class Pool(Workforce):
         if self.broken:  # this was the last of those that were leaving
             self._settle(work, RAISED, self.broken)
             return
+        self._wait_again(work, worker.pinned[work.lane])
+
+    def _wait_again(self, work: Work, line: deque[Work]) -> None:
+        """Let a work wait that was aboard: in that line, unless it waits apart."""
+        if work.options.apart:
+            self._rare = True
+            self._limits.add(work)
+        else:
+            line.append(work)
         work.state = WAITING
         self._waiting += 1
-        worker.pinned[work.lane].append(work)
 
     def _may_run_again(self, work: Work, death: Death) -> bool:
         """Note that a work had been started by a lost worker; settle it, unless it is retried."""
@@ -727,6 +810,11 @@ class Pool(Workforce):
         for lane in LANES:
             again = sorted(worker.pinned[lane], key=lambda work: work.id)
             worker.pinned[lane].clear()
+            for work in again:
+                if work.options.apart and work.state is WAITING:
+                    self._limits.add(work)
+            again = [work for work in again if not work.options.apart]
+            self._rare = True
             suspects = [work for work in again if len(work.deaths) >= SUSPECT]
             again = [work for work in again if len(work.deaths) < SUSPECT]
             self._lines[lane].extendleft(reversed(again))
@@ -740,7 +828,7 @@ class Pool(Workforce):
             f"served{why}"
         )
         self.broken.__cause__ = reason
-        for line in self._lines:
+        for line in (self._limits.clear(), *self._lines):
             for work in line:
                 if work.state is WAITING:
                     self._waiting -= 1
@@ -769,8 +857,12 @@ class Pool(Workforce):
             for w in line
             if w.state is WAITING
         ]
-        assert self._waiting == len(waiting) + len(pinned)
-        assert all(w.worker is None for w in waiting + pinned)
+        apart = self._limits.waiting
+        assert self._waiting == len(waiting) + len(pinned) + len(apart)
+        assert all(w.worker is None for w in [*waiting, *pinned, *apart])
+        assert all(w.state is WAITING and w.apart for w in apart)
+        assert not apart.intersection(waiting + pinned)
+        assert not apart or self._limits.first(self._places()) is None
         assert self._aboard == sum(worker.workload for worker in self.everyone())
         for worker in self.everyone():
             assert 0 <= worker.workload <= self.max_works_per_worker

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -108,7 +108,8 @@ class Workforce(ABC):
         # Effects, taken by the Manager.
         self.to_start: list[PoolWorker] = []
         self.to_stop: list[PoolWorker] = []
-        self.pauses: list[float] = []  # seconds, after each of which ``restart_due`` is called
+        # Seconds, and what is to be called after them.
+        self.pauses: list[tuple[float, Callable[[], None]]] = []
 
     # -- what the Pool adds ---------------------------------------------------
 
@@ -254,7 +255,7 @@ class Workforce(ABC):
             pause = self.policy.restart()
         if pause:
             self._pauses += 1
-            self.pauses.append(pause)
+            self.pauses.append((pause, self.restart_due))
         else:
             self.workers.insert(place, self._new_worker())
 

@@ -173,7 +173,14 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         name = f"{type(self).__name__}-{next(_numbers)}"
         self._backend = backend(Setup(name, worker_loop_factory, initializer, tuple(initargs)))
         policy = RestartPolicy(max_restarts, restart_window)
-        pool = Pool(self._size, max_works_per_worker, load_balancer, policy, max_works_per_child)
+        pool = Pool(
+            self._size,
+            max_works_per_worker,
+            load_balancer,
+            policy,
+            max_works_per_child,
+            clock=time.monotonic,
+        )
         self._manager = Manager(pool, self._backend, name, exit_grace, start_timeout)
         # Asks only: a finalizer may run in any thread, at any moment.
         self._finalizer = weakref.finalize(self, self._manager.abandon)
@@ -465,6 +472,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         plan: Plan,
     ) -> Iterator[Any] | AsyncIterator[Any]:
         lane = lane_of(work)
+        options = options.for_map_of(work)
         asynchronous = check_input(iterables, awaitable=self._awaitable)
         self._manager.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -491,7 +499,12 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
                 ``retries``: how many times a work runs again, at most, after its worker
                 has died (in works; default: that of the executor);
                 ``quarantine_after``: deaths of workers after which it does not run again,
-                whatever ``retries`` allows (default: that of the executor).
+                whatever ``retries`` allows (default: that of the executor);
+                ``max_concurrency``: how many works run at once, at most, in the whole pool;
+                ``rate``: how many start per second, at most, evenly spaced;
+                ``key``: what these two count by, anything hashable (default: the callable);
+                ``priority``: works that wait for a worker go by it, the highest first
+                (default: 0), then in the order of their submits.
 
         Returns:
             A `PoolView`, with ``submit`` and ``map``. It is immutable, costs next to

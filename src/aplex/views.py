@@ -7,7 +7,15 @@ holds nothing, and is closed with its executor.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Iterator,
+)
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -41,6 +49,10 @@ class OptionsOfWorks(TypedDict, total=False):
     load_balancing_meta: Any
     retries: int
     quarantine_after: int
+    max_concurrency: int | None
+    rate: float | None
+    priority: int
+    key: Hashable
 
 
 class MapOptions(TypedDict, total=False):
@@ -68,7 +80,7 @@ class PoolView(Generic[Awaits]):
 
     def __repr__(self) -> str:
         """Show the options that differ from those of other works, and the executor."""
-        fields = dataclasses.fields(self._options)
+        fields = [field for field in dataclasses.fields(self._options) if field.init]
         values = ((field, getattr(self._options, field.name)) for field in fields)
         shown = [f"{field.name}={value!r}" for field, value in values if value != field.default]
         return f"<options {', '.join(shown)} of {self._executor!r}>"

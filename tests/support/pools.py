@@ -45,9 +45,12 @@ class DrivenPool:
         max_works_per_child: int | None = None,
     ) -> None:
         self.policy = RestartPolicy(max_restarts, window)
-        self.pool = Pool(size, limit, load_balancer, self.policy, max_works_per_child)
         self.now = 0.0  # seconds
+        self.pool = Pool(
+            size, limit, load_balancer, self.policy, max_works_per_child, clock=lambda: self.now
+        )
         self.pauses: list[float] = []  # of restarts to come
+        self.alarms: list[tuple[float, Callable[[], None]]] = []  # of limits, and when
         self.sent: dict[PoolWorker, list[Work | Cancel]] = {}
         self.recalled: dict[PoolWorker, list[Cancel]] = {}
         self.started: list[PoolWorker] = []
@@ -155,6 +158,14 @@ class DrivenPool:
         while self.pauses:
             self.pass_pause()
 
+    def pass_alarm(self, late: float = 0.0) -> None:
+        """Let the next time come that a limit waits for, or a moment later."""
+        alarm = min(self.alarms, key=lambda alarm: alarm[0])
+        self.alarms.remove(alarm)
+        self.now = max(self.now, alarm[0]) + late
+        alarm[1]()
+        self.take_effects()
+
     def close(self, *, cancel_waiting: bool = False) -> None:
         self.pool.close(cancel_waiting=cancel_waiting)
         self.take_effects()
@@ -171,6 +182,8 @@ class DrivenPool:
         """Let every worker serve, and every work end."""
         for _ in range(10 * len(self.submitted) + 10):
             self.pass_pauses()
+            while self.alarms:
+                self.pass_alarm()
             for worker in list(self.pool.everyone()):
                 if worker.state is WorkerState.STARTING:
                     self.ready(worker)
@@ -224,7 +237,11 @@ class DrivenPool:
         self.pool.to_start.clear()
         self.stopped += self.pool.to_stop
         self.pool.to_stop.clear()
-        self.pauses += self.pool.pauses
+        for seconds, then in self.pool.pauses:
+            if then == self.pool.restart_due:
+                self.pauses.append(seconds)
+            else:
+                self.alarms.append((self.now + seconds, then))
         self.pool.pauses.clear()
         self.pool.check()
 
