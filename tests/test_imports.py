@@ -132,7 +132,7 @@ RANKS = [
         "_backends.thread",
         "_backends.memory",
     },
-    {"_manager", "_plans"},
+    {"_manager", "_plans", "_room"},
     {"views"},
     {"executors"},
     {"", "_backends"},

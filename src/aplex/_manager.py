@@ -81,6 +81,7 @@ class Manager:
         self._pid = os.getpid()
         self._backend = backend
         self._lock = threading.RLock()
+        self.ring: Callable[[], None] | None = None  # tells those who wait without blocking
         self._changed = threading.Condition(self._lock)
         self._waiters = 0  # threads that wait for a change
         self._stepping = False
@@ -240,6 +241,46 @@ class Manager:
         """Close, as the executor was garbage collected. Only asks; takes no lock."""
         if os.getpid() == self._pid:
             self._listener.call_soon(partial(self.close, why="garbage collection"))
+
+    # -- who waits for a change -----------------------------------------------
+
+    @property
+    def lock(self) -> threading.RLock:
+        """The lock of the pool. No user's code is called with it."""
+        return self._lock
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether no work is taken any more."""
+        return bool(self._shut) or self.pool.broken is not None
+
+    def may_wait(self) -> bool:
+        """Whether the pool goes on while this thread waits for it. With the lock."""
+        needed = self._listener.is_current() or self._backend.owns_current_thread()
+        return not self._stepping and not needed
+
+    def wait_for(self, happened: Callable[[], bool]) -> None:
+        """Block until something has happened to the pool. With the lock."""
+        self._backend.arm()
+        self._waiters += 1
+        try:
+            self._changed.wait_for(happened)
+        finally:
+            self._waiters -= 1
+
+    def expect(self, count: int) -> None:
+        """Note that so many more, or fewer, wait to be told by ``ring``. With the lock."""
+        self._waiters += count
+
+    def tell(self) -> None:
+        """Have everybody look who waits for a change."""
+        with self._lock:
+            self._notify()
+
+    def _notify(self) -> None:
+        self._changed.notify_all()
+        if self.ring is not None:
+            self.ring()
 
     # -- exit and fork --------------------------------------------------------
 
@@ -421,7 +462,7 @@ class Manager:
             pool.mend()
             raise
         if self._waiters:
-            self._changed.notify_all()
+            self._notify()
 
     def _resume_soon(self, settled: Settled | None = None) -> None:
         """Have the listener finish what Ctrl-C has broken into."""

@@ -248,6 +248,11 @@ class Pool(Workforce):
         return not (self._waiting or self._aboard or self._starting)
 
     @property
+    def pending(self) -> int:
+        """How many works are not done."""
+        return self._waiting + self._aboard
+
+    @property
     def is_alone(self) -> bool:
         """Whether the work that was submitted last is the only one it holds."""
         return self._waiting + self._aboard == 1

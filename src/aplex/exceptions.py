@@ -17,6 +17,7 @@ __all__ = [
     "AplexWorkerError",
     "BrokenPoolError",
     "LoadBalancerError",
+    "PoolFullError",
     "RemoteError",
     "RemoteTraceback",
     "SerializationError",
@@ -186,6 +187,10 @@ class BrokenPoolError(AplexWorkerError, BrokenExecutor):
 
 class LoadBalancerError(AplexError):
     """The load balancer raised, or returned something that is no worker of the pool."""
+
+
+class PoolFullError(AplexError, RuntimeError):
+    """``max_pending`` works are pending, and the caller of ``submit`` must not block."""
 
 
 class SerializationError(AplexError, pickle.PicklingError):

@@ -34,6 +34,7 @@ from aplex._manager import Manager
 from aplex._options import WorkOptions, check_count, check_seconds
 from aplex._plans import Place, Plan, check_input, open_window
 from aplex._pool import Pool, Work
+from aplex._room import Room
 from aplex._supervision import RestartPolicy
 from aplex._works import lane_of
 from aplex.exceptions import SerializationError
@@ -68,6 +69,7 @@ class PoolOptions(TypedDict, total=False):
     max_restarts: int
     restart_window: float
     max_works_per_child: int | None
+    max_pending: int | None
 
 
 class ProcessOptions(PoolOptions, total=False):
@@ -109,6 +111,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         max_restarts: int = 3,
         restart_window: float = 5.0,
         max_works_per_child: int | None = None,
+        max_pending: int | None = None,
         start_timeout: float | None = None,
     ) -> None:
         """Check the options; nothing is started before the first work.
@@ -141,6 +144,8 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
                 also how long a worker must have been there not to count as one.
             max_works_per_child: After so many works a worker is replaced: it serves until
                 its successor does, finishes what it has, and ends. None: never.
+            max_pending: How many works may be submitted and not done. `submit` then blocks
+                until there is room; with ``awaitable=True`` see `room`. None: no bound.
             start_timeout: Seconds after which a worker that is not ready is killed, which
                 is a failed start. None: never.
 
@@ -159,6 +164,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
                 raise TypeError(f"{name} must be callable, not {value!r}")
         check_count("max_restarts", max_restarts, least=0)
         check_count("max_works_per_child", max_works_per_child)
+        check_count("max_pending", max_pending)
         check_seconds("exit_grace", exit_grace)
         check_seconds("restart_window", restart_window)
         if start_timeout is not None:
@@ -182,6 +188,11 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             clock=time.monotonic,
         )
         self._manager = Manager(pool, self._backend, name, exit_grace, start_timeout)
+        self._room: Room | None = None
+        self._take = self._manager.submit
+        if max_pending is not None:
+            self._room = Room(self._manager, max_pending, awaitable=awaitable)
+            self._take = self._room.submit
         # Asks only: a finalizer may run in any thread, at any moment.
         self._finalizer = weakref.finalize(self, self._manager.abandon)
         self._finalizer.atexit = False
@@ -299,6 +310,8 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
                 loop runs and there is no ``future_loop``; or this is a worker process
                 that still imports the main module.
             BrokenPoolError: The workers cannot be started.
+            PoolFullError: ``max_pending`` works are pending, and the caller must not
+                block: with ``awaitable=True``, in a callback of a future, or in a work.
         """
         options = self._options
         if load_balancing_meta is not None:
@@ -340,7 +353,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         item.options = options
         item.what = work
         future._work = item  # noqa: SLF001 - private to the package
-        self._manager.submit(item, running)
+        self._take(item, running)
         return future
 
     # -- map ------------------------------------------------------------------
@@ -515,6 +528,20 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             ValueError: An option is out of range.
         """
         return PoolView(self, refined(self._options, options))
+
+    async def room(self) -> None:
+        """Wait until a work can be submitted without exceeding ``max_pending``.
+
+        Returns at once if there is room, or no bound. Call `submit` without another
+        ``await`` in between: else others may have taken the room.
+
+        Raises:
+            RuntimeError: The executor was shut down.
+            BrokenPoolError: The workers cannot be started.
+        """
+        self._manager.check_open()
+        if self._room is not None:
+            await self._room.wait()
 
     # -- life -----------------------------------------------------------------
 
