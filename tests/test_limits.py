@@ -200,7 +200,7 @@ def test_bounds_hold_whatever_happens(
             assert len(running) <= bound
             begun = sum(w in works for worker in pool.sent for w in pool.works_of(worker))
             assert begun - len(times) <= (1 if rate else bound)
-            times += [pool.now] * (begun - len(times))
+            times.extend([pool.now] * (begun - len(times)))
 
     for event in events:
         _take(pool, event, bound, rate)

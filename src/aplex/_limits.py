@@ -94,9 +94,7 @@ class Group:
 class Limits:
     """The works that wait apart, and the groups they belong to."""
 
-    def __init__(
-        self, clock: Callable[[], float], alarm: Callable[[float, Group], None]
-    ) -> None:
+    def __init__(self, clock: Callable[[], float], alarm: Callable[[float, Group], None]) -> None:
         self._clock = clock
         self._alarm = alarm  # is told after how many seconds to call `due`
         self._groups: dict[Hashable, Group] = {}

@@ -5,8 +5,8 @@ in as method calls (under the Manager's lock), effects go out as data that the
 Manager takes from ``outboxes``, ``settled``, ``to_start`` and ``to_stop``.
 
 A work is *waiting* (in the line of its lane, or for the worker that a load
-balancer insists on, or apart, see ``_limits``), then *aboard* a worker, then *done*. Invariants, checked by
-``check`` after every step of the tests' random histories:
+balancer insists on, or apart, see ``_limits``), then *aboard* a worker, then *done*.
+Invariants, checked by ``check`` after every step of the tests' random histories:
 
 * each work is settled exactly once;
 * ``0 <= workload <= max_works_per_worker``, and the workloads sum to the works aboard;
