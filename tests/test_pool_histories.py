@@ -61,6 +61,16 @@ class WhimsicalSkipping(Whimsical):
 
 
 BALANCERS = (RoundRobin, Random, Average, Whimsical, WhimsicalSkipping)
+LIMITS = st.sampled_from(
+    [
+        *[{}] * 4,
+        {"max_concurrency": 1, "key": "one"},
+        {"max_concurrency": 2, "key": "one", "priority": 1},
+        {"rate": 1.0, "key": "two"},
+        {"priority": 1},
+        {"priority": -1},
+    ]
+)
 METAS = st.one_of(st.none(), st.integers(0, 5), st.sampled_from(["raise", "nonsense"]))
 
 
@@ -115,10 +125,18 @@ class Histories(RuleBasedStateMachine):
         meta=METAS,
         count=st.integers(1, 4),
         retries=st.sampled_from([0, 0, 1, 2, 9]),
+        limits=LIMITS,
     )
-    def submit(self, lane: int, meta: Any, count: int, retries: int) -> None:
+    def submit(
+        self, lane: int, meta: Any, count: int, retries: int, limits: dict[str, Any]
+    ) -> None:
         for _ in range(count):
-            self.driven.submit(lane, meta, WorkOptions(retries=retries))
+            self.driven.submit(lane, meta, WorkOptions(retries=retries, **limits))
+
+    @precondition(lambda self: self.driven.alarms)
+    @rule()
+    def alarm(self) -> None:
+        self.driven.pass_alarm()
 
     @precondition(lambda self: self.driven.submitted)
     @rule(data=st.data())
@@ -296,6 +314,7 @@ class Histories(RuleBasedStateMachine):
             return
         for lane in LANES:
             works = [work for work in self.driven.submitted if work.lane == lane]
+            works = [work for work in works if not work.options.apart]
             waiting = [work.id for work in works if work.state is WorkState.WAITING]
             aboard = [work.id for work in works if work.state is WorkState.ABOARD]
             assert not waiting or not aboard or max(aboard) < min(waiting) or self._detached(works)

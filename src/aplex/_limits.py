@@ -71,7 +71,8 @@ class Group:
         """Give a place to a work.
 
         A timer is always a little late. Up to half of the spacing is made good, else a rate
-        would never be reached; so any m starts in a row last m - 1/2 spacings or longer.
+        would never be reached; so from one start to the m-th after it there are m - 1/2
+        spacings, or more.
         """
         rate = work.options.rate
         late = 0.0
