@@ -21,12 +21,15 @@ class WorkOptions:
         retries: How many times the work runs again, at most, after its worker has died.
         quarantine_after: Deaths of workers after which it does not run again, whatever
             ``retries`` allows.
+        buffersize: How many items of a stream or a map, at most, are ahead of who reads them;
+            None: 16, or what a map takes by itself.
         label: What messages call the work; None: the name of its callable.
     """
 
     load_balancing_meta: Any = None
     retries: int = 0
     quarantine_after: int = 3
+    buffersize: int | None = None
     label: str | None = None
 
     def __post_init__(self) -> None:
@@ -38,6 +41,7 @@ class WorkOptions:
         """
         check_count("retries", self.retries, least=0)
         check_count("quarantine_after", self.quarantine_after)
+        check_count("buffersize", self.buffersize)
 
 
 def check_count(name: str, value: int | None, *, least: int = 1) -> None:
