@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 
 from aplex._inflow import Inflow
-from aplex._manager import Manager
 from aplex._messages import RAISED
 from aplex._options import WorkOptions
 from aplex._pool import Work
@@ -15,6 +14,9 @@ from aplex._producers import produce
 from aplex._works import stream_lane_of
 from aplex.exceptions import SerializationError
 from aplex.streams import AsyncStream, Stream, this_reader
+
+if TYPE_CHECKING:
+    from aplex._manager import Manager
 
 P = ParamSpec("P")
 T = TypeVar("T")

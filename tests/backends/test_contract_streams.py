@@ -7,7 +7,7 @@ import itertools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -106,12 +106,10 @@ def test_never_more_than_buffersize_items_are_ahead(
     stream = sized(caller, size).stream(count_to, 4 * size + 5, name)
     assert reach(caller, name, size) == size
     slack = max(1, size // 2) - 1  # credit that is not sent yet
-    handed = 0  # those before the one that is used now
-    for number in itertools.islice(stream, 3 * size):
+    for handed, number in enumerate(itertools.islice(stream, 3 * size)):
         assert number == handed
         assert handed + size - slack <= reach(caller, name, handed + size - slack)
         assert caller.call(works.how_far, name) <= handed + size
-        handed += 1
     assert list(stream) == list(range(3 * size, 4 * size + 5))
 
 
@@ -138,7 +136,7 @@ def test_an_exception_comes_after_the_items_before_it(
 
 def test_an_argument_that_cannot_travel_is_named(caller: Caller, processes: bool) -> None:
     stream = caller.stream(works.count_to, threading.Lock())
-    with pytest.raises(SerializationError if processes else TypeError, match="argument 0|integer"):
+    with pytest.raises(SerializationError if processes else TypeError, match=r"argument 0|integer"):
         next(stream)
 
 
