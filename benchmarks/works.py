@@ -5,7 +5,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +93,14 @@ def stand(gate: str) -> int:
 async def stand_later(gate: str) -> int:
     """The same; it holds up the whole event loop of the worker, on purpose."""
     return stand(gate)
+
+
+def count_to(end: int) -> Iterator[int]:
+    """Yield numbers, at no cost."""
+    yield from range(end)
+
+
+async def count_to_later(end: int) -> AsyncIterator[int]:
+    """The same as an asynchronous generator."""
+    for number in range(end):
+        yield number

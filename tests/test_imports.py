@@ -30,10 +30,19 @@ import aplex.executors
 import aplex.futures
 import aplex.load_balancers
 import aplex.outcomes
+import aplex.streams
 import aplex.views
 
 SOURCE = Path(aplex.__file__).parent
-PUBLIC_MODULES = ("exceptions", "executors", "futures", "load_balancers", "outcomes", "views")
+PUBLIC_MODULES = (
+    "exceptions",
+    "executors",
+    "futures",
+    "load_balancers",
+    "outcomes",
+    "streams",
+    "views",
+)
 
 
 def modules() -> dict[str, ast.Module]:
@@ -103,13 +112,14 @@ RANKS = [
         "_gate",
         "_options",
         "_names",
+        "_producers",
         "_chunk_sizes",
         "_identity",
         "_inputs",
         "_lines",
         "outcomes",
     },
-    {"_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"}
+    {"_inflow", "_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"}
     | {"_limits"},
     {"_pool", "_chunks"},
     {"_chunks_measured"},
@@ -132,7 +142,8 @@ RANKS = [
         "_backends.thread",
         "_backends.memory",
     },
-    {"_manager", "_plans", "_room"},
+    {"streams", "_manager", "_plans", "_room"},
+    {"_streaming"},
     {"views"},
     {"executors"},
     {"", "_backends"},

@@ -1,5 +1,6 @@
 """aplex: processes and threads, blocking and awaited."""
 
+import time
 from collections.abc import AsyncIterable, Awaitable, Iterable, Sequence
 from typing import Any
 
@@ -31,6 +32,14 @@ class Blocking(BlockingPeer):
         results: Iterable[Any] = self.pool.map(work, items, chunksize=chunksize)
         return results
 
+    def read_stream(self, work: Work, count: int, buffersize: int) -> list[Any]:
+        return list(self.pool.options(buffersize=buffersize).stream(work, count))
+
+    def first_of_stream(self, work: Work, count: int, buffersize: int) -> float:
+        with self.pool.options(buffersize=buffersize).stream(work, count) as stream:
+            next(stream)
+            return time.perf_counter()
+
 
 class Awaited(AwaitingPeer):
     threads = False
@@ -49,6 +58,23 @@ class Awaited(AwaitingPeer):
     def amap(self, work: Work, items: Sequence[Any], chunksize: ChunkSize) -> AsyncIterable[Any]:
         results: AsyncIterable[Any] = self.pool.map(work, items, chunksize=chunksize)
         return results
+
+    def read_stream(self, work: Work, count: int, buffersize: int) -> list[Any]:
+        async def read() -> list[Any]:
+            view = self.pool.options(buffersize=buffersize)
+            return [item async for item in view.stream(work, count)]
+
+        items: list[Any] = self.run(read())
+        return items
+
+    def first_of_stream(self, work: Work, count: int, buffersize: int) -> float:
+        async def read() -> float:
+            async with self.pool.options(buffersize=buffersize).stream(work, count) as stream:
+                await anext(stream)
+                return time.perf_counter()
+
+        when: float = self.run(read())
+        return when
 
 
 class BlockingThreads(Blocking):

@@ -56,6 +56,14 @@ class Peer:
         """Run one after another; return the seconds each took."""
         raise NotImplementedError
 
+    def read_stream(self, work: Work, count: int, buffersize: int) -> list[Any]:
+        """Read a stream to its end; return its items."""
+        raise NotImplementedError
+
+    def first_of_stream(self, work: Work, count: int, buffersize: int) -> float:
+        """Read a stream; return when its first item was there, by ``time.perf_counter``."""
+        raise NotImplementedError
+
     def keep_in_flight(self, calls: Sequence[Call], limit: int) -> list[Any]:
         """Run them all, never more than `limit` at a time."""
         raise NotImplementedError

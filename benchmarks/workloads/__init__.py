@@ -9,6 +9,7 @@ from workloads import (
     limits,
     mapping,
     mixed,
+    streams,
     submitting,
     uneven,
 )
@@ -16,6 +17,18 @@ from workloads.base import Workload
 
 WORKLOADS: dict[str, Workload] = {
     workload.name: workload
-    for group in (submitting, http, latency, mapping, mixed, uneven, arrays, crowds, life, limits)
+    for group in (
+        submitting,
+        http,
+        latency,
+        mapping,
+        streams,
+        mixed,
+        uneven,
+        arrays,
+        crowds,
+        life,
+        limits,
+    )
     for workload in group.WORKLOADS
 }

@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from aplex.futures import AsyncioFuture, ConcurrentFuture
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
+    from aplex.streams import AsyncStream, Stream
     from aplex.views import PoolView
 
 __all__ = [
     "AplexError",
     "AplexWorkerError",
     "AsyncPoolExecutor",
+    "AsyncStream",
     "AsyncioFuture",
     "BrokenPoolError",
     "ConcurrentFuture",
@@ -51,6 +53,7 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "SerializationError",
+    "Stream",
     "ThreadAsyncPoolExecutor",
     "WorkQuarantinedError",
     "WorkerLostError",
@@ -58,7 +61,15 @@ __all__ = [
     "__version__",
 ]
 
-_MODULES = ("executors", "exceptions", "futures", "load_balancers", "outcomes", "views")
+_MODULES = (
+    "executors",
+    "exceptions",
+    "futures",
+    "load_balancers",
+    "outcomes",
+    "streams",
+    "views",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -28,7 +28,6 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Coroutine
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -37,8 +36,9 @@ from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._identity import be_worker_process
 from aplex._messages import COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
 from aplex._pickling import ATOMS, CallDecoder, encode_exception, encode_value, is_atom
+from aplex._producers import Producers
 from aplex._progress import Progress
-from aplex._worker import HOLD, CoroutineLane, PlainLane, run_until_stopped
+from aplex._worker import HOLD, CoroutineLane, Detached, PlainLane, run_until_stopped
 
 if TYPE_CHECKING:
     import asyncio
@@ -165,12 +165,14 @@ class Child:
         self._orphaned = threading.Event()
         self._kickee, self._kicker = one_way()
         self._plain_out = Writer(ends.plain_out)
+        self.producers = Producers()
         self.plain = PlainLane(
             self._codec,
             progress.started,
             self._send_plain,
             self._loop_thread.adopt_soon,
             self._kick,
+            self.producers,
         )
 
     @property
@@ -208,7 +210,7 @@ class Child:
                     frame = frames.popleft()
                     if frame is None:
                         return
-                    definitions, ids, functions, calls, _, _ = frame
+                    definitions, ids, functions, calls, _, _, _ = frame
                     if definitions:
                         self._codec.define(definitions)
                     self.plain.run(ids, functions, calls)
@@ -291,12 +293,12 @@ class LoopThread:
         if factory is not None:
             self._want_loop()
 
-    def adopt_soon(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Hand a coroutine over to the loop. On the main thread."""
+    def adopt_soon(self, work_id: int, made: Detached) -> None:
+        """Hand a coroutine, or a stream, over to the loop. On the main thread."""
         self._want_loop()
         assert self._loop is not None
         assert self._lane is not None
-        self._loop.call_soon_threadsafe(self._lane.adopt, work_id, coroutine)
+        self._loop.call_soon_threadsafe(self._lane.adopt, work_id, made)
 
     def stop(self) -> None:
         """Make the loop cancel its tasks and end; or the thread, if it has none. Any thread."""
@@ -335,7 +337,7 @@ class LoopThread:
         try:
             loop = runner.get_loop()
             self._codec = ProcessCodec(ends, self._child.results)
-            self._lane = CoroutineLane(loop, self._codec, self._send)
+            self._lane = CoroutineLane(loop, self._codec, self._send, self._child.producers)
             self._stopping = loop.create_future()
             loop.add_reader(ends.coroutines_in.fileno(), self._read)
             self._loop = loop
@@ -374,7 +376,7 @@ class LoopThread:
             return
         started = self._child.progress.started
         while frames:
-            definitions, ids, functions, calls, cancels, recalls = frames.popleft()
+            definitions, ids, functions, calls, cancels, recalls, credits_ = frames.popleft()
             if definitions:
                 self._codec.define(definitions)
             for work_id, function, call in zip(ids, functions, calls, strict=True):
@@ -385,6 +387,8 @@ class LoopThread:
                 lane.cancel(work_id, partial(self._child.plain.skip, seq))
             for work_id, seq in recalls:
                 lane.recall(work_id, seq, self._child.plain.skip)
+            for work_id, count in credits_:
+                self._child.producers.credit(work_id, count)
         lane.flush()
 
     def _stop(self) -> None:

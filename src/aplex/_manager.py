@@ -37,10 +37,11 @@ from typing import Any, Final, TypeVarTuple, Unpack
 
 from aplex import _exit
 from aplex._backends.base import Backend, Death
+from aplex._inflow import Inflow
 from aplex._listener import Listener
-from aplex._messages import COROUTINE, PLAIN, RAISED, TOO_LATE, Reports
+from aplex._messages import COROUTINE, DELIVERED, PLAIN, RAISED, Reports
 from aplex._pickling import decode_exception
-from aplex._pool import LINED_UP, Pool, PoolWorker, Work
+from aplex._pool import LINED_UP, Pool, PoolWorker, Work, WorkState
 from aplex._supervision import WorkerState
 from aplex.exceptions import BrokenPoolError, WorkerStartError
 from aplex.futures import AsyncioFuture
@@ -136,6 +137,19 @@ class Manager:
         """Ask for a work to be cancelled."""
         self._backend.arm()
         self._step(self.pool.cancel, work)
+
+    def cancel_soon(self, work: Work) -> None:
+        """Have a work cancelled. For finalizers: only asks; takes no lock."""
+        if os.getpid() == self._pid and work.state is not WorkState.DONE:
+            self._listener.call_soon(partial(self.cancel, work))
+
+    def credit(self, work: Work, count: int) -> None:
+        """Let a stream yield so many items, counted from its first one."""
+        self._step(self.pool.credit, work, count)
+
+    def cancel_streams(self, wanted: Callable[[Any], bool]) -> None:
+        """Cancel the streams whose `Inflow` is wanted."""
+        self._step(self._cancel_streams, wanted)
 
     def close(self, *, cancel_waiting: bool = False, why: str = "shutdown") -> None:
         """Take no more works; go when the last one is done."""
@@ -286,17 +300,18 @@ class Manager:
 
     def cancel_coroutines_at(self, deadline: float) -> int:
         """Wait for the coroutine works; at the deadline cancel them, and return how many."""
-        if self._wait_for_lane(COROUTINE, deadline):
+        if self._wait_for(lambda: not self.pool.cancellable(), deadline):
             return 0
         with self._lock:
-            count = len(self.pool.held(COROUTINE))
+            count = len(self.pool.cancellable())
         self._step(self._cancel_coroutines)
         return count
 
     def finish_at_exit(self) -> None:
         """Wait for plain functions to finish; kill what would not be cancelled."""
-        cancelled = self._wait_for_lane(COROUTINE, time.monotonic() + self.exit_grace)
-        self._wait_for_lane(PLAIN, None)
+        end = time.monotonic() + self.exit_grace
+        cancelled = self._wait_for(lambda: not self.pool.holds(COROUTINE), end)
+        self._wait_for(lambda: not self.pool.holds(PLAIN), None)
         if not cancelled:
             self._kill_workers()
         # Threads cannot be killed: the exit leaves behind those that do not end.
@@ -313,13 +328,13 @@ class Manager:
         self._backend.abandon_after_fork()
         self._listener.discard()
 
-    def _wait_for_lane(self, lane: int, deadline: float | None) -> bool:
-        """Wait until no work of the lane is left; return whether that is so."""
+    def _wait_for(self, done: Callable[[], bool], deadline: float | None) -> bool:
+        """Wait for a state of the pool; return whether it has come."""
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
         with self._changed:
             self._waiters += 1
             try:
-                return self._changed.wait_for(lambda: not self.pool.holds(lane), timeout)
+                return self._changed.wait_for(done, timeout)
             finally:
                 self._waiters -= 1
 
@@ -403,8 +418,13 @@ class Manager:
             self.pool.size = size
 
     def _cancel_coroutines(self) -> None:
-        for work in self.pool.held(COROUTINE):
+        for work in self.pool.cancellable():
             self.pool.cancel(work)
+
+    def _cancel_streams(self, wanted: Callable[[Any], bool]) -> None:
+        for work in self.pool.cancellable():
+            if work.is_stream and wanted(work.future):
+                self.pool.cancel(work)
 
     # -- steps ----------------------------------------------------------------
 
@@ -617,7 +637,8 @@ def _settle(settled: Settled) -> bool:
     blocking = False
     for item in settled:
         future = item[0].future
-        if type(future) is not AsyncioFuture:
+        kind = type(future)
+        if kind is not AsyncioFuture and (kind is not Inflow or future.loop is None):
             blocking = True
         elif (loop := future.get_loop()) is not current:
             elsewhere.setdefault(loop, []).append(item)
@@ -652,5 +673,5 @@ def _settle_one(work: Work, kind: int, data: Any) -> None:
             raise
     except BaseException:  # noqa: BLE001 - a callback of the user's: the next futures live on
         _log.exception("exception in a callback of %r", future)
-    if kind != TOO_LATE:  # else its outcome is still to come
+    if kind < DELIVERED:  # else its outcome is still to come
         work.future = None

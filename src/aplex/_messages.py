@@ -1,7 +1,7 @@
 """What parent and worker say to each other. A leaf: it imports nothing of aplex.
 
 Down, on the lane the works belong to, a frame is ``(definitions, ids, functions,
-calls, cancels, recalls)``:
+calls, cancels, recalls, credits)``:
 
 * ``definitions`` - ``{number: function}``: functions this lane has not seen yet;
 * ``ids``, ``functions``, ``calls`` - columns, a row for each work to run: its id,
@@ -12,7 +12,9 @@ calls, cancels, recalls)``:
   that order, 0 unless it is a plain function. Always on the coroutine lane, which no
   plain function blocks;
 * ``recalls`` - the same of plain functions that are wanted back, if they were not
-  started.
+  started;
+* ``credits`` - ``[(id, count)]``: so many items may these streams yield, counted from
+  their first one. Always on the coroutine lane, as cancels.
 
 ``None`` instead of a frame: close down: finish, clean up, exit. Always on the plain
 lane.
@@ -20,7 +22,8 @@ lane.
 Up, a frame is ``(seconds, others, ids, values, pickled, pickles)``: the seconds the
 works took; reports ``(id, kind, data)`` of every kind below; and, in columns, what
 most reports are: ids and results as they are, ids and pickled results. ``others``
-comes first: a cancel that was delivered is known before the outcome.
+comes first: a cancel that was delivered is known before the outcome, and the items of a
+stream are before its end.
 """
 
 from __future__ import annotations
@@ -44,7 +47,9 @@ DETACHED: Final = 7  # a plain function returned a coroutine, which now runs
 READY: Final = 8  # the worker serves; data is its process id
 FAILED: Final = 9  # the worker cannot serve; data as for ERROR or RAISED
 RETURNED: Final = 10  # the recall has found the work not started; data is the recall's seq
+ITEMS: Final = 11  # the stream has yielded; data is the number of the first item, and a list
 
+Item: TypeAlias = tuple[bool, Any]  # of a stream: whether it is pickled, and what travels
 Report: TypeAlias = tuple[int, int, Any]
 Reports: TypeAlias = tuple[float, list[Report], list[int], list[Any], list[int], list[Any]]
 
@@ -61,12 +66,20 @@ def only(*reports: Report) -> Reports:
     return 0.0, list(reports), [], [], [], []
 
 
+class Credit(NamedTuple):
+    """How many items a stream may yield, counted from its first one."""
+
+    id: int
+    total: int
+
+
 class Outbox:
     """Reports that are gathered for a frame."""
 
-    __slots__ = ("ids", "others", "pickled", "pickles", "values")
+    __slots__ = ("batches", "ids", "others", "pickled", "pickles", "values")
 
     def __init__(self) -> None:
+        self.batches: dict[int, list[Item]] | None = None  # items of streams, in ``others`` too
         self.others: list[Report] = []
         self.ids: list[int] = []
         self.values: list[Any] = []
@@ -84,6 +97,16 @@ class Outbox:
         else:
             self.ids.append(work_id)
             self.values.append(data)
+
+    def put_item(self, work_id: int, number: int, item: Item) -> None:
+        """Add an item of a stream. Those of one frame are one report."""
+        if self.batches is None:
+            self.batches = {}
+        batch = self.batches.get(work_id)
+        if batch is None:
+            batch = self.batches[work_id] = []
+            self.others.append((work_id, ITEMS, (number, batch)))
+        batch.append(item)
 
     def __len__(self) -> int:
         return len(self.ids) + len(self.others) + len(self.pickled)

@@ -26,6 +26,8 @@ class WorkOptions:
         rate: How many works of its key start in a second, at most.
         priority: The higher, the earlier it gets to a worker.
         key: What the limits are counted by; None: the callable.
+        buffersize: How many items of a stream or a map, at most, are ahead of who reads them;
+            None: 16, or what a map takes by itself.
         label: What messages call the work; None: the name of its callable.
         bounded: Whether its ``submit`` waits for room, if the pool has ``max_pending``.
         apart: Whether it does not wait in the usual line.
@@ -38,6 +40,7 @@ class WorkOptions:
     rate: float | None = None
     priority: int = 0
     key: Hashable = None
+    buffersize: int | None = None
     label: str | None = None
     bounded: bool = True
     apart: bool = field(init=False, repr=False, compare=False)
@@ -74,6 +77,7 @@ class WorkOptions:
     def limited(self) -> bool:
         """Whether works of its key wait for each other."""
         return self.max_concurrency is not None or self.rate is not None
+        check_count("buffersize", self.buffersize)
 
 
 def check_count(name: str, value: int | None, *, least: int = 1) -> None:

@@ -28,6 +28,7 @@ from aplex._messages import (
     COROUTINE,
     DELIVERED,
     DETACHED,
+    ITEMS,
     LANES,
     PICKLED,
     PLAIN,
@@ -37,6 +38,7 @@ from aplex._messages import (
     TOO_LATE,
     VALUE,
     Cancel,
+    Credit,
     Report,
     Reports,
 )
@@ -89,6 +91,8 @@ class Work:
     cancel_delivered = False  # the coroutine has got it, and answers by its outcome
     options = DEFAULTS
     apart = False  # it waits in the `Limits`
+    is_stream = False  # it yields: its future is an `Inflow`
+    yielded = False  # items of it have arrived: it cannot run again
     what: Any = None  # the callable, for messages that name it
     deaths: tuple[BaseException, ...] = ()  # of workers that ran it
 
@@ -124,6 +128,7 @@ class PoolWorker:
 
     __slots__ = (
         "cancels",
+        "credits",
         "depth",
         "failure",
         "id",
@@ -161,6 +166,7 @@ class PoolWorker:
         self.outboxes: list[list[Work]] = [[], []]  # works to send, per lane
         self.cancels: list[Cancel] = []  # to be sent after them
         self.recalls: list[Cancel] = []  # plain functions wanted back
+        self.credits: list[Credit] = []  # of streams aboard
         # Works that a load balancer insists on giving to this worker, per lane.
         self.pinned: tuple[deque[Work], deque[Work]] = (deque(), deque())
 
@@ -313,6 +319,13 @@ class Pool(Workforce):
             self.outbound.add(work.worker)
             work.cancel_asked = True
 
+    def credit(self, work: Work, count: int) -> None:
+        """Let a stream yield so many items, counted from its first one."""
+        if work.state is ABOARD and not work.cancel_asked:
+            assert work.worker is not None
+            work.worker.credits.append(Credit(work.id, count))
+            self.outbound.add(work.worker)
+
     def take_in(self, worker: PoolWorker, reports: Reports) -> None:
         """Take in a frame of reports. Call ``dispatch`` after the last."""
         _, others, ids, values, pickled, pickles = reports
@@ -372,6 +385,9 @@ class Pool(Workforce):
             elif kind == TOO_LATE:
                 if work_id in works:  # not settled: whoever awaits it need not wait for it
                     self.settled.append((works[work_id], kind, None))
+            elif kind == ITEMS:
+                if work_id in works:
+                    self._take_items(worker, works[work_id], *data)
             elif kind == DETACHED:
                 self._detach(worker, work_id)
             elif kind == RETURNED:
@@ -380,6 +396,18 @@ class Pool(Workforce):
                 self._ready(worker, data)
             else:
                 worker.failure = data
+
+    def _take_items(self, worker: PoolWorker, work: Work, number: int, items: list[Any]) -> None:
+        """Put items of a stream where its reader finds them, here, in their order.
+
+        Futures are settled later, by several threads; the end of a stream must not get
+        ahead of its items.
+        """
+        work.yielded = True
+        work.future.take(number, items)
+        self.settled.append((work, ITEMS, None))  # not settled: whoever waits may look
+        if not worker.served:
+            self._serves(worker)
 
     def has_idler(self) -> bool:
         """Whether plain functions wait at one worker, while another has none."""
@@ -532,6 +560,11 @@ class Pool(Workforce):
         waiting = [w for line in lines for w in line if w.state is WAITING]
         aboard = [w for worker in self.everyone() for w in worker.works.values()]
         return [work for work in waiting + aboard if work.lane == lane]
+
+    def cancellable(self) -> list[Work]:
+        """Return the works that are not done and that end when they are cancelled."""
+        plain = [work for work in self.held(PLAIN) if work.is_stream]
+        return self.held(COROUTINE) + plain
 
     def holds(self, lane: int) -> bool:
         """Whether a work of the lane is not done."""
@@ -808,7 +841,7 @@ class Pool(Workforce):
     def _is_retried(self, work: Work) -> bool:
         deaths, options = len(work.deaths), work.options
         allowed = deaths <= options.retries and deaths < options.quarantine_after
-        return allowed and not self.terminating and not self.broken
+        return allowed and not (work.yielded or self.terminating or self.broken)
 
     def _give_back(self, worker: PoolWorker) -> None:
         """Put works that wait for this worker in front of the lines, in their order."""

@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, MutableSequence, Sequence
 from functools import partial
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from aplex._messages import (
     CANCELLED,
@@ -34,10 +34,12 @@ from aplex._messages import (
     PLAIN,
     RETURNED,
     TOO_LATE,
+    VALUE,
     Outbox,
     Report,
     Reports,
 )
+from aplex._producers import CoroutineProducer, PlainProducer, Producer, Producers
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,6 +48,9 @@ EAGER: Final = sys.version_info >= (3, 12)
 """Whether tasks can start before the next turn of the loop."""
 HOLD: Final = 0.001
 """Seconds for which the outcome of a plain function may wait for the next ones."""
+
+
+Detached: TypeAlias = Coroutine[Any, Any, Any] | CoroutineProducer
 
 
 class Codec(Protocol):
@@ -72,11 +77,17 @@ class CoroutineLane:
     """Runs works as tasks of one event loop. Used on the loop's thread only."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, codec: Codec, send: Callable[[Reports], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        codec: Codec,
+        send: Callable[[Reports], None],
+        producers: Producers,
     ) -> None:
         self._loop = loop
         self._codec = codec
         self._send = send
+        self._producers = producers
+        self._items_sent = 0.0  # when an item of a stream was sent last
         self._tasks: dict[int, asyncio.Task[Any]] = {}
         self._outbox = Outbox()
         self._flush_planned = False
@@ -94,14 +105,19 @@ class CoroutineLane:
             return
         if is_coroutine(made):
             self._run(work_id, made)
+        elif isinstance(made, CoroutineProducer):
+            self._produce(work_id, made)
         elif inspect.isawaitable(made):
             self._run(work_id, _awaited(made))
         else:
             self._put(work_id, made)
 
-    def adopt(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine that a plain function has returned."""
-        self._run(work_id, coroutine)
+    def adopt(self, work_id: int, made: Detached) -> None:
+        """Run a coroutine, or a stream, that a plain function has returned."""
+        if isinstance(made, CoroutineProducer):
+            self._produce(work_id, made)
+        else:
+            self._run(work_id, made)
         if work_id in self._late_cancels:
             self._cancel(work_id)
         self.flush()
@@ -121,6 +137,27 @@ class CoroutineLane:
         # that is cancelled before its first step never enters its coroutine.
         task.add_done_callback(partial(self._ended, work_id))
 
+    def _produce(self, work_id: int, producer: CoroutineProducer) -> None:
+        """Run a stream as a task."""
+        self._producers.add(work_id, producer)
+        self._run(work_id, producer.run(partial(self._put_item, work_id, producer)))
+        task = self._tasks.get(work_id)
+        if task is None:
+            self._producers.remove(work_id)
+        else:  # which may never enter its coroutine
+            task.add_done_callback(lambda _task: self._producers.remove(work_id))
+
+    def _put_item(self, work_id: int, producer: Producer, value: Any) -> None:
+        """Report an item: at once, if the last one was a while ago; else with the next ones."""
+        self._outbox.put_item(work_id, producer.yielded, self._codec.value(value))
+        now = time.perf_counter()
+        if now - self._items_sent > HOLD:
+            self._items_sent = now
+            self.flush()
+        elif not self._flush_planned:
+            self._flush_planned = True
+            self._loop.call_soon(self.flush)
+
     def cancel(self, work_id: int, skip: Callable[[], bool]) -> None:
         """Cancel a work wherever it is. Call ``flush`` after the last.
 
@@ -133,6 +170,8 @@ class CoroutineLane:
             self._cancel(work_id)
         elif skip():
             self._outbox.others.append((work_id, CANCELLED, None))
+        elif self._producers.close(work_id):
+            self._outbox.others.append((work_id, DELIVERED, None))
         else:
             # It runs on the main thread; or has returned a coroutine that is on its
             # way here; or has ended, which does no harm: ids are unique.
@@ -145,6 +184,7 @@ class CoroutineLane:
             self._outbox.others.append((work_id, RETURNED, seq))
 
     def _cancel(self, work_id: int) -> None:
+        self._producers.close(work_id)  # a stream; it may ignore the cancel, and go on yielding
         task = self._tasks.get(work_id)
         if task is not None and task.cancel():
             self._outbox.others.append((work_id, DELIVERED, None))
@@ -190,7 +230,8 @@ class PlainLane:
         started: Where to publish the number of the last work started.
         send: Sends reports, with the seconds the works took. May be called on
             the thread that calls ``flush_held`` too, never on both at once.
-        detach: Takes over a coroutine that a plain callable returned.
+        detach: Takes over a coroutine, or an asynchronous stream, that a plain callable
+            returned.
         held: Called when a report is held back while the next function runs: have
             ``flush_held`` called on another thread `HOLD` seconds later. None: hold
             nothing back.
@@ -201,8 +242,9 @@ class PlainLane:
         codec: Codec,
         started: MutableSequence[int] | memoryview,
         send: Callable[[Reports], None],
-        detach: Callable[[int, Coroutine[Any, Any, Any]], None],
+        detach: Callable[[int, Detached], None],
         held: Callable[[], None] | None,
+        producers: Producers,
     ) -> None:
         self._codec = codec
         self._started = started
@@ -210,11 +252,14 @@ class PlainLane:
         self._send = send
         self._detach = detach
         self._held = held
+        self._producers = producers
+        self._producing = False
         self._lock = threading.Lock()  # for what ``skip`` and ``flush_held`` share with ``run``
         self._skipped: set[int] = set()
         self._outbox = Outbox()
         self._since = 0.0  # when the time that was not reported yet began
         self._holding = False
+        self._items_sent = 0.0  # when an item of a stream was sent last
 
     def run(self, ids: Sequence[int], functions: Sequence[Any], calls: Sequence[Any]) -> None:
         """Run works one after another and send their reports."""
@@ -254,7 +299,9 @@ class PlainLane:
         pickled, data = False, None
         try:
             value = self._codec.run(function, call)
-            if is_coroutine(value):
+            if isinstance(value, PlainProducer):
+                report = self._produce(work_id, value)
+            elif is_coroutine(value) or isinstance(value, CoroutineProducer):
                 self._detach(work_id, value)
                 report = work_id, DETACHED, None
             else:
@@ -276,13 +323,43 @@ class PlainLane:
                 self._holding = True
                 self._held()
 
+    def _produce(self, work_id: int, producer: PlainProducer) -> Report:
+        """Run a stream to its end, or until it is closed."""
+        with self._lock:
+            self._flush()  # what was held back must not wait for it
+            self._producing = True
+        self._producers.add(work_id, producer)
+        try:
+            ended = producer.run(partial(self._put_item, work_id, producer), self.flush_held)
+        finally:
+            self._producers.remove(work_id)
+            with self._lock:
+                self._producing = False
+        return work_id, VALUE if ended else CANCELLED, None
+
+    def _put_item(self, work_id: int, producer: Producer, value: Any) -> None:
+        """Report an item: at once, if the last one was a while ago; else with the next ones."""
+        item = self._codec.value(value)
+        with self._lock:
+            self._outbox.put_item(work_id, producer.yielded, item)
+            now = time.perf_counter()
+            if self._held is None or now - self._items_sent > HOLD:
+                self._items_sent = now
+                self._flush()
+            elif not self._holding:
+                self._holding = True
+                self._held()
+
     def _flush(self) -> None:
         self._holding = False
         outbox, now = self._outbox, time.perf_counter()
+        # Items say nothing of how long works take: a stream counts when it has ended.
+        seconds = 0.0 if self._producing else now - self._since
         if outbox:
             self._outbox = Outbox()
-            self._send(outbox.frame(now - self._since))
-        self._since = now
+            self._send(outbox.frame(seconds))
+        if not self._producing:
+            self._since = now
 
 
 def _task_maker(

@@ -26,7 +26,43 @@ def lane_of(work: object) -> int:
     return _examined_lane(work)
 
 
+def stream_lane_of(work: object) -> int:
+    """Return the lane of a work that yields.
+
+    Raises:
+        TypeError: It is no work, or a coroutine function, which yields nothing.
+    """
+    if inspect.isgenerator(work) or inspect.isasyncgen(work):
+        raise TypeError(
+            f"the work is a generator object, {work.__qualname__}(…): pass the generator function "
+            "and its arguments instead, stream(f, x) and not stream(f(x))"
+        )
+    target = _target(work)
+    if inspect.iscoroutinefunction(target):
+        raise TypeError(
+            f"{describe(work)} is a coroutine function, which yields nothing: use submit(), or "
+            "pass an asynchronous generator function"
+        )
+    return COROUTINE if inspect.isasyncgenfunction(target) else PLAIN
+
+
 def _examined_lane(work: object) -> int:
+    target = _target(work)
+    if inspect.isasyncgenfunction(target):
+        raise TypeError(
+            f"{describe(work)} is an asynchronous generator function: what it yields would stay in "
+            "the worker. Use stream(), or pass a coroutine function that collects the items and "
+            "returns them"
+        )
+    return COROUTINE if inspect.iscoroutinefunction(target) else PLAIN
+
+
+def _target(work: object) -> Any:
+    """Return the function whose kind says what a work is.
+
+    Raises:
+        TypeError: It is no work.
+    """
     if inspect.iscoroutine(work):
         work.close()  # no "was never awaited" on top of the error
         raise TypeError(
@@ -41,10 +77,5 @@ def _examined_lane(work: object) -> int:
     if not isinstance(target, type) and not inspect.isroutine(target):
         call = type(target).__call__
         if inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call):
-            target = call
-    if inspect.isasyncgenfunction(target):
-        raise TypeError(
-            f"{describe(work)} is an asynchronous generator function: what it yields would stay in "
-            "the worker. Pass a coroutine function that collects the items and returns them"
-        )
-    return COROUTINE if inspect.iscoroutinefunction(target) else PLAIN
+            return call
+    return target

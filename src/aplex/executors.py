@@ -25,7 +25,7 @@ from collections.abc import (
 )
 from multiprocessing.context import BaseContext
 from types import TracebackType
-from typing import Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from aplex import _maps
 from aplex._backends.base import Backend, Setup
@@ -35,12 +35,14 @@ from aplex._options import WorkOptions, check_count, check_seconds
 from aplex._plans import Place, Plan, check_input, open_window
 from aplex._pool import Pool, Work
 from aplex._room import Room
+from aplex._streaming import Streaming, open_stream
 from aplex._supervision import RestartPolicy
 from aplex._works import lane_of
 from aplex.exceptions import SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
 from aplex.outcomes import Outcome
+from aplex.streams import AsyncStream, Stream, of_this_task, of_this_thread
 from aplex.views import MapOptions, OptionsOfWorks, PoolView, refined
 
 __all__ = ["AsyncPoolExecutor", "ProcessAsyncPoolExecutor", "ThreadAsyncPoolExecutor"]
@@ -85,7 +87,7 @@ class MapOptionsWithMeta(MapOptions, total=False):
     load_balancing_meta: Any
 
 
-class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
+class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
     """Base of the executors: runs coroutine functions and plain functions in workers.
 
     It is a ``concurrent.futures.Executor``. What the standard library promises of
@@ -333,10 +335,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             running = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
             loop = self._future_loop or running
             if loop is None:
-                raise RuntimeError(
-                    "no running event loop: with awaitable=True call submit() in a coroutine, or "
-                    "give the executor a future_loop"
-                )
+                raise _no_loop("submit")
             future = AsyncioFuture(loop=loop)
             if loop is not running:
                 running = None
@@ -502,6 +501,28 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             return _maps.FlatResults.of(_maps.BlockingChunks(window, deadline))
         return _maps.BlockingResults(window, deadline)
 
+    # -- stream ---------------------------------------------------------------
+
+    def _stream(
+        self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncStream[Any] | Stream[Any]:
+        return self._open_stream(self._options, work, args, kwargs)
+
+    def _open_stream(
+        self,
+        options: WorkOptions,
+        work: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AsyncStream[Any] | Stream[Any]:
+        loop = None
+        if self._awaitable:
+            loop = self._future_loop or asyncio._get_running_loop()  # noqa: SLF001
+            if loop is None:
+                raise _no_loop("stream")
+        call = work, args, kwargs
+        return open_stream(self._manager, self._backend.encode, options, call, loop)
+
     # -- options of works -----------------------------------------------------
 
     def options(self, **options: Unpack[OptionsOfWorks]) -> PoolView[Awaits]:
@@ -511,6 +532,8 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             **options: ``load_balancing_meta``: passed to the load balancer;
                 ``retries``: how many times a work runs again, at most, after its worker
                 has died (in works; default: that of the executor);
+                ``buffersize``: how many items of a stream, at most, are yielded and not yet
+                handed over (default: 16); also of a `map` that is not told otherwise;
                 ``quarantine_after``: deaths of workers after which it does not run again,
                 whatever ``retries`` allows (default: that of the executor);
                 ``max_concurrency``: how many works run at once, at most, in the whole pool;
@@ -520,7 +543,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
                 (default: 0), then in the order of their submits.
 
         Returns:
-            A `PoolView`, with ``submit`` and ``map``. It is immutable, costs next to
+            A `PoolView`, with ``submit``, ``map`` and ``stream``. It is immutable, costs next to
             nothing, and may be kept.
 
         Raises:
@@ -585,11 +608,13 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             wait: Block until the workers have ended. (In a callback of a future, or
                 in a work of a thread worker, it returns at once: the end would wait
                 for itself.) In a coroutine use ``async with``, which does not block.
+                Streams that this thread reads are cancelled: it could not go on reading.
             cancel_futures: Cancel the works that wait for a worker.
         """
         self._finalizer.detach()
         self._manager.close(cancel_waiting=cancel_futures)
         if wait:
+            self._manager.cancel_streams(of_this_thread())
             self._manager.wait()
 
     def __enter__(self) -> AsyncPoolExecutor[Awaits]:
@@ -604,6 +629,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
     ) -> None:
         """Wait for the works; if an exception leaves the block, cancel them first."""
         self.shutdown(wait=False, cancel_futures=exc_type is not None)
+        self._manager.cancel_streams(of_this_thread())
         self._manager.wait(self._cancel_for(exc_type))
 
     async def __aenter__(self) -> AsyncPoolExecutor[Awaits]:
@@ -618,6 +644,7 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
     ) -> None:
         """Wait for the works; if an exception leaves the block, cancel them first."""
         self.shutdown(wait=False, cancel_futures=exc_type is not None)
+        self._manager.cancel_streams(of_this_task())
         timeout = self._cancel_for(exc_type)
         gone = asyncio.wrap_future(self._manager.gone)
         await asyncio.wait((gone,), timeout=timeout)
@@ -635,6 +662,13 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
             return self._manager.interrupt()
         self._manager.cancel_all()
         return None
+
+
+def _no_loop(method: str) -> RuntimeError:
+    return RuntimeError(
+        f"no running event loop: with awaitable=True call {method}() in a coroutine, or give the "
+        "executor a future_loop"
+    )
 
 
 class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):

@@ -35,7 +35,7 @@ PATIENCE: Final = 1.0
 """Seconds for which a cancelled asyncio future waits for the cancel to reach the coroutine."""
 
 
-def _outcome(kind: int, data: Any) -> tuple[Any, BaseException | None]:
+def outcome(kind: int, data: Any) -> tuple[Any, BaseException | None]:
     """Return the result, or the exception, that a report carries."""
     if kind == VALUE:
         return data, None
@@ -188,7 +188,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             if super().cancel():
                 self.set_running_or_notify_cancel()  # wakes wait() and as_completed()
             return
-        value, error = (data, None) if kind == VALUE else _outcome(kind, data)
+        value, error = (data, None) if kind == VALUE else outcome(kind, data)
         if error is not None:
             self.set_exception(error)
         elif self._state is not PENDING or self._locked:
@@ -292,7 +292,7 @@ class AsyncioFuture(asyncio.Future[T]):
             self._take(kind, data)
 
     def _take(self, kind: int, data: Any) -> None:
-        value, error = _outcome(kind, data)
+        value, error = outcome(kind, data)
         if error is None:
             self.set_result(value)
         elif isinstance(error, StopIteration):  # asyncio futures refuse it

@@ -19,7 +19,6 @@ from collections.abc import (
 from typing import (
     TYPE_CHECKING,
     Any,
-    Generic,
     Literal,
     ParamSpec,
     TypedDict,
@@ -30,8 +29,10 @@ from typing import (
 
 from aplex._options import WorkOptions
 from aplex._plans import Plan
+from aplex._streaming import Streaming
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.outcomes import Outcome
+from aplex.streams import AsyncStream, Stream
 
 if TYPE_CHECKING:
     from aplex.executors import AsyncPoolExecutor
@@ -53,6 +54,7 @@ class OptionsOfWorks(TypedDict, total=False):
     rate: float | None
     priority: int
     key: Hashable
+    buffersize: int | None
 
 
 class MapOptions(TypedDict, total=False):
@@ -64,11 +66,11 @@ class MapOptions(TypedDict, total=False):
     ordered: bool
 
 
-class PoolView(Generic[Awaits]):
+class PoolView(Streaming[Awaits]):
     """A light, immutable view of an executor: works submitted through it have its options.
 
     Made by `AsyncPoolExecutor.options`. May be kept, shared between threads, and refined by
-    its own `options`. All keyword arguments of its `submit` belong to the work.
+    its own `options`. All keyword arguments of its `submit` and `stream` belong to the work.
     """
 
     __slots__ = ("_executor", "_options")
@@ -238,7 +240,7 @@ class PoolView(Generic[Awaits]):
             timeout: Seconds from this call until the last result must be there.
             chunksize: Items that travel together as one work, or ``"auto"``.
             buffersize: How many items, at most, are taken from the input and not yet
-                handed over.
+                handed over. None: the ``buffersize`` of this view, if it has one.
             ordered: Whether results come in the order of the items, or as works complete.
             return_outcomes: Whether to yield an `Outcome` for each item.
 
@@ -251,8 +253,15 @@ class PoolView(Generic[Awaits]):
             RuntimeError: The executor was shut down.
             TimeoutError: While iterating: the timeout passed.
         """
+        if buffersize is None:
+            buffersize = self._options.buffersize
         plan = Plan(chunksize, buffersize, ordered, return_outcomes)
         return self._executor._map(self._options, work, iterables, timeout, plan)  # noqa: SLF001
+
+    def _stream(
+        self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncStream[Any] | Stream[Any]:
+        return self._executor._open_stream(self._options, work, args, kwargs)  # noqa: SLF001
 
 
 def refined(options: WorkOptions, changes: OptionsOfWorks) -> WorkOptions:

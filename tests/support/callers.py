@@ -73,6 +73,9 @@ class Blocking:
     def map(self, work: Callable[..., Any], /, *iterables: Any, **options: Any) -> Iterator[Any]:
         return self.pool.map(work, *iterables, **options)
 
+    def stream(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        return self.pool.stream(work, *args, **kwargs)
+
     def close(self) -> None:
         """Leave the executor; works that a failed test has left are cancelled."""
         self.pool.__exit__(RuntimeError, None, None)
@@ -141,6 +144,9 @@ class Awaiting(Blocking):
 
     def map(self, work: Callable[..., Any], /, *iterables: Any, **options: Any) -> Iterator[Any]:
         return Steps(self, self._on_loop(self.pool.map, work, *iterables, **options))
+
+    def stream(self, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        return Steps(self, self._on_loop(self.pool.stream, work, *args, **kwargs))
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the caller's loop."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import functools
+import itertools
 import os
 import select
 import signal
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NoReturn
 
 PATIENCE = 10.0
@@ -634,3 +635,128 @@ async def aclose_late() -> None:
     """Close them in a turn of the loop that is nobody's."""
     asyncio.get_running_loop().call_soon(close_all)
     await asyncio.Event().wait()
+
+
+# -- streams ------------------------------------------------------------------
+
+yielded: dict[str, int] = {}
+"""How far streams of this worker are, by name."""
+
+
+def count_to(end: int, name: str = "") -> Iterator[int]:
+    for number in range(end):
+        yielded[name] = number + 1
+        yield number
+
+
+async def acount_to(end: int, name: str = "") -> AsyncIterator[int]:
+    for number in range(end):
+        yielded[name] = number + 1
+        yield number
+
+
+async def how_far(name: str) -> int:
+    return yielded.get(name, 0)
+
+
+def yield_then_fail(good: int, error: BaseException) -> Iterator[int]:
+    yield from range(good)
+    raise error
+
+
+async def ayield_then_fail(good: int, error: BaseException) -> AsyncIterator[int]:
+    for number in range(good):
+        yield number
+    raise error
+
+
+def yield_then_die(good: int) -> Iterator[int]:
+    yield from range(good)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def ayield_then_die(good: int) -> AsyncIterator[int]:
+    for number in range(good):
+        yield number
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def count_and_say(signals: str) -> Iterator[int]:
+    try:
+        yield from itertools.count()
+    finally:
+        say(signals, "finally")
+
+
+async def acount_and_say(signals: str) -> AsyncIterator[int]:
+    try:
+        for number in itertools.count():
+            yield number
+    finally:
+        say(signals, "finally")
+
+
+async def await_and_say(signals: str) -> AsyncIterator[int]:
+    """Yield once, then wait for something that never comes."""
+    try:
+        yield 0
+        await asyncio.Event().wait()
+    finally:
+        say(signals, "finally")
+
+
+def yield_these(*items: Any) -> Iterator[Any]:
+    yield from items
+
+
+async def ayield_these(*items: Any) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
+
+
+def yield_big(count: int, size: int) -> Iterator[bytes]:
+    for number in range(count):
+        yield bytes([number]) * size
+
+
+async def ayield_big(count: int, size: int) -> AsyncIterator[bytes]:
+    for number in range(count):
+        yield bytes([number]) * size
+
+
+def echo_stream(*args: Any, **kwargs: Any) -> Iterator[Any]:
+    yield args
+    yield kwargs
+
+
+async def aecho_stream(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+    yield args
+    yield kwargs
+
+
+@started_coroutine
+async def decorated_stream(end: int) -> AsyncIterator[int]:
+    for number in range(end):
+        yield number
+
+
+def yield_badly() -> Iterator[Any]:
+    yield 1
+    yield BadLoad()
+
+
+async def ayield_badly() -> AsyncIterator[Any]:
+    yield 1
+    yield BadLoad()
+
+
+def yield_then_wait(gate: str) -> Iterator[str]:
+    yield "first"
+    pass_gate(gate)
+    yield "second"
+
+
+async def ayield_then_wait(gate: str) -> AsyncIterator[str]:
+    yield "first"
+    await apass_gate(gate)
+    yield "second"

@@ -21,11 +21,13 @@ from typing import Any, Literal, assert_type
 from aplex import (
     AsyncioFuture,
     AsyncPoolExecutor,
+    AsyncStream,
     ConcurrentFuture,
     LoadBalancer,
     Outcome,
     PoolView,
     ProcessAsyncPoolExecutor,
+    Stream,
     ThreadAsyncPoolExecutor,
 )
 from aplex.load_balancers import Average, Random, RoundRobin, Worker
@@ -66,6 +68,33 @@ def unknown_kind(flag: bool) -> None:
     executor = ProcessAsyncPoolExecutor(awaitable=flag)
     assert_type(executor, ProcessAsyncPoolExecutor[bool])
     assert_type(executor.submit(area, 1), AsyncioFuture[Any] | ConcurrentFuture[Any])
+
+
+# -- stream ---------------------------------------------------------------------------------
+
+
+async def tokens(prompt: str, *, buffersize: int = 0) -> AsyncIterator[Page]:
+    yield Page()
+
+
+def lines(path: str) -> Iterator[bytes]:
+    yield b""
+
+
+def stream_blocking(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
+    assert_type(pool.stream(tokens, "prompt", buffersize=3), Stream[Page])
+    assert_type(pool.stream(lines, "path"), Stream[bytes])
+    assert_type(next(pool.options(buffersize=3).stream(lines, "path")), bytes)
+    with pool.stream(lines, "path") as stream:
+        for line in stream:
+            assert_type(line, bytes)
+
+
+async def stream_awaitable(pool: ThreadAsyncPoolExecutor[Literal[True]]) -> None:
+    assert_type(pool.stream(lines, "path"), AsyncStream[bytes])
+    assert_type(pool.options(buffersize=3).stream(tokens, "prompt"), AsyncStream[Page])
+    async with pool.stream(tokens, "prompt") as stream:
+        assert_type(await anext(stream), Page)
 
 
 # -- submit ---------------------------------------------------------------------------------
@@ -254,6 +283,7 @@ def wrong_arguments(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
     pool.submit(fetch)  # type: ignore[call-overload]  # pyright: ignore
     pool.submit(area, "wide")  # type: ignore[call-overload]  # pyright: ignore
     pool.submit(area, 1, 2.0, 3)  # type: ignore[call-overload]  # pyright: ignore
+    pool.stream(lines)  # type: ignore[call-overload]  # pyright: ignore
 
 
 def wrong_results(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:

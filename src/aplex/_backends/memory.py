@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aplex._backends.base import Backend, Death, Setup
-from aplex._messages import COROUTINE, LANES, READY, Cancel, Report
+from aplex._messages import COROUTINE, LANES, READY, Cancel, Credit, Report
 from aplex._pool import PoolWorker, Work
 from aplex.exceptions import AplexWorkerError
 
@@ -23,7 +23,7 @@ class MemoryBackend(Backend):
         started: Workers that were to be started, in order.
         stopped: Workers that were asked to end.
         killed: Workers that were to be killed.
-        sent: What was sent to each worker, works and cancels, in order.
+        sent: What was sent to each worker, works, cancels and credits, in order.
     """
 
     def __init__(self, setup: Setup | None = None) -> None:
@@ -31,7 +31,7 @@ class MemoryBackend(Backend):
         self.started: list[PoolWorker] = []
         self.stopped: list[PoolWorker] = []
         self.killed: list[PoolWorker] = []
-        self.sent: dict[PoolWorker, list[Work | Cancel]] = {}
+        self.sent: dict[PoolWorker, list[Work | Cancel | Credit]] = {}
         self.closed = False
 
     # -- the worker's part, played by a test ----------------------------------
@@ -74,6 +74,8 @@ class MemoryBackend(Backend):
         worker.cancels.clear()
         self.sent[worker] += worker.recalls
         worker.recalls.clear()
+        self.sent[worker] += worker.credits
+        worker.credits.clear()
 
     def stop(self, worker: PoolWorker) -> None:
         self.stopped.append(worker)

@@ -38,7 +38,7 @@ from aplex._certificate import OomKills, certify, reap
 from aplex._frames import End, PipeEnd, Reader, Writer, frame_of, one_way
 from aplex._gate import AVAILABLE, Gate
 from aplex._last_words import kept
-from aplex._messages import COROUTINE, LANES, PLAIN, Reports
+from aplex._messages import COROUTINE, ITEMS, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
 from aplex._pool import PoolWorker
 from aplex._progress import Progress
@@ -113,10 +113,23 @@ class Link:
         for frame in frames:
             pickles = frame[5]
             for index, data in enumerate(pickles):
-                if isinstance(data, list) and self.results is not None:
-                    place: Place = data
-                    pickles[index] = self.results.open(place)
+                if isinstance(data, list):
+                    pickles[index] = self._opened(data)
+            for _, kind, data in frame[1]:
+                if kind == ITEMS:
+                    _number, items = data
+                    items[:] = [(big, self._opened(item) if big else item) for big, item in items]
         return frames
+
+    def _opened(self, data: Any) -> Any:
+        """Return views of what lies in shared memory.
+
+        A frame that was read and not taken in yet comes here again: its places are views then.
+        """
+        if self.results is None or not isinstance(data, list) or not isinstance(data[0], int):
+            return data
+        place: Place = data
+        return self.results.open(place)
 
     def close(self) -> None:
         """Close the parent's ends."""
@@ -343,7 +356,7 @@ class ProcessBackend(Backend):
         # Cancels last: they may be for works that are sent just now.
         if worker.outboxes[PLAIN]:
             self._send_lane(worker, link, PLAIN)
-        if worker.outboxes[COROUTINE] or worker.cancels or worker.recalls:
+        if worker.outboxes[COROUTINE] or worker.cancels or worker.recalls or worker.credits:
             self._send_lane(worker, link, COROUTINE)
 
     def _send_lane(self, worker: PoolWorker, link: Link, lane: int) -> None:
@@ -360,10 +373,12 @@ class ProcessBackend(Backend):
             calls = [self._lend(link, call) for call in calls]
         cancels: Any = ()
         recalls: Any = ()
+        credits_: Any = ()
         if lane == COROUTINE:
             cancels = list(map(tuple, worker.cancels))  # marshal knows no named ones
             recalls = list(map(tuple, worker.recalls))
-        frame = frame_of((new, ids, functions, calls, cancels, recalls))
+            credits_ = list(map(tuple, worker.credits))
+        frame = frame_of((new, ids, functions, calls, cancels, recalls, credits_))
         writer = link.writers[lane]
         # No call until all of them are emptied: a signal handler may raise after any, and what
         # was to be sent must be in an outbox or in the writer, not in both and not in neither.
@@ -372,6 +387,7 @@ class ProcessBackend(Backend):
         if lane == COROUTINE:
             worker.cancels = []
             worker.recalls = []
+            worker.credits = []
         if new:
             known.update(new)
         self._flush_now(link, lane)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -24,13 +24,15 @@ from aplex._messages import (
     RAISED,
     READY,
     Cancel,
+    Credit,
     Outbox,
     Report,
     Reports,
     only,
 )
 from aplex._pool import PoolWorker, Work
-from aplex._worker import CoroutineLane, PlainLane, run_until_stopped
+from aplex._producers import Producers
+from aplex._worker import CoroutineLane, Detached, PlainLane, run_until_stopped
 
 
 class Recall(NamedTuple):
@@ -87,9 +89,10 @@ class ThreadBackend(Backend):
     def send(self, worker: PoolWorker) -> None:
         threads = self._workers[worker]
         plain, coroutines = worker.outboxes[PLAIN], worker.outboxes[COROUTINE]
-        asked: list[Cancel | Recall] = [
+        asked: list[Cancel | Recall | Credit] = [
             *worker.cancels,
             *(Recall(*recall) for recall in worker.recalls),
+            *worker.credits,
         ]
         # No call until all of them are emptied: a signal handler may raise after any, and what
         # was to be sent must be in an outbox or in an inbox, not in both and not in neither.
@@ -100,6 +103,7 @@ class ThreadBackend(Backend):
         worker.outboxes[COROUTINE] = []
         worker.cancels = []
         worker.recalls = []
+        worker.credits = []
         threads.wake(plain=bool(plain), loop=bool(coroutines or asked))
 
     def resume(self) -> None:
@@ -137,7 +141,7 @@ class ThreadWorker:
         self._worker = worker
         self._events = events
         self.plain_inbox: deque[Work] = deque()  # for the main thread
-        self.inbox: deque[Work | Cancel | Recall] = deque()  # for the loop's
+        self.inbox: deque[Work | Cancel | Recall | Credit] = deque()  # for the loop's
         self._wakes: SimpleQueue[bool] = SimpleQueue()  # of the main thread; False: the last one
         self._main = threading.Thread(
             target=self._run_main, name=f"{setup.name}-{worker.id}", daemon=True
@@ -155,7 +159,9 @@ class ThreadWorker:
         self._drain_planned = False
         codec = ThreadCodec()
         self._codec = codec
-        self._plain = PlainLane(codec, [0, 0], partial(self._report, PLAIN), self._adopt_soon, None)
+        self._producers = Producers()
+        report = partial(self._report, PLAIN)
+        self._plain = PlainLane(codec, [0, 0], report, self._adopt_soon, None, self._producers)
 
     # -- the caller's side; under the Manager's lock --------------------------
 
@@ -232,11 +238,11 @@ class ThreadWorker:
         if self._loop_thread.ident is not None:
             self._loop_thread.join()
 
-    def _adopt_soon(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _adopt_soon(self, work_id: int, made: Detached) -> None:
         self._want_loop()
         assert self._loop is not None
         assert self._lane is not None
-        self._loop.call_soon_threadsafe(self._lane.adopt, work_id, coroutine)
+        self._loop.call_soon_threadsafe(self._lane.adopt, work_id, made)
 
     # -- the loop's thread ----------------------------------------------------
 
@@ -245,7 +251,8 @@ class ThreadWorker:
         runner = asyncio.Runner(loop_factory=self._setup.worker_loop_factory)
         try:
             loop = runner.get_loop()
-            self._lane = CoroutineLane(loop, self._codec, partial(self._report, COROUTINE))
+            report = partial(self._report, COROUTINE)
+            self._lane = CoroutineLane(loop, self._codec, report, self._producers)
             self._stopping = loop.create_future()
         except BaseException as error:  # noqa: BLE001 - raised on the main thread
             self._failure = error
@@ -276,6 +283,8 @@ class ThreadWorker:
                 lane.begin(item.id, item.function, item.call)
             elif isinstance(item, Recall):
                 lane.recall(item.id, item.seq, self._plain.skip)
+            elif isinstance(item, Credit):
+                self._producers.credit(*item)
             else:
                 lane.cancel(item.id, partial(self._plain.skip, item.seq))
         lane.flush()

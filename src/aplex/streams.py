@@ -1,0 +1,291 @@
+"""What ``stream`` returns: iterators over what a generator yields in a worker.
+
+The two faces only wait. What has arrived, and when credit is due, an `Inflow` knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from aplex._inflow import NOTHING, Inflow, Owner
+from aplex._pickling import decode_value
+from aplex._telling import Bell
+from aplex.futures import outcome
+
+if TYPE_CHECKING:
+    from aplex._manager import Manager
+    from aplex._pool import Work
+
+__all__ = ["AsyncStream", "Stream"]
+
+T = TypeVar("T")
+
+
+class _Reader(Generic[T]):
+    """What both faces share."""
+
+    _work: Work | None = None
+
+    def __init__(self, manager: Manager, inflow: Inflow) -> None:
+        self._manager = manager
+        self._inflow = inflow
+        self._over = False  # nothing more is handed out
+
+    def _begin(self, work: Work) -> None:
+        """Take note of the work, which is submitted now."""
+        self._work = work
+
+    def _ask(self) -> None:
+        """Send the credit that is due."""
+        inflow, work = self._inflow, self._work
+        credit = inflow.due()
+        if credit and work is not None:
+            self._manager.credit(work, credit)
+            inflow.sent(credit)
+
+    def _decoded(self, item: tuple[bool, Any]) -> T:
+        pickled, data = item
+        if not pickled:
+            return data  # type: ignore[no-any-return]
+        try:
+            return decode_value(data)  # type: ignore[no-any-return]
+        except BaseException:
+            self._give_up()
+            raise
+
+    def _ending(self, usual: type[Exception]) -> BaseException:
+        """Return what the stream has ended with; from then on it is just over."""
+        over, self._over = self._over, True
+        if over or self._inflow.end is None or self._inflow.ended_well:
+            return usual()
+        if self._inflow.was_cancelled:
+            return self._cancelled()
+        error: BaseException | None = outcome(*self._inflow.end)[1]
+        if isinstance(error, (StopIteration, StopAsyncIteration)):
+            stand_in = RuntimeError(f"the work raised {type(error).__name__}")
+            stand_in.__cause__ = error
+            return stand_in
+        return usual() if error is None else error
+
+    def _cancelled(self) -> BaseException:
+        raise NotImplementedError
+
+    def _give_up(self) -> None:
+        """Have the generator closed, and hand out nothing more."""
+        self._over = True
+        self._inflow.drop()
+        if self._work is not None and self._inflow.end is None:
+            self._manager.cancel(self._work)
+
+    def _closing_failure(self) -> BaseException | None:
+        """Return what the cleanup of the generator has raised."""
+        inflow = self._inflow
+        if inflow.end is None or inflow.was_cancelled:
+            return None
+        return outcome(*inflow.end)[1]
+
+    def __del__(self) -> None:
+        """Have the generator closed, if the stream was left."""
+        if self._work is not None and self._inflow.end is None:
+            self._inflow.drop()
+            self._manager.cancel_soon(self._work)
+
+
+class Stream(_Reader[T], Iterator[T]):
+    """Iterates over what a generator yields in a worker; returned by ``stream``.
+
+    One thread at a time may read it. It may be used in a ``with`` statement, which closes it.
+    """
+
+    def __next__(self) -> T:
+        """Wait for the next item.
+
+        Raises:
+            StopIteration: The generator has ended, or the stream was closed.
+            concurrent.futures.CancelledError: The generator was cancelled, by the end of its
+                executor or by itself.
+            WorkerLostError: Its worker has died.
+            BaseException: What it has raised.
+        """
+        inflow = self._inflow
+        if self._over:
+            raise StopIteration
+        self._ask()
+        item = inflow.next()
+        while item is NOTHING:
+            ended = inflow.end is not None  # before the look: the end comes after its items
+            item = inflow.next()
+            if item is not NOTHING:
+                break
+            if ended:
+                raise self._ending(StopIteration)
+            self._wait()
+            item = inflow.next()
+        return self._decoded(item)
+
+    def close(self) -> None:
+        """Have the generator closed, and wait until its ``finally`` has run.
+
+        A plain generator ends when it comes to its next ``yield``. Does nothing if the stream
+        has ended.
+
+        Raises:
+            BaseException: What the cleanup of the generator raises.
+        """
+        if self._work is None or self._inflow.end is not None:
+            self._over = True
+            self._inflow.drop()
+            return
+        self._give_up()
+        while not self._inflow.is_ready():
+            self._wait()
+        failure = self._closing_failure()
+        if failure is not None:
+            raise failure
+
+    def __enter__(self) -> Stream[T]:
+        """Return the stream."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Close the stream."""
+        self.close()
+
+    def _wait(self) -> None:
+        """Wait until something comes; read the reports meanwhile."""
+        inflow = self._inflow
+        inflow.owner = this_reader()
+        bell = Bell(self._manager)
+        inflow.bell = bell.ring
+        # What came before is seen by this look, what comes after it rings.
+        if not inflow.is_ready():
+            bell.result()
+
+    def _cancelled(self) -> BaseException:
+        return concurrent.futures.CancelledError()
+
+
+class AsyncStream(_Reader[T], AsyncIterator[T]):
+    """Iterates asynchronously over what a generator yields in a worker; returned by ``stream``.
+
+    It belongs to one event loop, and one task at a time may read it. It may be used in an
+    ``async with`` statement, which closes it.
+    """
+
+    _reading = False
+
+    async def __anext__(self) -> T:
+        """Wait for the next item. A cancel while it waits closes the stream.
+
+        Raises:
+            StopAsyncIteration: The generator has ended, or the stream was closed.
+            asyncio.CancelledError: The generator was cancelled, by the end of its executor or
+                by itself.
+            RuntimeError: Another task waits for the next item.
+            WorkerLostError: The worker of the generator has died.
+            BaseException: What the generator has raised.
+        """
+        inflow = self._inflow
+        if self._over:
+            raise StopAsyncIteration
+        if self._reading:
+            raise RuntimeError("another task waits for the next item of this stream")
+        self._ask()
+        item = inflow.next()
+        while item is NOTHING:
+            ended = inflow.end is not None  # before the look: the end comes after its items
+            item = inflow.next()
+            if item is not NOTHING:
+                break
+            if ended or self._over:
+                raise self._ending(StopAsyncIteration)
+            await self._wait_or_give_up()
+            item = inflow.next()
+        return self._decoded(item)
+
+    async def aclose(self) -> None:
+        """Have the generator closed, and wait until its ``finally`` has run.
+
+        A plain generator ends when it comes to its next ``yield``. Does nothing if the stream
+        has ended.
+
+        Raises:
+            BaseException: What the cleanup of the generator raises.
+        """
+        if self._work is None or self._inflow.end is not None:
+            self._over = True
+            self._inflow.drop()
+            return
+        self._give_up()
+        self._inflow.ring()  # another task may wait: it sees the end
+        while not self._inflow.is_ready():
+            await self._wait()
+        failure = self._closing_failure()
+        if failure is not None:
+            raise failure
+
+    async def __aenter__(self) -> AsyncStream[T]:
+        """Return the stream."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Close the stream."""
+        await self.aclose()
+
+    async def _wait_or_give_up(self) -> None:
+        self._reading = True
+        try:
+            await self._wait()
+        except BaseException:
+            self._give_up()
+            raise
+        finally:
+            self._reading = False
+
+    async def _wait(self) -> None:
+        """Wait until something comes."""
+        inflow = self._inflow
+        inflow.owner = this_reader()
+        bell = inflow.loop.create_future()
+        inflow.bell = lambda: bell.done() or bell.set_result(None)
+        if not inflow.is_ready():
+            await bell
+
+    def _cancelled(self) -> BaseException:
+        return asyncio.CancelledError()
+
+
+def of_this_thread() -> Callable[[Inflow], bool]:
+    """Return what says whether a stream is read by this thread."""
+    thread = threading.get_ident()
+    return lambda inflow: inflow.owner[0] == thread
+
+
+def of_this_task() -> Callable[[Inflow], bool]:
+    """Return what says whether a stream is read by this task."""
+    this = this_reader()
+    return lambda inflow: inflow.owner == this
+
+
+def this_reader() -> Owner:
+    """Return the thread that calls, and its task if there is one."""
+    task = None
+    if asyncio._get_running_loop() is not None:  # noqa: SLF001 - documented, for libraries
+        task = asyncio.current_task()
+    return threading.get_ident(), None if task is None else weakref.ref(task)
