@@ -54,6 +54,7 @@ class WorkOptions:
         """
         check_count("retries", self.retries, least=0)
         check_count("quarantine_after", self.quarantine_after)
+        check_count("buffersize", self.buffersize)
         check_count("max_concurrency", self.max_concurrency)
         check_rate("rate", self.rate)
         if not isinstance(self.priority, int):
@@ -77,7 +78,6 @@ class WorkOptions:
     def limited(self) -> bool:
         """Whether works of its key wait for each other."""
         return self.max_concurrency is not None or self.rate is not None
-        check_count("buffersize", self.buffersize)
 
 
 def check_count(name: str, value: int | None, *, least: int = 1) -> None:
