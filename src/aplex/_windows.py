@@ -66,11 +66,15 @@ class Window:
         """Fill the window if it is low; return what to wait for, or None at the end."""
         if len(self._futures) <= self._low:
             # An input that is slow must not keep back results that are there.
-            self.fill(time.monotonic() + PATIENCE)
+            self._fill_until(time.monotonic() + PATIENCE)
         return self._futures[0] if self._futures else None
 
-    def fill(self, until: float = float("inf")) -> None:
-        """Submit works until the window is full, the input ends, or that monotonic time."""
+    def fill(self) -> None:
+        """Submit works until the window is full, or the input ends."""
+        self._fill_until(float("inf"))
+
+    def _fill_until(self, until: float) -> None:
+        """Do so, but not beyond a monotonic time."""
         futures, submit = self._futures, self._submit
         while len(futures) < self._size:
             for call in self._calls:
