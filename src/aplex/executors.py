@@ -31,10 +31,12 @@ from aplex import _maps
 from aplex._backends.base import Backend, Setup
 from aplex._cpus import usable_cpus
 from aplex._manager import Manager
+from aplex._messages import COROUTINE
 from aplex._options import WorkOptions, check_count, check_seconds
 from aplex._plans import Place, Plan, check_input, open_window
 from aplex._pool import Pool, Work
 from aplex._supervision import RestartPolicy
+from aplex._timeouts import run_within
 from aplex._works import lane_of
 from aplex.exceptions import SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
@@ -322,8 +324,14 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
                 running = None
         else:
             future = ConcurrentFuture() if blocking is None else blocking
+        submitted = time.monotonic() if options.deadline is not None else 0.0
         try:
-            function, call = self._backend.encode(work, args, kwargs)
+            if options.timeout is not None and lane == COROUTINE:
+                function, call = self._backend.encode(
+                    run_within, (options.timeout, work, *args), kwargs
+                )
+            else:
+                function, call = self._backend.encode(work, args, kwargs)
         except SerializationError as error:
             self._manager.check_open()
             future.set_exception(error)
@@ -332,8 +340,12 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
         item.manager = self._manager
         item.options = options
         item.what = work
+        if options.timeout is not None and lane != COROUTINE:
+            item.limited = True
         future._work = item  # noqa: SLF001 - private to the package
         self._manager.submit(item, running)
+        if options.deadline is not None:
+            self._manager.limit(item, submitted + options.deadline)
         return future
 
     # -- map ------------------------------------------------------------------
@@ -491,7 +503,14 @@ class AsyncPoolExecutor(concurrent.futures.Executor, Generic[Awaits]):
                 ``retries``: how many times a work runs again, at most, after its worker
                 has died (in works; default: that of the executor);
                 ``quarantine_after``: deaths of workers after which it does not run again,
-                whatever ``retries`` allows (default: that of the executor).
+                whatever ``retries`` allows (default: that of the executor);
+                ``timeout``: seconds from the start of a work in its worker after which it
+                is stopped, and its future raises ``TimeoutError`` (default: no limit);
+                ``deadline``: the same, from submit (default: no limit);
+                ``grace``: seconds that a plain function of a process worker has to end
+                after it was interrupted, before its worker is replaced (default: 2);
+                ``interruptible``: whether a plain function that runs may be interrupted
+                (default: True).
 
         Returns:
             A `PoolView`, with ``submit`` and ``map``. It is immutable, costs next to

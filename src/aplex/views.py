@@ -41,6 +41,10 @@ class OptionsOfWorks(TypedDict, total=False):
     load_balancing_meta: Any
     retries: int
     quarantine_after: int
+    timeout: float | None
+    deadline: float | None
+    grace: float
+    interruptible: bool
 
 
 class MapOptions(TypedDict, total=False):

@@ -23,6 +23,8 @@ class MemoryBackend(Backend):
         started: Workers that were to be started, in order.
         stopped: Workers that were asked to end.
         killed: Workers that were to be killed.
+        interrupted: Workers and numbers of functions that were to be interrupted.
+        runs: What a worker runs, and since when; a test sets it.
         sent: What was sent to each worker, works and cancels, in order.
     """
 
@@ -31,8 +33,12 @@ class MemoryBackend(Backend):
         self.started: list[PoolWorker] = []
         self.stopped: list[PoolWorker] = []
         self.killed: list[PoolWorker] = []
+        self.interrupted: list[tuple[PoolWorker, int]] = []
+        self.runs: dict[PoolWorker, tuple[int, float]] = {}
         self.sent: dict[PoolWorker, list[Work | Cancel]] = {}
         self.closed = False
+
+    can_interrupt = True
 
     # -- the worker's part, played by a test ----------------------------------
 
@@ -74,6 +80,18 @@ class MemoryBackend(Backend):
         worker.cancels.clear()
         self.sent[worker] += worker.recalls
         worker.recalls.clear()
+
+    def running(self, worker: PoolWorker) -> tuple[int, float]:
+        return self.runs.get(worker, (0, 0.0))
+
+    def interrupt(self, worker: PoolWorker, seq: int) -> None:
+        self.interrupted.append((worker, seq))
+
+    def kill_at(self, worker: PoolWorker, seq: int) -> bool:
+        if self.running(worker)[0] == seq:
+            self.killed.append(worker)
+            return True
+        return False
 
     def stop(self, worker: PoolWorker) -> None:
         self.stopped.append(worker)

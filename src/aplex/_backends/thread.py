@@ -19,6 +19,7 @@ from aplex._backends.base import Backend, Death, Events, Setup
 from aplex._identity import be_worker
 from aplex._messages import (
     COROUTINE,
+    DOOMED,
     FAILED,
     PLAIN,
     RAISED,
@@ -30,6 +31,7 @@ from aplex._messages import (
     only,
 )
 from aplex._pool import PoolWorker, Work
+from aplex._progress import running_in
 from aplex._worker import CoroutineLane, PlainLane, run_until_stopped
 
 
@@ -106,6 +108,10 @@ class ThreadBackend(Backend):
         for threads in list(self._workers.values()):
             self.events.locked(partial(threads.wake, plain=True, loop=bool(threads.inbox)))
 
+    def running(self, worker: PoolWorker) -> tuple[int, float]:
+        threads = self._workers.get(worker)
+        return (0, 0.0) if threads is None else running_in(threads.started)
+
     def stop(self, worker: PoolWorker) -> None:
         if worker in self._workers:
             self._workers[worker].stop()
@@ -155,7 +161,9 @@ class ThreadWorker:
         self._drain_planned = False
         codec = ThreadCodec()
         self._codec = codec
-        self._plain = PlainLane(codec, [0, 0], partial(self._report, PLAIN), self._adopt_soon, None)
+        self.started = [0] * (DOOMED + 1)
+        report = partial(self._report, PLAIN)
+        self._plain = PlainLane(codec, self.started, report, self._adopt_soon, None)
 
     # -- the caller's side; under the Manager's lock --------------------------
 
