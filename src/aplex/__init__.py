@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         SerializationError,
         WorkerLostError,
         WorkerStartError,
-        WorkQuarantinedError,
+        WorkInterrupted,
+    WorkQuarantinedError,
     )
     from aplex.executors import (
         AsyncPoolExecutor,
@@ -50,6 +51,7 @@ __all__ = [
     "RemoteTraceback",
     "SerializationError",
     "ThreadAsyncPoolExecutor",
+    "WorkInterrupted",
     "WorkQuarantinedError",
     "WorkerLostError",
     "WorkerStartError",
