@@ -112,12 +112,12 @@ def test_a_function_that_was_cancelled_climbs_the_ladder_too(
 def test_who_catches_the_interrupt_keeps_the_result(
     warm: Callable[..., Caller], signals: Signals
 ) -> None:
-    future = limited(warm(), timeout=TIMEOUT).submit(stuck.swallows, signals.path)
     caller = warm()
+    future = limited(caller, timeout=TIMEOUT).submit(stuck.swallows, signals.path)
     assert caller.result(future) == "WorkInterrupted"
     cancelled = caller.submit(stuck.swallows, signals.path)
     signals.expect("running", "running")
-    caller.cancel(cancelled)
+    assert caller.cancel(cancelled)
     assert caller.result(cancelled) == "WorkInterrupted"
 
 
@@ -127,7 +127,7 @@ def test_an_interrupt_that_a_finalizer_swallows_comes_again(
 ) -> None:
     caller = warm()
     pid = caller.call(works.pid)
-    future = limited(caller, grace=8.0).submit(stuck.interrupts_a_finalizer, signals.path)
+    future = limited(caller, grace=20.0).submit(stuck.in_a_finalizer, signals.path)
     signals.expect("running")
     caller.cancel(future)
     caller.wait(future)
@@ -135,11 +135,12 @@ def test_an_interrupt_that_a_finalizer_swallows_comes_again(
     assert caller.call(works.pid) == pid
 
 
-def test_a_chunk_is_stopped_as_a_whole(warm: Callable[..., Caller], engine: str) -> None:
+def test_a_chunk_is_stopped_as_a_whole(warm: Callable[..., Caller]) -> None:
     caller = limited(warm(), timeout=TIMEOUT)
-    for options in ({"chunksize": 3}, {"chunksize": 3, "return_outcomes": True}):
-        with pytest.raises(TimeoutError):
-            list(caller.map(works.span, [0.0, 0.7, 0.0], **options))
+    with pytest.raises(TimeoutError):
+        list(caller.map(works.span, [0.0, 0.7, 0.0], chunksize=3))
+    outcomes = caller.map(works.span, [0.0, 0.7, 0.0], chunksize=3, return_outcomes=True)
+    assert [type(outcome.exception) for outcome in outcomes] == [TimeoutError] * 3
 
 
 def test_a_timeout_of_a_coroutine(warm: Callable[..., Caller], signals: Signals) -> None:
