@@ -28,6 +28,8 @@ AHEAD = 64
 """Works under way at a time."""
 SPAN = 0.004
 """Seconds that a work takes at most; cancels and timeouts come within twice that."""
+LINE = 9
+"""Bytes of a line of the journal."""
 PATIENCE = 30.0
 """Seconds after which a future is taken for lost."""
 
@@ -81,7 +83,8 @@ class Race:
         self._journal = journal
         self._chance = random.Random(seed)
         self._left: dict[Any, tuple[int, bool]] = {}  # number, and whether it is left alone
-        self._never: list[int] = []  # cancelled before they left
+        # Of works seen to be cancelled: how long the journal was then. They start no later.
+        self._ends: dict[int, int] = {}
         self._cancels: list[tuple[float, Any]] = []
         self.seen = Seen()
 
@@ -102,8 +105,9 @@ class Race:
         """Cancel those whose moment has come."""
         now = time.monotonic()
         for _, future in [item for item in self._cancels if item[0] <= now]:
-            if future.cancel() and future.cancelled() and not future.running():
-                self._never += [self._left[future][0]] if future in self._left else []
+            if future.cancel() and future.cancelled() and future in self._left:
+                number, _ = self._left[future]
+                self._ends[number] = Path(self._journal).stat().st_size
         self._cancels = [item for item in self._cancels if item[0] > now]
 
     def settle(self, *, all_of_them: bool = False) -> None:
@@ -118,12 +122,12 @@ class Race:
                 self.seen.wrong.append(f"not done: {sorted(self._left.values())}")
                 return
 
-    def _take(self, future: Any, number: int, alone: bool) -> None:  # noqa: FBT001
+    def _take(self, future: Any, number: int, alone: bool) -> None:
         try:
             outcome = "result" if future.result(0) == number else "wrong result"
         except (CancelledError, TimeoutError) as error:
             outcome = type(error).__name__
-        except BaseException as error:  # noqa: BLE001 - anything else is wrong
+        except BaseException as error:
             outcome = repr(error)
         self.seen.outcomes[outcome] += 1
         allowed = ["result"] if alone else ["result", "CancelledError", "TimeoutError"]
@@ -132,8 +136,13 @@ class Race:
 
     def judge(self) -> None:
         """Look at the journal, and at the pool."""
-        runs = Counter(map(int, Path(self._journal).read_text(encoding="ascii").split()))
+        starts = list(map(int, Path(self._journal).read_text(encoding="ascii").split()))
+        runs = Counter(starts)
         self.seen.wrong += [f"work {n} ran {runs[n]} times" for n in runs if runs[n] > 1]
+        for line, number in enumerate(starts):
+            if line * LINE >= self._ends.get(number, len(starts) * LINE):
+                self.seen.wrong.append(f"work {number} started after it was cancelled")
+        self.seen.outcomes["cancelled at once"] = len(self._ends)
         end = time.monotonic() + PATIENCE
         while "0 works waiting, 0 aboard" not in repr(self._pool):
             if time.monotonic() > end:
@@ -157,7 +166,7 @@ def run(works: int, seed: int, engine: str = "spawn") -> Seen:
             race.settle(all_of_them=True)
             race.judge()
             race.seen.seconds = time.monotonic() - began
-            after = {worker.pid for worker in pool._manager.pool.workers}  # noqa: SLF001
+            after = {worker.pid for worker in pool._manager.pool.workers}
             if not pids <= after:
                 race.seen.wrong.append("a worker was replaced")
     return race.seen
@@ -170,8 +179,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     seen = run(options.works, options.seed)
-    print(f"{options.works} works in {seen.seconds:.1f} s: {dict(seen.outcomes)}")  # noqa: T201
-    print("\n".join(seen.wrong) or "nothing wrong")  # noqa: T201
+    print(f"{options.works} works in {seen.seconds:.1f} s: {dict(seen.outcomes)}")
+    print("\n".join(seen.wrong) or "nothing wrong")
     sys.exit(bool(seen.wrong))
 
 

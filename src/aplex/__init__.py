@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         WorkerLostError,
         WorkerStartError,
         WorkInterrupted,
-    WorkQuarantinedError,
+        WorkQuarantinedError,
     )
     from aplex.executors import (
         AsyncPoolExecutor,
