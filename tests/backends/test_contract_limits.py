@@ -54,7 +54,8 @@ def test_the_first_rung_harms_nobody(
     pid = caller.call(works.pid)
     neighbour = caller.submit(works.apass_gate, gate.path)
     began = time.monotonic()
-    future = limited(caller, timeout=TIMEOUT).submit(work, signals.path)
+    # subprocess gives a program 0.25 s to mind a Ctrl-C of its own.
+    future = limited(caller, timeout=TIMEOUT, grace=9.0).submit(work, signals.path)
     behind = caller.submit(works.pid)
     assert_timed_out(caller, future, began, TIMEOUT)
     assert caller.result(behind) == pid
