@@ -21,6 +21,7 @@ from aplex.exceptions import (
     SerializationError,
     WorkerLostError,
     WorkerStartError,
+    WorkInterrupted,
     WorkQuarantinedError,
 )
 
@@ -32,6 +33,7 @@ ONE_OF_EACH = [
     RemoteError("module.Class", "message", "Traceback …"),
     RemoteTraceback("Traceback …"),
     SerializationError("message"),
+    WorkInterrupted("message"),
     WorkQuarantinedError("module.work", (WorkerLostError(1, -9, 1), WorkerLostError(2, -9, 3))),
     WorkQuarantinedError("module.work", (LookupError("no death"),)),
     WorkerLostError(4711, -9, 3),
@@ -44,6 +46,7 @@ ONE_OF_EACH = [
         uptime=2.5,
         out_of_memory=True,
         peak_rss=3 * 2**20,
+        reason="it did not stop",
         stack="Fatal Python error: …",
     ),
     WorkerLostError(None, None, 0),
@@ -73,8 +76,9 @@ def shown(attributes: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("error", ONE_OF_EACH, ids=repr)
-def test_all_but_the_traceback_have_one_base(error: Exception) -> None:
-    assert isinstance(error, AplexError) is not isinstance(error, RemoteTraceback)
+def test_all_errors_have_one_base(error: Exception) -> None:
+    others = RemoteTraceback, WorkInterrupted
+    assert isinstance(error, AplexError) is not isinstance(error, others)
 
 
 @pytest.mark.parametrize("kind", [WorkerLostError, WorkerStartError, BrokenPoolError])

@@ -117,12 +117,13 @@ RANKS = [
         "_identity",
         "_inputs",
         "_lines",
+        "_alarms",
         "outcomes",
     },
     {"_inflow", "_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"}
     | {"_limits"},
-    {"_pool", "_chunks"},
-    {"_chunks_measured"},
+    {"_pool", "_chunks", "_interrupts", "_timeouts"},
+    {"_chunks_measured", "_ladder"},
     {
         "_works",
         "_windows",
@@ -189,8 +190,16 @@ LOGIC = {"_messages", "_options", "_names", "_supervision", "_balancer_views", "
 def test_the_pool_is_only_logic() -> None:
     """No IO, no clock, no thread: nothing of the kind is imported, not even late."""
     allowed = {"__future__", "enum", "collections", "collections.abc", "typing", "itertools"}
-    allowed |= {"abc", "dataclasses", "heapq"}
-    logic = ("_pool", "_supervision", "_balancer_views", "_options", "_limits")
+    allowed |= {"abc", "dataclasses", "heapq", "math"}
+    logic = (
+        "_pool",
+        "_supervision",
+        "_balancer_views",
+        "_options",
+        "_limits",
+        "_alarms",
+        "_ladder",
+    )
     imports = set().union(*(imported(MODULES[module], late=True) for module in logic))
     names = {name for name in imports if "aplex" not in name}
     assert {n for n in names if n not in allowed and n.rpartition(".")[0] not in allowed} == set()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         SerializationError,
         WorkerLostError,
         WorkerStartError,
+        WorkInterrupted,
         WorkQuarantinedError,
     )
     from aplex.executors import (
@@ -55,6 +56,7 @@ __all__ = [
     "SerializationError",
     "Stream",
     "ThreadAsyncPoolExecutor",
+    "WorkInterrupted",
     "WorkQuarantinedError",
     "WorkerLostError",
     "WorkerStartError",

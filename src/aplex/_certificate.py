@@ -55,6 +55,7 @@ def certify(
         uptime=time.monotonic() - born,
         out_of_memory=out_of_memory() if killed else False,
         peak_rss=peak_rss,
+        reason=worker.why_killed if killed else None,
         stack=_stack(process.exitcode, progress),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 from aplex._chunks import Chunk, Columns
 from aplex._chunks_measured import MeasuredChunk, measured, measured_chunk
 from aplex._worker import is_coroutine
+from aplex.exceptions import WorkInterrupted
 
 
 def run_plain_chunk(
@@ -30,6 +31,8 @@ def run_plain_chunk(
         else:
             for args in zip(*columns, strict=True):
                 put(work(*args))
+    except WorkInterrupted:  # meant for the chunk
+        raise
     except BaseException as raised:  # noqa: BLE001 - raised again where its item is
         error = raised
     if _has_coroutines(values):
@@ -66,6 +69,8 @@ def _call(work: Callable[..., Any], sent: float, /, *args: Any) -> Any:
     began = time.monotonic()
     try:
         value = work(*args)
+    except WorkInterrupted:  # meant for the chunk
+        raise
     except BaseException as error:  # noqa: BLE001 - it belongs to the item
         return measured(began, sent, None, error)
     if is_coroutine(value):

@@ -26,6 +26,7 @@ import concurrent.futures
 import contextlib
 import enum
 import logging
+import math
 import os
 import threading
 import time
@@ -38,6 +39,7 @@ from typing import Any, Final, TypeVarTuple, Unpack
 from aplex import _exit
 from aplex._backends.base import Backend, Death
 from aplex._inflow import Inflow
+from aplex._ladder import Ladder
 from aplex._listener import Listener
 from aplex._messages import COROUTINE, DELIVERED, PLAIN, RAISED, Reports
 from aplex._pickling import decode_exception
@@ -50,6 +52,8 @@ _log = logging.getLogger("aplex")
 
 INTERRUPT_GRACE: Final = 1.0
 """Seconds that works have to clean up after Ctrl-C, before their workers are killed."""
+LONGEST_WAIT: Final = 3600.0
+"""Seconds for which a timer is set at most: selectors know an upper bound."""
 
 Args = TypeVarTuple("Args")
 Loop = asyncio.AbstractEventLoop
@@ -81,6 +85,9 @@ class Manager:
         self.gone: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._pid = os.getpid()
         self._backend = backend
+        pool.can_interrupt = backend.can_interrupt
+        self._ladder = Ladder(pool, backend.running)
+        self._rings_at = math.inf  # monotonic; for when the ladder's next timer is set
         self._lock = threading.RLock()
         self.ring: Callable[[], None] | None = None  # tells those who wait without blocking
         self._changed = threading.Condition(self._lock)
@@ -136,7 +143,11 @@ class Manager:
     def cancel(self, work: Work) -> None:
         """Ask for a work to be cancelled."""
         self._backend.arm()
-        self._step(self.pool.cancel, work)
+        self._step(self._cancel, work)
+
+    def limit(self, work: Work, end: float) -> None:
+        """Mind the deadline, on the monotonic clock, of a work that was submitted."""
+        self._step(self._ladder.limit, work, end)
 
     def cancel_soon(self, work: Work) -> None:
         """Have a work cancelled. For finalizers: only asks; takes no lock."""
@@ -390,6 +401,8 @@ class Manager:
             if lane and reports[0]:
                 pool.paced(worker, reports[0], len(reports[1]) + len(reports[2]) + len(reports[4]))
             frames.popleft()
+        if worker.doom is not None:
+            self._ladder.recheck(worker, time.monotonic())
         if pool.wants_dispatch:
             pool.dispatch()
         if lane or not worker.served:  # or it has just become ready
@@ -410,6 +423,13 @@ class Manager:
         """Look whether a worker still idles while works wait at another."""
         self._take_over_planned = False
         self._step(self.pool.take_over)
+
+    def _cancel(self, work: Work) -> None:
+        self.pool.cancel(work)
+        if work.worker is not None and work.lane == PLAIN:
+            self._ladder.cancelled(work, time.monotonic())
+        else:
+            work.instead = None
 
     def _resize(self, size: int) -> None:
         if self._phase is Phase.RUNNING:
@@ -468,6 +488,8 @@ class Manager:
                 self._put_off.popleft()()
             if pool.added:
                 pool.dispatch()
+            if pool.concerns:
+                self._ladder.take(time.monotonic())
             if pool.outbound:
                 functions = False
                 for worker in pool.outbound:
@@ -478,6 +500,8 @@ class Manager:
                     self._look_for_idler()
             if pool.to_start or pool.to_stop or pool.pauses or not pool.workers:
                 self._carry_out()
+            if self._ladder.changed:
+                self._stop_functions()
         except BaseException:
             pool.mend()
             raise
@@ -505,6 +529,33 @@ class Manager:
         if gone and self._phase is Phase.RUNNING:
             self._phase = Phase.GOING
             self._listener.call_soon(self._finish)
+
+    def _stop_functions(self) -> None:
+        """Carry out what the ladder has decided; have it look again when it wants to."""
+        # Each is dropped only when it was done: a signal handler may raise meanwhile.
+        ladder = self._ladder
+        while ladder.interrupts:
+            self._backend.interrupt(*ladder.interrupts[0])
+            ladder.interrupts.pop(0)
+        while ladder.kills:
+            worker, seq, why = ladder.kills[0]
+            if self._backend.kill_at(worker, seq):
+                worker.why_killed = why
+            ladder.kills.pop(0)
+        first = ladder.first
+        if first < self._rings_at:
+            self._in(min(first - time.monotonic(), LONGEST_WAIT), self._ring)
+            self._rings_at = first
+        ladder.changed = False
+
+    def _ring(self) -> None:
+        """Have the ladder look at what is due."""
+
+        def ring() -> None:
+            self._rings_at = math.inf
+            self._ladder.ring(time.monotonic())
+
+        self._step(ring)
 
     def _flush(self) -> None:
         """Send what has gathered."""

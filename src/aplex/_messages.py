@@ -16,6 +16,9 @@ calls, cancels, recalls, credits)``:
 * ``credits`` - ``[(id, count)]``: so many items may these streams yield, counted from
   their first one. Always on the coroutine lane, as cancels.
 
+A plain function that is to be interrupted is named on the lifeline, by its ``seq``: a
+worker's thread that runs no user's code reads that.
+
 ``None`` instead of a frame: close down: finish, clean up, exit. Always on the plain
 lane.
 
@@ -36,12 +39,18 @@ PLAIN: Final = 1
 """The lane of plain functions: the worker's main thread, one at a time."""
 LANES: Final = (COROUTINE, PLAIN)
 
+SINCE: Final = 2
+"""Index, behind the counters of works started: when the plain function that runs began, in
+nanoseconds of the monotonic clock, which all processes of a machine share; 0: none runs."""
+DOOMED: Final = 3
+"""Index: not 0 while the parent looks whether to kill the worker; no plain function starts."""
+
 VALUE: Final = 0  # data is the result itself
 PICKLED: Final = 1  # data is the pickled result
 ERROR: Final = 2  # data is a pickled exception
 RAISED: Final = 3  # data is the exception itself
 CANCELLED: Final = 4  # the work ended cancelled, or was never started
-DELIVERED: Final = 5  # the cancel has reached the coroutine; the outcome will follow
+DELIVERED: Final = 5  # the cancel has reached the work; the outcome will follow
 TOO_LATE: Final = 6  # the cancel has found the plain function running; it runs on
 DETACHED: Final = 7  # a plain function returned a coroutine, which now runs
 READY: Final = 8  # the worker serves; data is its process id

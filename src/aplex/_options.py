@@ -6,6 +6,7 @@ works share, so a work that asks for nothing pays for one attribute.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,6 +30,11 @@ class WorkOptions:
         buffersize: How many items of a stream or a map, at most, are ahead of who reads them;
             None: 16, or what a map takes by itself.
         label: What messages call the work; None: the name of its callable.
+        timeout: Seconds from the start of the work in its worker; None: no limit.
+        deadline: Seconds from submit; None: no limit.
+        grace: Seconds that a plain function has to end after it was interrupted. Infinite:
+            its worker is never killed.
+        interruptible: Whether a plain function that runs may be interrupted.
         bounded: Whether its ``submit`` waits for room, if the pool has ``max_pending``.
         apart: Whether it does not wait in the usual line.
     """
@@ -42,6 +48,10 @@ class WorkOptions:
     key: Hashable = None
     buffersize: int | None = None
     label: str | None = None
+    timeout: float | None = None
+    deadline: float | None = None
+    grace: float = 2.0
+    interruptible: bool = True
     bounded: bool = True
     apart: bool = field(init=False, repr=False, compare=False)
 
@@ -63,6 +73,11 @@ class WorkOptions:
             hash(self.key)
         except TypeError:
             raise TypeError(f"key must be hashable, {self.key!r} is not") from None
+        check_limit("timeout", self.timeout)
+        check_limit("deadline", self.deadline)
+        check_seconds("grace", self.grace)
+        if not isinstance(self.interruptible, bool):
+            raise TypeError(f"interruptible must be a bool, not {self.interruptible!r}")
         # Noted once, not asked for each work: most have none of these.
         object.__setattr__(self, "apart", self.limited or self.priority != 0)
 
@@ -121,6 +136,20 @@ def check_rate(name: str, value: float | None) -> None:
         raise TypeError(f"{name} must be a number per second, not {value!r}")
     if not 0 < value < float("inf"):  # false of NaN, too
         raise ValueError(f"{name} must be positive and finite (per second), got {value!r}")
+
+
+def check_limit(name: str, value: float | None) -> None:
+    """Check an option that limits a time; None means no limit.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is negative, infinite, or not a number at all.
+    """
+    if value is None:
+        return
+    check_seconds(name, value)
+    if value == math.inf:
+        raise ValueError(f"{name} must be finite (seconds); None means no limit")
 
 
 DEFAULTS = WorkOptions()

@@ -17,6 +17,7 @@ Invariants, checked by ``check`` after every step of the tests' random histories
 from __future__ import annotations
 
 import enum
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -89,6 +90,11 @@ class Work:
     cancel_wanted = False  # the future's own note
     cancel_asked = False
     cancel_delivered = False  # the coroutine has got it, and answers by its outcome
+    limited = False  # a plain function with a timeout
+    detached_at = 0.0  # seconds: when it was first seen to be a coroutine after all
+    interrupted_at = 0.0  # seconds, of the clock of the events
+    expelled_at = 0.0  # seconds: when its worker was, for its sake
+    instead: BaseException | None = None  # what its future raises if it ends cancelled
     options = DEFAULTS
     apart = False  # it waits in the `Limits`
     is_stream = False  # it yields: its future is an `Inflow`
@@ -130,8 +136,10 @@ class PoolWorker:
         "cancels",
         "credits",
         "depth",
+        "doom",
         "failure",
         "id",
+        "look_at",
         "outboxes",
         "pace",
         "pid",
@@ -144,6 +152,7 @@ class PoolWorker:
         "served",
         "state",
         "suspect",
+        "why_killed",
         "works",
         "worn",
     )
@@ -162,6 +171,9 @@ class PoolWorker:
         self.failure: Any = None  # what it said before it ended without ever serving
         self.worn = False  # it has done its works, and serves only until another can
         self.suspect = 0  # id of the last suspect it was given
+        self.doom: Work | None = None  # for whose sake it is to go
+        self.why_killed: str | None = None  # if it was for that
+        self.look_at = math.inf  # when to look at what it runs, see `_ladder`
         self.seqs = [0, 0]  # works handed out so far, per lane
         self.outboxes: list[list[Work]] = [[], []]  # works to send, per lane
         self.cancels: list[Cancel] = []  # to be sent after them
@@ -238,9 +250,11 @@ class Pool(Workforce):
         self._holders = self._limits.holders
         self._rare = False  # whether there may be suspects, or works apart
         self.added = 0  # works since the last dispatch
+        self.can_interrupt = False  # whether workers stop plain functions that run
         # Effects, taken by the Manager.
         self.outbound: set[PoolWorker] = set()
         self.settled: list[tuple[Work, int, Any]] = []
+        self.concerns: list[Work] = []  # what the ladder is to look at
 
     def __repr__(self) -> str:
         state = "broken" if self.broken else "closing" if self.closing else "open"
@@ -326,6 +340,33 @@ class Pool(Workforce):
             work.worker.credits.append(Credit(work.id, count))
             self.outbound.add(work.worker)
 
+    def expire(self, work: Work, error: BaseException) -> None:
+        """Fail a waiting work: its time is over."""
+        work.instead = error
+        self.cancel(work)
+
+    def can_stop(self, work: Work) -> bool:
+        """Whether the ladder sees to the end of a plain function that runs."""
+        return self.can_interrupt and work.options.interruptible and not work.is_stream
+
+    def forsake(self, work: Work, error: BaseException) -> None:
+        """Fail the future of a work that goes on, and stays aboard until it ends."""
+        self.settled.append((work, RAISED, error))
+
+    def expel(self, worker: PoolWorker, seq: int) -> None:
+        """Retire a worker in which a plain function does not end; it has that number.
+
+        Functions behind it are recalled. If the worker cannot answer, they will go elsewhere
+        after its end.
+        """
+        behind = [work for work in worker.works.values() if work.lane and work.seq > seq]
+        worker.recalls += [Cancel(work.id, work.seq) for work in behind]
+        self.outbound.add(worker)
+        if worker.state is WorkerState.SERVING:
+            self._retire(worker)
+            self._fit()
+            self.dispatch()
+
     def take_in(self, worker: PoolWorker, reports: Reports) -> None:
         """Take in a frame of reports. Call ``dispatch`` after the last."""
         _, others, ids, values, pickled, pickles = reports
@@ -383,8 +424,8 @@ class Pool(Workforce):
                 if work_id in works:
                     works[work_id].cancel_delivered = True
             elif kind == TOO_LATE:
-                if work_id in works:  # not settled: whoever awaits it need not wait for it
-                    self.settled.append((works[work_id], kind, None))
+                if work_id in works:  # not settled: it runs on, unless the ladder can stop it
+                    self.concerns.append(works[work_id])
             elif kind == ITEMS:
                 if work_id in works:
                     self._take_items(worker, works[work_id], *data)
@@ -678,6 +719,8 @@ class Pool(Workforce):
 
     def _hand(self, work: Work, worker: PoolWorker) -> None:
         lane = work.lane
+        if work.limited:
+            self.concerns.append(work)
         self.outbound.add(worker)
         worker.outboxes[lane].append(work)
         # No call below this line: Ctrl-C may raise after any, and `mend` sets right
@@ -707,6 +750,8 @@ class Pool(Workforce):
         if work.options.apart:
             self._limits.leave(work)
         work.function = work.call = work.meta = work.what = None
+        if kind == CANCELLED and work.instead is not None:
+            kind, data = RAISED, work.instead
         self.settled.append((work, kind, data))
 
     def _dispatch_rare(self) -> None:

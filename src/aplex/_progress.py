@@ -3,6 +3,8 @@
 Two counters in anonymous shared memory say how many works of each lane a worker
 has *started*. Writing one costs nothing on the path of a work; after a death
 the parent reads exactly which works may have run, and which may run elsewhere.
+Behind them is when the plain function that runs began, so that the parent knows when
+its time is over without asking a worker that may not answer.
 The memory has no name, so a crash leaves nothing behind.
 
 Behind the counters, last words can be written, as into a file: the stack that
@@ -19,7 +21,7 @@ import tempfile
 from typing import Any, Final
 
 from aplex._frames import PipeEnd
-from aplex._messages import LANES
+from aplex._messages import DOOMED, PLAIN, SINCE
 
 _SIZE: Final = mmap.PAGESIZE
 _ALL: Final = 2**63 - 1
@@ -36,7 +38,7 @@ class Progress:
             self._memory = mmap.mmap(self._end.fileno(), _SIZE)
             view: Any = memoryview(self._memory).cast("Q")
         else:
-            view = [0 for _ in LANES]
+            view = [0] * (DOOMED + 1)
         self.started: memoryview | list[int] = view
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -47,6 +49,25 @@ class Progress:
         if self._end is None:  # no shared memory here: any of them may have been
             return _ALL, _ALL
         return self.started[0], self.started[1]
+
+    def running(self) -> tuple[int, float]:
+        """Return the number of the plain function that runs, and since when.
+
+        See `running_in`. Where there is no shared memory here, nothing is known to run.
+        """
+        return (0, 0.0) if self._end is None else running_in(self.started)
+
+    def doom(self, seq: int) -> bool:
+        """Keep the worker from starting functions, if that of this number is the one that runs.
+
+        The worker writes that it starts one, then looks at the flag; we set the flag, then look
+        what it has started: one of us sees what the other did.
+        """
+        self.started[DOOMED] = 1
+        if self.running()[0] == seq:
+            return True
+        self.started[DOOMED] = 0
+        return False
 
     @property
     def file(self) -> PipeEnd | None:
@@ -67,6 +88,18 @@ class Progress:
             self._memory.close()
         if self._end is not None:
             self._end.close()
+
+
+def running_in(started: memoryview | list[int]) -> tuple[int, float]:
+    """Return the number of the plain function that runs, and since when on the monotonic clock.
+
+    Returns:
+        Zeros if none runs.
+    """
+    while True:
+        seq, since = started[PLAIN], started[SINCE]
+        if seq == started[PLAIN]:  # else the next one has started between the two
+            return (seq, since / 1e9) if since else (0, 0.0)
 
 
 def _anonymous_file() -> PipeEnd | None:

@@ -31,8 +31,10 @@ from aplex._messages import (
     CANCELLED,
     DELIVERED,
     DETACHED,
+    DOOMED,
     PLAIN,
     RETURNED,
+    SINCE,
     TOO_LATE,
     VALUE,
     Outbox,
@@ -40,6 +42,7 @@ from aplex._messages import (
     Reports,
 )
 from aplex._producers import CoroutineProducer, PlainProducer, Producer, Producers
+from aplex.exceptions import WorkInterrupted
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,6 +51,8 @@ EAGER: Final = sys.version_info >= (3, 12)
 """Whether tasks can start before the next turn of the loop."""
 HOLD: Final = 0.001
 """Seconds for which the outcome of a plain function may wait for the next ones."""
+DOOM_PAUSE: Final = 0.001
+"""Seconds after which a worker looks again whether it is to be killed. Either is soon."""
 
 
 Detached: TypeAlias = Coroutine[Any, Any, Any] | CoroutineProducer
@@ -225,9 +230,14 @@ class CoroutineLane:
 class PlainLane:
     """Runs plain functions one after another, on the thread that calls ``run``.
 
+    Attributes:
+        inside: Number of the function whose call the thread is in, in which it may be
+            interrupted; 0 in all other code.
+        interrupted: Number of the last function that was interrupted.
+
     Args:
         codec: How calls and outcomes travel.
-        started: Where to publish the number of the last work started.
+        started: Where to publish the number of the last work started, and since when it runs.
         send: Sends reports, with the seconds the works took. May be called on
             the thread that calls ``flush_held`` too, never on both at once.
         detach: Takes over a coroutine, or an asynchronous stream, that a plain callable
@@ -249,6 +259,8 @@ class PlainLane:
         self._codec = codec
         self._started = started
         self._count = 0  # of works that came so far
+        self.inside = 0
+        self.interrupted = 0
         self._send = send
         self._detach = detach
         self._held = held
@@ -268,14 +280,27 @@ class PlainLane:
         for work_id, function, call in zip(ids, functions, calls, strict=True):
             left -= 1
             with self._lock:
-                self._count += 1
-                self._started[PLAIN] = self._count
+                self._begin()
                 if self._skipped and self._count in self._skipped:
                     self._skipped.discard(self._count)
+                    self._started[SINCE] = 0
                     continue
             self._run(work_id, function, call, last=not left)
         with self._lock:
             self._flush()
+
+    def _begin(self) -> None:
+        """Publish that the next function starts; not while the parent is about to kill us."""
+        started = self._started
+        self._count = count = self._count + 1
+        while True:
+            started[SINCE] = time.monotonic_ns()
+            started[PLAIN] = count
+            if not started[DOOMED]:  # in this order, see `Progress.doom`
+                return
+            started[SINCE] = 0
+            started[PLAIN] = count - 1
+            time.sleep(DOOM_PAUSE)
 
     def skip(self, seq: int) -> bool:
         """Make ``run`` skip a work. Any thread.
@@ -298,7 +323,10 @@ class PlainLane:
         report: Report | None = None
         pickled, data = False, None
         try:
+            # An interrupt raises here from now on ...
+            self.inside = self._count
             value = self._codec.run(function, call)
+            self.inside = 0  # ... to here: CPython looks for signals after calls, not in between
             if isinstance(value, PlainProducer):
                 report = self._produce(work_id, value)
             elif is_coroutine(value) or isinstance(value, CoroutineProducer):
@@ -307,8 +335,12 @@ class PlainLane:
             else:
                 pickled, data = self._codec.value(value)
         except BaseException as error:  # noqa: BLE001 - it belongs to the work
-            report = self._codec.error(work_id, error)
+            self.inside = 0  # first of all: no call until here
+            report = self._failed(work_id, error)
         with self._lock:
+            self._started[SINCE] = 0
+            if self.interrupted == self._count:
+                self._outbox.others.append((work_id, DELIVERED, None))
             if report is None:
                 self._outbox.put(work_id, data, pickled=pickled)
             else:
@@ -349,6 +381,11 @@ class PlainLane:
             elif not self._holding:
                 self._holding = True
                 self._held()
+
+    def _failed(self, work_id: int, error: BaseException) -> Report:
+        if isinstance(error, WorkInterrupted) and self.interrupted == self._count:
+            return work_id, CANCELLED, None
+        return self._codec.error(work_id, error)
 
     def _flush(self) -> None:
         self._holding = False

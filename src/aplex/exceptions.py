@@ -21,6 +21,7 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "SerializationError",
+    "WorkInterrupted",
     "WorkQuarantinedError",
     "WorkerLostError",
     "WorkerStartError",
@@ -53,6 +54,8 @@ class WorkerLostError(AplexWorkerError):
         peak_rss (int | None): The most memory that was resident in the worker at
             a time, in bytes. None if that cannot be known: also if it was less than
             in its parent, from which a new process inherits the figure.
+        reason (str | None): Why aplex has killed the worker, if it has: a function aboard
+            did not let itself be stopped.
         stack (str | None): The stack that ``faulthandler`` left, if the worker died
             of a signal such as SIGSEGV. It is a note of the exception, too.
     """
@@ -68,6 +71,7 @@ class WorkerLostError(AplexWorkerError):
         uptime: float | None = None,
         out_of_memory: bool | None = None,
         peak_rss: int | None = None,
+        reason: str | None = None,
         stack: str | None = None,
     ) -> None:
         """Describe a death."""
@@ -79,6 +83,7 @@ class WorkerLostError(AplexWorkerError):
         self.uptime = uptime
         self.out_of_memory = out_of_memory
         self.peak_rss = peak_rss
+        self.reason = reason
         self.stack = stack
         super().__init__(self._described())
         if stack:
@@ -123,6 +128,8 @@ class WorkerLostError(AplexWorkerError):
             parts.append(f"after {self.uptime:.1f} s and {_works(self.works_done)} done")
         if self.peak_rss is not None:
             parts.append(f"at most {self.peak_rss / 2**20:.0f} MiB in memory")
+        if self.reason:
+            parts.append(f"by aplex, as {self.reason}")
         if self.out_of_memory:
             parts.append("probably by the kernel, which was out of memory")
         return ", ".join(parts)
@@ -171,6 +178,16 @@ class WorkQuarantinedError(WorkerLostError):
             f"{work} was started {count} times, and each time its worker died; it is not run "
             f"again. The last time: {self.summary}"
         )
+
+
+class WorkInterrupted(KeyboardInterrupt):
+    """Raised in a plain function that runs in a worker process, to stop it.
+
+    Its future was cancelled, or its time is over. It comes at any moment, as the
+    ``KeyboardInterrupt`` of Ctrl-C does, which it is a kind of: so code that minds Ctrl-C
+    minds it too, and ``except Exception`` does not catch it. Clean up, and let it pass; a
+    function that catches it and returns keeps its result.
+    """
 
 
 class WorkerStartError(AplexWorkerError):

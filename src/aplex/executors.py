@@ -31,12 +31,14 @@ from aplex import _maps
 from aplex._backends.base import Backend, Setup
 from aplex._cpus import usable_cpus
 from aplex._manager import Manager
+from aplex._messages import COROUTINE
 from aplex._options import WorkOptions, check_count, check_seconds
 from aplex._plans import Place, Plan, check_input, open_window
 from aplex._pool import Pool, Work
 from aplex._room import Room
 from aplex._streaming import Streaming, open_stream
 from aplex._supervision import RestartPolicy
+from aplex._timeouts import run_within
 from aplex._works import lane_of
 from aplex.exceptions import SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
@@ -341,8 +343,14 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
                 running = None
         else:
             future = ConcurrentFuture() if blocking is None else blocking
+        submitted = time.monotonic() if options.deadline is not None else 0.0
         try:
-            function, call = self._backend.encode(work, args, kwargs)
+            if options.timeout is not None and lane == COROUTINE:
+                function, call = self._backend.encode(
+                    run_within, (options.timeout, work, *args), kwargs
+                )
+            else:
+                function, call = self._backend.encode(work, args, kwargs)
         except SerializationError as error:
             self._manager.check_open()
             future.set_exception(error)
@@ -351,8 +359,12 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
         item.manager = self._manager
         item.options = options
         item.what = work
+        if options.timeout is not None and lane != COROUTINE:
+            item.limited = True
         future._work = item  # noqa: SLF001 - private to the package
         self._take(item, running)
+        if options.deadline is not None:
+            self._manager.limit(item, submitted + options.deadline)
         return future
 
     # -- map ------------------------------------------------------------------
@@ -540,7 +552,14 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
                 ``rate``: how many start per second, at most, evenly spaced;
                 ``key``: what these two count by, anything hashable (default: the callable);
                 ``priority``: works that wait for a worker go by it, the highest first
-                (default: 0), then in the order of their submits.
+                (default: 0), then in the order of their submits;
+                ``timeout``: seconds from the start of a work in its worker after which it
+                is stopped, and its future raises ``TimeoutError`` (default: no limit);
+                ``deadline``: the same, from submit (default: no limit);
+                ``grace``: seconds that a plain function of a process worker has to end
+                after it was interrupted, before its worker is replaced (default: 2);
+                ``interruptible``: whether a plain function that runs may be interrupted
+                (default: True).
 
         Returns:
             A `PoolView`, with ``submit``, ``map`` and ``stream``. It is immutable, costs next to

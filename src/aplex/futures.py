@@ -264,8 +264,9 @@ class AsyncioFuture(asyncio.Future[T]):
         return True
 
     def _give_up(self) -> None:
-        """Be cancelled now, unless the coroutine has got the cancel and may answer it."""
-        if not self.done() and (self._work is None or not self._work.cancel_delivered):
+        """Be cancelled now, unless the work has got the cancel, or will, and may answer it."""
+        work = self._work
+        if not self.done() and (work is None or not (work.cancel_delivered or work.interrupted_at)):
             super().cancel(self._message)
 
     def _settle(self, kind: int, data: Any) -> None:

@@ -55,6 +55,10 @@ class OptionsOfWorks(TypedDict, total=False):
     priority: int
     key: Hashable
     buffersize: int | None
+    timeout: float | None
+    deadline: float | None
+    grace: float
+    interruptible: bool
 
 
 class MapOptions(TypedDict, total=False):

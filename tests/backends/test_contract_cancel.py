@@ -80,15 +80,26 @@ def test_a_coroutine_may_raise_instead(caller: Caller, signals: Signals) -> None
 
 
 @everywhere
-def test_a_running_function_is_not_interrupted(
-    caller: Caller, signals: Signals, gate: Gate
+def test_a_running_function_of_a_process_is_interrupted(
+    caller: Caller, processes: bool, signals: Signals, gate: Gate
 ) -> None:
-    """An awaitable future does not wait for it; a blocking one has its result."""
-    future = caller.submit(works.held, signals.path, gate.path, 7)
+    """One of a thread runs on; so does one that must not be interrupted.
+
+    An awaitable future does not wait for that; a blocking one has its result.
+    """
+    if processes:
+        future = caller.submit(works.held, signals.path, gate.path, 7)
+        signals.expect("started 7")
+        assert caller.cancel(future)
+        assert_cancelled(caller, future)
+    view = caller.pool.options(interruptible=not processes)
+    future = caller.through(view).submit(works.held, signals.path, gate.path, 7)
     signals.expect("started 7")
     caller.cancel(future)
-    caller.call(works.aadd, 1)
-    assert future.done() is caller.awaitable
+    if caller.awaitable:
+        assert_cancelled(caller, future)
+    else:
+        assert not future.done()
     gate.open()
     signals.expect("passed 7")
     if caller.awaitable:

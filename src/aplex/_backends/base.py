@@ -58,6 +58,8 @@ class Backend(ABC):
 
     can_kill: ClassVar[bool] = True
     """Whether ``kill`` ends a worker."""
+    can_interrupt: ClassVar[bool] = False
+    """Whether ``interrupt`` and ``kill_at`` stop plain functions that run."""
     events: Events
     listener: Listener
 
@@ -90,6 +92,25 @@ class Backend(ABC):
     @abstractmethod
     def send(self, worker: PoolWorker) -> None:
         """Send what is in the worker's outboxes, and empty them."""
+
+    @abstractmethod
+    def running(self, worker: PoolWorker) -> tuple[int, float]:
+        """Return the number of the plain function that runs in a worker, and since when.
+
+        The number is that of the work's ``seq``, the time that of ``time.monotonic``. Zeros
+        if none runs. Known without the worker's help: it may not answer.
+        """
+
+    def interrupt(self, worker: PoolWorker, seq: int) -> None:  # noqa: B027
+        """Interrupt the plain function of that number, if it runs."""
+
+    def kill_at(self, worker: PoolWorker, seq: int) -> bool:  # noqa: ARG002
+        """Kill a worker, if the plain function of that number is the one that runs.
+
+        Returns:
+            Whether it is. No function that had not started is started any more then.
+        """
+        return False
 
     @abstractmethod
     def stop(self, worker: PoolWorker) -> None:

@@ -24,6 +24,8 @@ class MemoryBackend(Backend):
         stopped: Workers that were asked to end.
         killed: Workers that were to be killed.
         sent: What was sent to each worker, works, cancels and credits, in order.
+        interrupted: Workers and numbers of functions that were to be interrupted.
+        runs: What a worker runs, and since when; a test sets it.
     """
 
     def __init__(self, setup: Setup | None = None) -> None:
@@ -32,7 +34,11 @@ class MemoryBackend(Backend):
         self.stopped: list[PoolWorker] = []
         self.killed: list[PoolWorker] = []
         self.sent: dict[PoolWorker, list[Work | Cancel | Credit]] = {}
+        self.interrupted: list[tuple[PoolWorker, int]] = []
+        self.runs: dict[PoolWorker, tuple[int, float]] = {}
         self.closed = False
+
+    can_interrupt = True
 
     # -- the worker's part, played by a test ----------------------------------
 
@@ -76,6 +82,18 @@ class MemoryBackend(Backend):
         worker.recalls.clear()
         self.sent[worker] += worker.credits
         worker.credits.clear()
+
+    def running(self, worker: PoolWorker) -> tuple[int, float]:
+        return self.runs.get(worker, (0, 0.0))
+
+    def interrupt(self, worker: PoolWorker, seq: int) -> None:
+        self.interrupted.append((worker, seq))
+
+    def kill_at(self, worker: PoolWorker, seq: int) -> bool:
+        if self.running(worker)[0] == seq:
+            self.killed.append(worker)
+            return True
+        return False
 
     def stop(self, worker: PoolWorker) -> None:
         self.stopped.append(worker)

@@ -37,6 +37,7 @@ from aplex._backends.base import Backend, Death, Setup
 from aplex._certificate import OomKills, certify, reap
 from aplex._frames import End, PipeEnd, Reader, Writer, frame_of, one_way
 from aplex._gate import AVAILABLE, Gate
+from aplex._interrupts import free_signal
 from aplex._last_words import kept
 from aplex._messages import COROUTINE, ITEMS, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
@@ -74,6 +75,7 @@ class Link:
             self.writers.append(Writer(down))
             self.readers.append(Reader(up))
         child_lifeline, self.lifeline = one_way()
+        self.lifeline.set_blocking(False)
         self.child_ends = _child.ChildEnds(
             lanes_in[COROUTINE], lanes_out[COROUTINE], lanes_in[PLAIN], lanes_out[PLAIN],
             child_lifeline, None, None,
@@ -142,6 +144,8 @@ class Link:
 
 class ProcessBackend(Backend):
     """Starts worker processes by a context of ``multiprocessing``."""
+
+    can_interrupt = free_signal() is not None
 
     def __init__(self, context: BaseContext, setup: Setup) -> None:
         self._context: Any = context
@@ -400,6 +404,24 @@ class ProcessBackend(Backend):
         self._borrowers[call.place[0]] = link
         self._arena.lend(call.place)
         return call.place
+
+    def running(self, worker: PoolWorker) -> tuple[int, float]:
+        link = self._links.get(worker)
+        return (0, 0.0) if link is None or link.closed else link.progress.running()
+
+    def interrupt(self, worker: PoolWorker, seq: int) -> None:
+        link = self._links.get(worker)
+        if link is not None and not link.closed:
+            # Full, or broken: then the worker does not listen, and is killed in the end.
+            with contextlib.suppress(OSError):
+                link.lifeline.write([seq.to_bytes(8, sys.byteorder)])
+
+    def kill_at(self, worker: PoolWorker, seq: int) -> bool:
+        link = self._links.get(worker)
+        if link is None or link.closed or not link.progress.doom(seq):
+            return False
+        self.kill(worker)
+        return True
 
     def stop(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)

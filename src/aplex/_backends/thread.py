@@ -19,6 +19,7 @@ from aplex._backends.base import Backend, Death, Events, Setup
 from aplex._identity import be_worker
 from aplex._messages import (
     COROUTINE,
+    DOOMED,
     FAILED,
     PLAIN,
     RAISED,
@@ -32,6 +33,7 @@ from aplex._messages import (
 )
 from aplex._pool import PoolWorker, Work
 from aplex._producers import Producers
+from aplex._progress import running_in
 from aplex._worker import CoroutineLane, Detached, PlainLane, run_until_stopped
 
 
@@ -110,6 +112,10 @@ class ThreadBackend(Backend):
         for threads in list(self._workers.values()):
             self.events.locked(partial(threads.wake, plain=True, loop=bool(threads.inbox)))
 
+    def running(self, worker: PoolWorker) -> tuple[int, float]:
+        threads = self._workers.get(worker)
+        return (0, 0.0) if threads is None else running_in(threads.started)
+
     def stop(self, worker: PoolWorker) -> None:
         if worker in self._workers:
             self._workers[worker].stop()
@@ -159,9 +165,12 @@ class ThreadWorker:
         self._drain_planned = False
         codec = ThreadCodec()
         self._codec = codec
+        self.started = [0] * (DOOMED + 1)
         self._producers = Producers()
         report = partial(self._report, PLAIN)
-        self._plain = PlainLane(codec, [0, 0], report, self._adopt_soon, None, self._producers)
+        self._plain = PlainLane(
+            codec, self.started, report, self._adopt_soon, None, self._producers
+        )
 
     # -- the caller's side; under the Manager's lock --------------------------
 

@@ -1,0 +1,231 @@
+"""Contract: ``timeout``, ``deadline``, and functions that are stopped while they run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from aplex import WorkerLostError
+from tests.support import stuck, works
+from tests.support.callers import Caller
+from tests.support.signals import Gate, Signals
+
+TIMEOUT, GRACE = 0.2, 0.3
+PROMPT = 0.5
+"""Seconds that are promised beyond timeout and grace."""
+NOISE = 1.5
+"""Seconds that a busy machine may add."""
+
+
+@pytest.fixture
+def warm(new_caller: Callable[..., Caller]) -> Callable[..., Caller]:
+    """Make callers whose workers have started."""
+
+    def make(**options: Any) -> Caller:
+        caller = new_caller(**options)
+        caller.call(works.aadd, 1)
+        caller.call(works.add, 1)
+        return caller
+
+    return make
+
+
+def limited(caller: Caller, **options: Any) -> Caller:
+    return caller.through(caller.pool.options(**{"grace": GRACE, **options}))
+
+
+def assert_timed_out(caller: Caller, future: Any, began: float, promised: float) -> None:
+    error = caller.error(future)
+    assert type(error) is TimeoutError, error
+    assert promised <= time.monotonic() - began < promised + PROMPT + NOISE
+
+
+@pytest.mark.parametrize("engine", ["spawn", "fork"])
+@pytest.mark.parametrize("work", stuck.STOPPED)
+def test_the_first_rung_harms_nobody(
+    warm: Callable[..., Caller], signals: Signals, gate: Gate, work: Callable[[str], object]
+) -> None:
+    """The worker stays, with the coroutines aboard and the functions behind."""
+    caller = warm()
+    pid = caller.call(works.pid)
+    neighbour = caller.submit(works.apass_gate, gate.path)
+    began = time.monotonic()
+    # subprocess gives a program 0.25 s to mind a Ctrl-C of its own.
+    future = limited(caller, timeout=TIMEOUT, grace=9.0).submit(work, signals.path)
+    behind = caller.submit(works.pid)
+    assert_timed_out(caller, future, began, TIMEOUT)
+    assert caller.result(behind) == pid
+    gate.open()
+    caller.result(neighbour)
+    if work is stuck.asleep:
+        signals.expect("cleaned up")
+
+
+@pytest.mark.parametrize("engine", ["spawn"])
+@pytest.mark.parametrize("work", stuck.KILLED)
+def test_the_last_rung_replaces_the_worker(
+    warm: Callable[..., Caller], signals: Signals, work: Callable[[str], object]
+) -> None:
+    """What had not started loses nothing; coroutines that end in time do not, either."""
+    caller = warm()
+    pid = caller.call(works.pid)
+    began = time.monotonic()
+    future = limited(caller, timeout=TIMEOUT).submit(work, signals.path)
+    signals.expect("running")
+    behind = [caller.submit(works.pid) for _ in range(5)]
+    assert_timed_out(caller, future, began, TIMEOUT + GRACE)
+    assert {caller.result(other) for other in behind} != {pid}
+
+
+@pytest.mark.parametrize("engine", ["spawn"])
+def test_a_coroutine_that_does_not_end_within_the_grace_dies_with_its_worker(
+    warm: Callable[..., Caller], signals: Signals, gate: Gate
+) -> None:
+    caller = warm()
+    neighbour = caller.submit(works.apass_gate, gate.path)
+    future = limited(caller, timeout=TIMEOUT, retries=3).submit(stuck.ignores, signals.path)
+    assert type(caller.error(future)) is TimeoutError
+    error = caller.error(neighbour)
+    assert isinstance(error, WorkerLostError)
+    assert "stuck.ignores still ran" in str(error)
+    assert "stuck.ignores still ran" in (error.reason or "")
+    assert caller.call(works.add, 1, 1) == 2
+
+
+@pytest.mark.parametrize("engine", ["spawn"])
+def test_a_function_that_was_cancelled_climbs_the_ladder_too(
+    warm: Callable[..., Caller], signals: Signals
+) -> None:
+    caller = warm()
+    future = limited(caller).submit(stuck.keeps_the_lock, signals.path)
+    signals.expect("running")
+    assert caller.cancel(future)
+    caller.wait(future)
+    assert future.cancelled()
+    assert caller.call(works.add, 1, 1) == 2
+
+
+@pytest.mark.parametrize("engine", ["spawn"])
+def test_who_catches_the_interrupt_keeps_the_result(
+    warm: Callable[..., Caller], signals: Signals
+) -> None:
+    caller = warm()
+    future = limited(caller, timeout=TIMEOUT).submit(stuck.swallows, signals.path)
+    assert caller.result(future) == "WorkInterrupted"
+    cancelled = caller.submit(stuck.swallows, signals.path)
+    signals.expect("running", "running")
+    assert caller.cancel(cancelled)
+    assert caller.result(cancelled) == "WorkInterrupted"
+
+
+@pytest.mark.parametrize("engine", ["spawn"])
+def test_an_interrupt_that_a_finalizer_swallows_comes_again(
+    warm: Callable[..., Caller], signals: Signals
+) -> None:
+    caller = warm()
+    pid = caller.call(works.pid)
+    future = limited(caller, grace=20.0).submit(stuck.in_a_finalizer, signals.path)
+    signals.expect("running")
+    caller.cancel(future)
+    caller.wait(future)
+    assert future.cancelled()
+    assert caller.call(works.pid) == pid
+
+
+def test_a_chunk_is_stopped_as_a_whole(warm: Callable[..., Caller]) -> None:
+    caller = limited(warm(), timeout=TIMEOUT)
+    with pytest.raises(TimeoutError):
+        list(caller.map(works.span, [0.0, 0.7, 0.0], chunksize=3))
+    outcomes = caller.map(works.span, [0.0, 0.7, 0.0], chunksize=3, return_outcomes=True)
+    assert [type(outcome.exception) for outcome in outcomes] == [TimeoutError] * 3
+
+
+def test_a_timeout_of_a_coroutine(warm: Callable[..., Caller], signals: Signals) -> None:
+    began = time.monotonic()
+    caller = warm()
+    future = limited(caller, timeout=TIMEOUT).submit(stuck.coroutine, signals.path)
+    error = caller.error(future)
+    assert type(error) is TimeoutError
+    assert "stuck.coroutine did not end within 0.2 s" in str(error)
+    assert time.monotonic() - began < stuck.LONG
+    assert caller.result(limited(caller, timeout=9).submit(works.aadd, 1, y=2)) == 3
+
+
+def test_a_coroutine_of_a_plain_callable_has_the_timeout_too(
+    warm: Callable[..., Caller], signals: Signals
+) -> None:
+    work = works.started_coroutine(stuck.coroutine)
+    caller = warm()
+    error = limited(caller, timeout=TIMEOUT).raised(work, signals.path)
+    assert type(error) is TimeoutError
+
+
+def test_a_thread_cannot_be_stopped_and_the_error_says_so(
+    warm: Callable[..., Caller], engine: str, signals: Signals, gate: Gate
+) -> None:
+    """The same of a function that must not be interrupted."""
+    caller = warm()
+    view = limited(caller, timeout=TIMEOUT, interruptible=engine == "thread")
+    error = view.raised(works.held, signals.path, gate.path)
+    assert type(error) is TimeoutError
+    assert "cannot be stopped" in error.__notes__[0]
+    gate.open()
+    signals.expect("passed None")
+    assert caller.call(works.add, 1, 1) == 2
+
+
+def test_a_deadline_counts_from_submit_wherever_the_work_is(
+    warm: Callable[..., Caller], signals: Signals, gate: Gate
+) -> None:
+    caller = warm(max_works_per_worker=1)
+    first = caller.submit(works.held, signals.path, gate.path)
+    signals.expect("started None")
+    view = limited(caller, deadline=TIMEOUT)
+    began = time.monotonic()
+    waiting = [view.submit(work, 1) for work in (works.add, works.aadd)]
+    for future in waiting:
+        assert_timed_out(caller, future, began, TIMEOUT)
+    gate.open()
+    caller.result(first)
+    error = view.raised(stuck.coroutine, signals.path)
+    assert type(error) is TimeoutError
+    assert view.call(works.add, 1, 1) == 2
+
+
+@pytest.mark.parametrize("face", ["awaitable"])
+@pytest.mark.parametrize("engine", ["spawn"])
+def test_a_caller_whose_loop_is_blocked_harms_no_worker(
+    warm: Callable[..., Caller], signals: Signals
+) -> None:
+    """The function has ended; its report lies unread for longer than timeout and grace."""
+    caller = warm()
+    pid = caller.call(works.pid)
+
+    async def block() -> Any:
+        future = limited(caller, timeout=TIMEOUT).pool.submit(works.span, 0.05)
+        time.sleep(TIMEOUT + 3 * GRACE)
+        return await future
+
+    assert caller.run(asyncio.wait_for(block(), 9))
+    assert caller.call(works.pid) == pid
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"timeout": -1}, ValueError),
+        ({"timeout": "1"}, TypeError),
+        ({"deadline": float("inf")}, ValueError),
+        ({"deadline": float("nan")}, ValueError),
+        ({"grace": -0.1}, ValueError),
+        ({"grace": None}, TypeError),
+        ({"interruptible": 1}, TypeError),
+    ],
+)
+def test_nonsense_is_refused(caller: Caller, options: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=next(iter(options))):
+        caller.pool.options(**options)
