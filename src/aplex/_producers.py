@@ -191,8 +191,8 @@ def produce(credit: int, work: Callable[..., Any], /, *args: Any, **kwargs: Any)
         TypeError: What it returns cannot be iterated.
         BaseException: What it raises.
     """
-    made = work(*args, **kwargs)
-    kind = type(made)
+    made: Any = work(*args, **kwargs)
+    kind: Any = type(made)
     if hasattr(kind, "__aiter__"):
         return CoroutineProducer(aiter(made), credit)
     if hasattr(kind, "__iter__"):
