@@ -104,10 +104,10 @@ def _fault(trial: Trial, notes: list[Note]) -> str:
 def _fault_of_cancelled(trial: Trial, events: list[int]) -> str:
     if not trial.returned:
         return "cancelled by nobody"
-    if trial.awaited:  # it may have run on, or ended before the cancel came
-        allowed = [[], [BEGAN, ENDED], *([] if trial.plain else [[BEGAN, CANCELLED]])]
-    elif trial.plain:
-        allowed = [[]]
+    if trial.plain:  # interrupted while it ran, just before it returned at the latest
+        allowed = [[], [BEGAN], [BEGAN, ENDED]]
+    elif trial.awaited:  # it may have ended before the cancel came
+        allowed = [[], [BEGAN, ENDED], [BEGAN, CANCELLED]]
     else:
         allowed = [[], [BEGAN, CANCELLED]]
     return "" if events in allowed else "cancelled, but it did something else"
