@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +100,16 @@ def test_a_worker_that_is_stopped_for_seconds(new_caller: Callable[..., Caller])
     assert all(len(caller.result(future, timeout=30)) == MEBIBYTE for future in futures)
 
 
+def _wait_until_stopped(pid: int) -> None:
+    """The signal is on its way until each thread has come to a halt."""
+    deadline = time.monotonic() + 30
+    while any(
+        thread.read_text().rpartition(")")[2].split()[0] != "T"
+        for thread in Path(f"/proc/{pid}/task").glob("*/stat")
+    ):
+        assert time.monotonic() < deadline
+
+
 @SPAWN
 @BLOCKING
 def test_a_stopped_worker_that_is_killed_loses_nothing_it_had_not_started(
@@ -107,6 +118,7 @@ def test_a_stopped_worker_that_is_killed_loses_nothing_it_had_not_started(
     caller = new_caller()
     stopped = caller.call(works.apid)
     os.kill(stopped, signal.SIGSTOP)
+    _wait_until_stopped(stopped)
     big = bytes(MEBIBYTE)
     futures = [caller.submit((works.add, works.aadd)[n % 2], big, b"") for n in range(20)]
     os.kill(stopped, signal.SIGKILL)

@@ -190,11 +190,10 @@ def test_many_tasks_wait_for_room_and_the_bound_is_exact(engine: str) -> None:
 
             tasks = [asyncio.ensure_future(produce(number)) for number in range(200)]
             await asyncio.sleep(0)
-            for task in tasks[5::10]:
-                task.cancel()
+            asked = [task.cancel() for task in tasks[5::10]]  # not of those that are done
             results = await asyncio.gather(*tasks, return_exceptions=True)
             cancelled = [r for r in results if isinstance(r, asyncio.CancelledError)]
-            assert len(cancelled) == 20
+            assert len(cancelled) == sum(asked) > 0
             assert [r for r in results if isinstance(r, Exception)] == []
             assert most == 3
 
