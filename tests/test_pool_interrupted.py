@@ -15,7 +15,7 @@ from typing import Any, Self
 import pytest
 
 from aplex import _pool, _supervision
-from aplex._messages import COROUTINE, READY, VALUE
+from aplex._messages import COROUTINE, READY, RETURNED, VALUE
 from aplex._options import WorkOptions
 from aplex._pool import Work
 from aplex._supervision import WorkerState
@@ -142,6 +142,27 @@ def suspicious() -> DrivenPool:
     return driven
 
 
+def lined_up() -> DrivenPool:
+    """Functions that were sent ahead."""
+    driven = DrivenPool()
+    for _ in range(4):
+        driven.plain()
+    driven.pace(driven.workers[0], 1e-6)
+    return driven
+
+
+def give_back(driven: DrivenPool) -> None:
+    work = driven.submitted[-1]
+    assert work.worker is not None
+    driven.pool.report(work.worker, [(work.id, RETURNED, work.seq)])
+    driven.pool.dispatch()
+
+
+def give_back_apart(driven: DrivenPool) -> None:
+    driven.submitted[-1].options = WorkOptions(priority=1)
+    give_back(driven)
+
+
 def successor_starts(driven: DrivenPool) -> None:
     driven.pool.report(driven.workers[0], [(0, READY, 1)])
     driven.pool.dispatch()
@@ -156,6 +177,7 @@ CASES: list[tuple[Callable[[], DrivenPool], Callable[[DrivenPool], None]]] = [
     *((serving, event) for event in (shrink, grow, wear_out)),
     *((half_started, event) for event in (shrink, grow)),
     (suspicious, successor_starts),
+    *((lined_up, event) for event in (give_back, give_back_apart)),
 ]
 
 

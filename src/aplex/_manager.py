@@ -405,7 +405,7 @@ class Manager:
             self._ladder.recheck(worker, time.monotonic())
         if pool.wants_dispatch:
             pool.dispatch()
-        if lane or not worker.served:  # or it has just become ready
+        if (lane and not worker.plain) or not worker.served:  # or it has just become ready
             self._look_for_idler()
 
     def _look_for_idler(self) -> None:

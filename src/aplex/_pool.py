@@ -624,8 +624,8 @@ class Pool(Workforce):
         self._rare = True
         self._waiting = len(waiting) + len(self._limits.waiting)
         for worker in self.everyone():
-            for work in [work for work in worker.works.values() if work.state is DONE]:
-                del worker.works[work.id]
+            for work in [work for work in worker.works.values() if work.state is not ABOARD]:
+                del worker.works[work.id]  # it is done, or was given back and waits
                 work.worker = None
             worker.plain = sum(work.lane for work in worker.works.values())
             for lane in LANES:
