@@ -148,6 +148,22 @@ def test_a_future_without_a_work_is_cancelled_as_its_parent() -> None:
     assert future.cancelled()
 
 
+@pytest.mark.parametrize("kind", [RAISED, VALUE, CANCELLED])
+def test_a_cancel_in_the_middle_of_the_end_changes_nothing(
+    kind: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread cancels while the outcome is being set: that is too late."""
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    with_work(future, FakeManager())
+    set_outcome = future._set_outcome
+    monkeypatch.setattr(
+        future, "_set_outcome", lambda *outcome: (future.cancel(), set_outcome(*outcome))
+    )
+    future._settle(kind, LookupError())
+    assert future.cancelled() is (kind == CANCELLED)
+    assert concurrent.futures.wait([future], 0).not_done == set()
+
+
 def test_a_cancel_that_comes_too_late_changes_nothing() -> None:
     future: ConcurrentFuture[Any] = ConcurrentFuture()
     future._settle(VALUE, 1)

@@ -31,7 +31,7 @@ import threading
 import traceback
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._identity import be_worker_process
@@ -367,8 +367,7 @@ class LoopThread:
             self._failure = error
             self._made.set()
             if self._factory is None:  # out of descriptors or memory: no use as a worker
-                traceback.print_exc()
-                os._exit(1)
+                _end_by_exception()
             return
         self._made.set()
         self._run_until_stopped(runner, loop)
@@ -381,8 +380,7 @@ class LoopThread:
             if self._unwanted.is_set():
                 raise
             # A work has broken the loop itself. Nothing tells the parent but our end.
-            traceback.print_exc()
-            os._exit(1)
+            _end_by_exception()
 
     def _read(self) -> None:
         lane = self._lane
@@ -442,3 +440,11 @@ class LoopThread:
             flushed = True
         if flushed:
             self._loop.remove_writer(self._child.ends.coroutines_out.fileno())
+
+
+def _end_by_exception() -> NoReturn:
+    """Show the exception that is being handled, if stderr still is open, and end the process."""
+    try:
+        traceback.print_exc()
+    finally:
+        os._exit(1)

@@ -181,9 +181,14 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         return None if end is None else max(0.0, end - time.monotonic())
 
     def _settle(self, kind: int, data: Any) -> None:
-        if kind == TOO_LATE or self._state is not PENDING:
-            return  # the result will come, or has come
+        if self._state is PENDING:
+            if kind == TOO_LATE:
+                return  # the result will come
+            self._set_outcome(kind, data)
+        # Last: without a work, a cancel from another thread would cancel us here and now.
         self._work = None
+
+    def _set_outcome(self, kind: int, data: Any) -> None:
         if kind == CANCELLED:
             if super().cancel():
                 self.set_running_or_notify_cancel()  # wakes wait() and as_completed()

@@ -155,7 +155,10 @@ def test_a_frame_that_a_death_cut_in_half_is_a_death(
 
 @pytest.mark.parametrize("engine", ["spawn", "fork"], indirect=True)
 @BLOCKING
-@pytest.mark.parametrize("work", [works.close_all, works.aclose_all, works.aclose_late])
+@pytest.mark.parametrize(
+    "work",
+    [works.close_all, works.aclose_all, works.aclose_late, works.aclose_all_and_stderr],
+)
 def test_a_work_that_closes_the_channels_is_the_end_of_its_worker(
     new_caller: Callable[..., Caller], work: Callable[..., Any]
 ) -> None:

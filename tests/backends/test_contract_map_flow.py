@@ -125,17 +125,21 @@ def test_unordered_maps_miss_nothing(caller: Caller, chunksize: ChunkSize) -> No
 
 
 def test_an_unordered_work_that_raises_raises_at_once_and_cancels_the_rest(
-    caller: Caller, signals: Signals
+    caller: Caller, signals: Signals, gate: Gate
 ) -> None:
-    results = caller.map(_fail_last, [signals.path] * 3, range(3), ordered=False)
+    columns = [signals.path] * 3, [gate.path] * 3, range(3)
+    results = caller.map(_fail_last, *columns, ordered=False)
+    signals.expect("started 0", "started 1")
+    gate.open()
     with pytest.raises(LookupError):
         next(results)
     signals.expect("finally 0", "finally 1")
     assert list(results) == []
 
 
-async def _fail_last(signals: str, n: int) -> None:
+async def _fail_last(signals: str, gate: str, n: int) -> None:
     if n == 2:
+        await works.apass_gate(gate)
         raise LookupError
     await works.endless(signals, n)
 

@@ -9,6 +9,7 @@ import itertools
 import os
 import select
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -629,6 +630,12 @@ def close_all() -> None:
 
 async def aclose_all() -> None:
     close_all()
+
+
+async def aclose_all_and_stderr() -> None:
+    """Close them where even the standard error cannot be written to any more."""
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    await aclose_late()
 
 
 async def aclose_late() -> None:
