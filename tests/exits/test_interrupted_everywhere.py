@@ -112,6 +112,7 @@ TEXT = """
             number = next(ids)
             futures[number] = caller.submit(work, number, *payload)
             return futures[number]
+        sys._getframe().f_trace_opcodes = True  # before: CPython 3.12 asks for it only once
         sys.settrace(moment)
         try:
             scenario(caller, send)
