@@ -348,13 +348,13 @@ class LoopThread:
             selector.select()
         if self._unwanted.is_set():
             return
-        import asyncio
-
-        ends.coroutines_in.set_blocking(False)
-        ends.coroutines_out.set_blocking(False)
-        self._reader, self._writer = Reader(ends.coroutines_in), Writer(ends.coroutines_out)
-        runner = asyncio.Runner(loop_factory=self._factory)
         try:
+            import asyncio
+
+            ends.coroutines_in.set_blocking(False)
+            ends.coroutines_out.set_blocking(False)
+            self._reader, self._writer = Reader(ends.coroutines_in), Writer(ends.coroutines_out)
+            runner = asyncio.Runner(loop_factory=self._factory)
             loop = runner.get_loop()
             self._codec = ProcessCodec(ends, self._child.results)
             self._lane = CoroutineLane(loop, self._codec, self._send, self._child.producers)

@@ -8,6 +8,8 @@ and 0 in all of the lane's own code.
 The signal is sent again, after pauses that double, until the exception was raised or the
 function has ended: a signal that comes between CPython's last look for one and the system call
 that the thread then sleeps in wakes nobody; and what is raised in a finalizer is swallowed.
+It waits for the end of an import: raised there, it could leave the import lock held for ever, and
+any other thread that imports the same module would fail too.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ FIRST_PAUSE: Final = 0.01
 """Seconds before a signal is sent a second time; each pause is twice the one before."""
 LONGEST_PAUSE: Final = 1.0
 """Seconds; pauses grow to this."""
+RUN: Final = PlainLane.run.__code__
+"""What calls the functions."""
 
 
 def free_signal() -> int | None:
@@ -84,9 +88,9 @@ class Interrupts:
         self._pause = min(2 * pause, LONGEST_PAUSE)
         return pause
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+    def _handle(self, _number: int, frame: FrameType | None) -> None:
         seq = self._wanted
-        if seq and seq == self._lane.inside:
+        if seq and seq == self._lane.inside and not _imports(frame):
             self._wanted = 0
             self._lane.interrupted = seq
             raise WorkInterrupted("aplex has interrupted this function: it is not wanted any more")
@@ -98,3 +102,13 @@ class Interrupts:
             self._wake()
         else:
             self._say_unraisable(unraisable)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether the function that runs in this thread is in the middle of an import."""
+    # Below our own frame there may be an import too, in which a parent was that forked us.
+    while frame is not None and frame.f_code is not RUN:
+        if frame.f_code.co_filename.startswith("<frozen importlib."):
+            return True
+        frame = frame.f_back
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,6 +154,21 @@ def test_an_interrupt_that_a_finalizer_swallows_comes_again(
     caller.cancel(future)
     caller.wait(future)
     assert future.cancelled()
+    assert caller.call(works.pid) == pid
+
+
+@pytest.mark.parametrize("engine", ["spawn", "fork"], indirect=True)
+def test_an_import_is_not_interrupted(
+    warm: Callable[..., Caller], signals: Signals, tmp_path: Path
+) -> None:
+    """It could leave the import lock held, and the loop of the worker waiting for it for ever."""
+    (tmp_path / "slow_module.py").write_text(stuck.SLOW_MODULE)
+    caller = warm()
+    pid = caller.call(works.pid)
+    view = limited(caller, timeout=TIMEOUT, grace=20.0)
+    future = view.submit(stuck.imports, signals.path, str(tmp_path))
+    signals.expect("imported")
+    assert type(caller.error(future)) is TimeoutError
     assert caller.call(works.pid) == pid
 
 

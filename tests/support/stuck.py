@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import importlib
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -57,6 +59,29 @@ def ignores(signals: str) -> None:
 def waits_for_a_program(signals: str) -> None:
     say(signals, "running")
     subprocess.run(["sleep", str(LONG)], check=False)
+
+
+SLOW_MODULE = """
+import signal, time
+from aplex._interrupts import free_signal
+
+came = []
+handler = signal.getsignal(free_signal())
+def note(*args):
+    came.append(args)
+    handler(*args)
+signal.signal(free_signal(), note)
+while not came:
+    time.sleep(0.001)
+"""
+"""Its import ends when it was interrupted."""
+
+
+def imports(signals: str, folder: str) -> None:
+    sys.path.append(folder)
+    importlib.import_module("slow_module")
+    say(signals, "imported")
+    time.sleep(LONG)
 
 
 def in_a_finalizer(signals: str) -> None:
