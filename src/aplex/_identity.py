@@ -9,14 +9,16 @@ class _Identity(threading.local):
     """A number for each thread; that of the class is for all threads which have none."""
 
     worker: int | None = None
+    pool: object = None
 
 
 _identity = _Identity()
 
 
-def be_worker(number: int) -> None:
-    """Let this thread belong to a worker."""
+def be_worker(number: int, pool: object) -> None:
+    """Let this thread belong to a worker of a pool."""
     _identity.worker = number
+    _identity.pool = pool
 
 
 def be_worker_process(number: int) -> None:
@@ -27,3 +29,8 @@ def be_worker_process(number: int) -> None:
 def this_worker() -> int | None:
     """Return the number of this worker in its pool; None if this is no worker."""
     return _identity.worker
+
+
+def this_pool() -> object:
+    """Return the pool whose works this thread runs; None if it runs none, or is in a process."""
+    return _identity.pool

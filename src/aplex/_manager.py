@@ -30,6 +30,7 @@ import math
 import os
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
@@ -37,7 +38,7 @@ from functools import partial
 from typing import Any, Final, TypeVarTuple, Unpack
 
 from aplex import _exit
-from aplex._backends.base import Backend, Death
+from aplex._backends.base import Backend, Death, would_block
 from aplex._inflow import Inflow
 from aplex._ladder import Ladder
 from aplex._listener import Listener
@@ -232,6 +233,33 @@ class Manager:
             self._resume_soon()
             raise
 
+    def check_may_block(self) -> None:
+        """Raise an error in a thread that runs a work of this pool.
+
+        Raises:
+            RuntimeError: It does.
+        """
+        if self._backend.runs_current_thread():
+            raise would_block()
+
+    def warn_of_nesting(self, *, limited: bool) -> None:
+        """Warn a work of ours that submits one if that may have to wait until it is done itself.
+
+        Args:
+            limited: Whether the new work has a limit of its own.
+        """
+        with self._lock:
+            full = self.pool.is_full()
+        if full or limited:
+            limit = "max_concurrency" if limited else "max_works_per_worker"
+            warnings.warn(
+                f"a work submits to its own pool, and {limit} may let the new one wait until it "
+                "is done itself: if it awaits it, both wait for ever. Raise the limit, or use a "
+                "second executor",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
     def arm(self) -> None:
         """Have the listener read: somebody waits who does not call ``read_until``."""
         self._backend.arm()
@@ -333,6 +361,8 @@ class Manager:
         self._open = False
         self._shut = "a fork: this executor belongs to the parent process; make a new one here"
         self._lock = threading.RLock()
+        self._stepping = False  # the thread that forked us may have been in a step
+        self._put_off.clear()
         self._phase = Phase.GOING
         self.gone = concurrent.futures.Future()
         self.gone.set_result(None)

@@ -267,6 +267,11 @@ class Pool(Workforce):
         """Whether no report is to come: it holds no work, and no worker starts."""
         return not (self._waiting or self._aboard or self._starting)
 
+    def is_full(self) -> bool:
+        """Whether every worker has as many works as it may have."""
+        limit = self.max_works_per_worker
+        return all(len(worker.works) >= limit for worker in self.workers)
+
     @property
     def pending(self) -> int:
         """How many works are not done."""

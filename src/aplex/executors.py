@@ -25,11 +25,12 @@ from collections.abc import (
 )
 from multiprocessing.context import BaseContext
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from aplex import _maps
 from aplex._backends.base import Backend, Setup
 from aplex._cpus import usable_cpus
+from aplex._identity import this_pool
 from aplex._manager import Manager
 from aplex._messages import COROUTINE
 from aplex._options import WorkOptions, check_count, check_seconds
@@ -45,7 +46,7 @@ from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
 from aplex.outcomes import Outcome
 from aplex.streams import AsyncStream, Stream, of_this_task, of_this_thread
-from aplex.views import MapOptions, OptionsOfWorks, PoolView, refined
+from aplex.views import MapOptions, OptionsOfWorks, PoolView, cannot_travel, refined
 
 __all__ = ["AsyncPoolExecutor", "ProcessAsyncPoolExecutor", "ThreadAsyncPoolExecutor"]
 
@@ -96,6 +97,8 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
     executors holds, unless the documentation of aplex says otherwise. Use
     `ProcessAsyncPoolExecutor` or `ThreadAsyncPoolExecutor`.
     """
+
+    _in_threads = False  # whether works run in threads of this process
 
     def __init__(
         self,
@@ -204,6 +207,14 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
     def __repr__(self) -> str:
         """Show the state of the pool."""
         return f"<{type(self).__name__} {self._manager.pool!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to travel.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise cannot_travel(self)
 
     # -- submit ---------------------------------------------------------------
 
@@ -332,6 +343,8 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
     ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]:
         future: AsyncioFuture[Any] | ConcurrentFuture[Any]
         lane = lane_of(work)
+        if self._in_threads and this_pool() is self._backend:
+            self._manager.warn_of_nesting(limited=options.max_concurrency is not None)
         running = None
         if self._awaitable:
             running = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
@@ -784,7 +797,12 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
 
     A worker has two threads: one for its event loop, one for plain functions.
     Nothing is pickled. A plain function that runs cannot be stopped.
+
+    A work may submit works to its own executor. It must not block until they are done
+    (``RuntimeError``); a coroutine can await them.
     """
+
+    _in_threads = True
 
     @overload
     def __init__(

@@ -2,8 +2,8 @@
 
 Both kinds differ from their standard parents in one point only: ``cancel`` is a
 *request*, as that of ``asyncio.Task`` is. A work that still waits is cancelled at
-once. A coroutine that runs gets ``CancelledError`` in its worker, and the future
-ends as the coroutine does. A plain function that runs is not interrupted.
+once. A coroutine that runs gets ``CancelledError`` in its worker, a plain function
+of a process worker is interrupted, and the future ends as the work does.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class _Locked:
         made: dict[str, Any] = vars(future)
         with _making:
             if not future._locked:  # noqa: SLF001 - private to this file
-                made |= {"_waiters": [], "_done_callbacks": []}
+                made |= {"_waiting": [], "_done_callbacks": []}
                 made["_condition"] = threading.Condition()
                 made["_locked"] = True  # the last: `_settle` looks at it
                 work = future._work  # noqa: SLF001
@@ -91,7 +91,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
     _result: Any = None
     _exception: BaseException | None = None
     _condition: Any = _Locked("_condition")
-    _waiters: Any = _Locked("_waiters")
+    _waiting: Any = _Locked("_waiting")
     _done_callbacks: Any = _Locked("_done_callbacks")
     _locked = False
     _work: Work | None = None
@@ -147,6 +147,8 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         Raises:
             TimeoutError: It was not done in time.
             CancelledError: The work was cancelled.
+            RuntimeError: This thread runs a work of the same pool, and it would wait for ever
+                if it has to: it has no timeout.
             BaseException: What the work raised.
         """
         if self._state is PENDING:
@@ -164,12 +166,21 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         Raises:
             TimeoutError: It was not done in time.
             CancelledError: The work was cancelled.
+            RuntimeError: As for `result`.
         """
         if self._state is PENDING:
             timeout = self._help(timeout)
         if self._state is FINISHED:
             return self._exception
         return super().exception(timeout)
+
+    @property
+    def _waiters(self) -> Any:  # type: ignore[override]  # only its __init__ sets it, which we skip
+        """Where ``wait`` and ``as_completed`` leave what is told of the end."""
+        work = self._work
+        if self._state is PENDING and work is not None:
+            work.manager.check_may_block()
+        return self._waiting
 
     def _help(self, timeout: float | None) -> float | None:
         """Read the reports in this thread while waiting; return the seconds still left."""

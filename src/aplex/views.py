@@ -20,6 +20,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Literal,
+    NoReturn,
     ParamSpec,
     TypedDict,
     TypeVar,
@@ -90,6 +91,14 @@ class PoolView(Streaming[Awaits]):
         values = ((field, getattr(self._options, field.name)) for field in fields)
         shown = [f"{field.name}={value!r}" for field, value in values if value != field.default]
         return f"<options {', '.join(shown)} of {self._executor!r}>"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to travel.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise cannot_travel(self._executor)
 
     def options(self, **options: Unpack[OptionsOfWorks]) -> PoolView[Awaits]:
         """Return a view with further options; those not named stay as they are here.
@@ -266,6 +275,15 @@ class PoolView(Streaming[Awaits]):
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncStream[Any] | Stream[Any]:
         return self._executor._open_stream(self._options, work, args, kwargs)  # noqa: SLF001
+
+
+def cannot_travel(executor: Any) -> TypeError:
+    """Return why an executor is not pickled."""
+    return TypeError(
+        f"a {type(executor).__name__} stays in its process, and works of worker processes cannot "
+        "submit to it. Return what is to be done next, and submit it here; or make another "
+        "executor in the work"
+    )
 
 
 def refined(options: WorkOptions, changes: OptionsOfWorks) -> WorkOptions:

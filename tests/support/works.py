@@ -767,3 +767,13 @@ async def ayield_then_wait(gate: str) -> AsyncIterator[str]:
     yield "first"
     await apass_gate(gate)
     yield "second"
+
+
+# -- nesting ------------------------------------------------------------------
+
+POOLS: dict[str, Any] = {}
+"""Executors, as a program's globals; forked workers inherit it."""
+
+
+def submits_to_global(name: str) -> Any:
+    return POOLS[name].submit(add, 1, 1).result()

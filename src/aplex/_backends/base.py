@@ -145,6 +145,10 @@ class Backend(ABC):
         If ``quiet()`` then, no report is to come before works are sent.
         """
 
+    def runs_current_thread(self) -> bool:
+        """Whether the caller is a work of this pool."""
+        return False
+
     def arm(self) -> None:  # noqa: B027
         """Have the listener read: somebody waits who does not call ``read_until``."""
 
@@ -160,3 +164,12 @@ class Backend(ABC):
 
     def abandon_after_fork(self) -> None:  # noqa: B027 - not every back end has something
         """In a forked child: close the copies of what belongs to the parent."""
+
+
+def would_block() -> RuntimeError:
+    """Return why a work may not wait for another one of its own pool."""
+    return RuntimeError(
+        "a work must not block until another work of its own pool is done: when all workers "
+        "wait, nobody is left to run it. Make this work a coroutine function, and await "
+        "asyncio.wrap_future(future); or use a second executor"
+    )

@@ -15,8 +15,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from aplex._backends.base import Backend, Death, Events, Setup
-from aplex._identity import be_worker
+from aplex._backends.base import Backend, Death, Events, Setup, would_block
+from aplex._identity import be_worker, this_pool
 from aplex._messages import (
     COROUTINE,
     DOOMED,
@@ -77,9 +77,10 @@ class ThreadBackend(Backend):
         return work, (args, kwargs)
 
     def start(self, worker: PoolWorker) -> None:
-        bury = partial(self._bury, worker)
         if worker not in self._workers:  # else Ctrl-C broke into this very method
-            self._workers[worker] = ThreadWorker(self._setup, worker, self.events, bury)
+            be_it = partial(be_worker, worker.id, self)
+            bury = partial(self._bury, worker)
+            self._workers[worker] = ThreadWorker(self._setup, worker, self.events, be_it, bury)
         self._workers[worker].start()
 
     def _bury(self, worker: PoolWorker) -> Death:
@@ -128,6 +129,18 @@ class ThreadBackend(Backend):
         living = list(self._workers.values())  # in one step: other threads may start workers
         return current in self._ending or any(current in worker.threads for worker in living)
 
+    def read_until(
+        self,
+        done: Callable[[], bool],  # noqa: ARG002
+        end: float | None,
+        quiet: Callable[[], bool],  # noqa: ARG002
+    ) -> None:
+        if end is None and self.runs_current_thread():
+            raise would_block()
+
+    def runs_current_thread(self) -> bool:
+        return this_pool() is self
+
     def close(self) -> None:
         assert not self._workers
         for thread in self._ending:
@@ -140,8 +153,14 @@ class ThreadWorker:
     """The two threads of one worker."""
 
     def __init__(
-        self, setup: Setup, worker: PoolWorker, events: Events, bury: Callable[[], Death]
+        self,
+        setup: Setup,
+        worker: PoolWorker,
+        events: Events,
+        be_worker: Callable[[], None],
+        bury: Callable[[], Death],
     ) -> None:
+        self._be_worker = be_worker  # called by both threads
         self._bury = bury  # called under the Manager's lock
         self._setup = setup
         self._worker = worker
@@ -203,7 +222,7 @@ class ThreadWorker:
     # -- the main thread ------------------------------------------------------
 
     def _run_main(self) -> None:
-        be_worker(self._worker.id)
+        self._be_worker()
         setup = self._setup
         try:
             if setup.worker_loop_factory is not None:
@@ -256,7 +275,7 @@ class ThreadWorker:
     # -- the loop's thread ----------------------------------------------------
 
     def _run_loop(self) -> None:
-        be_worker(self._worker.id)
+        self._be_worker()
         runner = asyncio.Runner(loop_factory=self._setup.worker_loop_factory)
         try:
             loop = runner.get_loop()
