@@ -35,6 +35,21 @@ def test_no_more_works_than_the_bound_run_at_once(caller: Caller, work: Callable
     assert most_at_once([view.result(future) for future in futures]) <= bound
 
 
+@pytest.mark.parametrize("work", [works.held, works.aheld])
+def test_as_many_as_the_bound_run_at_once(
+    new_caller: Callable[..., Caller], signals: Signals, gate: Gate, work: Callable[..., Any]
+) -> None:
+    """All that may run, do; the next ones start as soon as these have ended."""
+    caller = new_caller(pool_size=3)
+    view = caller.through(caller.pool.options(max_concurrency=2))
+    futures = [view.submit(work, signals.path, gate.path, number) for number in range(4)]
+    signals.expect("started 0", "started 1")
+    assert caller.call(works.aadd, 1) == 1  # there would have been room
+    assert signals.said() == []
+    gate.open()
+    assert [view.result(future) for future in futures] == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("options", [{}, {"chunksize": 4}, {"ordered": False}], ids=str)
 def test_works_of_a_map_are_bounded(caller: Caller, options: dict[str, Any]) -> None:
     view = caller.through(caller.pool.options(max_concurrency=1))
