@@ -101,6 +101,7 @@ def reachable(name: str, *, late: bool = True) -> set[str]:
 # -- arrows ---------------------------------------------------------------------------------
 
 RANKS = [
+    {"_locks"},
     {
         "_messages",
         "_version",

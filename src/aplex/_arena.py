@@ -26,12 +26,12 @@ import contextlib
 import errno
 import mmap
 import os
-import threading
 import weakref
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from aplex._frames import PipeEnd
+from aplex._locks import Lock
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -116,7 +116,7 @@ class Arena:
 
     def __init__(self, end: PipeEnd) -> None:
         self.end = end
-        self._lock = threading.Lock()
+        self._lock = Lock()
         fd = end.fileno()
         os.ftruncate(fd, FLAGS)
         self._kept, self._lent = _flags(fd)

@@ -35,6 +35,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from aplex._locks import Lock
+
 AVAILABLE: Final = hasattr(select, "epoll") and hasattr(os, "eventfd")
 
 
@@ -48,7 +50,7 @@ class Gate:
         self._channels.register(self._wakee, select.EPOLLIN)
         self._outer.register(self._channels.fileno(), select.EPOLLIN)
         self._callbacks: dict[int, Callable[[], None]] = {self._wakee: self._drain}
-        self._lock = threading.Lock()  # for those below
+        self._lock = Lock()  # for those below
         self._leader: int | None = None  # the thread that leads
         self._rests = False  # nobody leads, and the listener does not look
         self._closing = False

@@ -33,7 +33,8 @@ class Inflow:
         loop: The event loop whose thread it is settled on; None: any thread.
         owner: Who reads it; as long as he does something else, nobody does.
         end: Kind and data of the last report; None: more may come.
-        bell: Called, once, when there may be something for a reader who waits.
+        bell: Called, perhaps again and again, when there may be something for a reader who
+            waits.
     """
 
     def __init__(self, size: int, loop: Any, owner: Owner) -> None:
@@ -75,9 +76,9 @@ class Inflow:
 
     def ring(self) -> None:
         """Wake who waits."""
-        bell, self.bell = self.bell, None
-        if bell is not None:
-            bell()
+        # It stays, and may be rung again: had it been taken away, Ctrl-C could lose it.
+        if self.bell is not None:
+            self.bell()
 
     # -- the reader's side ----------------------------------------------------
 

@@ -42,6 +42,7 @@ from aplex._backends.base import Backend, Death, would_block
 from aplex._inflow import Inflow
 from aplex._ladder import Ladder
 from aplex._listener import Listener
+from aplex._locks import RLock, condition
 from aplex._messages import COROUTINE, DELIVERED, PLAIN, RAISED, Reports
 from aplex._pickling import decode_exception
 from aplex._pool import LINED_UP, Pool, PoolWorker, Work, WorkState
@@ -83,13 +84,13 @@ class Manager:
         self.pool = pool
         self._start_timeout = start_timeout  # seconds
         self.exit_grace = exit_grace
-        self.gone: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self.gone = _future()
         self._pid = os.getpid()
         self._backend = backend
         pool.can_interrupt = backend.can_interrupt
         self._ladder = Ladder(pool, backend.running)
         self._rings_at = math.inf  # monotonic; for when the ladder's next timer is set
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self.ring: Callable[[], None] | None = None  # tells those who wait without blocking
         self._changed = threading.Condition(self._lock)
         self._waiters = 0  # threads that wait for a change
@@ -153,7 +154,7 @@ class Manager:
     def cancel_soon(self, work: Work) -> None:
         """Have a work cancelled. For finalizers: only asks; takes no lock."""
         if os.getpid() == self._pid and work.state is not WorkState.DONE:
-            self._listener.call_soon(partial(self.cancel, work))
+            self._listener.call_soon(lambda: self._step(self._cancel_held, work))
 
     def credit(self, work: Work, count: int) -> None:
         """Let a stream yield so many items, counted from its first one."""
@@ -298,7 +299,7 @@ class Manager:
     # -- who waits for a change -----------------------------------------------
 
     @property
-    def lock(self) -> threading.RLock:
+    def lock(self) -> Any:
         """The lock of the pool. No user's code is called with it."""
         return self._lock
 
@@ -360,11 +361,11 @@ class Manager:
         """In a forked child: this copy of the pool is dead. Takes no lock."""
         self._open = False
         self._shut = "a fork: this executor belongs to the parent process; make a new one here"
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._stepping = False  # the thread that forked us may have been in a step
         self._put_off.clear()
         self._phase = Phase.GOING
-        self.gone = concurrent.futures.Future()
+        self.gone = _future()
         self.gone.set_result(None)
         self._backend.abandon_after_fork()
         self._listener.discard()
@@ -460,6 +461,12 @@ class Manager:
             self._ladder.cancelled(work, time.monotonic())
         else:
             work.instead = None
+
+    def _cancel_held(self, work: Work) -> None:
+        """Cancel a work if the pool has it. Its submit may have failed, or been broken into."""
+        waiting = work.state is WorkState.WAITING
+        if not waiting or work in self.pool.held(work.lane):
+            self._cancel(work)
 
     def _resize(self, size: int) -> None:
         if self._phase is Phase.RUNNING:
@@ -675,6 +682,12 @@ class Manager:
         self._listener.stop()
         _exit.forget(self)
         self.gone.set_result(None)
+
+
+def _future() -> concurrent.futures.Future[None]:
+    future: concurrent.futures.Future[None] = concurrent.futures.Future()
+    future._condition = condition()  # noqa: SLF001 - the main thread waits for it
+    return future
 
 
 def _start_failure(data: Any) -> WorkerStartError:

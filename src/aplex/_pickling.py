@@ -14,13 +14,13 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-import threading
 import traceback
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from aplex._locks import Lock
 from aplex._names import describe
 from aplex.exceptions import RemoteError, RemoteTraceback, SerializationError
 
@@ -145,7 +145,7 @@ class CallEncoder:
         self._numbers: dict[Work, int] = {}
         self._by_name: dict[bytes, int] = {}
         self._pickled: dict[int, bytes] = {}
-        self._lock = threading.Lock()  # for making numbers
+        self._lock = Lock()  # for making numbers
 
     def encode(self, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Call]:
         """Return the number of the function and the call.

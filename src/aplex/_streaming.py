@@ -135,8 +135,8 @@ def open_stream(
     item = Work(lane, function, packed, options.load_balancing_meta, inflow)
     item.manager, item.options, item.what, item.is_stream = manager, options, work, True
     running = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
+    stream._begin(item)  # noqa: SLF001 - if Ctrl-C breaks in from here, its finalizer cancels
     manager.submit(item, loop if loop is running else None)
-    stream._begin(item)  # noqa: SLF001 - private to the package
     return stream  # type: ignore[no-any-return]
 
 

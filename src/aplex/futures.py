@@ -12,12 +12,12 @@ import asyncio
 import concurrent.futures
 import logging
 import sys
-import threading
 import time
 from concurrent.futures._base import CANCELLED as CANCELLED_STATE
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from aplex._locks import Lock, condition
 from aplex._messages import CANCELLED, ERROR, PICKLED, TOO_LATE, VALUE
 from aplex._pickling import decode_exception, decode_value
 
@@ -66,7 +66,7 @@ class _Locked:
         with _making:
             if not future._locked:  # noqa: SLF001 - private to this file
                 made |= {"_waiting": [], "_done_callbacks": []}
-                made["_condition"] = threading.Condition()
+                made["_condition"] = condition()
                 made["_locked"] = True  # the last: `_settle` looks at it
                 work = future._work  # noqa: SLF001
                 if work is not None:
@@ -74,7 +74,7 @@ class _Locked:
         return made[self._name]
 
 
-_making: Final = threading.Lock()
+_making: Final = Lock()
 
 
 class ConcurrentFuture(concurrent.futures.Future[T]):

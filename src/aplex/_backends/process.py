@@ -39,6 +39,7 @@ from aplex._frames import End, PipeEnd, Reader, Writer, frame_of, one_way
 from aplex._gate import AVAILABLE, Gate
 from aplex._interrupts import free_signal
 from aplex._last_words import kept
+from aplex._locks import Lock
 from aplex._messages import COROUTINE, ITEMS, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
 from aplex._pool import PoolWorker
@@ -48,7 +49,7 @@ from aplex.exceptions import SerializationError, WorkerLostError, WorkerStartErr
 Loop = asyncio.AbstractEventLoop
 _log = logging.getLogger("aplex")
 
-_start_lock = threading.Lock()
+_start_lock = Lock()
 """Held while a process starts: with ``fork``, the ends of one child must not leak into
 another; and the main module is changed for a moment (see `_importable_main`)."""
 
@@ -151,7 +152,7 @@ class ProcessBackend(Backend):
         self._context: Any = context
         self._name = setup.name
         self._arena: Arena | None = None
-        self._arena_lock = threading.Lock()
+        self._arena_lock = Lock()
         self._borrowers: dict[int, Link] = {}  # who has a block of the arena, by its number
         self._encoder = CallEncoder(self._put)
         self._main_path = _path_of_main()
@@ -273,7 +274,7 @@ class ProcessBackend(Backend):
     ) -> None:
         """Begin to wait for the worker's end. On the listener's thread."""
         if failure is not None:
-            error = WorkerStartError(f"a worker process could not be started: {failure}")
+            error = WorkerStartError(f"a worker process could not be started: {_why(failure)}")
             error.__cause__ = failure
             self.events.lost(worker, partial(self._bury, worker, link, _unborn(error)))
             return
@@ -600,7 +601,7 @@ class ProcessBackend(Backend):
 
     def abandon_after_fork(self) -> None:
         global _start_lock  # noqa: PLW0603 - the thread that held it is not in this process
-        _start_lock = threading.Lock()
+        _start_lock = Lock()
         for link in self._links.values():
             # Or the exit hook of multiprocessing would wait for the parent's children here.
             vars(process_module).get("_children", set()).discard(link.process)
@@ -715,3 +716,14 @@ def _importable_main(path: str | None) -> Generator[None]:
         yield
     finally:
         main.__class__ = kind
+
+
+def _why(failure: BaseException) -> str:
+    """Return why a process could not be started."""
+    if isinstance(failure, (ConnectionError, EOFError)):
+        return (
+            f"its fork server has ended ({failure}); why is to be read on stderr. From CPython "
+            "3.14 on it imports the main module, which must not use an executor meanwhile: put "
+            "the code that does so under `if __name__ == '__main__':`"
+        )
+    return str(failure)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from aplex._backends.base import Backend, Death, Events, Setup, would_block
 from aplex._identity import be_worker, this_pool
+from aplex._locks import Lock
 from aplex._messages import (
     COROUTINE,
     DOOMED,
@@ -175,7 +176,7 @@ class ThreadWorker:
             target=self._run_loop, name=f"{setup.name}-{worker.id}-loop", daemon=True
         )
         self.threads = [self._main, self._loop_thread]
-        self._loop_lock = threading.Lock()
+        self._loop_lock = Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lane: CoroutineLane | None = None
         self._made = threading.Event()

@@ -1,0 +1,44 @@
+"""Locks that Ctrl-C does not leave held. A leaf.
+
+``KeyboardInterrupt``, or whatever a signal handler raises on the main thread, may come between
+taking a lock and the first line of the ``with`` block: then nobody releases it, and the next
+thread that wants it waits for ever. CPython looks for signals after calls. ``with lock``, with
+a lock of C, was no such call before CPython 3.14; it is one there
+(https://github.com/python/cpython/issues/148874), and in ``threading.Condition`` always was.
+(The end of a ``with`` block of a condition can be broken into, too; that cannot be mended here.)
+"""
+
+from __future__ import annotations
+
+import _thread
+import sys
+import threading
+from typing import Any, Final
+
+_count: Final[Any] = getattr(_thread.RLock, "_recursion_count", None) or _thread.RLock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+class CheckedRLock(_thread.RLock):  # type: ignore[misc]  # a final class, say the stubs
+    """An ``RLock`` that gives itself back if taking it was broken into."""
+
+    def __enter__(self) -> bool:  # type: ignore[override]
+        """Take the lock. No signal is looked for between our return and the ``with`` block."""
+        before = _count(self)
+        try:
+            return self.acquire()
+        except BaseException:
+            if _count(self) > before:
+                self.release()
+            raise
+
+
+Lock: Any = CheckedRLock if sys.version_info >= (3, 14) else threading.Lock
+"""Makes a lock to be used by ``with``, by one thread once at a time."""
+RLock: Any = CheckedRLock if sys.version_info >= (3, 14) else threading.RLock
+"""Makes one that a thread may take again."""
+
+
+def condition() -> threading.Condition:
+    """Make a condition with a lock of its own."""
+    lock: Any = CheckedRLock()
+    return threading.Condition(lock)
