@@ -25,11 +25,12 @@ class CheckedRLock(_thread.RLock):  # type: ignore[misc]  # a final class, say t
         """Take the lock. No signal is looked for between our return and the ``with`` block."""
         before = _count(self)
         try:
-            return self.acquire()
+            taken = self.acquire()
         except BaseException:
             if _count(self) > before:
                 self.release()
             raise
+        return taken
 
 
 Lock: Any = CheckedRLock if sys.version_info >= (3, 14) else threading.Lock

@@ -32,6 +32,8 @@ TEXT = """
             # CPython swallows what is raised in a finalizer, and says so.
             if frame.f_code.co_name == "__del__" or frame.f_back.f_code.co_name == "__del__":
                 return None
+            if frame.f_lineno is None:  # a generator that is being closed: the same
+                return self
             frame.f_trace_opcodes, frame.f_trace_lines = True, False
             if event == "opcode":
                 before = self.last.get(frame)
