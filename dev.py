@@ -36,7 +36,8 @@ LAUNCHERS = ROOT.parent / "shared" / "tools"
 
 TEST_COMMAND = ("dev.py", "test", "-q")  # the READMEs' command; `check` runs it as well
 
-PARALLEL = ("-n", "auto", "--dist", "worksteal")  # neighbours share executors: see conftest.py
+# One more than there are cores, as many tests wait. Neighbours share executors: see conftest.py.
+PARALLEL = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
 
 # What each command installs, as arguments for pip.
 EXAMPLES = ("-e", ".[examples]")
