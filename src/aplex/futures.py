@@ -254,10 +254,10 @@ class AsyncioFuture(asyncio.Future[T]):
     def cancel(self, msg: Any | None = None) -> bool:
         """Ask for the work to be cancelled.
 
-        Whoever awaits the future gets ``CancelledError`` when the coroutine has ended
-        so; at once if the work was not started, or is a plain function, which runs on;
-        and after `PATIENCE` seconds if the worker's loop is blocked, so that the cancel
-        has not even reached the coroutine.
+        Whoever awaits the future gets ``CancelledError`` when the work has ended so; at
+        once if it was not started, or is a plain function that cannot be interrupted,
+        which runs on; and after `PATIENCE` seconds if the worker's loop is blocked, so
+        that the cancel has not even reached the coroutine.
 
         Args:
             msg: Passed to the ``CancelledError``.
