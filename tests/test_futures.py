@@ -13,7 +13,8 @@ import pytest
 from aplex import futures
 from aplex._messages import CANCELLED, COROUTINE, ERROR, PICKLED, RAISED, TOO_LATE, VALUE
 from aplex._pickling import encode_exception
-from aplex._pool import PoolWorker, Work
+from aplex._pool_worker import PoolWorker
+from aplex._work import Work
 from aplex.exceptions import RemoteTraceback, SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from tests.support.pools import DrivenPool

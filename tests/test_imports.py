@@ -123,6 +123,8 @@ RANKS = [
     },
     {"_inflow", "_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"}
     | {"_limits"},
+    {"_work"},
+    {"_pool_worker"},
     {"_pool", "_chunks", "_interrupts", "_timeouts"},
     {"_chunks_measured", "_ladder"},
     {
@@ -185,6 +187,8 @@ def test_a_leaf_imports_nothing_of_the_package(leaf: str) -> None:
 LOGIC = {"_messages", "_options", "_names", "_supervision", "_balancer_views", "exceptions"} | {
     "load_balancers",
     "_limits",
+    "_work",
+    "_pool_worker",
 }
 
 
@@ -194,6 +198,8 @@ def test_the_pool_is_only_logic() -> None:
     allowed |= {"abc", "dataclasses", "heapq", "math"}
     logic = (
         "_pool",
+        "_work",
+        "_pool_worker",
         "_supervision",
         "_balancer_views",
         "_options",

@@ -9,10 +9,13 @@ import pytest
 from aplex._ladder import Ladder
 from aplex._messages import CANCELLED, COROUTINE, DELIVERED, PLAIN, RAISED, READY, TOO_LATE, VALUE
 from aplex._options import WorkOptions
-from aplex._pool import Pool, PoolWorker, Work, WorkState
+from aplex._pool import Pool
+from aplex._pool_worker import PoolWorker
 from aplex._supervision import Death, WorkerState
+from aplex._work import Work, WorkState
 from aplex.exceptions import WorkerLostError
 from aplex.load_balancers import RoundRobin
+from tests.support.invariants import check
 
 
 class Stand:
@@ -39,14 +42,14 @@ class Stand:
     def report(self, work_id: int, kind: int, data: Any = None) -> None:
         self.pool.take_in(self.worker, (0.0, [(work_id, kind, data)], [], [], [], []))
         self.ladder.take(0.0)
-        self.pool.check()
+        check(self.pool)
 
     def cancel(self, work: Work, now: float) -> None:
         self.pool.cancel(work)
         self.ladder.cancelled(work, now)
 
     def outcomes(self) -> list[tuple[Work, int, Any]]:
-        self.pool.check()
+        check(self.pool)
         return self.pool.take_settled()
 
     def interrupted(self) -> list[int]:

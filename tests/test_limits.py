@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from aplex._limits import FEW
 from aplex._messages import COROUTINE, LANES, PLAIN, RAISED, RETURNED
 from aplex._options import WorkOptions
-from aplex._pool import Work, WorkState
+from aplex._work import Work, WorkState
 from tests.support.pools import ALL_STARTED, DrivenPool, choosing
 
 

@@ -12,10 +12,13 @@ import pytest
 from aplex._backends.memory import MemoryBackend
 from aplex._manager import Manager
 from aplex._messages import CANCELLED, COROUTINE, FAILED, PLAIN, RAISED, VALUE, Cancel
-from aplex._pool import GATHERED, LINED_UP, Pool, PoolWorker, Work
+from aplex._pool import GATHERED, LINED_UP, Pool
+from aplex._pool_worker import PoolWorker
+from aplex._work import Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin, Worker
+from tests.support.invariants import check
 
 DEADLINE = 10  # seconds
 
@@ -280,7 +283,7 @@ def test_ctrl_c_in_the_middle_of_a_submit_leaves_the_pool_in_order(
     Interrupted.armed = True
     with pytest.raises(KeyboardInterrupt):
         desk.submit()
-    desk.pool.check()
+    check(desk.pool)
     aboard = [set(worker.works) for worker in desk.pool.workers]
     assert set().union(*aboard) == {1, 2}
 

@@ -19,9 +19,11 @@ from aplex._messages import (
     VALUE,
     Cancel,
 )
-from aplex._pool import Pool, Work, WorkState
+from aplex._pool import Pool
 from aplex._supervision import Death, WorkerState
+from aplex._work import Work, WorkState
 from aplex.load_balancers import Average, RoundRobin
+from tests.support.invariants import check
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
 
 # -- starting -------------------------------------------------------------------------------
@@ -121,7 +123,7 @@ def test_works_that_were_added_wait_for_the_dispatch() -> None:
     pool.dispatch()
     assert pool.added == 0
     assert pool.workers[0].outboxes == [works[:2], []]
-    pool.check()
+    check(pool)
 
 
 def test_a_result_settles_its_work() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from aplex._messages import RETURNED, Cancel
-from aplex._pool import Pool, WorkState
+from aplex._pool import Pool
+from aplex._work import WorkState
 from aplex.exceptions import LoadBalancerError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
+from tests.support.invariants import check
 from tests.support.pools import DrivenPool, PinningByIndex, choosing
 
 # -- a choice is a pin ----------------------------------------------------------------------
@@ -202,7 +204,7 @@ def test_a_balancer_that_exits_leaves_the_pool_in_order(exit_: BaseException) ->
         assert raised is exit_
         pool.pool.mend()
         pool.take_effects()
-    pool.pool.check()
+    check(pool.pool)
     assert pool.pool.idle
     pool.close()
     assert pool.stopped == pool.workers

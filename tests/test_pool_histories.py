@@ -24,8 +24,9 @@ from hypothesis.stateful import (
 
 from aplex._messages import CANCELLED, COROUTINE, DELIVERED, LANES, PLAIN, RAISED, RETURNED, VALUE
 from aplex._options import WorkOptions
-from aplex._pool import PoolWorker, Work, WorkState
+from aplex._pool_worker import PoolWorker
 from aplex._supervision import WorkerState
+from aplex._work import Work, WorkState
 from aplex.exceptions import (
     BrokenPoolError,
     LoadBalancerError,

@@ -17,8 +17,8 @@ import pytest
 from aplex import _pool, _supervision
 from aplex._messages import COROUTINE, READY, RETURNED, VALUE
 from aplex._options import WorkOptions
-from aplex._pool import Work
 from aplex._supervision import WorkerState
+from aplex._work import Work
 from aplex.exceptions import WorkerLostError
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
 

@@ -6,7 +6,7 @@ import pytest
 
 from aplex._messages import COROUTINE, PLAIN
 from aplex._options import WorkOptions
-from aplex._pool import Work, WorkState
+from aplex._work import Work, WorkState
 from aplex.exceptions import WorkerLostError, WorkQuarantinedError
 from tests.support.pools import ALL_STARTED, DrivenPool
 

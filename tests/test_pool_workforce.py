@@ -6,8 +6,8 @@ import pytest
 
 from aplex._messages import COROUTINE, PLAIN
 from aplex._options import WorkOptions
-from aplex._pool import WorkState
 from aplex._supervision import FIRST_PAUSE, LONGEST_PAUSE, RestartPolicy, WorkerState
+from aplex._work import WorkState
 from aplex.exceptions import BrokenPoolError
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
 

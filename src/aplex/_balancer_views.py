@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, overload
 from aplex.load_balancers import Worker
 
 if TYPE_CHECKING:
-    from aplex._pool import PoolWorker
+    from aplex._pool_worker import PoolWorker
 
 
 class WorkersView(Sequence["PoolWorker"]):

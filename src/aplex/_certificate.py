@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from aplex._pool import PoolWorker
+from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
 from aplex.exceptions import WorkerLostError
 

@@ -22,8 +22,10 @@ from collections.abc import Callable
 
 from aplex._alarms import Alarms
 from aplex._messages import COROUTINE, PLAIN, TOO_LATE
-from aplex._pool import ABOARD, DONE, WAITING, Pool, PoolWorker, Work
+from aplex._pool import Pool
+from aplex._pool_worker import PoolWorker
 from aplex._supervision import WorkerState
+from aplex._work import ABOARD, DONE, WAITING, Work
 
 
 class Ladder:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aplex._messages import LANES, PLAIN
 
 if TYPE_CHECKING:
-    from aplex._pool import Work
+    from aplex._work import Work
 
 SPACED_PLAIN: Final = 2
 """Index of the ready plain functions with a ``rate``, which need an idle worker.

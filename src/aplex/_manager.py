@@ -45,8 +45,10 @@ from aplex._listener import Listener
 from aplex._locks import RLock, condition
 from aplex._messages import COROUTINE, DELIVERED, PLAIN, RAISED, Reports
 from aplex._pickling import decode_exception
-from aplex._pool import LINED_UP, Pool, PoolWorker, Work, WorkState
+from aplex._pool import LINED_UP, Pool
+from aplex._pool_worker import PoolWorker
 from aplex._supervision import WorkerState
+from aplex._work import Work, WorkState
 from aplex.exceptions import BrokenPoolError, WorkerStartError
 from aplex.futures import AsyncioFuture
 

@@ -6,7 +6,7 @@ Manager takes from ``outboxes``, ``settled``, ``to_start`` and ``to_stop``.
 
 A work is *waiting* (in the line of its lane, or for the worker that a load
 balancer insists on, or apart, see ``_limits``), then *aboard* a worker, then *done*.
-Invariants, checked by ``check`` after every step of the tests' random histories:
+Invariants, which the tests check after every step of their random histories:
 
 * each work is settled exactly once;
 * ``0 <= workload <= max_works_per_worker``, and the workloads sum to the works aboard;
@@ -16,8 +16,6 @@ Invariants, checked by ``check`` after every step of the tests' random histories
 
 from __future__ import annotations
 
-import enum
-import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -43,9 +41,10 @@ from aplex._messages import (
     Report,
     Reports,
 )
-from aplex._names import described, shown
-from aplex._options import DEFAULTS
+from aplex._names import shown
+from aplex._pool_worker import PoolWorker
 from aplex._supervision import STAYING, Death, RestartPolicy, WorkerState, Workforce
+from aplex._work import ABOARD, DONE, WAITING, Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkQuarantinedError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, chooser
 
@@ -61,144 +60,6 @@ the guilty one is found, and the others live.
 """
 SUSPECTS: Final = 2
 """Index of the line of suspects, behind those of the lanes."""
-
-
-class WorkState(enum.Enum):
-    """Where a work is."""
-
-    WAITING = "waiting"
-    ABOARD = "aboard"
-    DONE = "done"
-
-
-WAITING: Final = WorkState.WAITING  # the members of an enum are slow to look up
-ABOARD: Final = WorkState.ABOARD
-DONE: Final = WorkState.DONE
-
-
-class Work:
-    """One submitted call."""
-
-    # Most works never need another value of these. (No slots: they would all have to be
-    # set for each work, which costs more than it saves.)
-    id = 0
-    seq = 0  # number in its lane on its worker, from 1
-    state = WAITING
-    worker: PoolWorker | None = None
-    manager: Any = None  # who is to be asked for a cancel; the pool does not look at it
-    interrupted = False  # while the load balancer was asked
-    cancel_wanted = False  # the future's own note
-    cancel_asked = False
-    cancel_delivered = False  # the coroutine has got it, and answers by its outcome
-    limited = False  # a plain function with a timeout
-    detached_at = 0.0  # seconds: when it was first seen to be a coroutine after all
-    interrupted_at = 0.0  # seconds, of the clock of the events
-    expelled_at = 0.0  # seconds: when its worker was, for its sake
-    instead: BaseException | None = None  # what its future raises if it ends cancelled
-    options = DEFAULTS
-    apart = False  # it waits in the `Limits`
-    is_stream = False  # it yields: its future is an `Inflow`
-    yielded = False  # items of it have arrived: it cannot run again
-    what: Any = None  # the callable, for messages that name it
-    deaths: tuple[BaseException, ...] = ()  # of workers that ran it
-
-    def __init__(self, lane: int, function: Any, call: Any, meta: Any, future: Any) -> None:
-        self.lane = lane
-        self.function = function
-        self.call = call
-        self.meta = meta
-        self.future = future
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it is for a worker to come."""
-        return self.state is WAITING
-
-    @property
-    def is_done(self) -> bool:
-        """Whether it is settled."""
-        return self.state is DONE
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return self.options.label or described(self.what)
-
-    def __repr__(self) -> str:
-        where = f" on {self.worker!r}" if self.worker else ""
-        return f"<Work {self.id} {self.state.value}{where}>"
-
-
-class PoolWorker:
-    """What the Pool knows of one worker; load balancers see it as a `Worker`."""
-
-    __slots__ = (
-        "cancels",
-        "credits",
-        "depth",
-        "doom",
-        "failure",
-        "id",
-        "look_at",
-        "outboxes",
-        "pace",
-        "pid",
-        "pinned",
-        "plain",
-        "pool",
-        "recalls",
-        "room",
-        "seqs",
-        "served",
-        "state",
-        "suspect",
-        "why_killed",
-        "works",
-        "worn",
-    )
-
-    def __init__(self, pool: Pool, number: int) -> None:
-        self.pool = pool
-        self.id = number
-        self.pid: int | None = None
-        self.state = WorkerState.STARTING
-        self.works: dict[int, Work] = {}  # aboard
-        self.plain = 0  # of them, plain functions
-        self.depth = 1  # how many plain functions may be aboard
-        self.pace = 0.0  # seconds per plain function, lately
-        self.room = [False, False]  # for one more work, per lane
-        self.served = False  # whether it has reported the end of a work
-        self.failure: Any = None  # what it said before it ended without ever serving
-        self.worn = False  # it has done its works, and serves only until another can
-        self.suspect = 0  # id of the last suspect it was given
-        self.doom: Work | None = None  # for whose sake it is to go
-        self.why_killed: str | None = None  # if it was for that
-        self.look_at = math.inf  # when to look at what it runs, see `_ladder`
-        self.seqs = [0, 0]  # works handed out so far, per lane
-        self.outboxes: list[list[Work]] = [[], []]  # works to send, per lane
-        self.cancels: list[Cancel] = []  # to be sent after them
-        self.recalls: list[Cancel] = []  # plain functions wanted back
-        self.credits: list[Credit] = []  # of streams aboard
-        # Works that a load balancer insists on giving to this worker, per lane.
-        self.pinned: tuple[deque[Work], deque[Work]] = (deque(), deque())
-
-    @property
-    def workload(self) -> int:
-        """Works aboard."""
-        return len(self.works)
-
-    @property
-    def works_done(self) -> int:
-        """Works that have ended on it."""
-        return self.seqs[0] + self.seqs[1] - len(self.works)
-
-    @property
-    def available(self) -> bool:
-        """Whether it has room for the work that the load balancer is asked about."""
-        return self.room[self.pool.asked_lane]
-
-    def __repr__(self) -> str:
-        return f"<worker {self.id} {self.state.value}, {len(self.works)} aboard>"
 
 
 class Pool(Workforce):
@@ -932,74 +793,3 @@ class Pool(Workforce):
                     if was is WorkerState.STARTING:
                         self._started()
                     self._refresh(worker)
-
-    # -- for tests ------------------------------------------------------------
-
-    def check(self) -> None:
-        """Assert the invariants named on top of this file."""
-        waiting = [w for line in self._lines for w in line if w.state is WAITING]
-        pinned = [
-            w
-            for worker in self.workers
-            for line in worker.pinned
-            for w in line
-            if w.state is WAITING
-        ]
-        apart = self._limits.waiting
-        assert self._waiting == len(waiting) + len(pinned) + len(apart)
-        assert all(w.worker is None for w in [*waiting, *pinned, *apart])
-        assert all(w.state is WAITING and w.apart for w in apart)
-        assert not apart.intersection(waiting + pinned)
-        assert not apart or self._limits.first(self._places()) is None
-        assert self._aboard == sum(worker.workload for worker in self.everyone())
-        for worker in self.everyone():
-            assert 0 <= worker.workload <= self.max_works_per_worker
-            assert worker.plain == sum(w.lane for w in worker.works.values())
-            assert all(w.state is ABOARD for w in worker.works.values())
-            assert all(w.worker is worker for w in worker.works.values())
-        for lane in LANES:
-            rooms = [worker for worker in self.workers if worker.room[lane]]
-            assert self._open[lane] == len(rooms)
-            assert not rooms or not any(w.state is WAITING for w in self._lines[lane])
-            for worker in self.workers:
-                room = worker.state is WorkerState.SERVING and worker.workload < self._limit
-                assert worker.room[lane] is (room and (not lane or worker.plain < worker.depth))
-                assert not worker.room[lane] or not any(
-                    w.state is WAITING for w in worker.pinned[lane]
-                )
-        self._check_suspects()
-        self._check_workers()
-        if self.closing and self.idle and not self.terminating:
-            assert all(worker.state is WorkerState.STOPPING for worker in self.workers)
-        if self.broken:
-            assert not self._waiting
-            assert not self.workers
-
-    def _check_suspects(self) -> None:
-        aboard = [w for worker in self.everyone() for w in worker.works.values()]
-        for work in aboard + [w for line in self._lines for w in line]:
-            assert len(work.deaths) < work.options.quarantine_after
-            assert len(work.deaths) <= work.options.retries
-        for worker in self.everyone():
-            suspects = [w.id for w in worker.works.values() if len(w.deaths) >= SUSPECT]
-            assert suspects in ([], [worker.suspect])
-        head = self._head(self._lines[SUSPECTS])
-        for worker in self.workers:
-            if head is not None and worker.room[head.lane]:
-                assert worker.suspect in worker.works
-
-    def _check_workers(self) -> None:
-        states = [worker.state for worker in self.leaving]
-        assert set(states) <= {WorkerState.RETIRING, WorkerState.STOPPING}
-        for worker in self.leaving:
-            assert bool(worker.works) is (worker.state is WorkerState.RETIRING)
-            assert worker.room == [False, False]
-            assert not any(worker.pinned)
-        assert self._starting == sum(w.state is WorkerState.STARTING for w in self.workers)
-        worn = sum(worker.worn for worker in self.workers)
-        assert len(self.workers) - worn <= self.size
-        serving = sum(w.state is WorkerState.SERVING for w in self.workers)
-        assert not worn or serving <= self.size
-        assert self._pauses >= 0
-        if self.wants_workers and self.workers and not self.policy.failures:
-            assert self._missing() <= 0

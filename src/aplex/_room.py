@@ -21,7 +21,7 @@ from aplex.exceptions import PoolFullError
 
 if TYPE_CHECKING:
     from aplex._manager import Loop, Manager
-    from aplex._pool import Work
+    from aplex._work import Work
 
 AWAIT: Final = "`await pool.room()` before submit(), with no other await in between"
 ELSEWHERE: Final = (

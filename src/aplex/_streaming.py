@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, ove
 from aplex._inflow import Inflow
 from aplex._messages import RAISED
 from aplex._options import WorkOptions
-from aplex._pool import Work
 from aplex._producers import produce
+from aplex._work import Work
 from aplex._works import stream_lane_of
 from aplex.exceptions import SerializationError
 from aplex.streams import AsyncStream, Stream, this_reader

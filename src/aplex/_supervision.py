@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from aplex._pool import PoolWorker
+    from aplex._pool_worker import PoolWorker
 
 FIRST_PAUSE: Final = 0.1
 """Seconds before the second restart in a row; the first is made at once."""

@@ -35,11 +35,12 @@ from aplex._manager import Manager
 from aplex._messages import COROUTINE
 from aplex._options import WorkOptions, check_count, check_seconds
 from aplex._plans import Place, Plan, check_input, open_window
-from aplex._pool import Pool, Work
+from aplex._pool import Pool
 from aplex._room import Room
 from aplex._streaming import Streaming, open_stream
 from aplex._supervision import RestartPolicy
 from aplex._timeouts import run_within
+from aplex._work import Work
 from aplex._works import lane_of
 from aplex.exceptions import SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture

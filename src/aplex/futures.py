@@ -22,7 +22,7 @@ from aplex._messages import CANCELLED, ERROR, PICKLED, TOO_LATE, VALUE
 from aplex._pickling import decode_exception, decode_value
 
 if TYPE_CHECKING:
-    from aplex._pool import Work
+    from aplex._work import Work
 
 __all__ = ["AsyncioFuture", "ConcurrentFuture"]
 

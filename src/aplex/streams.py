@@ -20,7 +20,7 @@ from aplex.futures import outcome
 
 if TYPE_CHECKING:
     from aplex._manager import Manager
-    from aplex._pool import Work
+    from aplex._work import Work
 
 __all__ = ["AsyncStream", "Stream"]
 

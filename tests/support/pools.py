@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.support.invariants import check
+
 from aplex._messages import (
     CANCELLED,
     COROUTINE,
@@ -22,8 +24,10 @@ from aplex._messages import (
     Cancel,
 )
 from aplex._options import DEFAULTS, WorkOptions
-from aplex._pool import Pool, PoolWorker, Work, WorkState
+from aplex._pool import Pool
+from aplex._pool_worker import PoolWorker
 from aplex._supervision import Death, RestartPolicy, WorkerState
+from aplex._work import Work, WorkState
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
 
 ALL_STARTED = (2**63 - 1, 2**63 - 1)
@@ -243,7 +247,7 @@ class DrivenPool:
             else:
                 self.alarms.append((self.now + seconds, then))
         self.pool.pauses.clear()
-        self.pool.check()
+        check(self.pool)
 
 
 def choosing(choose: Callable[[LoadBalancer, Any], Any]) -> type[LoadBalancer]:

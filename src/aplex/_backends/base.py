@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Protocol
 
 from aplex._listener import Listener
 from aplex._messages import Reports
-from aplex._pool import PoolWorker
+from aplex._pool_worker import PoolWorker
 from aplex._supervision import Death
 
 __all__ = ["Backend", "Death", "Events", "Setup"]

@@ -12,7 +12,8 @@ from typing import Any
 
 from aplex._backends.base import Backend, Death, Setup
 from aplex._messages import COROUTINE, LANES, READY, Cancel, Credit, Report
-from aplex._pool import PoolWorker, Work
+from aplex._pool_worker import PoolWorker
+from aplex._work import Work
 from aplex.exceptions import AplexWorkerError
 
 

@@ -42,7 +42,7 @@ from aplex._last_words import kept
 from aplex._locks import Lock
 from aplex._messages import COROUTINE, ITEMS, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
-from aplex._pool import PoolWorker
+from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
 from aplex.exceptions import SerializationError, WorkerLostError, WorkerStartError
 

@@ -32,9 +32,10 @@ from aplex._messages import (
     Reports,
     only,
 )
-from aplex._pool import PoolWorker, Work
+from aplex._pool_worker import PoolWorker
 from aplex._producers import Producers
 from aplex._progress import running_in
+from aplex._work import Work
 from aplex._worker import CoroutineLane, Detached, PlainLane, run_until_stopped
 
 
