@@ -142,6 +142,7 @@ RANKS = [
         "_telling",
         "_chunks_plain",
         "_exit",
+        "_settling",
         "_backends.process",
         "_backends.thread",
         "_backends.memory",

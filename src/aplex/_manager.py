@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import enum
 import logging
 import math
@@ -39,18 +38,17 @@ from typing import Any, Final, TypeVarTuple, Unpack
 
 from aplex import _exit
 from aplex._backends.base import Backend, Death, would_block
-from aplex._inflow import Inflow
 from aplex._ladder import Ladder
 from aplex._listener import Listener
 from aplex._locks import RLock, condition
-from aplex._messages import COROUTINE, DELIVERED, PLAIN, RAISED, Reports
+from aplex._messages import COROUTINE, PLAIN, RAISED, Reports
 from aplex._pickling import decode_exception
 from aplex._pool import LINED_UP, Pool
 from aplex._pool_worker import PoolWorker
+from aplex._settling import Settled, at_end_of_loop, settle
 from aplex._supervision import WorkerState
 from aplex._work import Work, WorkState
 from aplex.exceptions import BrokenPoolError, WorkerStartError
-from aplex.futures import AsyncioFuture
 
 _log = logging.getLogger("aplex")
 
@@ -61,7 +59,6 @@ LONGEST_WAIT: Final = 3600.0
 
 Args = TypeVarTuple("Args")
 Loop = asyncio.AbstractEventLoop
-Settled = list[tuple[Work, int, Any]]
 
 
 class Phase(enum.Enum):
@@ -510,7 +507,7 @@ class Manager:
                 # No call between these two, or Ctrl-C could lose what it has got.
                 settled = self.pool.settled
                 self.pool.settled = []
-            if settled and _settle(settled):
+            if settled and settle(settled):
                 self._backend.wake()
         except BaseException:
             # Ctrl-C, or whatever a signal handler raises, on the main thread, at any moment:
@@ -554,7 +551,7 @@ class Manager:
             self._listener.call_soon(partial(self._resume, settled or []))
 
     def _resume(self, settled: Settled) -> None:
-        if _settle(settled):
+        if settle(settled):
             self._backend.wake()
         self._step(self.pool.mend)
         self._backend.resume()
@@ -654,7 +651,7 @@ class Manager:
             return
         alone = known is None or known.is_closed()
         if alone and self._backend.read_in(loop):
-            self._end_of_loop = _at_end_of_loop(lambda: self._step(self._loop_ended, loop))
+            self._end_of_loop = at_end_of_loop(lambda: self._step(self._loop_ended, loop))
         else:
             self._read_in_listener()
 
@@ -701,73 +698,3 @@ def _start_failure(data: Any) -> WorkerStartError:
     )
     error.__cause__ = cause
     return error
-
-
-def _at_end_of_loop(callback: Callable[[], None]) -> AsyncGenerator[None]:
-    """Have the running loop call back when it ends, as long as what is returned is kept.
-
-    Loops close the asynchronous generators that were begun on them before they are
-    closed themselves (``loop.shutdown_asyncgens``, which ``asyncio.run`` calls).
-    """
-
-    async def wait() -> AsyncGenerator[None]:
-        try:
-            yield
-        finally:
-            callback()
-
-    generator = wait()
-    with contextlib.suppress(StopIteration):
-        anext(generator).__await__().__next__()  # up to the yield
-    return generator
-
-
-def _settle(settled: Settled) -> bool:
-    """Settle futures, each on the thread it belongs to, one wake-up per loop.
-
-    Returns:
-        Whether other threads may wait for one of them.
-    """
-    current = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
-    elsewhere: dict[Loop, Settled] = {}
-    blocking = False
-    for item in settled:
-        future = item[0].future
-        kind = type(future)
-        if kind is not AsyncioFuture and (kind is not Inflow or future.loop is None):
-            blocking = True
-        elif (loop := future.get_loop()) is not current:
-            elsewhere.setdefault(loop, []).append(item)
-            continue
-        _settle_one(*item)
-    for loop, items in elsewhere.items():
-        try:
-            loop.call_soon_threadsafe(_settle_all, items)
-        except RuntimeError:
-            pass  # the loop is closed: nobody can await these futures any more
-    return blocking
-
-
-def _settle_all(items: Settled) -> None:
-    """Settle futures of the running loop."""
-    try:
-        for item in items:
-            _settle_one(*item)
-    except BaseException:  # of a signal handler: once more, those that are done do not mind
-        asyncio.get_running_loop().call_soon(_settle_all, items)
-        raise
-
-
-def _settle_one(work: Work, kind: int, data: Any) -> None:
-    future = work.future
-    if future is None:  # it was settled before Ctrl-C came
-        return
-    try:
-        future._settle(kind, data)  # noqa: SLF001 - private to the package
-    except KeyboardInterrupt:
-        if threading.current_thread() is threading.main_thread():
-            raise
-    except BaseException:  # noqa: BLE001 - a callback of the user's: the next futures live on
-        _log.exception("exception in a callback of %r", future)
-    if kind < DELIVERED:  # else its outcome is still to come
-        work.future = None
