@@ -251,7 +251,7 @@ _PARENTS_SENDING: Final = [
     *_parent("write cancels", f"{_PROCESS}._send_lane", BEFORE, HALF, AFTER, counts=_cancels),
 ]  # fmt: skip
 _PARENTS_READING: Final = [
-    *_parent("read reports", "aplex._backends.process:Link.read", BEFORE, AFTER, often=True),
+    *_parent("read reports", "aplex._link:Link.read", BEFORE, AFTER, often=True),
     *_parent(
         "take results in",
         "aplex._pool:Pool.take_in",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aplex._arena import Arena, make_arena
-from aplex._backends.process import Link
+from aplex._link import Link
 
 
 def test_what_was_opened_already_is_left_as_it_is() -> None:

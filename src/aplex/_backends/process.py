@@ -19,28 +19,27 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from importlib import import_module
 from multiprocessing import process as process_module
 from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Final
 
 from aplex import _child
-from aplex._arena import Arena, Lent, Parcel, Place, make_arena
+from aplex._arena import Arena, Parcel, make_arena
 from aplex._backends.base import Backend, Death, Setup
 from aplex._certificate import OomKills, certify, reap
-from aplex._frames import End, PipeEnd, Reader, Writer, frame_of, one_way
+from aplex._frames import End, PipeEnd, frame_of
 from aplex._gate import AVAILABLE, Gate
 from aplex._interrupts import free_signal
 from aplex._last_words import kept
+from aplex._link import Link
 from aplex._locks import Lock
-from aplex._messages import COROUTINE, ITEMS, LANES, PLAIN, Reports
+from aplex._main_module import importable_main, interrupts_blocked, path_of_main
+from aplex._messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
 from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
@@ -51,96 +50,11 @@ _log = logging.getLogger("aplex")
 
 _start_lock = Lock()
 """Held while a process starts: with ``fork``, the ends of one child must not leak into
-another; and the main module is changed for a moment (see `_importable_main`)."""
+another; and the main module is changed for a moment (see `importable_main`)."""
 
 _IMPORTED_LATE: Final = ("aplex._chunks_coroutine", "cloudpickle", "ctypes")
 """What parent and workers import when they need it. With ``fork``, not under way in another
 thread while a worker is made: there the import would never end, and works wait for it."""
-
-
-class Link:
-    """The parent's side of one worker."""
-
-    def __init__(self, arena: Arena | None) -> None:
-        lanes_in: list[End] = []
-        lanes_out: list[End] = []
-        self.writers: list[Writer] = []
-        self.readers: list[Reader] = []
-        for _ in LANES:
-            child_in, down = one_way()
-            up, child_out = one_way()
-            down.set_blocking(False)
-            up.set_blocking(False)
-            lanes_in.append(child_in)
-            lanes_out.append(child_out)
-            self.writers.append(Writer(down))
-            self.readers.append(Reader(up))
-        child_lifeline, self.lifeline = one_way()
-        self.lifeline.set_blocking(False)
-        self.child_ends = _child.ChildEnds(
-            lanes_in[COROUTINE], lanes_out[COROUTINE], lanes_in[PLAIN], lanes_out[PLAIN],
-            child_lifeline, None, None,
-        )  # fmt: skip
-        self.results: Lent | None = None
-        if arena is not None:
-            self.child_ends.arena_in = arena.end.duplicate()
-            self.child_ends.arena_out = PipeEnd(os.memfd_create("aplex", os.MFD_CLOEXEC))
-            self.results = Lent(self.child_ends.arena_out.duplicate())
-        self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
-        self.progress = Progress()
-        self.process: Any = None  # a multiprocessing.Process
-        self.started = False
-        self.born = time.monotonic()
-        self.peak_rss: int | None = None  # bytes, known after its end
-        self.pidfd: PipeEnd | None = None
-        self.loop: Loop | None = None  # the loop that watches the readers, if one does
-        self.unwanted = False  # to be killed as soon as it has started
-        self.stopped = False  # it was asked to stop
-        self.closed = False
-
-    def ends(self) -> Iterator[End]:
-        """The parent's ends."""
-        for writer in self.writers:
-            yield writer.end
-        for reader in self.readers:
-            yield reader.end
-        yield self.lifeline
-        if self.results is not None:
-            yield self.results.end
-        if self.pidfd is not None:
-            yield self.pidfd
-
-    def read(self, lane: int) -> deque[Reports]:
-        """Read once; open big results, which lie in shared memory, while that is there."""
-        frames: deque[Reports] = self.readers[lane].read()
-        for frame in frames:
-            pickles = frame[5]
-            for index, data in enumerate(pickles):
-                if isinstance(data, list):
-                    pickles[index] = self._opened(data)
-            for _, kind, data in frame[1]:
-                if kind == ITEMS:
-                    _number, items = data
-                    items[:] = [(big, self._opened(item) if big else item) for big, item in items]
-        return frames
-
-    def _opened(self, data: Any) -> Any:
-        """Return views of what lies in shared memory.
-
-        A frame that was read and not taken in yet comes here again: its places are views then.
-        """
-        if self.results is None or not isinstance(data, list) or not isinstance(data[0], int):
-            return data
-        place: Place = data
-        return self.results.open(place)
-
-    def close(self) -> None:
-        """Close the parent's ends."""
-        if not self.closed:
-            self.closed = True
-            for end in self.ends():
-                end.close()
-            self.progress.close()
 
 
 class ProcessBackend(Backend):
@@ -155,7 +69,7 @@ class ProcessBackend(Backend):
         self._arena_lock = Lock()
         self._borrowers: dict[int, Link] = {}  # who has a block of the arena, by its number
         self._encoder = CallEncoder(self._put)
-        self._main_path = _path_of_main()
+        self._main_path = path_of_main()
         try:
             self._setup = self._encoder.dumps(
                 (setup.worker_loop_factory, setup.initializer, setup.initargs)
@@ -261,12 +175,12 @@ class ProcessBackend(Backend):
         if self._context.get_start_method() == "fork":
             for name in _IMPORTED_LATE:
                 import_module(name)
-            with _interrupts_blocked():
+            with interrupts_blocked():
                 yield
             return
         # Started on demand, it would unblock the signals that are about to be blocked.
         resource_tracker.ensure_running()
-        with _interrupts_blocked(), _importable_main(self._main_path), kept(process, progress):
+        with interrupts_blocked(), importable_main(self._main_path), kept(process, progress):
             yield
 
     def _started(
@@ -665,57 +579,6 @@ def _unwatch_and_close(loop: Loop, link: Link) -> None:
         for reader in link.readers:
             loop.remove_reader(reader.end.fileno())
         link.close()
-
-
-@contextlib.contextmanager
-def _interrupts_blocked() -> Generator[None]:
-    """Start children deaf to Ctrl-C until they have set their handler.
-
-    The mask is that of the current thread, and children inherit it.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
-
-
-def _path_of_main() -> str | None:
-    """Return the file of ``__main__``, None if it has none that a child could run.
-
-    A script on standard input says ``<stdin>``.
-    """
-    path = getattr(sys.modules.get("__main__"), "__file__", None)
-    return path if path is not None and Path(path).is_file() else None
-
-
-@contextlib.contextmanager
-def _importable_main(path: str | None) -> Generator[None]:
-    """Let ``__main__`` name its file, or none, while ``multiprocessing`` looks.
-
-    The interpreter deletes the name when the script has ended, at any moment, and works
-    may still run then. And a name that is no file would be run by every child, in vain.
-    A property of the class answers before the module's own dictionary does.
-    """
-    main = sys.modules.get("__main__")
-    if main is None:
-        yield
-        return
-
-    def answer(_module: ModuleType) -> str:
-        if path is None:
-            raise AttributeError("__file__")
-        return path
-
-    kind = type(main)
-    main.__class__ = type("Main", (kind,), {"__file__": property(answer)})
-    try:
-        yield
-    finally:
-        main.__class__ = kind
 
 
 def _why(failure: BaseException) -> str:

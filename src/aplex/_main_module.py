@@ -1,0 +1,61 @@
+"""What the process is like while a child starts: deaf to Ctrl-C, with an importable main module."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from types import ModuleType
+
+
+@contextlib.contextmanager
+def interrupts_blocked() -> Generator[None]:
+    """Start children deaf to Ctrl-C until they have set their handler.
+
+    The mask is that of the current thread, and children inherit it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def path_of_main() -> str | None:
+    """Return the file of ``__main__``, None if it has none that a child could run.
+
+    A script on standard input says ``<stdin>``.
+    """
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return path if path is not None and Path(path).is_file() else None
+
+
+@contextlib.contextmanager
+def importable_main(path: str | None) -> Generator[None]:
+    """Let ``__main__`` name its file, or none, while ``multiprocessing`` looks.
+
+    The interpreter deletes the name when the script has ended, at any moment, and works
+    may still run then. And a name that is no file would be run by every child, in vain.
+    A property of the class answers before the module's own dictionary does.
+    """
+    main = sys.modules.get("__main__")
+    if main is None:
+        yield
+        return
+
+    def answer(_module: ModuleType) -> str:
+        if path is None:
+            raise AttributeError("__file__")
+        return path
+
+    kind = type(main)
+    main.__class__ = type("Main", (kind,), {"__file__": property(answer)})
+    try:
+        yield
+    finally:
+        main.__class__ = kind
