@@ -96,6 +96,18 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
     _locked = False
     _work: Work | None = None
 
+    if TYPE_CHECKING:
+        _waiters: Any
+    else:
+
+        @property
+        def _waiters(self) -> Any:
+            """Where ``wait`` and ``as_completed`` leave what is to be told of the end."""
+            work = self._work
+            if self._state is PENDING and work is not None:
+                work.manager.check_may_block()
+            return self._waiting
+
     def __init__(self) -> None:
         """Be pending. The parent would make its lock here."""
         if not _GIL:  # without it the order of two writes is not sure
@@ -173,14 +185,6 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         if self._state is FINISHED:
             return self._exception
         return super().exception(timeout)
-
-    @property
-    def _waiters(self) -> Any:  # type: ignore[override]  # only its __init__ sets it, which we skip
-        """Where ``wait`` and ``as_completed`` leave what is told of the end."""
-        work = self._work
-        if self._state is PENDING and work is not None:
-            work.manager.check_may_block()
-        return self._waiting
 
     def _help(self, timeout: float | None) -> float | None:
         """Read the reports in this thread while waiting; return the seconds still left."""
