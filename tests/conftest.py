@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import faulthandler
+import os
 import signal
+import sys
 from collections.abc import Generator
 from typing import Final
 
@@ -17,6 +19,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background of a shell; the programs that tests start, and press Ctrl-C
     # on, would inherit the deafness.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure() -> None:
+    """No fork while another thread has the lock of coverage: the child would wait for it."""
+    coverage = sys.modules.get("coverage")
+    measuring = None if coverage is None else coverage.Coverage.current()
+    collector = getattr(measuring, "_collector", None)
+    if collector is not None and hasattr(os, "register_at_fork"):
+        os.register_at_fork(
+            before=collector.lock_data,
+            after_in_parent=collector.unlock_data,
+            after_in_child=collector.unlock_data,
+        )
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
