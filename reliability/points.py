@@ -174,36 +174,26 @@ _RECEIVE: Final = [
     *_worker("learn of functions", "aplex._pickling:CallDecoder.define", BEFORE, AFTER),
     *_worker("make the first loop", "aplex._child:run_until_stopped", BEFORE),
 ]
+_PLAIN: Final = "aplex._plain_lane:PlainLane"
+_LOOP: Final = "aplex._coroutine_lane:CoroutineLane"
 _RUN: Final = [
-    *_worker(
-        "run a frame of plain functions", "aplex._worker:PlainLane.run", BEFORE, AFTER, often=True
-    ),
-    *_worker(
-        "run a plain function, counted", "aplex._worker:PlainLane._run", BEFORE, AFTER, often=True
-    ),
-    *_worker(
-        "begin a coroutine, counted", "aplex._worker:CoroutineLane.begin", BEFORE, AFTER, often=True
-    ),
+    *_worker("run a frame of plain functions", f"{_PLAIN}.run", BEFORE, AFTER, often=True),
+    *_worker("run a plain function, counted", f"{_PLAIN}._run", BEFORE, AFTER, often=True),
+    *_worker("begin a coroutine, counted", f"{_LOOP}.begin", BEFORE, AFTER, often=True),
     *_worker("call a work", "aplex._pickling:CallDecoder.run", BEFORE, AFTER, often=True),
     *_worker("in a plain function", "reliability.killing.works:run", BEFORE, AFTER, often=True),
     *_worker("in a coroutine", "reliability.killing.works:arun_begins", BEFORE, AFTER, often=True),
-    *_worker("make a task", "aplex._worker:CoroutineLane._run", BEFORE, AFTER, often=True),
-    *_worker(
-        "take the outcome of a task",
-        "aplex._worker:CoroutineLane._ended",
-        BEFORE,
-        AFTER,
-        often=True,
-    ),
+    *_worker("make a task", f"{_LOOP}._run", BEFORE, AFTER, often=True),
+    *_worker("take the outcome of a task", f"{_LOOP}._ended", BEFORE, AFTER, often=True),
     *_worker("give a coroutine to the loop", "aplex._child:LoopThread.adopt_soon", BEFORE, AFTER),
-    *_worker("adopt a coroutine", "aplex._worker:CoroutineLane.adopt", BEFORE, AFTER),
+    *_worker("adopt a coroutine", f"{_LOOP}.adopt", BEFORE, AFTER),
 ]
 _REPORT: Final = [
     *_worker("pickle a result", "aplex._child:encode_value", BEFORE, AFTER),
     *_worker("pickle an exception", "aplex._child:encode_exception", BEFORE, AFTER),
     *_worker("put a big result into memory", "aplex._child:Results.put", BEFORE, AFTER),
     *_worker("hold a result back", "aplex._child:Child._kick", BEFORE, AFTER),
-    *_worker("send what was held back", "aplex._worker:PlainLane.flush_held", BEFORE, AFTER),
+    *_worker("send what was held back", f"{_PLAIN}.flush_held", BEFORE, AFTER),
     *_worker(
         "write results of plain functions", "aplex._frames:Writer.write",
         BEFORE, HEADER, HALF, AFTER, counts=_plain_results, often=True,
@@ -215,8 +205,8 @@ _REPORT: Final = [
     *_worker("write on what did not fit", "aplex._child:LoopThread._flush", BEFORE, AFTER),
 ]  # fmt: skip
 _CANCEL: Final = [
-    *_worker("cancel a coroutine", "aplex._worker:CoroutineLane.cancel", BEFORE, AFTER),
-    *_worker("skip a plain function", "aplex._worker:PlainLane.skip", BEFORE, AFTER),
+    *_worker("cancel a coroutine", f"{_LOOP}.cancel", BEFORE, AFTER),
+    *_worker("skip a plain function", f"{_PLAIN}.skip", BEFORE, AFTER),
     *_worker(
         "say that a cancel was delivered", "aplex._frames:Writer.write", BEFORE, HALF, AFTER,
         counts=_delivery,
@@ -269,7 +259,7 @@ _PARENTS_END: Final = [
     *_parent("lose another worker", "aplex._pool:Pool.lost", BEFORE, AFTER, scene=DEATH),
 ]  # fmt: skip
 _RECALL: Final = [
-    *_worker("look for a function recalled", "aplex._worker:CoroutineLane.recall", BEFORE, AFTER),
+    *_worker("look for a function recalled", f"{_LOOP}.recall", BEFORE, AFTER),
     *_worker(
         "give functions back", "aplex._frames:Writer.write", BEFORE, HALF, AFTER, counts=_return,
     ),

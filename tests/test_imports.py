@@ -124,7 +124,7 @@ RANKS = [
     },
     {"_inflow", "_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"}
     | {"_limits"},
-    {"_work"},
+    {"_work", "_coroutine_lane", "_plain_lane"},
     {"_pool_worker"},
     {"_pool", "_chunks", "_interrupts", "_timeouts"},
     {"_chunks_measured", "_ladder"},

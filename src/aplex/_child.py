@@ -33,14 +33,16 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from aplex._coroutine_lane import CoroutineLane
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._identity import be_worker_process
 from aplex._interrupts import Interrupts
 from aplex._messages import COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
 from aplex._pickling import ATOMS, CallDecoder, encode_exception, encode_value, is_atom
+from aplex._plain_lane import PlainLane
 from aplex._producers import Producers
 from aplex._progress import Progress
-from aplex._worker import HOLD, CoroutineLane, Detached, PlainLane, run_until_stopped
+from aplex._worker import HOLD, Detached, run_until_stopped
 
 if TYPE_CHECKING:
     import asyncio

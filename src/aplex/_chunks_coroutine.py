@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 
 from aplex._chunks import Chunk, Columns
 from aplex._chunks_measured import Measured, MeasuredChunk, measured, measured_chunk
-from aplex._worker import EAGER, _task_maker, is_coroutine
+from aplex._worker import EAGER, is_coroutine, task_maker
 
 NOTHING: Final = 0.0001
 """Seconds of idleness that are none: the machine has interrupted the thread."""
@@ -150,7 +150,7 @@ class _Tasks:
 
     async def start(self, work: Callable[..., Any], calls: Iterable[Sequence[Any]]) -> None:
         """Start a task for each call, until one has failed."""
-        make, values, places = _task_maker(self._loop), self._values, self._places
+        make, values, places = task_maker(self._loop), self._values, self._places
         has_place = False
         try:
             for args in calls:

@@ -21,8 +21,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
+from aplex._plain_lane import PlainLane
 from aplex._progress import Progress
-from aplex._worker import PlainLane
 from aplex.exceptions import WorkInterrupted
 
 FIRST_PAUSE: Final = 0.01

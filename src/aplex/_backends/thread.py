@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from aplex._backends.base import Backend, Death, Events, Setup, would_block
+from aplex._coroutine_lane import CoroutineLane
 from aplex._identity import be_worker, this_pool
 from aplex._locks import Lock
 from aplex._messages import (
@@ -32,11 +33,12 @@ from aplex._messages import (
     Reports,
     only,
 )
+from aplex._plain_lane import PlainLane
 from aplex._pool_worker import PoolWorker
 from aplex._producers import Producers
 from aplex._progress import running_in
 from aplex._work import Work
-from aplex._worker import CoroutineLane, Detached, PlainLane, run_until_stopped
+from aplex._worker import Detached, run_until_stopped
 
 
 class Recall(NamedTuple):
