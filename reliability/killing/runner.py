@@ -21,11 +21,14 @@ from typing import IO, Any, Final
 from reliability.killing.cases import Case
 from reliability.killing.faults import FOLDER, STOPPED
 from reliability.killing.host import LIMIT
+from reliability.killing.verdict import NOT_REACHED
 
 _ROOT: Final = Path(__file__).resolve().parent.parent.parent
 _SEAM: Final = Path(__file__).resolve().parent / "seam"
 _LONGER: Final = 10.0
 """Seconds that a host has, beyond its own limit, before it is killed."""
+TRIES: Final = 3
+"""How often a case is tried whose point is not reached: some are only reached by chance."""
 _TAIL: Final = 6000  # characters of what a host said on stderr
 
 
@@ -87,7 +90,12 @@ def _work(waiting: queue.SimpleQueue[Case], take: Callable[[Result], None], end:
     host = _Host()
     try:
         while time.monotonic() < end:
-            take(host.run(waiting.get_nowait()))
+            case = waiting.get_nowait()
+            result = host.run(case)
+            for _ in range(TRIES - 1):
+                if result.complaints == [NOT_REACHED]:
+                    result = host.run(case)
+            take(result)
     except queue.Empty:
         pass
     finally:

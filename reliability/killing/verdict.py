@@ -21,6 +21,7 @@ from reliability.killing.scenes import CANCELLED, DIES, FAILS, Player, Sent
 from reliability.points import DEATH, PARENT
 
 _CANCELLED: Final = (concurrent.futures.CancelledError, asyncio.CancelledError)
+NOT_REACHED: Final = "the point was never reached"
 _SETTLING: Final = 5.0
 """Seconds in which what is shared with other programs, and ended processes, must be gone."""
 
@@ -28,7 +29,7 @@ _SETTLING: Final = 5.0
 def judged(case: Case, player: Player, struck: Struck | None) -> Iterator[str]:
     """Say what was wrong with the works of a case."""
     if struck is None:
-        yield "the point was never reached"
+        yield NOT_REACHED
         return
     yield from (f"work {number} was never resolved" for number in player.unresolved)
     runs = Counter(_runs())
