@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.programs import unmeasured
-
 ROOT = Path(__file__).parent.parent
 READMES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "README.zh-TW.md")]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -73,7 +71,6 @@ def test_example_prints_what_it_says(code: str, printed: str, address: str, tmp_
         text=True,
         timeout=50,
         check=False,
-        env=unmeasured(),
     )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, printed, "")
 

@@ -169,7 +169,7 @@ class Program:
             stderr=self._err,
             cwd=cwd,
             env={
-                **unmeasured(),
+                **_unmeasured(),
                 name: value,
                 "ENGINE": engine,
                 "PYTHONFAULTHANDLER": "1",
@@ -334,7 +334,7 @@ def _pids() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
 
 
-def unmeasured() -> dict[str, str]:
+def _unmeasured() -> dict[str, str]:
     """Return our environment without what has coverage measure programs.
 
     These are about moments: the end, signals, deaths. Coverage has its own ideas of those.
