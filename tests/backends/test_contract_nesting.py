@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -64,15 +65,25 @@ def pool() -> Any:
 
 
 @pytest.mark.parametrize("outer_is_coroutine", [False, True])
-@pytest.mark.parametrize("inner", [works.add, works.aadd])
+@pytest.mark.parametrize("inner_is_coroutine", [False, True])
 @pytest.mark.parametrize("wait", WAITS)
 def test_a_work_that_blocks_for_its_own_pool_is_told(
-    pool: Any, wait: Callable[[Any], Any], inner: Callable[..., Any], outer_is_coroutine: bool
+    pool: Any, wait: Callable[[Any], Any], inner_is_coroutine: bool, outer_is_coroutine: bool
 ) -> None:
     submitted = []
+    told = threading.Event()  # until then the other work is not done
+
+    def inner() -> int:
+        told.wait(10)
+        return 2
+
+    async def ainner() -> int:
+        while not told.is_set():
+            await asyncio.sleep(0)
+        return 2
 
     def outer() -> None:
-        submitted.append(pool.submit(inner, 1, 1))
+        submitted.append(pool.submit(ainner if inner_is_coroutine else inner))
         wait(submitted)
 
     async def aouter() -> None:
@@ -80,6 +91,7 @@ def test_a_work_that_blocks_for_its_own_pool_is_told(
 
     future = pool.submit(aouter if outer_is_coroutine else outer)
     error = future.exception(10)
+    told.set()
     assert type(error) is RuntimeError
     assert "must not block until another work of its own pool" in str(error)
     assert submitted[0].result(10) == 2  # it was not harmed
