@@ -90,7 +90,7 @@ class Interrupts:
 
     def _handle(self, _number: int, frame: FrameType | None) -> None:
         seq = self._wanted
-        if seq and seq == self._lane.inside and not _imports(frame):
+        if seq and seq == self._lane.inside and not _is_delicate(frame):
             self._wanted = 0
             self._lane.interrupted = seq
             raise WorkInterrupted("aplex has interrupted this function: it is not wanted any more")
@@ -104,11 +104,15 @@ class Interrupts:
             self._say_unraisable(unraisable)
 
 
-def _imports(frame: FrameType | None) -> bool:
-    """Whether the function that runs in this thread is in the middle of an import."""
+HOOK: Final = Interrupts._swallowed.__code__  # noqa: SLF001 - private to this file
+
+
+def _is_delicate(frame: FrameType | None) -> bool:
+    """Whether this thread is in the middle of an import, or in our hook, which would swallow it."""
     # Below our own frame there may be an import too, in which a parent was that forked us.
     while frame is not None and frame.f_code is not RUN:
-        if frame.f_code.co_filename.startswith("<frozen importlib."):
+        code = frame.f_code
+        if code is HOOK or code.co_filename.startswith("<frozen importlib."):
             return True
         frame = frame.f_back
     return False
