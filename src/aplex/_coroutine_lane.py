@@ -9,14 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aplex._messages import (
-    CANCELLED,
-    DELIVERED,
-    RETURNED,
-    TOO_LATE,
-    Outbox,
-    Reports,
-)
+from aplex._messages import CANCELLED, DELIVERED, RETURNED, TOO_LATE, Outbox, Reports
 from aplex._producers import CoroutineProducer, Producer, Producers
 from aplex._worker import HOLD, Codec, Detached, is_coroutine, task_maker
 

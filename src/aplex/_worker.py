@@ -22,10 +22,7 @@ from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from aplex._messages import (
-    Outbox,
-    Report,
-)
+from aplex._messages import Outbox, Report
 from aplex._producers import CoroutineProducer
 
 if TYPE_CHECKING:

@@ -82,9 +82,8 @@ class ThreadBackend(Backend):
 
     def start(self, worker: PoolWorker) -> None:
         if worker not in self._workers:  # else Ctrl-C broke into this very method
-            be_it = partial(be_worker, worker.id, self)
             bury = partial(self._bury, worker)
-            self._workers[worker] = ThreadWorker(self._setup, worker, self.events, be_it, bury)
+            self._workers[worker] = ThreadWorker(self, self._setup, worker, self.events, bury)
         self._workers[worker].start()
 
     def _bury(self, worker: PoolWorker) -> Death:
@@ -129,9 +128,7 @@ class ThreadBackend(Backend):
         pass
 
     def owns_current_thread(self) -> bool:
-        current = threading.current_thread()
-        living = list(self._workers.values())  # in one step: other threads may start workers
-        return current in self._ending or any(current in worker.threads for worker in living)
+        return this_pool() is self
 
     def read_until(
         self,
@@ -143,7 +140,7 @@ class ThreadBackend(Backend):
             raise would_block()
 
     def runs_current_thread(self) -> bool:
-        return this_pool() is self
+        return self.owns_current_thread()
 
     def close(self) -> None:
         assert not self._workers
@@ -158,13 +155,13 @@ class ThreadWorker:
 
     def __init__(
         self,
+        pool: ThreadBackend,
         setup: Setup,
         worker: PoolWorker,
         events: Events,
-        be_worker: Callable[[], None],
         bury: Callable[[], Death],
     ) -> None:
-        self._be_worker = be_worker  # called by both threads
+        self._pool = pool
         self._bury = bury  # called under the Manager's lock
         self._setup = setup
         self._worker = worker
@@ -226,7 +223,7 @@ class ThreadWorker:
     # -- the main thread ------------------------------------------------------
 
     def _run_main(self) -> None:
-        self._be_worker()
+        be_worker(self._worker.id, self._pool)
         setup = self._setup
         try:
             if setup.worker_loop_factory is not None:
@@ -279,7 +276,7 @@ class ThreadWorker:
     # -- the loop's thread ----------------------------------------------------
 
     def _run_loop(self) -> None:
-        self._be_worker()
+        be_worker(self._worker.id, self._pool)
         runner = asyncio.Runner(loop_factory=self._setup.worker_loop_factory)
         try:
             loop = runner.get_loop()
