@@ -274,6 +274,22 @@ def test_an_outcome_that_was_under_way_before_its_cancel_is_dropped() -> None:
     with_loop(main())
 
 
+def test_what_is_too_late_for_a_cancel_by_the_pool_is_no_outcome() -> None:
+    """The work's time is over; the error of that comes by another thread, perhaps later."""
+
+    async def main() -> None:
+        future: AsyncioFuture[Any] = AsyncioFuture()
+        with_work(future, FakeManager())
+        future._settle(TOO_LATE, None)
+        assert not future.done()
+        future._settle(RAISED, TimeoutError())
+        future._settle(TOO_LATE, None)
+        with pytest.raises(TimeoutError):
+            await future
+
+    with_loop(main())
+
+
 def test_an_awaitable_future_of_a_plain_function_does_not_wait_for_it() -> None:
     """A function that runs cannot be stopped; nobody has to wait for it."""
 

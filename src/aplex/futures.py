@@ -292,10 +292,12 @@ class AsyncioFuture(asyncio.Future[T]):
     def _settle(self, kind: int, data: Any) -> None:
         """Take the outcome. Called on the loop's thread."""
         work = getattr(self, "_work", None)
-        if work is not None and work.cancel_wanted:
-            if kind == TOO_LATE:
+        if kind == TOO_LATE:
+            # Of a cancel by the ladder, it may overtake the error, which another thread brings.
+            if work is not None and work.cancel_wanted:
                 self._give_up()
-                return
+            return
+        if work is not None and work.cancel_wanted:
             if self._patience is not None:
                 self._patience.cancel()
             if not work.cancel_delivered:

@@ -41,7 +41,7 @@ def test_never_more_items_are_taken_and_not_handed_over_than_buffersize(
             seen.append(value)
         assert (seen if ordered else sorted(seen)) == list(range(count))
         assert meter.most <= size
-        if chunksize == 1:
+        if chunksize == 1 and kind == "plain":  # of the others, some come while results do
             assert meter.most == size
 
 
