@@ -39,6 +39,11 @@ async def coroutine(work: int, seconds: float, size: int = 0) -> tuple[int, byte
     return work, payload(work, size)
 
 
+def pid_and(value: object) -> tuple[int, object]:
+    """Return the process id, and the value."""
+    return os.getpid(), value
+
+
 def pid() -> int:
     """Return the worker's."""
     return os.getpid()

@@ -29,6 +29,7 @@ def run(works: int, growth: float) -> Report:
     named = names()
     with ProcessAsyncPoolExecutor(pool_size=2) as pool:
         # Until memory has grown to what such works need, that which is shared, too.
+        _have_all_answer(pool, 2)
         for _ in range(int(WARM_UP * works) // BATCH):
             _run_batch(pool)
         before = belongings()
@@ -63,6 +64,14 @@ class Samples:
         self.parent[batch] = resident(["self"])
         self.workers[batch] = resident(workers(os.getpid()))
         self.objects[batch] = sys.getallocatedblocks()
+
+
+def _have_all_answer(pool: Any, size: int) -> None:
+    """Have a big result of each worker; one that never answers is shown by the time limit."""
+    seen: set[int] = set()
+    while len(seen) < size:
+        bigs = [pool.submit(_works.pid_and, bytes(BIG)) for _ in range(size)]
+        seen |= {big.result()[0] for big in bigs}
 
 
 def _run_batch(pool: Any) -> None:
