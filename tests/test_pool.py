@@ -6,6 +6,8 @@ long random histories is the business of ``test_pool_histories``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from aplex._messages import (
@@ -19,6 +21,7 @@ from aplex._messages import (
     VALUE,
     Cancel,
 )
+from aplex._options import WorkOptions
 from aplex._pool import Pool
 from aplex._supervision import Death, WorkerState
 from aplex._work import Work, WorkState
@@ -99,6 +102,44 @@ def test_a_share_that_grows_is_used_by_works_that_wait_for_their_worker() -> Non
     others = [pool.submit(meta=1), pool.submit(meta=1)]
     assert [work.worker for work in (first, second)] == pool.workers[:1] * 2
     assert [work.worker for work in others] == pool.workers[1:2] * 2
+
+
+def test_a_work_that_comes_alone_is_handed_out_at_once_and_in_turn() -> None:
+    pool = DrivenPool(2)
+    for worker in [*pool.workers, *pool.workers]:
+        work = Work(COROUTINE, None, None, None, None)
+        assert pool.pool.add_alone(work) is worker
+        assert work.worker is worker
+        pool.take_effects()
+        pool.end(work)
+
+
+@pytest.mark.parametrize(
+    "crowded",
+    [
+        lambda pool: pool.submit(),
+        lambda pool: pool.plain(),
+        lambda pool: pool.pool.resize(2),
+        lambda pool: pool.lose(pool.workers[0]),
+        lambda pool: pool.close(),
+    ],
+    ids=["coroutine aboard", "function aboard", "worker starts", "worker lost", "closing"],
+)
+def test_a_work_is_not_alone(crowded: Callable[[DrivenPool], object]) -> None:
+    pool = DrivenPool()
+    crowded(pool)
+    assert pool.pool.add_alone(Work(COROUTINE, None, None, None, None)) is None
+
+
+def test_a_work_that_asks_for_more_or_has_a_load_balancer_to_ask_is_not_taken_alone() -> None:
+    limited = Work(PLAIN, None, None, None, None)
+    limited.limited = True
+    urgent = Work(PLAIN, None, None, None, None)
+    urgent.options = WorkOptions(priority=1)
+    pool = DrivenPool().pool
+    assert pool.add_alone(limited) is None
+    assert pool.add_alone(urgent) is None
+    assert DrivenPool(1, 9, PinningByIndex).pool.add_alone(Work(PLAIN, None, None, 0, None)) is None
 
 
 # -- dispatching ----------------------------------------------------------------------------

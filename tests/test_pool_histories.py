@@ -127,12 +127,14 @@ class Histories(RuleBasedStateMachine):
         count=st.integers(1, 4),
         retries=st.sampled_from([0, 0, 1, 2, 9]),
         limits=LIMITS,
+        alone=st.booleans(),
     )
     def submit(
-        self, lane: int, meta: Any, count: int, retries: int, limits: dict[str, Any]
+        self, lane: int, meta: Any, count: int, retries: int, limits: dict[str, Any], alone: bool
     ) -> None:
         for _ in range(count):
-            self.driven.submit(lane, meta, WorkOptions(retries=retries, **limits))
+            options = WorkOptions(retries=retries, **limits)
+            self.driven.submit(lane, meta, options, alone=alone)
 
     @precondition(lambda self: self.driven.alarms)
     @rule()

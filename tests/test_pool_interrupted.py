@@ -80,6 +80,10 @@ def submit(driven: DrivenPool) -> None:
     driven.pool.submit(Work(COROUTINE, None, None, 0, None))
 
 
+def submit_alone(driven: DrivenPool) -> None:
+    assert driven.pool.add_alone(Work(COROUTINE, None, None, 0, None))
+
+
 def cancel_waiting_one(driven: DrivenPool) -> None:
     driven.pool.cancel(next(w for w in driven.submitted if w.worker is None))
 
@@ -173,7 +177,7 @@ CASES: list[tuple[Callable[[], DrivenPool], Callable[[DrivenPool], None]]] = [
     *((serving, event) for event in (cancel_all_waiting, close, close_cancelling, report, pace)),
     *((half_idle, event) for event in (submit, cancel_running_one, close, report, pace)),
     *((half_started, event) for event in (submit, close, report, pace, started)),
-    *((idle, event) for event in (submit, close, shrink, grow)),
+    *((idle, event) for event in (submit, submit_alone, close, shrink, grow)),
     *((serving, event) for event in (shrink, grow, wear_out)),
     *((half_started, event) for event in (shrink, grow)),
     (suspicious, successor_starts),

@@ -32,6 +32,9 @@ from typing import Any, Final, TypeAlias
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
 _HEADER: Final = struct.Struct("<QI")  # bytes of the body, how it is written
+_HEADER_SIZE: Final = _HEADER.size
+_unpack_header: Final = _HEADER.unpack_from
+_loads: Final = marshal.loads
 _MARSHAL: Final = 0  # by marshal; any other number is that of the buffers of a pickle, and 1
 _NO_REFS: Final = 2  # version of marshal's format: the last one that looks for no shared objects
 _LENGTH: Final = struct.Struct("<Q")  # bytes of one buffer
@@ -142,7 +145,17 @@ class Reader:
     frame stays in ``frames`` until whoever takes it in has done so. But a frame may come twice.
     """
 
-    __slots__ = ("_counts", "_read", "_small", "_used", "_view", "_whole", "end", "frames")
+    __slots__ = (
+        "_counts",
+        "_first",
+        "_read",
+        "_small",
+        "_used",
+        "_view",
+        "_whole",
+        "end",
+        "frames",
+    )
 
     def __init__(self, end: End) -> None:
         self.end = end
@@ -150,7 +163,8 @@ class Reader:
         self._counts: list[int] = []  # bytes read last, until they are parsed
         self._read = end.reader()
         self._small = memoryview(bytearray(_KEPT))
-        self._whole = [self._small]
+        self._whole = [[self._small]]  # arguments of a call that may fill all of it
+        self._first = self._small[_HEADER_SIZE:]  # the body of a frame at its front
         self._view = self._small
         self._used = 0  # bytes at the front of the view that are not parsed yet
 
@@ -161,18 +175,29 @@ class Reader:
             EOFError: The other side is gone, or closed its end.
             BlockingIOError: Nothing is at hand (a non-blocking end only).
         """
-        view, counts = self._view, self._counts
-        short = not self._used and view is self._small
+        counts = self._counts
+        if counts or self._used or self._view is not self._small:
+            return self._read_on()
+        counts.extend(map(self._read, self._whole))  # one call: it reads and keeps the count
+        body, how = _unpack_header(self._small)  # an old one, if nothing came
+        if body == counts[0] - _HEADER_SIZE and how == _MARSHAL:
+            # One whole frame without buffers, and no more, as mostly.
+            frames = self.frames
+            frames.append(_loads(self._first))  # which knows where it ends
+            counts.clear()
+            return frames
+        return self._parse(counts[0])
+
+    def _read_on(self) -> deque[Any]:
+        """Read behind what is not parsed yet, or into a buffer that was made for one frame."""
+        counts = self._counts
         if not counts:  # else they were read already, see above
-            buffers = self._whole if short else [view[self._used :]]
-            counts.extend(map(self._read, (buffers,)))  # one call: it reads and keeps the count
-        count = counts[0]
-        if short and count >= _HEADER.size:  # one whole frame without buffers, no more
-            body, how = _HEADER.unpack_from(view)
-            if how == _MARSHAL and _HEADER.size + body == count:
-                self.frames.append(marshal.loads(view[_HEADER.size : count]))
-                counts.clear()
-                return self.frames
+            counts.extend(map(self._read, [[self._view[self._used :]]]))
+        return self._parse(counts[0])
+
+    def _parse(self, count: int) -> deque[Any]:
+        """Take what is complete out of the buffer, into which so many bytes were read."""
+        view, counts = self._view, self._counts
         if not count:
             counts.clear()
             raise EOFError
@@ -199,16 +224,16 @@ class Reader:
     def _size(self, start: int, used: int) -> int:
         """Bytes of the frame that starts there; 0 if not known yet."""
         at_hand = used - start
-        if at_hand < _HEADER.size:
+        if at_hand < _HEADER_SIZE:
             return 0
-        body, how = _HEADER.unpack_from(self._view, start)
-        size: int = _HEADER.size + body
+        body, how = _unpack_header(self._view, start)
+        size: int = _HEADER_SIZE + body
         if how <= 1:
             return size
         buffers = how - 1
         lengths: int = buffers * _LENGTH.size
-        at = start + _HEADER.size
-        if at_hand < _HEADER.size + lengths:
+        at = start + _HEADER_SIZE
+        if at_hand < _HEADER_SIZE + lengths:
             return max(size, at_hand) + lengths  # it is that long at least
         for _ in range(buffers):
             size += _LENGTH.size + _LENGTH.unpack_from(self._view, at)[0]
@@ -216,8 +241,8 @@ class Reader:
         return size
 
     def _body(self, start: int, size: int) -> Any:
-        body, how = _HEADER.unpack_from(self._view, start)
-        at = start + _HEADER.size
+        body, how = _unpack_header(self._view, start)
+        at = start + _HEADER_SIZE
         if how == _MARSHAL:
             return marshal.loads(self._view[at : at + body])
         buffers = how - 1
@@ -277,6 +302,20 @@ class Writer:
         Raises:
             BrokenPipeError: Nobody reads the other end any more.
         """
+        rest, counts = self.rest, self._counts
+        if len(rest) == 1 and not counts:  # as mostly
+            try:
+                counts.extend(map(self._write, (rest,)))
+            except BlockingIOError:
+                return False
+            if counts[0] == len(rest[0]):
+                # No call between these two.
+                self.rest = []
+                self._counts = []
+                return True
+        return self._flush_on()
+
+    def _flush_on(self) -> bool:
         counts = self._counts
         while rest := self.rest:
             if not counts:
@@ -311,8 +350,6 @@ def _pickled_frame(body: Any) -> list[Bytes]:
 
 def _without(parts: list[Bytes], count: int) -> list[Bytes]:
     """Return parts without so many bytes at their front."""
-    if len(parts) == 1 and count == len(parts[0]):  # as mostly
-        return []
     for index, part in enumerate(parts):
         if count < len(part):
             left = parts[index:]

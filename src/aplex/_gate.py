@@ -101,9 +101,10 @@ class Gate:
         first = False
         try:
             with self._lock:
-                if self._closing or self._leader not in (None, me):
+                leader = self._leader
+                if self._closing or (leader is not None and leader != me):
                     return
-                first = self._leader is None
+                first = leader is None
                 self._leader = me
             if first and not self._rests:
                 self._outer.modify(self._channels.fileno(), 0)

@@ -74,15 +74,19 @@ class Link:
         """Read once; open big results, which lie in shared memory, while that is there."""
         frames: deque[Reports] = self.readers[lane].read()
         for frame in frames:
-            pickles = frame[5]
-            for index, data in enumerate(pickles):
-                if isinstance(data, list):
-                    pickles[index] = self._opened(data)
-            for _, kind, data in frame[1]:
-                if kind == ITEMS:
-                    _number, items = data
-                    items[:] = [(big, self._opened(item) if big else item) for big, item in items]
+            if frame[1] or frame[5]:
+                self._open_all(frame)
         return frames
+
+    def _open_all(self, frame: Reports) -> None:
+        _, others, _, _, _, pickles = frame
+        for index, data in enumerate(pickles):
+            if isinstance(data, list):
+                pickles[index] = self._opened(data)
+        for _, kind, data in others:
+            if kind == ITEMS:
+                _number, items = data
+                items[:] = [(big, self._opened(item) if big else item) for big, item in items]
 
     def _opened(self, data: Any) -> Any:
         """Return views of what lies in shared memory.

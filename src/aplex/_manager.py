@@ -123,7 +123,8 @@ class Manager:
             nested = self._stepping  # this thread is in a step: it is put off, and we return
             simple = self._open and not nested and (loop is None or loop is self._known_loop)
             try:
-                if simple and self.pool.add(work):
+                alone = simple and self._flush_planned is None and self._send_alone(work)
+                if simple and not alone and self.pool.add(work):
                     # Let works gather until the next turn. This is the path of most.
                     where = loop or self._listener
                     if self._flush_planned is not where:
@@ -134,12 +135,35 @@ class Manager:
             except BaseException:  # of a signal handler
                 self._resume_soon()
                 raise
-        if simple:
+        if alone:
+            if self._put_off or self._waiters:  # they came meanwhile, or wait for a change
+                self._step(None)
+        elif simple:
             self._step(None)
             if not self.pool.is_alone:
                 self._backend.arm()
         else:
             self._step(self._admit_late if nested else self._admit, work, loop)
+
+    def _send_alone(self, work: Work) -> bool:
+        """Send a work at once, if the pool is at rest; return whether it is. With the lock.
+
+        What a step does, in short. Much of the time of who sends one work and waits for it,
+        then the next one, would be spent in looking for what is not there.
+        """
+        pool = self.pool
+        self._stepping = True
+        try:
+            worker = pool.add_alone(work)
+            if worker is not None:
+                self._backend.send_alone(worker, work)
+                pool.outbound.clear()
+        except BaseException:  # of a signal handler
+            pool.mend()
+            raise
+        finally:
+            self._stepping = False
+        return worker is not None
 
     def cancel(self, work: Work) -> None:
         """Ask for a work to be cancelled."""

@@ -87,8 +87,8 @@ class PlainLane:
                     self._started[SINCE] = 0
                     continue
             self._run(work_id, function, call, last=not left)
-        with self._lock:
-            self._flush()
+        if self._outbox:  # the last one was skipped
+            self.flush_held()
 
     def _begin(self) -> None:
         """Publish that the next function starts; not while the parent is about to kill us."""
@@ -148,9 +148,7 @@ class PlainLane:
                 self._outbox.others.append(report)
             # The traceback of an exception has this frame: it must not have the exception.
             report = None
-            if last:
-                return  # ``run`` flushes
-            if self._held is None or time.perf_counter() - self._since > HOLD:
+            if last or self._held is None or time.perf_counter() - self._since > HOLD:
                 self._flush()
             elif not self._holding:
                 self._holding = True

@@ -46,7 +46,7 @@ from aplex._pool_worker import PoolWorker
 from aplex._supervision import STAYING, Death, RestartPolicy, WorkerState, Workforce
 from aplex._work import ABOARD, DONE, WAITING, Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkQuarantinedError
-from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, chooser
+from aplex.load_balancers import BUILT_IN, LoadBalancer, LoadBalancerFactory, chooser
 
 GATHERED: Final = 64
 """Works gathered for busy workers before they are dispatched without waiting for more."""
@@ -86,6 +86,7 @@ class Pool(Workforce):
         """
         super().__init__(size, policy or RestartPolicy(), max_works_per_child)
         self.max_works_per_worker = max_works_per_worker
+        self._short = LINED_UP / max_works_per_worker  # seconds of works of any number
         self.closing = False
         self.terminating = False  # the workers are being killed: nothing runs again
         self.broken: BrokenPoolError | None = None
@@ -99,6 +100,7 @@ class Pool(Workforce):
                 "your class from aplex.LoadBalancer"
             )
         self._choose = chooser(self._balancer)
+        self._trusted = type(self._balancer) in BUILT_IN  # to choose a worker with room
         # A line for each lane, and one for suspects of both.
         self._lines: tuple[deque[Work], deque[Work], deque[Work]] = (deque(), deque(), deque())
         self._waiting = 0  # works in the lines or pinned, without those cancelled since
@@ -176,6 +178,27 @@ class Pool(Workforce):
         self._waiting += 1
         self.added = added = self.added + 1
         return added < GATHERED and added + self._aboard > self.size
+
+    def add_alone(self, work: Work) -> PoolWorker | None:
+        """Take a new work and give it to a worker at once, if nothing else is there.
+
+        What ``add`` and ``dispatch`` do, in short, for callers who send one work at a time.
+
+        Returns:
+            The worker. None: the work was not taken.
+        """
+        lane = work.lane
+        crowded = self._waiting or self._aboard or self._starting or self.outbound
+        if crowded or self._rare or self.closing or not (self._open[lane] and self._trusted):
+            return None
+        if work.limited or work.options.apart:
+            return None
+        self.asked_lane = lane
+        worker = self._choose(work.meta)
+        self._work_ids = work.id = self._work_ids + 1
+        self._waiting = 1  # until the end of the next line
+        self._hand(work, worker)  # type: ignore[arg-type] # our own load balancers choose ours
+        return worker  # type: ignore[return-value]
 
     def submit(self, work: Work) -> None:
         """Take a new work: give it to a worker, or let it wait."""
@@ -362,6 +385,8 @@ class Pool(Workforce):
         if pace < worker.pace:
             pace = 0.7 * worker.pace + 0.3 * pace
         worker.pace = pace
+        if pace <= self._short and worker.depth == self.max_works_per_worker:
+            return
         depth = int(LINED_UP / pace) if pace else self.max_works_per_worker
         if depth >= self.max_works_per_worker:
             depth = self.max_works_per_worker

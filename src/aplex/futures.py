@@ -197,9 +197,12 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
 
     def _settle(self, kind: int, data: Any) -> None:
         if self._state is PENDING:
-            if kind == TOO_LATE:
+            if kind == VALUE and not self._locked:
+                self._set_result_unlocked(data)
+            elif kind == TOO_LATE:
                 return  # the result will come
-            self._set_outcome(kind, data)
+            else:
+                self._set_outcome(kind, data)
         # Last: without a work, a cancel from another thread would cancel us here and now.
         self._work = None
 

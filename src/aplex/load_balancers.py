@@ -11,7 +11,7 @@ import inspect
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Final, Protocol, TypeAlias
 
 __all__ = ["Average", "LoadBalancer", "Random", "RoundRobin", "Worker"]
 
@@ -155,6 +155,8 @@ class Average(LoadBalancer):
         """Return the worker with room that has the smallest workload."""
         return min(self.get_available_workers(), key=lambda worker: worker.workload)
 
+
+BUILT_IN: Final = (RoundRobin, Random, Average)
 
 LoadBalancerFactory: TypeAlias = Callable[
     [Sequence[Worker], Mapping[Worker, int], int], LoadBalancer

@@ -74,12 +74,19 @@ class DrivenPool:
     # -- events ---------------------------------------------------------------
 
     def submit(
-        self, lane: int = COROUTINE, meta: Any = None, options: WorkOptions = DEFAULTS
+        self,
+        lane: int = COROUTINE,
+        meta: Any = None,
+        options: WorkOptions = DEFAULTS,
+        *,
+        alone: bool = False,
     ) -> Work:
+        """Submit a work; if it may be ``alone``, the short way where the pool takes it so."""
         work = Work(lane, "function", "call", meta, None)
         work.options, work.what = options, print
         self.submitted.append(work)
-        self.pool.submit(work)
+        if not (alone and self.pool.add_alone(work)):
+            self.pool.submit(work)
         self.take_effects()
         return work
 

@@ -26,6 +26,7 @@ from aplex._listener import Listener
 from aplex._messages import Reports
 from aplex._pool_worker import PoolWorker
 from aplex._supervision import Death
+from aplex._work import Work
 
 __all__ = ["Backend", "Death", "Events", "Setup"]
 
@@ -92,6 +93,10 @@ class Backend(ABC):
     @abstractmethod
     def send(self, worker: PoolWorker) -> None:
         """Send what is in the worker's outboxes, and empty them."""
+
+    def send_alone(self, worker: PoolWorker, work: Work) -> None:  # noqa: ARG002
+        """Do what ``send`` does, where this work is all that is to be sent."""
+        self.send(worker)
 
     @abstractmethod
     def running(self, worker: PoolWorker) -> tuple[int, float]:

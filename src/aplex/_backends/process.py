@@ -43,6 +43,7 @@ from aplex._messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
 from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
+from aplex._work import Work
 from aplex.exceptions import SerializationError, WorkerLostError, WorkerStartError
 
 Loop = asyncio.AbstractEventLoop
@@ -277,6 +278,20 @@ class ProcessBackend(Backend):
             self._send_lane(worker, link, PLAIN)
         if worker.outboxes[COROUTINE] or worker.cancels or worker.recalls or worker.credits:
             self._send_lane(worker, link, COROUTINE)
+
+    def send_alone(self, worker: PoolWorker, work: Work) -> None:
+        link = self._links.get(worker)
+        if link is None:
+            return
+        lane, function, call = work.lane, work.function, work.call
+        if function not in link.known[lane] or type(call) is Parcel:
+            self.send(worker)
+            return
+        frame = frame_of((None, (work.id,), (function,), (call,), (), (), ()))
+        # No call between these two, see `_send_lane`.
+        link.writers[lane].rest += frame
+        worker.outboxes[lane] = []
+        self._flush_now(link, lane)
 
     def _send_lane(self, worker: PoolWorker, link: Link, lane: int) -> None:
         """Send an outbox, and what is asked of the coroutine lane."""
