@@ -21,9 +21,10 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,6 +127,8 @@ def check() -> None:
     module = (*this.venv(".venv", *DEV), "-m")
     pyright = (*module, "pyright", "--pythonpath", module[-2])
     coverage = (*module, "coverage")
+    # Most of the next checks use one core only; and what it proves is worth more under load.
+    end_of_chaos = _begin("a minute of chaos", *module, "reliability.chaos", "--minute")
     steps = [
         _step("format", *module, "ruff", "format", "--check"),
         _step("lint", *module, "ruff", "check"),
@@ -134,6 +137,7 @@ def check() -> None:
         _step("pyright", *pyright),
         _step("pyright, uses", *pyright, "-p", "tests/typing"),
         _step("docs", *module, "sphinx", "-q", "-E", "-W", "--keep-going", "docs", "docs/_build"),
+        end_of_chaos(),
         _step("forget old coverage", *coverage, "erase"),
         _step(f"tests, Python {this.minor}", "env", "COVERAGE=1", sys.executable, *TEST_COMMAND),
         _step("gather coverage", *coverage, "combine", "-q"),
@@ -154,6 +158,25 @@ def _step(title: str, *command: str) -> tuple[str, bool, float]:
     start = time.monotonic()
     passed = _run(*command)
     return title, passed, time.monotonic() - start
+
+
+def _begin(title: str, *command: str) -> Callable[[], tuple[str, bool, float]]:
+    """Begin a step beside others; return what waits for its end, and shows its output."""
+    start = time.monotonic()
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+    )
+
+    def end() -> tuple[str, bool, float]:
+        _say(title)
+        passed = process.wait() == 0
+        with output:
+            output.seek(0)
+            print(output.read().decode(errors="replace"), flush=True)
+        return title, passed, time.monotonic() - start
+
+    return end
 
 
 def _this_python() -> Python:
