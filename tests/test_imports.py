@@ -102,6 +102,7 @@ def reachable(name: str, *, late: bool = True) -> set[str]:
 
 RANKS = [
     {"_locks"},
+    {"_late"},
     {
         "_messages",
         "_version",

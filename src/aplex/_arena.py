@@ -30,6 +30,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
+from aplex import _late
 from aplex._frames import PipeEnd
 from aplex._locks import Lock
 
@@ -241,7 +242,8 @@ class Lent:
 
     def open(self, place: Place) -> list[memoryview]:
         """Return views of the payloads. The block is free again when they are all gone."""
-        from ctypes import c_char
+        with _late.importing:
+            from ctypes import c_char
 
         number, offset, size, start, *lengths = place
         if self._flags is None:

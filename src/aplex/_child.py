@@ -33,6 +33,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from aplex import _late
 from aplex._coroutine_lane import CoroutineLane
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._identity import be_worker_process
@@ -142,6 +143,7 @@ def main(ends: ChildEnds, progress: Progress, setup: bytes, number: int) -> None
     withdraw = getattr(sys.excepthook, "withdraw", None)  # see _last_words, which is the parent's
     if withdraw is not None:
         withdraw()
+    _late.renew()
     be_worker_process(number)
     # Ctrl-C is the parent's business. A handler, not SIG_IGN: programs that works
     # start must not inherit the deafness.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from aplex import _late
 from aplex._chunks import Chunk, Columns
 from aplex._chunks_measured import MeasuredChunk, measured, measured_chunk
 from aplex._worker import is_coroutine
@@ -36,7 +37,8 @@ def run_plain_chunk(
     except BaseException as raised:  # noqa: BLE001 - raised again where its item is
         error = raised
     if _has_coroutines(values):
-        from aplex._chunks_coroutine import run_returned
+        with _late.importing:
+            from aplex._chunks_coroutine import run_returned
 
         return run_returned(values, error)
     return Chunk(values, error, time.perf_counter() - began)
@@ -59,7 +61,8 @@ def run_measured_plain(
     made = run_plain_chunk(partial(_call, work, sent), columns)
     if isinstance(made, Chunk):
         return measured_chunk(made)
-    from aplex._chunks_coroutine import measured_when_done
+    with _late.importing:
+        from aplex._chunks_coroutine import measured_when_done
 
     return measured_when_done(made)
 
@@ -74,7 +77,8 @@ def _call(work: Callable[..., Any], sent: float, /, *args: Any) -> Any:
     except BaseException as error:  # noqa: BLE001 - it belongs to the item
         return measured(began, sent, None, error)
     if is_coroutine(value):
-        from aplex._chunks_coroutine import measure
+        with _late.importing:
+            from aplex._chunks_coroutine import measure
 
         return measure(value, began, sent)
     return measured(began, sent, value, None)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from aplex import _late
 from aplex._locks import Lock
 from aplex._names import describe
 from aplex.exceptions import RemoteError, RemoteTraceback, SerializationError
@@ -49,7 +50,8 @@ def _dumps(value: Any, *, by_value: bool = False, buffer_callback: _Buffers | No
             return pickle.dumps(value, 5, buffer_callback=buffer_callback)
         except Exception:  # noqa: BLE001, S110 - any __reduce__ may raise anything
             pass
-    import cloudpickle
+    with _late.importing:
+        import cloudpickle
 
     if buffer_callback is not None:
         buffer_callback.views.clear()

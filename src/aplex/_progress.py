@@ -17,7 +17,6 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-import tempfile
 from typing import Any, Final
 
 from aplex._frames import PipeEnd
@@ -108,6 +107,8 @@ def _anonymous_file() -> PipeEnd | None:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("aplex", os.MFD_CLOEXEC)
     else:
+        import tempfile
+
         with tempfile.TemporaryFile() as file:  # unlinked at once
             fd = os.dup(file.fileno())
     os.ftruncate(fd, _SIZE)

@@ -29,6 +29,8 @@ from typing import Any, Literal, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack
 
 from aplex import _maps
 from aplex._backends.base import Backend, Setup
+from aplex._backends.process import ProcessBackend
+from aplex._backends.thread import ThreadBackend
 from aplex._cpus import usable_cpus
 from aplex._identity import this_pool
 from aplex._manager import Manager
@@ -759,8 +761,6 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             SerializationError: ``initializer``, ``initargs`` or ``worker_loop_factory``
                 cannot be pickled.
         """
-        from aplex._backends.process import ProcessBackend
-
         if mp_context is None or isinstance(mp_context, str):
             mp_context = multiprocessing.get_context(mp_context or "spawn")
         super().__init__(
@@ -843,8 +843,6 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             ValueError: An option is out of range.
             TypeError: An option is of the wrong kind.
         """
-        from aplex._backends.thread import ThreadBackend
-
         super().__init__(
             ThreadBackend,
             awaitable=awaitable,

@@ -22,13 +22,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from functools import partial
-from importlib import import_module
 from multiprocessing import process as process_module
 from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
-from typing import Any, Final
+from typing import Any
 
-from aplex import _child
+from aplex import _child, _late
 from aplex._arena import Arena, Parcel, make_arena
 from aplex._backends.base import Backend, Death, Setup
 from aplex._certificate import OomKills, certify, reap
@@ -52,10 +51,6 @@ _log = logging.getLogger("aplex")
 _start_lock = Lock()
 """Held while a process starts: with ``fork``, the ends of one child must not leak into
 another; and the main module is changed for a moment (see `importable_main`)."""
-
-_IMPORTED_LATE: Final = ("aplex._chunks_coroutine", "cloudpickle", "ctypes")
-"""What parent and workers import when they need it. With ``fork``, not under way in another
-thread while a worker is made: there the import would never end, and works wait for it."""
 
 
 class ProcessBackend(Backend):
@@ -174,9 +169,7 @@ class ProcessBackend(Backend):
     @contextlib.contextmanager
     def _start_conditions(self, process: Any, progress: Progress) -> Generator[None]:
         if self._context.get_start_method() == "fork":
-            for name in _IMPORTED_LATE:
-                import_module(name)
-            with interrupts_blocked():
+            with _late.importing, interrupts_blocked():
                 yield
             return
         # Started on demand, it would unblock the signals that are about to be blocked.
@@ -531,6 +524,7 @@ class ProcessBackend(Backend):
     def abandon_after_fork(self) -> None:
         global _start_lock  # noqa: PLW0603 - the thread that held it is not in this process
         _start_lock = Lock()
+        _late.renew()
         for link in self._links.values():
             # Or the exit hook of multiprocessing would wait for the parent's children here.
             vars(process_module).get("_children", set()).discard(link.process)
