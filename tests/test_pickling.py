@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 
 from aplex import _pickling
+from aplex._main_module import is_importable, path_of_main
 from aplex._pickling import (
     CallDecoder,
     CallEncoder,
@@ -31,7 +32,6 @@ from aplex._pickling import (
     describe,
     encode_value,
     is_atom,
-    main_is_importable,
 )
 from aplex.exceptions import SerializationError
 
@@ -402,12 +402,22 @@ def test_whether_a_worker_can_import_main(
     main = types.ModuleType("__main__")
     vars(main).update(attributes)
     monkeypatch.setitem(sys.modules, "__main__", main)
-    assert main_is_importable() is importable
+    assert is_importable(path_of_main()) is importable
+
+
+def test_the_file_of_main_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interpreter deletes its name when the script has ended, and threads may go on."""
+    main = types.ModuleType("__main__")
+    monkeypatch.setattr(main, "__file__", __file__, raising=False)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    path = path_of_main()
+    monkeypatch.delattr(main, "__file__")
+    assert is_importable(path)
 
 
 def test_without_a_main_there_is_none_to_import(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "__main__")
-    assert not main_is_importable()
+    assert not is_importable(path_of_main())
 
 
 @pytest.fixture
@@ -416,7 +426,7 @@ def encoder_by_value(monkeypatch: pytest.MonkeyPatch) -> CallEncoder:
     main = types.ModuleType("__main__")
     exec("def double(x): return 2 * x\nclass Item: pass", vars(main))
     monkeypatch.setitem(sys.modules, "__main__", main)
-    return CallEncoder()
+    return CallEncoder(main_by_value=True)
 
 
 def test_a_function_of_such_a_main_travels_whole(
@@ -449,7 +459,7 @@ class Item:
     def __init__(self, x): self.x = x
 def double(item): return 2 * helper(item)
 def helper(item): return item.x
-encoder = CallEncoder()
+encoder = CallEncoder(main_by_value=True)
 import pickle
 calls = [
     encoder.encode(double, (Item(21),), {}),

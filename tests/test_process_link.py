@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from multiprocessing import get_context
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
 from aplex._arena import Arena, make_arena
+from aplex._backends.base import Setup
+from aplex._backends.process import ProcessBackend
 from aplex._link import Link
+from aplex._messages import PLAIN
 
 
 def test_what_was_opened_already_is_left_as_it_is() -> None:
@@ -23,4 +33,38 @@ def test_what_was_opened_already_is_left_as_it_is() -> None:
     del views
     link.close()
     shared.close()
+    link.child_ends.close()
+
+
+class Watches:
+    """A listener that only notes what is watched for writing."""
+
+    def __init__(self) -> None:
+        self.watched: set[Any] = set()
+
+    def watch_writing(self, end: Any, _writable: Callable[[], None]) -> None:
+        self.watched.add(end)
+
+    def unwatch_writing(self, end: Any) -> None:
+        self.watched.discard(end)
+
+
+@pytest.mark.parametrize("buried", [False, True])
+def test_what_does_not_fit_is_watched_unless_the_worker_is_lost(buried: bool) -> None:
+    """The race: a pipe is found to be full while the listener takes in the worker's end.
+
+    What is watched after that stays in the listener's selector when the loop of the futures
+    has closed the link. The next descriptor of that number could then not be watched.
+    """
+    backend = ProcessBackend(get_context("spawn"), Setup("test", None, None, ()))
+    listener: Any = Watches()
+    events: Any = SimpleNamespace(locked=lambda call: call())
+    backend.bind(events, listener)
+    link = Link(None)
+    writer = link.writers[PLAIN]
+    writer.rest.append(bytes(10_000_000))
+    link.buried = buried
+    backend._flush(link, PLAIN)
+    assert listener.watched == (set() if buried else {writer.end})
+    link.close()
     link.child_ends.close()

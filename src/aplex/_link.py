@@ -56,6 +56,7 @@ class Link:
         self.loop: Loop | None = None  # the loop that watches the readers, if one does
         self.unwanted = False  # to be killed as soon as it has started
         self.stopped = False  # it was asked to stop
+        self.buried = False  # nothing of it is watched any more: its numbers may be others' soon
         self.closed = False
 
     def ends(self) -> Iterator[End]:

@@ -35,6 +35,18 @@ def path_of_main() -> str | None:
     return path if path is not None and Path(path).is_file() else None
 
 
+def is_importable(path: str | None) -> bool:
+    """Whether a worker can import this process's ``__main__``, which is in that file.
+
+    It cannot in a REPL, a notebook, ``python -c``, ``python -m package``, a zip file, and
+    a script on standard input.
+    """
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    if spec is not None:  # multiprocessing never imports a __main__.py anew
+        return spec.name != "__main__" and not spec.name.endswith(".__main__")
+    return path is not None
+
+
 @contextlib.contextmanager
 def importable_main(path: str | None) -> Generator[None]:
     """Let ``__main__`` name its file, or none, while ``multiprocessing`` looks.

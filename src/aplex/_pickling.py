@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import io
 import pickle
-import sys
 import traceback
 import types
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aplex import _late
@@ -123,26 +121,12 @@ def is_atom(value: Any) -> bool:
     return kind in ATOMS or ((kind is str or kind is bytes) and len(value) < _BIG)
 
 
-def main_is_importable() -> bool:
-    """Whether a worker can import this process's ``__main__``.
-
-    It cannot in a REPL, a notebook, ``python -c``, ``python -m package``, a zip file, and
-    a script on standard input.
-    """
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None:  # multiprocessing never imports a __main__.py anew
-        return spec.name != "__main__" and not spec.name.endswith(".__main__")
-    path = getattr(main, "__file__", None)
-    return path is not None and Path(path).is_file()
-
-
 class CallEncoder:
     """Pickles works and their arguments in the submitting thread."""
 
-    def __init__(self, put: Put | None = None) -> None:
+    def __init__(self, put: Put | None = None, *, main_by_value: bool = False) -> None:
         self._put = put
-        self._main_by_value = not main_is_importable()
+        self._main_by_value = main_by_value  # no worker can import this ``__main__``
         # Functions that pickle as a name: their numbers, from 1; and each name, pickled once.
         self._numbers: dict[Work, int] = {}
         self._by_name: dict[bytes, int] = {}

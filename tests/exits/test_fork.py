@@ -268,4 +268,5 @@ def test_a_worker_is_not_forked_in_the_middle_of_an_import_that_it_needs(tmp_pat
     """
     outcome = run(text, tmp_path, engine="fork")
     outcome.assert_clean()
-    assert outcome.out == ["importing", "4 9"]
+    assert outcome.out[0] == "importing"
+    assert outcome.out[-1] == "4 9"

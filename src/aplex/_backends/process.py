@@ -37,7 +37,7 @@ from aplex._interrupts import free_signal
 from aplex._last_words import kept
 from aplex._link import Link
 from aplex._locks import Lock
-from aplex._main_module import importable_main, interrupts_blocked, path_of_main
+from aplex._main_module import importable_main, interrupts_blocked, is_importable, path_of_main
 from aplex._messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
 from aplex._pool_worker import PoolWorker
@@ -64,8 +64,10 @@ class ProcessBackend(Backend):
         self._arena: Arena | None = None
         self._arena_lock = Lock()
         self._borrowers: dict[int, Link] = {}  # who has a block of the arena, by its number
-        self._encoder = CallEncoder(self._put)
+        # One look for both: the interpreter deletes the name when the script has ended.
         self._main_path = path_of_main()
+        by_value = not is_importable(self._main_path)
+        self._encoder = CallEncoder(self._put, main_by_value=by_value)
         try:
             self._setup = self._encoder.dumps(
                 (setup.worker_loop_factory, setup.initializer, setup.initargs)
@@ -229,6 +231,7 @@ class ProcessBackend(Backend):
 
     def _bury(self, worker: PoolWorker, link: Link, death: Death) -> Death:
         self._links.pop(worker, None)
+        link.buried = True
         self._take_back(link)
         for end in link.ends():
             if self._gate is not None:
@@ -375,8 +378,7 @@ class ProcessBackend(Backend):
         writer = link.writers[lane]
         try:
             if not writer.flush():
-                flush = partial(self._flush, link, lane)
-                self.listener.call_soon(partial(self.listener.watch_writing, writer.end, flush))
+                self.listener.call_soon(partial(self._flush, link, lane))
         except OSError:
             self._cut_off(link)
 
@@ -401,7 +403,8 @@ class ProcessBackend(Backend):
     def _flush_locked(self, link: Link, lane: int) -> None:
         writer = link.writers[lane]
         try:
-            flushed = link.closed or writer.flush()
+            # Buried, it may not be closed yet: its loop has to let go of it.
+            flushed = link.buried or link.closed or writer.flush()
         except OSError:
             self._cut_off(link)
             flushed = True
@@ -450,7 +453,7 @@ class ProcessBackend(Backend):
                 loop.call_soon_threadsafe(_watch_in_loop, loop, link, end, callback)
 
     def _watch_in_listener(self, link: Link, end: End, callback: Callable[[], None]) -> None:
-        if not link.closed:
+        if not link.closed and not link.buried:
             self.listener.watch(end, callback)
 
     def _receiver(
