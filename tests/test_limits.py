@@ -15,6 +15,7 @@ from aplex._limits import FEW
 from aplex._messages import COROUTINE, LANES, PLAIN, RAISED, RETURNED
 from aplex._options import WorkOptions
 from aplex._work import Work, WorkState
+from aplex.exceptions import WorkerLostError
 from tests.support.pools import ALL_STARTED, DrivenPool, choosing
 
 
@@ -64,6 +65,20 @@ def test_a_work_that_is_cancelled_gives_its_turn_away() -> None:
     assert pool.is_cancelled(second)
     pool.end(first)
     assert aboard(third) == [True]
+
+
+def test_a_place_is_not_lost_with_a_lane_that_was_changed() -> None:
+    """A function returns a coroutine, and its worker dies: it is wanted on its first lane again."""
+    pool = DrivenPool(2, 1, ready=False)
+    pool.ready(pool.workers[0])
+    pool.end(pool.submit())
+    works = submit(pool, 2, PLAIN, max_concurrency=1, retries=1)
+    pool.detach(works[0])
+    pool.ready(pool.workers[1])
+    pool.lose(pool.workers[0], ALL_STARTED, error=WorkerLostError(1, -9, 1))
+    assert aboard(*works) == [True, False]
+    pool.end(works[0])
+    assert aboard(*works) == [False, True]
 
 
 def test_a_place_is_not_lost_with_a_choice_that_failed() -> None:

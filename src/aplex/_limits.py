@@ -259,8 +259,9 @@ class Limits:
     def _withdraw(self, work: Work) -> None:
         """A work that was ready is not: it has left, or another one was faster."""
         group = self._members.get(work)
-        if group is not None and group.offered[work.lane] is work:
-            group.offered[work.lane] = None
+        if group is not None and work in group.offered:
+            # Not the lane it has now: a function that returned a coroutine has changed lanes.
+            group.offered[group.offered.index(work)] = None
             self._offer(group)
 
     def _offer(self, group: Group) -> None:
