@@ -15,6 +15,7 @@ from aplex._messages import (
     COROUTINE,
     DELIVERED,
     DETACHED,
+    LANES,
     PLAIN,
     RAISED,
     READY,
@@ -112,6 +113,34 @@ def test_a_work_that_comes_alone_is_handed_out_at_once_and_in_turn() -> None:
         assert work.worker is worker
         pool.take_effects()
         pool.end(work)
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_the_result_of_a_work_that_is_alone_is_taken_the_short_way(lane: int) -> None:
+    pool = DrivenPool(2)
+    pool.end(pool.submit(lane), pool.submit(lane))  # both have served
+    work = pool.submit(lane)
+    worker = work.worker
+    assert worker is not None
+    assert pool.pool.take_alone(worker, (0.0, [], [work.id], ["result"], [], []))
+    pool.take_effects()
+    assert pool.outcomes[work] == (VALUE, "result")
+    assert pool.pool.idle
+    assert not pool.pool.take_alone(worker, (0.0, [], [work.id], ["again"], [], []))
+
+
+def test_what_is_more_than_the_result_of_the_only_work_is_not_taken_so() -> None:
+    pool = DrivenPool()
+    first = pool.submit()
+    frame = (0.0, [], [first.id], ["result"], [], [])
+    assert not pool.pool.take_alone(pool.workers[0], frame)  # it has not served yet
+    pool.end(first)
+    one = pool.submit()
+    worker, result = pool.workers[0], ([one.id], ["result"], [], [])
+    assert not pool.pool.take_alone(worker, (0.0, [(one.id, DELIVERED, None)], *result))
+    pool.submit()
+    assert not pool.pool.take_alone(worker, (0.0, [], *result))
+    assert one.worker is worker
 
 
 @pytest.mark.parametrize(

@@ -159,13 +159,13 @@ class Histories(RuleBasedStateMachine):
         self.driven.ready(data.draw(st.sampled_from(workers)))
 
     @precondition(lambda self: self.aboard())
-    @rule(data=st.data(), kind=st.sampled_from([VALUE, RAISED, CANCELLED]))
-    def done(self, data: st.DataObject, kind: int) -> None:
+    @rule(data=st.data(), kind=st.sampled_from([VALUE, RAISED, CANCELLED]), alone=st.booleans())
+    def done(self, data: st.DataObject, kind: int, alone: bool) -> None:
         """One frame of reports: any of the works aboard a worker, in any order."""
         worker = data.draw(st.sampled_from(self.aboard())).worker
         assert worker is not None
         works = data.draw(st.lists(st.sampled_from(list(worker.works.values())), unique=True))
-        self.driven.report(worker, *[(work.id, kind, "data") for work in works])
+        self.driven.report(worker, *[(work.id, kind, "data") for work in works], alone=alone)
         for work in works:
             assert self.driven.outcomes[work] == (kind, "data")
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 import pytest
 
 from aplex import _pool, _supervision
-from aplex._messages import COROUTINE, READY, RETURNED, VALUE
+from aplex._messages import COROUTINE, LANES, READY, RETURNED, VALUE
 from aplex._options import WorkOptions
 from aplex._supervision import WorkerState
 from aplex._work import Work
@@ -76,6 +76,15 @@ def idle() -> DrivenPool:
     return DrivenPool(2)
 
 
+def one_aboard() -> DrivenPool:
+    driven = DrivenPool(2)
+    for lane in LANES:
+        for _ in range(2):
+            driven.end(driven.submit(lane))
+    driven.plain()
+    return driven
+
+
 def submit(driven: DrivenPool) -> None:
     driven.pool.submit(Work(COROUTINE, None, None, 0, None))
 
@@ -109,6 +118,19 @@ def report(driven: DrivenPool) -> None:
     assert work.worker is not None
     driven.pool.report(work.worker, [(work.id, VALUE, None)])
     driven.pool.dispatch()
+
+
+def report_alone(driven: DrivenPool) -> None:
+    work = driven.submitted[-1]
+    worker, frame = work.worker, (0.1, [], [work.id], ["result"], [], [])
+    assert worker is not None
+    try:
+        taken = driven.pool.take_alone(worker, frame)
+    except KeyboardInterrupt:  # then the same frame comes again
+        driven.pool.mend()
+        driven.pool.take_in(worker, frame)
+        raise
+    assert taken
 
 
 def pace(driven: DrivenPool) -> None:
@@ -177,6 +199,7 @@ CASES: list[tuple[Callable[[], DrivenPool], Callable[[DrivenPool], None]]] = [
     *((serving, event) for event in (cancel_all_waiting, close, close_cancelling, report, pace)),
     *((half_idle, event) for event in (submit, cancel_running_one, close, report, pace)),
     *((half_started, event) for event in (submit, close, report, pace, started)),
+    (one_aboard, report_alone),
     *((idle, event) for event in (submit, submit_alone, close, shrink, grow)),
     *((serving, event) for event in (shrink, grow, wear_out)),
     *((half_started, event) for event in (shrink, grow)),

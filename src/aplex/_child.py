@@ -38,8 +38,8 @@ from aplex._coroutine_lane import CoroutineLane
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._identity import be_worker_process
 from aplex._interrupts import Interrupts
-from aplex._messages import COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
-from aplex._pickling import ATOMS, CallDecoder, encode_exception, encode_value, is_atom
+from aplex._messages import ATOMS, COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
+from aplex._pickling import CallDecoder, encode_exception, encode_value, is_atom
 from aplex._plain_lane import PlainLane
 from aplex._producers import Producers
 from aplex._progress import Progress

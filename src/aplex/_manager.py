@@ -407,7 +407,38 @@ class Manager:
 
     def receive(self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]) -> None:
         """Take in the reports that ``read`` returns."""
-        self._step(self._take_in, worker, lane, read)
+        if not (self.pool.is_alone and self._receive_alone(worker, read)):
+            self._step(self._take_in, worker, lane, read)
+
+    def _receive_alone(self, worker: PoolWorker, read: Callable[[], deque[Reports]]) -> bool:
+        """Take in the result of the only work, if that is what comes; return whether it was.
+
+        What a step does, in short; see `_send_alone`.
+        """
+        settled: Settled = []
+        try:
+            with self._lock:
+                if self._stepping or self._waiters:
+                    return False
+                self._stepping = True
+                try:
+                    frames = read()
+                    if len(frames) != 1 or not self.pool.take_alone(worker, frames[0]):
+                        return False  # it stays there, see `_frames.Reader`
+                    frames.popleft()
+                finally:
+                    self._stepping = False
+                # No call between these two, or Ctrl-C could lose what it has got.
+                settled = self.pool.settled
+                self.pool.settled = []
+            if settle(settled):
+                self._backend.wake()
+        except BaseException:  # of a signal handler
+            self._resume_soon(settled)
+            raise
+        if self._put_off:
+            self._step(None)
+        return True
 
     def lost(self, worker: PoolWorker, examine: Callable[[], Death]) -> None:
         """Take in the end of a worker."""

@@ -33,6 +33,9 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple, TypeAlias
 
+ATOMS: Final = frozenset({int, float, complex, bool, type(None)})
+"""Types of which every value is small and immutable: it travels as it is."""
+
 COROUTINE: Final = 0
 """The lane of coroutine works: the thread of the worker's event loop."""
 PLAIN: Final = 1

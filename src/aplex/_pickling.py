@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aplex import _late
 from aplex._locks import Lock
+from aplex._messages import ATOMS
 from aplex._names import describe
 from aplex.exceptions import RemoteError, RemoteTraceback, SerializationError
 
 if TYPE_CHECKING:
     from aplex._arena import Parcel, Place
 
-ATOMS: Final = frozenset({int, float, complex, bool, type(None)})
 _BIG: Final = 32 * 1024  # bytes from which a payload travels as a buffer of its own
 SHARED: Final = 64 * 1024  # bytes from which it travels in shared memory, where there is such
 _BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)

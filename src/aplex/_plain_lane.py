@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from aplex._messages import (
+    ATOMS,
     CANCELLED,
     DELIVERED,
     DETACHED,
@@ -128,7 +129,9 @@ class PlainLane:
             self.inside = self._count
             value = self._codec.run(function, call)
             self.inside = 0  # ... to here: CPython looks for signals after calls, not in between
-            if isinstance(value, PlainProducer):
+            if type(value) in ATOMS:  # as mostly, and there is no more to find out
+                data = value
+            elif isinstance(value, PlainProducer):
                 report = self._produce(work_id, value)
             elif is_coroutine(value) or isinstance(value, CoroutineProducer):
                 self._detach(work_id, value)

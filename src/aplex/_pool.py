@@ -58,6 +58,7 @@ SUSPECT: Final = 2
 Works that were aboard the same worker again and again may all have killed it. One by one,
 the guilty one is found, and the others live.
 """
+SERVING: Final = WorkerState.SERVING
 SUSPECTS: Final = 2
 """Index of the line of suspects, behind those of the lanes."""
 
@@ -267,6 +268,37 @@ class Pool(Workforce):
             self._results(worker, PICKLED, pickled, pickles)
         if self.max_works_per_child is not None or worker.state is not WorkerState.SERVING:
             self._reported(worker)
+
+    def take_alone(self, worker: PoolWorker, reports: Reports) -> bool:
+        """Take in a frame, if it is the result of the only work there is, and nothing else.
+
+        What ``take_in``, ``paced`` and ``dispatch`` do, in short, for callers who send one
+        work at a time.
+
+        Returns:
+            Whether it was. Else nothing has changed.
+        """
+        seconds, others, ids, values, pickled, _ = reports
+        if others or pickled or len(ids) != 1 or self._aboard != 1 or self._waiting:
+            return False
+        works = worker.works
+        work = works.get(ids[0])
+        if work is None or work.state is DONE or self._holders or self.max_works_per_child:
+            return False
+        if self.closing or not worker.served or worker.doom or worker.state is not SERVING:
+            return False
+        if seconds and (seconds > self._short or worker.depth < self.max_works_per_worker):
+            self.paced(worker, seconds, 1)
+        work.state = DONE
+        self.settled.append((work, VALUE, values[0]))
+        # No call below this line, see `mend`. Is it not reached, the same frame comes again.
+        del works[work.id]
+        worker.plain = 0
+        work.worker = None
+        self._aboard = 0
+        if False in worker.room:
+            self._refresh(worker)
+        return True
 
     def _results(self, worker: PoolWorker, kind: int, ids: list[int], data: list[Any]) -> None:
         """Take in results: what ``report`` does, in short, for many works at once.

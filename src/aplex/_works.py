@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 
 from aplex._messages import COROUTINE, PLAIN
 from aplex._names import describe
+
+_CO_COROUTINE: Final = inspect.CO_COROUTINE
+_CO_ASYNC_GENERATOR: Final = inspect.CO_ASYNC_GENERATOR
 
 
 def lane_of(work: object) -> int:
@@ -19,9 +22,9 @@ def lane_of(work: object) -> int:
     """
     if type(work) is FunctionType:
         flags = work.__code__.co_flags
-        if flags & inspect.CO_COROUTINE:
+        if flags & _CO_COROUTINE:
             return COROUTINE
-        if not flags & inspect.CO_ASYNC_GENERATOR and not work.__dict__:
+        if not flags & _CO_ASYNC_GENERATOR and not work.__dict__:
             return PLAIN  # with a __dict__ it might be marked as a coroutine function
     return _examined_lane(work)
 

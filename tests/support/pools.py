@@ -106,25 +106,31 @@ class DrivenPool:
         assert worker.failure is reason
         self.lose(worker, reason=reason)
 
-    def end(self, *works: Work, kind: int = VALUE, data: Any = "result") -> None:
-        """Let works end as their workers report them."""
+    def end(
+        self, *works: Work, kind: int = VALUE, data: Any = "result", alone: bool = False
+    ) -> None:
+        """Let works end as their workers report them; ``alone``: the short way, if it may."""
         for work in works:
             assert work.worker is not None
-            self.report(work.worker, (work.id, kind, data))
+            self.report(work.worker, (work.id, kind, data), alone=alone)
 
     def detach(self, work: Work) -> None:
         assert work.worker is not None
         self.report(work.worker, (work.id, DETACHED, None))
 
-    def report(self, worker: PoolWorker, *reports: tuple[int, int, Any]) -> None:
+    def report(
+        self, worker: PoolWorker, *reports: tuple[int, int, Any], alone: bool = False
+    ) -> None:
         results = [report for report in reports if report[1] in (VALUE, PICKLED)]
         others = [report for report in reports if report not in results]
         columns: list[Any] = []
         for kind in VALUE, PICKLED:
             columns.append([work_id for work_id, was, _ in results if was == kind])
             columns.append([data for _, was, data in results if was == kind])
-        self.pool.take_in(worker, (0.0, others, *columns))
-        self.pool.dispatch()
+        frame: Any = (0.0, others, *columns)
+        if not (alone and self.pool.take_alone(worker, frame)):
+            self.pool.take_in(worker, frame)
+            self.pool.dispatch()
         self.take_effects()
 
     def pace(self, worker: PoolWorker, seconds: float, count: int = 1) -> None:
