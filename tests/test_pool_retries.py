@@ -157,6 +157,21 @@ def test_a_worker_has_one_suspect_at_a_time_and_other_works_beside_it() -> None:
     assert [pool.value(work) for work in works] == ["result"] * 3
 
 
+def test_a_suspect_goes_to_a_worker_that_had_no_room_for_the_one_before() -> None:
+    pool = DrivenPool(3)
+    _, function, _ = (pool.submit(PLAIN, options=retried(9)) for _ in range(3))
+    *others, coroutine = (pool.submit(options=retried(9)) for _ in range(3))
+    pool.end(*others)
+    first, second, third = pool.workers
+    error = WorkerLostError(1, -9, 1)
+    function.deaths = coroutine.deaths = (error,)
+    pool.lose(second, (0, 1), error=error)
+    pool.lose(third, (1, 0), error=error)
+    assert [function.worker, coroutine.worker] == [None, None]
+    pool.ready(pool.workers[-1])
+    assert [function.worker, coroutine.worker] == [pool.workers[-1], first]
+
+
 def test_suspects_are_held_cancelled_and_failed_as_others_are() -> None:
     pool = DrivenPool()
     works = [pool.submit(options=retried(9)) for _ in range(3)]

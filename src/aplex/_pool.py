@@ -729,14 +729,15 @@ class Pool(Workforce):
         Then the next death tells of one suspect only.
         """
         line = self._lines[SUSPECTS]
-        for worker in self.workers:
-            work = self._head(line)
-            if work is None:
+        while (work := self._head(line)) is not None:
+            for worker in self.workers:
+                if worker.suspect not in worker.works and worker.room[work.lane]:
+                    break
+            else:
                 return
-            if worker.suspect not in worker.works and worker.room[work.lane]:
-                worker.suspect = work.id
-                self._hand(work, worker)
-                line.popleft()  # it stayed there until it was elsewhere, see `mend`
+            worker.suspect = work.id
+            self._hand(work, worker)
+            line.popleft()  # it stayed there until it was elsewhere, see `mend`
 
     def _detach(self, worker: PoolWorker, work_id: int) -> None:
         """Note that a plain function returned a coroutine, which runs on the loop now."""
