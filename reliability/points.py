@@ -27,6 +27,7 @@ WORKS: Final = "works"  # scenes, see `reliability.killing.scenes`
 STOP: Final = "stop"
 RECALL: Final = "recall"
 DEATH: Final = "death"
+ALONE: Final = "alone"
 
 
 @dataclass(frozen=True)
@@ -268,11 +269,19 @@ _RECALL: Final = [
     ),
     *_parent("take a function back", "aplex._pool:Pool._take_back", BEFORE, AFTER),
 ]  # fmt: skip
+_ALONE: Final = [
+    *_parent("write a work that is alone", f"{_PROCESS}.send_alone", BEFORE, HEADER, HALF, AFTER),
+    *_parent(
+        "take the result of a work that is alone", "aplex._pool:Pool.take_alone", BEFORE, AFTER,
+        counts=_results_come,
+    ),
+]  # fmt: skip
 
 POINTS: Final[tuple[Point, ...]] = (
     *_START, *_RECEIVE, *_RUN, *_REPORT, *_CANCEL, *_END,
     *_PARENTS_START, *_PARENTS_SENDING, *_PARENTS_READING, *_PARENTS_END,
     *(replace(point, scene=RECALL) for point in _RECALL),
+    *(replace(point, scene=ALONE) for point in _ALONE),
 )  # fmt: skip
 """All of them; a point's number is its place here."""
 

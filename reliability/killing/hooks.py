@@ -72,7 +72,7 @@ def _writer_of(args: tuple[Any, ...]) -> Writer:
     if isinstance(args[0], Writer):
         return args[0]
     backend, worker, *more = args
-    lane = more[-1] if more else PLAIN
+    lane = getattr(more[-1], "lane", more[-1]) if more else PLAIN
     writer: Writer = backend._links[worker].writers[lane]
     return writer
 

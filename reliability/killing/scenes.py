@@ -16,10 +16,12 @@ from typing import Any, Final
 
 from reliability.killing import faults, works
 from reliability.killing.works import Big, Work
-from reliability.points import DEATH, RECALL, STOP, WORKS
+from reliability.points import ALONE, DEATH, RECALL, STOP, WORKS
 
 PATIENCE: Final = 12.0
 """Seconds after which a work counts as never resolved. More than a worker is stopped for."""
+_START: Final = 0.6
+"""Seconds in which both workers begin to serve, mostly."""
 _ROUNDS: Final = 50
 """How often to try to have functions recalled."""
 LANES: Final = ("mixed", "plain", "coroutine")
@@ -53,7 +55,9 @@ class Player:
 
     async def play(self, scene: str) -> None:
         """Send the works, wait, see whether the pool serves."""
-        if scene != WORKS:
+        if scene == ALONE:
+            await self._send_one_by_one()
+        elif scene != WORKS:
             await self._meet_both()
         self._send_mixture()
         if scene == DEATH:
@@ -79,6 +83,14 @@ class Player:
             future = self._pool.submit(os.getpid)
             await self._done(future, end)
             met.add(future.result())
+
+    async def _send_one_by_one(self) -> None:
+        """Send each work when the one before is done: nothing else is in the pool then."""
+        self._send_result(works.plain, "slow", _START)  # meanwhile both workers begin to serve
+        await self._wait_for(self.sent)
+        for value in range(8):
+            self._send_result(works.coroutine if value % 2 else works.plain, value)
+            await self._wait_for(self.sent[-1:])
 
     def _send(self, work: Work, *args: Any, expected: Any) -> Any:
         number = len(self.sent)
