@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import stat
+import threading
+from multiprocessing.process import BaseProcess
 
 import pytest
 from tests.support.programs import START_METHODS, on, one_in, started
+
+from aplex import ProcessAsyncPoolExecutor
+from aplex._link import Link
 
 processes = on("spawn", "fork", of=START_METHODS)
 DEATHS = [signal.SIGTERM, signal.SIGKILL]
@@ -64,6 +72,51 @@ def test_no_worker_outlives_the_program_that_is_starting_it(tmp_path) -> None:
         outcome = program.finish()
     assert outcome.code == -signal.SIGKILL
     assert "Exception ignored" not in outcome.err
+
+
+def test_a_forked_worker_holds_no_end_of_another_one(monkeypatch) -> None:
+    """Else that one would outlive the parent as long as this one does.
+
+    The race: a worker is forked while the ends for the next one are being made.
+    """
+    forked = threading.Event()
+    make_link, start = Link.__init__, BaseProcess.start
+
+    def make_slowly(link, arena):
+        make_link(link, arena)
+        forked.wait(0.3)  # until the worker before is forked, if that may be now
+
+    def note_start(process):
+        start(process)
+        forked.set()
+
+    monkeypatch.setattr(Link, "__init__", make_slowly)
+    monkeypatch.setattr(BaseProcess, "start", note_start)
+    theirs: dict[int, set[int]] = {}
+    with ProcessAsyncPoolExecutor(pool_size=2, mp_context="fork") as pool:
+        while len(theirs) < 2:
+            futures = [pool.submit(pipes) for _ in range(2)]
+            theirs |= dict(future.result() for future in futures)
+        links = pool._manager._backend._links
+        ends = {
+            worker.pid: {os.fstat(end.fileno()).st_ino for end in link.ends()}
+            for worker, link in links.items()
+        }
+    (one, other) = theirs
+    assert theirs[one] & ends[one]
+    assert not theirs[one] & ends[other]
+    assert not theirs[other] & ends[one]
+
+
+def pipes() -> tuple[int, set[int]]:
+    """The process id of a worker, and the pipes it holds."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the list itself
+            status = os.fstat(int(name))
+            if stat.S_ISFIFO(status.st_mode):
+                found.add(status.st_ino)
+    return os.getpid(), found
 
 
 @pytest.mark.smoke

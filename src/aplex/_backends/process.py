@@ -49,8 +49,9 @@ Loop = asyncio.AbstractEventLoop
 _log = logging.getLogger("aplex")
 
 _start_lock = Lock()
-"""Held while a process starts: with ``fork``, the ends of one child must not leak into
-another; and the main module is changed for a moment (see `importable_main`)."""
+"""Held while a process starts, for the main module is changed for a moment (see
+`importable_main`); and, with ``fork``, while ends are made: a child that is forked meanwhile would
+hold them, and the worker they are for would see the end of its parent when that child ends."""
 
 
 class ProcessBackend(Backend):
@@ -60,6 +61,7 @@ class ProcessBackend(Backend):
 
     def __init__(self, context: BaseContext, setup: Setup) -> None:
         self._context: Any = context
+        self._forks = self._context.get_start_method() == "fork"
         self._name = setup.name
         self._arena: Arena | None = None
         self._arena_lock = Lock()
@@ -118,7 +120,8 @@ class ProcessBackend(Backend):
                 self._gate = Gate()
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
             if worker not in self._links:  # else Ctrl-C broke into this very method
-                self._links[worker] = Link(self._shared())
+                with _start_lock if self._forks else contextlib.nullcontext():
+                    self._links[worker] = Link(self._shared())
             link = self._links[worker]
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
@@ -170,7 +173,7 @@ class ProcessBackend(Backend):
 
     @contextlib.contextmanager
     def _start_conditions(self, process: Any, progress: Progress) -> Generator[None]:
-        if self._context.get_start_method() == "fork":
+        if self._forks:
             with _late.importing, interrupts_blocked():
                 yield
             return
