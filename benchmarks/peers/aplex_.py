@@ -4,12 +4,12 @@ import time
 from collections.abc import AsyncIterable, Awaitable, Iterable, Sequence
 from typing import Any
 
-import aplex
+from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
 from peers.base import AwaitingPeer, BlockingPeer, ChunkSize, Peer, Work
 
 
 def make_pool(peer: Peer, *, threads: bool, awaitable: bool) -> Any:
-    kind = aplex.ThreadAsyncPoolExecutor if threads else aplex.ProcessAsyncPoolExecutor
+    kind: Any = ThreadAsyncPoolExecutor if threads else ProcessAsyncPoolExecutor
     options: dict[str, Any] = dict(peer.settings)
     if peer.uvloop:
         options["worker_loop_factory"] = peer.loop_factory
