@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -208,7 +209,8 @@ def test_worn_workers_are_replaced_and_no_work_is_lost(new_caller: Callable[...,
     deadline = time.monotonic() + 20
     while caller.call(works.ident) in first:
         assert time.monotonic() < deadline
-    assert "2 workers" in repr(caller.pool) or "3 workers" in repr(caller.pool)
+    # Each may have its successor beside it just now.
+    assert re.search("[234] workers", repr(caller.pool))
 
 
 @SPAWN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import stat
@@ -14,6 +15,7 @@ from tests.support.programs import START_METHODS, on, one_in, started
 
 from aplex import ProcessAsyncPoolExecutor
 from aplex._link import Link
+from aplex._messages import PLAIN
 
 processes = on("spawn", "fork", of=START_METHODS)
 DEATHS = [signal.SIGTERM, signal.SIGKILL]
@@ -95,26 +97,25 @@ def test_a_forked_worker_holds_no_end_of_another_one(monkeypatch) -> None:
     theirs: dict[int, set[int]] = {}
     with ProcessAsyncPoolExecutor(pool_size=2, mp_context="fork") as pool:
         while len(theirs) < 2:
-            futures = [pool.submit(pipes) for _ in range(2)]
+            futures = [pool.submit(written_pipes) for _ in range(2)]
             theirs |= dict(future.result() for future in futures)
-        links = pool._manager._backend._links
-        ends = {
-            worker.pid: {os.fstat(end.fileno()).st_ino for end in link.ends()}
-            for worker, link in links.items()
-        }
-    (one, other) = theirs
-    assert theirs[one] & ends[one]
-    assert not theirs[one] & ends[other]
-    assert not theirs[other] & ends[one]
+        links = pool._manager._backend._links.values()
+        lifelines = {os.fstat(link.lifeline.fileno()).st_ino for link in links}
+        reports = {os.fstat(link.readers[PLAIN].end.fileno()).st_ino for link in links}
+    for held in theirs.values():
+        assert held & reports  # they are told apart by their numbers
+        assert not held & lifelines
 
 
-def pipes() -> tuple[int, set[int]]:
-    """The process id of a worker, and the pipes it holds."""
+def written_pipes() -> tuple[int, set[int]]:
+    """The process id of a worker, and the pipes into which it could write."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # that of the list itself
-            status = os.fstat(int(name))
-            if stat.S_ISFIFO(status.st_mode):
+            fd = int(name)
+            writes = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+            status = os.fstat(fd)
+            if writes and stat.S_ISFIFO(status.st_mode):
                 found.add(status.st_ino)
     return os.getpid(), found
 
