@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import signal
-import stat
-import threading
-from multiprocessing.process import BaseProcess
 
 import pytest
 from tests.support.programs import START_METHODS, on, one_in, started
-
-from aplex import ProcessAsyncPoolExecutor
-from aplex._link import Link
-from aplex._messages import PLAIN
 
 processes = on("spawn", "fork", of=START_METHODS)
 DEATHS = [signal.SIGTERM, signal.SIGKILL]
@@ -74,50 +64,6 @@ def test_no_worker_outlives_the_program_that_is_starting_it(tmp_path) -> None:
         outcome = program.finish()
     assert outcome.code == -signal.SIGKILL
     assert "Exception ignored" not in outcome.err
-
-
-def test_a_forked_worker_holds_no_end_of_another_one(monkeypatch) -> None:
-    """Else that one would outlive the parent as long as this one does.
-
-    The race: a worker is forked while the ends for the next one are being made.
-    """
-    forked = threading.Event()
-    make_link, start = Link.__init__, BaseProcess.start
-
-    def make_slowly(link, arena):
-        make_link(link, arena)
-        forked.wait(0.3)  # until the worker before is forked, if that may be now
-
-    def note_start(process):
-        start(process)
-        forked.set()
-
-    monkeypatch.setattr(Link, "__init__", make_slowly)
-    monkeypatch.setattr(BaseProcess, "start", note_start)
-    theirs: dict[int, set[int]] = {}
-    with ProcessAsyncPoolExecutor(pool_size=2, mp_context="fork") as pool:
-        while len(theirs) < 2:
-            futures = [pool.submit(written_pipes) for _ in range(2)]
-            theirs |= dict(future.result() for future in futures)
-        links = pool._manager._backend._links.values()
-        lifelines = {os.fstat(link.lifeline.fileno()).st_ino for link in links}
-        reports = {os.fstat(link.readers[PLAIN].end.fileno()).st_ino for link in links}
-    for held in theirs.values():
-        assert held & reports  # they are told apart by their numbers
-        assert not held & lifelines
-
-
-def written_pipes() -> tuple[int, set[int]]:
-    """The process id of a worker, and the pipes into which it could write."""
-    found = set()
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # that of the list itself
-            fd = int(name)
-            writes = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
-            status = os.fstat(fd)
-            if writes and stat.S_ISFIFO(status.st_mode):
-                found.add(status.st_ino)
-    return os.getpid(), found
 
 
 @pytest.mark.smoke

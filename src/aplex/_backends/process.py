@@ -50,8 +50,9 @@ _log = logging.getLogger("aplex")
 
 _start_lock = Lock()
 """Held while a process starts, for the main module is changed for a moment (see
-`importable_main`); and, with ``fork``, while ends are made: a child that is forked meanwhile would
-hold them, and the worker they are for would see the end of its parent when that child ends."""
+`importable_main`). With ``fork``, a child that is forked while the ends for the next one are being
+made holds these as well, and that one outlives a parent that dies by the second that this one has
+to clean up. To hold the lock meanwhile would block the caller's event loop."""
 
 
 class ProcessBackend(Backend):
@@ -120,8 +121,7 @@ class ProcessBackend(Backend):
                 self._gate = Gate()
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
             if worker not in self._links:  # else Ctrl-C broke into this very method
-                with _start_lock if self._forks else contextlib.nullcontext():
-                    self._links[worker] = Link(self._shared())
+                self._links[worker] = Link(self._shared())
             link = self._links[worker]
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
