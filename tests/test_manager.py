@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,7 +12,17 @@ import pytest
 
 from aplex._backends.memory import MemoryBackend
 from aplex._manager import Manager
-from aplex._messages import CANCELLED, COROUTINE, FAILED, PLAIN, RAISED, VALUE, Cancel
+from aplex._messages import (
+    CANCELLED,
+    COROUTINE,
+    FAILED,
+    PLAIN,
+    RAISED,
+    VALUE,
+    Cancel,
+    Reports,
+    only,
+)
 from aplex._pool import GATHERED, LINED_UP, Pool
 from aplex._pool_worker import PoolWorker
 from aplex._work import Work
@@ -490,3 +501,24 @@ def wait_for_start(desk: Desk, count: int) -> Any:
     while len(desk.backend.started) < count:
         assert started.wait(DEADLINE)
     return desk.backend.started[count - 1]
+
+
+def test_reports_that_are_not_the_result_of_the_only_work_are_read_once(
+    desks: Callable[..., Desk],
+) -> None:
+    desk = desks()
+    done = desk.submit()
+    desk.serve()
+    worker = desk.backend.started[0]
+    desk.backend.report(worker, (1, VALUE, "done"))  # it has served
+    assert done.result(DEADLINE) == "done"
+    future = desk.submit()
+    reads: list[Reports] = []
+
+    def read() -> deque[Reports]:
+        reads.append(only((2, RAISED, LookupError("once"))))
+        return deque(reads[-1:])
+
+    desk.manager.receive(worker, COROUTINE, read)
+    assert isinstance(future.exception(DEADLINE), LookupError)
+    assert len(reads) == 1

@@ -16,6 +16,7 @@ from aplex._messages import (
     DELIVERED,
     DETACHED,
     LANES,
+    PICKLED,
     PLAIN,
     RAISED,
     READY,
@@ -127,6 +128,15 @@ def test_the_result_of_a_work_that_is_alone_is_taken_the_short_way(lane: int) ->
     assert pool.outcomes[work] == (VALUE, "result")
     assert pool.pool.idle
     assert not pool.pool.take_alone(worker, (0.0, [], [work.id], ["again"], [], []))
+
+
+def test_so_is_a_result_that_is_pickled() -> None:
+    pool = DrivenPool()
+    pool.end(pool.submit())
+    work = pool.submit()
+    assert pool.pool.take_alone(pool.workers[0], (0.0, [], [], [], [work.id], [b"result"]))
+    pool.take_effects()
+    assert pool.outcomes[work] == (PICKLED, b"result")
 
 
 def test_what_is_more_than_the_result_of_the_only_work_is_not_taken_so() -> None:

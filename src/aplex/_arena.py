@@ -237,16 +237,17 @@ class Lent:
     def __init__(self, end: PipeEnd) -> None:
         self.end = end
         self._flags: memoryview | None = None
+        self._char: Any  # ctypes.c_char, with the flags
         self._segments: dict[int, Segment] = {}
         self._watches: dict[int, weakref.ref[Any]] = {}
 
     def open(self, place: Place) -> list[memoryview]:
         """Return views of the payloads. The block is free again when they are all gone."""
-        with _late.importing:
-            from ctypes import c_char
-
         number, offset, size, start, *lengths = place
         if self._flags is None:
+            with _late.importing:
+                from ctypes import c_char
+            self._char = c_char
             self._flags = _flags(self.end.fileno())[1]
         segment = self._segments.get(offset)
         if segment is None:
@@ -254,7 +255,7 @@ class Lent:
             if size < HUGE:
                 self._segments[offset] = segment
         # Whatever is made of a view, or of a view of a view, keeps the owner alive.
-        owner = (c_char * sum(map(_padded, lengths))).from_buffer(segment.map(), start)
+        owner = (self._char * sum(map(_padded, lengths))).from_buffer(segment.map(), start)
         release = _Release(self._flags, self._watches, segment, place)
         self._watches[number] = weakref.ref(owner, release)
         whole = memoryview(owner).cast("B")

@@ -74,10 +74,7 @@ class Gate:
 
     def read(self) -> None:
         """Call back for the channels that can be read now. On the listener's thread."""
-        for fd, _ in self._channels.poll(0):
-            callback = self._callbacks.get(fd)
-            if callback is not None:
-                callback()
+        self._read(0)
 
     def arm(self) -> None:
         """Have the listener read, unless somebody leads. Any thread."""
@@ -85,6 +82,12 @@ class Gate:
             with self._lock:
                 if not self._closed:
                     self._arm()
+
+    def _read(self, timeout: float | None) -> None:
+        for fd, _ in self._channels.poll(timeout):
+            callback = self._callbacks.get(fd)
+            if callback is not None:
+                callback()
 
     def read_until(
         self, done: Callable[[], bool], end: float | None, quiet: Callable[[], bool]
@@ -110,10 +113,7 @@ class Gate:
                 timeout = None if end is None else end - time.monotonic()
                 if timeout is not None and timeout <= 0:
                     break
-                for fd, _ in self._channels.poll(timeout):
-                    callback = self._callbacks.get(fd)
-                    if callback is not None:
-                        callback()
+                self._read(timeout)
         finally:
             if first:
                 # Before any call: a signal handler may raise after each. Then ``settle`` is

@@ -407,24 +407,30 @@ class Manager:
 
     def receive(self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]) -> None:
         """Take in the reports that ``read`` returns."""
-        if not (self.pool.is_alone and self._receive_alone(worker, read)):
-            self._step(self._take_in, worker, lane, read)
+        left = self._receive_alone(worker, read) if self.pool.is_alone else read
+        if left is not None:
+            self._step(self._take_in, worker, lane, left)
 
-    def _receive_alone(self, worker: PoolWorker, read: Callable[[], deque[Reports]]) -> bool:
-        """Take in the result of the only work, if that is what comes; return whether it was.
+    def _receive_alone(
+        self, worker: PoolWorker, read: Callable[[], deque[Reports]]
+    ) -> Callable[[], deque[Reports]] | None:
+        """Take in the result of the only work, if that is what comes.
 
         What a step does, in short; see `_send_alone`.
+
+        Returns:
+            What returns the reports, if they are still to be taken in; else None.
         """
         settled: Settled = []
         try:
             with self._lock:
                 if self._stepping or self._waiters:
-                    return False
+                    return read
                 self._stepping = True
                 try:
                     frames = read()
                     if len(frames) != 1 or not self.pool.take_alone(worker, frames[0]):
-                        return False  # it stays there, see `_frames.Reader`
+                        return lambda: frames  # they stay there, see `_frames.Reader`
                     frames.popleft()
                 finally:
                     self._stepping = False
@@ -438,7 +444,7 @@ class Manager:
             raise
         if self._put_off:
             self._step(None)
-        return True
+        return None
 
     def lost(self, worker: PoolWorker, examine: Callable[[], Death]) -> None:
         """Take in the end of a worker."""

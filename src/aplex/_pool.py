@@ -278,11 +278,11 @@ class Pool(Workforce):
         Returns:
             Whether it was. Else nothing has changed.
         """
-        seconds, others, ids, values, pickled, _ = reports
-        if others or pickled or len(ids) != 1 or self._aboard != 1 or self._waiting:
+        seconds, others, ids, values, pickled, pickles = reports
+        if others or len(ids) + len(pickled) != 1 or self._aboard != 1 or self._waiting:
             return False
         works = worker.works
-        work = works.get(ids[0])
+        work = works.get(ids[0] if ids else pickled[0])
         if work is None or work.state is DONE or self._holders or self.max_works_per_child:
             return False
         if self.closing or not worker.served or worker.doom or worker.state is not SERVING:
@@ -290,7 +290,7 @@ class Pool(Workforce):
         if seconds and (seconds > self._short or worker.depth < self.max_works_per_worker):
             self.paced(worker, seconds, 1)
         work.state = DONE
-        self.settled.append((work, VALUE, values[0]))
+        self.settled.append((work, VALUE, values[0]) if ids else (work, PICKLED, pickles[0]))
         # No call below this line, see `mend`. Is it not reached, the same frame comes again.
         del works[work.id]
         worker.plain = 0
@@ -417,8 +417,6 @@ class Pool(Workforce):
         if pace < worker.pace:
             pace = 0.7 * worker.pace + 0.3 * pace
         worker.pace = pace
-        if pace <= self._short and worker.depth == self.max_works_per_worker:
-            return
         depth = int(LINED_UP / pace) if pace else self.max_works_per_worker
         if depth >= self.max_works_per_worker:
             depth = self.max_works_per_worker

@@ -211,7 +211,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             if super().cancel():
                 self.set_running_or_notify_cancel()  # wakes wait() and as_completed()
             return
-        value, error = (data, None) if kind == VALUE else outcome(kind, data)
+        value, error = outcome(kind, data)
         if error is not None:
             self.set_exception(error)
         elif self._state is not PENDING or self._locked:

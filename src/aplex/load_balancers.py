@@ -157,6 +157,7 @@ class Average(LoadBalancer):
 
 
 BUILT_IN: Final = (RoundRobin, Random, Average)
+"""They choose a worker with room if there is one, and run no code of the user's."""
 
 LoadBalancerFactory: TypeAlias = Callable[
     [Sequence[Worker], Mapping[Worker, int], int], LoadBalancer
