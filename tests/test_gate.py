@@ -195,6 +195,31 @@ def test_a_wake_that_comes_too_late_harms_nobody(gate: Gate, channel: Channel) -
     assert not wakes_the_listener(gate)
 
 
+def test_the_listener_leaves_a_wake_to_the_caller_it_is_for(gate: Gate, channel: Channel) -> None:
+    settled, leads, polls = threading.Event(), threading.Event(), threading.Event()
+
+    def done() -> bool:
+        before = settled.is_set()
+        leads.set()
+        polls.wait(DEADLINE)  # the listener settles between the look and the wait
+        return before
+
+    def readable() -> None:
+        channel.readable()
+        settled.set()
+        gate.wake()
+
+    gate.watch(channel.reading, readable)
+    caller = in_thread(gate.read_until, done, None, never)
+    leads.wait(DEADLINE)
+    channel.write()
+    gate.wake()  # for one before it: so the listener finds both
+    gate.read()
+    polls.set()
+    caller.join(DEADLINE)
+    assert not caller.is_alive()
+
+
 def test_closing_sends_the_caller_away_first() -> None:
     gate = Gate()
     leading = threading.Event()

@@ -20,7 +20,8 @@ waits for an outer one, in which the inner one is only *armed* while nobody lead
 A future may also be settled by another thread: by the listener, which had begun to
 read before step 2, or by a cancel. Whoever settles calls `wake`. The leader looks at its
 future after it has said that it leads, the other looks for a leader after it has
-settled: one of them sees the other.
+settled: one of them sees the other. The listener may find a wake in passing, while it
+reads what came before step 2; it hands it on.
 
 Only for Linux: elsewhere the listener reads everything. See `epoll(7)` of the Linux manual
 on putting one ``epoll`` into another.
@@ -172,3 +173,4 @@ class Gate:
             os.eventfd_read(self._wakee)
         except BlockingIOError:
             pass  # another thread was faster
+        self.wake()  # what the listener found may have been for one who has begun to lead

@@ -407,9 +407,13 @@ class Manager:
 
     def receive(self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]) -> None:
         """Take in the reports that ``read`` returns."""
-        left = self._receive_alone(worker, read) if self.pool.is_alone else read
-        if left is not None:
-            self._step(self._take_in, worker, lane, left)
+        try:
+            left = self._receive_alone(worker, read) if self.pool.is_alone else read
+            if left is not None:
+                self._step(self._take_in, worker, lane, left)
+        except BaseException:  # of a signal handler: what is left may be read, and not come again
+            self._resume_soon()
+            raise
 
     def _receive_alone(
         self, worker: PoolWorker, read: Callable[[], deque[Reports]]

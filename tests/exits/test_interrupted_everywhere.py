@@ -110,6 +110,11 @@ TEXT = """
         for future in [send(note), send(anote), send(note)]:
             caller.result(future)
 
+    def lone(caller, send):
+        caller.result(send(note))  # the short way of a work that is alone
+        caller.view = caller.pool.options(max_concurrency=1)
+        caller.result(send(note))  # read by it, then taken in by the long way
+
     def many(caller, send):
         for future in [send((note, anote)[i % 2]) for i in range(70)]:
             caller.result(future)
@@ -132,7 +137,7 @@ TEXT = """
             caller.result(send(note))
 
     def limited(caller, send):
-        limits = dict(max_concurrency=1, rate=1000.0, key="k", priority=1)
+        limits = dict(max_concurrency=1, rate=150.0, key="k", priority=1)
         caller.view = caller.pool.options(timeout=60.0, deadline=60.0, **limits)
         few(caller, send)
 
@@ -172,7 +177,7 @@ TEXT = """
             caller.result(caller.submit(work, 0))
         number, ids, places = 1, itertools.count(1), set()
         while True:
-            moment = Moment(number)
+            moment, began = Moment(number), time.monotonic()
             try:
                 if not interrupted(caller, scenario, moment, ids):
                     break
@@ -183,6 +188,7 @@ TEXT = """
                 while "0 works waiting, 0 aboard" not in repr(caller.pool):
                     assert time.monotonic() < end, repr(caller.pool)
                     caller.result(caller.submit(note, 0))
+                assert time.monotonic() < began + PATIENCE, "a result was there, and not seen"
             except BaseException:
                 say("failed after moment", number, moment.place)
                 raise
@@ -200,6 +206,7 @@ TEXT = """
 
 STEPS = {
     "few": 5,
+    "lone": 1,
     "many": 97,
     "big": 13,
     "cancel": 13,

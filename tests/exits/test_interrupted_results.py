@@ -60,3 +60,45 @@ def test_no_result_is_lost_by_ctrl_c(engine, tmp_path) -> None:
         outcome = program.finish(50)
     outcome.assert_clean()
     assert outcome.out == ["all there"]
+
+
+AFTER_THE_READ = """
+    from aplex._manager import Manager
+
+    received = Manager._receive_alone
+    breaks = []
+
+    def receive_alone(self, worker, read):
+        left = received(self, worker, read)
+        if left is not None and threading.current_thread() is threading.main_thread():
+            if not breaks:
+                breaks.append(left)
+                raise KeyboardInterrupt
+        return left
+
+    async def ask(pool, x):
+        return pool.submit(square, x)
+
+    def main():
+        loop = asyncio.new_event_loop()  # which reads, so the interrupt comes out of its callback
+        pool = make(pool_size=1, awaitable=True)
+        assert loop.run_until_complete(loop.run_until_complete(ask(pool, 1))) == 1
+        view = pool.options(max_concurrency=1)  # its result is not taken in the short way
+        Manager._receive_alone = receive_alone
+        future = loop.run_until_complete(ask(view, 3))
+        try:
+            loop.run_until_complete(future)
+        except KeyboardInterrupt:
+            say("interrupted")
+        assert loop.run_until_complete(asyncio.wait_for(future, 10)) == 9
+        pool.shutdown()
+        loop.close()
+        say("all there")
+"""
+
+
+def test_a_result_that_was_read_is_not_lost_before_it_is_taken_in(tmp_path) -> None:
+    with started(AFTER_THE_READ, tmp_path, engine="spawn") as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert outcome.out == ["interrupted", "all there"]

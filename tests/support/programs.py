@@ -231,6 +231,8 @@ class Program:
         except subprocess.TimeoutExpired:
             self.process.send_signal(signal.SIGABRT)  # faulthandler shows where it stands
             self.process.wait()
+            while self._read(time.monotonic() + 1):
+                pass
             raise AssertionError(
                 f"hung for {deadline} s; said {self._lines}\n{self._errors()}"
             ) from None
