@@ -43,7 +43,7 @@ class Alarms(Generic[T]):
             return
         heapq.heappush(self._heap, (when, next(self._numbers), thing))
         if len(self._heap) > self._many:
-            self._many *= 2  # first: if Ctrl-C breaks into the rest, the next calls do not repeat it
+            self._many *= 2  # first: Ctrl-C may break into the rest, and come again there
             self._heap = [alarm for alarm in self._heap if not self._useless(alarm[2])]
             heapq.heapify(self._heap)
             self._many = max(FEW, 2 * len(self._heap))
