@@ -1,10 +1,9 @@
 """Workers as processes: four pipes, a lifeline and two counters each.
 
-Starting a process takes milliseconds, so a thread does it, one process at a
-time. Reports are read by whoever watches the pipes: the listener, or the event
-loop of the caller. A worker's end is told by the kernel to the listener (pidfd,
-or the sentinel of ``multiprocessing``): with ``fork``, other children may hold
-copies of the pipes, so the end of a pipe alone says nothing.
+The `Starter` starts them. Reports are read by whoever watches the pipes: the
+listener, or the event loop of the caller. A worker's end is told by the kernel to
+the listener (pidfd, or the sentinel of ``multiprocessing``): with ``fork``, other
+children may hold copies of the pipes, so the end of a pipe alone says nothing.
 
 Rule: the ends of the parent are non-blocking and closed by `Link.close`, after
 the last watcher has let go of them.
@@ -18,41 +17,34 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing import process as process_module
-from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from aplex import _child, _late
+from aplex import _late, _starter
 from aplex._arena import Arena, Parcel, make_arena
-from aplex._backends.base import Backend, Death, Setup
+from aplex._backends.base import Backend, Death, Events, Setup
 from aplex._certificate import OomKills, certify, reap
 from aplex._frames import End, PipeEnd, frame_of
 from aplex._gate import AVAILABLE, Gate
 from aplex._interrupts import free_signal
-from aplex._last_words import kept
 from aplex._link import Link
+from aplex._listener import Listener
 from aplex._locks import Lock
-from aplex._main_module import importable_main, interrupts_blocked, is_importable, path_of_main
+from aplex._main_module import is_importable, path_of_main
 from aplex._messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
 from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
+from aplex._starter import Starter
 from aplex._work import Work
 from aplex.exceptions import SerializationError, WorkerLostError, WorkerStartError
 
 Loop = asyncio.AbstractEventLoop
 _log = logging.getLogger("aplex")
-
-_start_lock = Lock()
-"""Held while a process starts, for the main module is changed for a moment (see
-`importable_main`). With ``fork``, a child that is forked while the ends for the next one are being
-made holds these as well, and that one outlives a parent that dies by the second that this one has
-to clean up. To hold the lock meanwhile would block the caller's event loop."""
 
 
 class ProcessBackend(Backend):
@@ -61,18 +53,15 @@ class ProcessBackend(Backend):
     can_interrupt = free_signal() is not None
 
     def __init__(self, context: BaseContext, setup: Setup) -> None:
-        self._context: Any = context
-        self._forks = self._context.get_start_method() == "fork"
-        self._name = setup.name
         self._arena: Arena | None = None
         self._arena_lock = Lock()
         self._borrowers: dict[int, Link] = {}  # who has a block of the arena, by its number
         # One look for both: the interpreter deletes the name when the script has ended.
-        self._main_path = path_of_main()
-        by_value = not is_importable(self._main_path)
+        main_path = path_of_main()
+        by_value = not is_importable(main_path)
         self._encoder = CallEncoder(self._put, main_by_value=by_value)
         try:
-            self._setup = self._encoder.dumps(
+            encoded = self._encoder.dumps(
                 (setup.worker_loop_factory, setup.initializer, setup.initargs)
             )
         except Exception as error:
@@ -80,11 +69,15 @@ class ProcessBackend(Backend):
                 "the initializer, its arguments or the worker_loop_factory cannot be pickled: "
                 f"{type(error).__name__}: {error}"
             ) from error
+        self._starter = Starter(context, encoded, setup.name, main_path, self._started)
         self._links: dict[PoolWorker, Link] = {}
-        self._unstarted: deque[tuple[PoolWorker, Link]] = deque()  # wait for their process
         self._oom_kills: OomKills | None = None
         self._loop: Loop | None = None  # reads the reports; None: the listener, or who waits
         self._gate: Gate | None = None
+
+    def bind(self, events: Events, listener: Listener) -> None:
+        super().bind(events, listener)
+        self._starter.bind(events, listener)
 
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -128,63 +121,9 @@ class ProcessBackend(Backend):
             self.listener.call_soon(partial(self.events.lost, worker, lambda: _unborn(failure)))
             return
         self._watch_readers(worker, link)
-        self._unstarted.append((worker, link))
-        thread = threading.Thread(target=self._start, name=f"{self._name}-starter", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter exits: no new threads
-            self._start()
+        self._starter.add(worker, link)
 
-    def _start(self) -> None:
-        """Start the process of the worker that has waited longest for it.
-
-        Not that of this call: who gets a lock next is chance, and while new workers keep
-        coming, an old one might never get it.
-        """
-        failure: BaseException | None = None
-        with _start_lock:
-            unstarted = self._next_unstarted()
-            if unstarted is None:
-                return
-            worker, link = unstarted
-            process = link.process = self._context.Process(
-                target=_child.main,
-                args=(link.child_ends, link.progress, self._setup, worker.id),
-                name=f"{self._name}-{worker.id}",
-                daemon=False,  # works may start processes of their own
-            )
-            try:
-                if link.unwanted or link.stopped:
-                    raise RuntimeError("it is not wanted any more")  # noqa: TRY301
-                with self._start_conditions(process, link.progress):
-                    process.start()
-            except BaseException as error:  # noqa: BLE001 - the reason of the failed start
-                failure = error
-        link.child_ends.close()
-        self.listener.call_soon(partial(self._started, worker, link, process, failure))
-
-    def _next_unstarted(self) -> tuple[PoolWorker, Link] | None:
-        """Return who is to be started next. A worker waits twice if Ctrl-C broke into ``start``."""
-        while self._unstarted:
-            worker, link = self._unstarted.popleft()
-            if link.process is None:
-                return worker, link
-        return None
-
-    @contextlib.contextmanager
-    def _start_conditions(self, process: Any, progress: Progress) -> Generator[None]:
-        if self._forks:
-            with _late.importing, interrupts_blocked():
-                yield
-            return
-        # Started on demand, it would unblock the signals that are about to be blocked.
-        resource_tracker.ensure_running()
-        with interrupts_blocked(), importable_main(self._main_path), kept(process, progress):
-            yield
-
-    def _started(
-        self, worker: PoolWorker, link: Link, process: Any, failure: BaseException | None
-    ) -> None:
+    def _started(self, worker: PoolWorker, link: Link, failure: BaseException | None) -> None:
         """Begin to wait for the worker's end. On the listener's thread."""
         if failure is not None:
             error = WorkerStartError(f"a worker process could not be started: {_why(failure)}")
@@ -193,8 +132,8 @@ class ProcessBackend(Backend):
             return
         link.started = True
         if link.unwanted:
-            process.kill()
-        link.pidfd = _open_pidfd(process.pid)
+            link.process.kill()
+        link.pidfd = _open_pidfd(link.process.pid)
         self.listener.watch(self._death_of(link), partial(self._ended, worker, link))
 
     def _death_of(self, link: Link) -> Any:
@@ -528,8 +467,7 @@ class ProcessBackend(Backend):
             self._arena.close()
 
     def abandon_after_fork(self) -> None:
-        global _start_lock  # noqa: PLW0603 - the thread that held it is not in this process
-        _start_lock = Lock()
+        _starter.renew()
         _late.renew()
         for link in self._links.values():
             # Or the exit hook of multiprocessing would wait for the parent's children here.

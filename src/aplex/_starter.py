@@ -1,0 +1,137 @@
+"""The Starter: starts worker processes, one at a time, in a thread of its own.
+
+Starting a process takes milliseconds, in which nobody else may have to wait. The thread is
+there while there is anything to start. It begins when the step that wanted workers is over:
+so all channels of that step are made, and known to `abandon_after_fork`, before its first
+process is forked. (Channels that are made later, while processes are being forked, are not
+known to these. A process with a copy of another one's lifeline keeps that one alive after a
+parent that dies, for as long as itself: the second that works have to clean up.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from functools import partial
+from multiprocessing import resource_tracker
+from typing import Any
+
+from aplex import _child, _late
+from aplex._backends.base import Events
+from aplex._last_words import kept
+from aplex._link import Link
+from aplex._listener import Listener
+from aplex._locks import Lock
+from aplex._main_module import importable_main, interrupts_blocked
+from aplex._pool_worker import PoolWorker
+from aplex._progress import Progress
+
+Started = Callable[[PoolWorker, Link, BaseException | None], None]
+
+_lock = Lock()
+"""Held while a process starts: the main module is changed for a moment, see `importable_main`."""
+
+
+class Starter:
+    """Starts the processes of one pool."""
+
+    def __init__(
+        self,
+        context: Any,
+        setup: bytes,
+        name: str,
+        main_path: str | None,
+        started: Started,
+    ) -> None:
+        """Have nothing to start yet.
+
+        Args:
+            context: Of ``multiprocessing``.
+            setup: What a worker gets, besides its channels.
+            name: Of the pool.
+            main_path: The file of the main module, None if a worker cannot import it.
+            started: Is called on the listener's thread when a process was started, or could
+                not be, with the reason.
+        """
+        self._context = context
+        self._setup = setup
+        self._name = name
+        self._main_path = main_path
+        self._report = started
+        self._waiting: deque[tuple[PoolWorker, Link]] = deque()
+        self._thread: threading.Thread | None = None  # changed with the lock of the pool
+
+    def bind(self, events: Events, listener: Listener) -> None:
+        """Tell whose lock that is, and which listener is told."""
+        self._events = events
+        self._listener = listener
+
+    def add(self, worker: PoolWorker, link: Link) -> None:
+        """Have a process started, soon."""
+        self._waiting.append((worker, link))
+        self._listener.call_soon(partial(self._events.locked, self._begin))
+
+    def _begin(self) -> None:
+        if self._waiting and self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, name=f"{self._name}-starter", daemon=True
+            )
+            try:
+                self._thread.start()
+            except RuntimeError:  # the interpreter exits: no new threads
+                self._thread = None
+                self._start_all()
+
+    def _run(self) -> None:
+        while self._thread is threading.current_thread():
+            self._start_all()
+            self._events.locked(self._end)
+
+    def _end(self) -> None:
+        if not self._waiting:
+            self._thread = None
+
+    def _start_all(self) -> None:
+        while self._waiting:
+            worker, link = self._waiting.popleft()
+            if link.process is None:  # else it waited twice, as Ctrl-C broke into its `start`
+                failure = self._start(worker, link)
+                link.child_ends.close()
+                self._listener.call_soon(partial(self._report, worker, link, failure))
+
+    def _start(self, worker: PoolWorker, link: Link) -> BaseException | None:
+        """Start a process; return why it could not be started, if so."""
+        with _lock:
+            link.process = self._context.Process(
+                target=_child.main,
+                args=(link.child_ends, link.progress, self._setup, worker.id),
+                name=f"{self._name}-{worker.id}",
+                daemon=False,  # works may start processes of their own
+            )
+            if link.unwanted or link.stopped:
+                return RuntimeError("it is not wanted any more")
+            try:
+                with self._conditions(link.process, link.progress):
+                    link.process.start()
+            except BaseException as error:  # noqa: BLE001 - told to whoever waits for a worker
+                return error
+        return None
+
+    @contextlib.contextmanager
+    def _conditions(self, process: Any, progress: Progress) -> Generator[None]:
+        if self._context.get_start_method() == "fork":
+            with _late.importing, interrupts_blocked():
+                yield
+            return
+        # Started on demand, it would unblock the signals that are about to be blocked.
+        resource_tracker.ensure_running()
+        with interrupts_blocked(), importable_main(self._main_path), kept(process, progress):
+            yield
+
+
+def renew() -> None:
+    """In a forked child: the thread that held the lock is not in this process."""
+    global _lock  # noqa: PLW0603
+    _lock = Lock()
