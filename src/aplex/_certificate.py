@@ -129,8 +129,8 @@ class OomKills:
         if self._path is None:
             return None
         try:
-            lines = self._path.read_text(encoding="ascii").splitlines()
-            return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+            lines = self._path.read_bytes().splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith(b"oom_kill "))
         except (OSError, ValueError, StopIteration):
             return None
 
@@ -140,12 +140,13 @@ def _counter() -> Path | None:
     if sys.platform != "linux":
         return None
     try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/self/cgroup").read_bytes().splitlines()
     except OSError:
         lines = []
     for line in lines:
-        if line.startswith("0::"):
-            events = Path("/sys/fs/cgroup", line[3:].strip("/"), "memory.events")
+        if line.startswith(b"0::"):
+            group = os.fsdecode(line[3:].strip(b"/"))
+            events = Path("/sys/fs/cgroup", group, "memory.events")
             if events.is_file():
                 return events
     return Path("/proc/vmstat")

@@ -3,12 +3,12 @@
 Threads, by what may block them:
 
 * the main thread runs the plain lane: it reads, computes and writes, blocking;
-* the loop's thread runs the coroutine lane. It starts its loop (and imports
-  ``asyncio``) when the first coroutine comes;
+* the loop's thread runs the coroutine lane. It is started (and ``asyncio``
+  imported) when the first coroutine comes;
 * the watcher runs no user's code, so nothing but C code that keeps the GIL can
-  hold it up. It sees the end of the lifeline: the parent is dead, or did not want
-  this worker any more. What the parent writes to it, before, are the numbers of
-  plain functions that are to be interrupted.
+  hold it up. It sees that first coroutine, and the end of the lifeline: the parent
+  is dead, or did not want this worker any more. What the parent writes to it,
+  before, are the numbers of plain functions that are to be interrupted.
 
 How a worker goes, in order: the parent sends ``None`` on the plain lane; the main
 thread asks the loop's thread to stop, which cancels the tasks that works left
@@ -197,7 +197,7 @@ class Child:
         self._watcher.start()
         try:
             loop_factory, initializer, initargs = pickle.loads(setup)
-            self._loop_thread.start(loop_factory)
+            self._loop_thread.set_factory(loop_factory)
             if initializer is not None:
                 initializer(*initargs)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
@@ -249,6 +249,8 @@ class Child:
         selector = selectors.DefaultSelector()
         selector.register(self._ends.lifeline, selectors.EVENT_READ)
         selector.register(self._kickee, selectors.EVENT_READ)
+        coroutines = self._ends.coroutines_in
+        selector.register(coroutines, selectors.EVENT_READ)
         pause: float | None = None
         while True:
             ready = {key.fileobj for key, _ in selector.select(pause)}
@@ -256,6 +258,9 @@ class Child:
                 break
             if self._kickee in ready and not self._flush_held(selector):
                 break
+            if coroutines in ready:
+                selector.unregister(coroutines)  # from now on it is the loop's
+                self._loop_thread.start()
             pause = self._interrupts.send()
         self._orphaned.set()
         self._loop_thread.stop()
@@ -305,17 +310,28 @@ class LoopThread:
         self._codec: ProcessCodec
         self._reader: Reader
         self._writer: Writer
-        self._wanted_in, self._wanted_out = one_way()  # written to when a loop is wanted
+        self._lock = threading.Lock()  # for starting the thread, and for wanting none
+        self._started = False
         self._unwanted = threading.Event()
         self._made = threading.Event()
         self._failure: BaseException | None = None
 
-    def start(self, factory: Any) -> None:
-        """Start the thread. A factory of the user's is tried at once, and may raise."""
+    def set_factory(self, factory: Any) -> None:
+        """Take the factory for the loop. One of the user's is tried at once, and may raise."""
         self._factory = factory
-        self._thread.start()
         if factory is not None:
             self._want_loop()
+
+    def start(self) -> None:
+        """Start the thread, if that was not done before. Any thread."""
+        with self._lock:
+            if self._started or self._unwanted.is_set():
+                return
+            self._started = True
+            try:
+                self._thread.start()
+            except BaseException as error:  # noqa: BLE001 - there can be no more threads
+                self._fail(error)
 
     def adopt_soon(self, work_id: int, made: Detached) -> None:
         """Hand a coroutine, or a stream, over to the loop. On the main thread."""
@@ -325,11 +341,10 @@ class LoopThread:
         self._loop.call_soon_threadsafe(self._lane.adopt, work_id, made)
 
     def stop(self) -> None:
-        """Make the loop cancel its tasks and end; or the thread, if it has none. Any thread."""
-        self._unwanted.set()
-        if self._loop is None:
-            self._wanted_out.write([b"\0"])
-        elif not self._loop.is_closed():
+        """Make the loop cancel its tasks and end, if there is one. Any thread."""
+        with self._lock:
+            self._unwanted.set()
+        if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop)
 
     def join(self, timeout: float | None = None) -> None:
@@ -339,19 +354,20 @@ class LoopThread:
 
     def _want_loop(self) -> None:
         if not self._made.is_set():
-            self._wanted_out.write([b"\0"])
+            self.start()
             self._made.wait()
         if self._failure is not None:
             raise self._failure
 
+    def _fail(self, error: BaseException) -> None:
+        """Note why there is no loop; it is the exception that is being handled."""
+        self._failure = error
+        self._made.set()
+        if self._factory is None:  # out of descriptors or memory: no use as a worker
+            _end_by_exception()
+
     def _run(self) -> None:
         ends = self._child.ends
-        with selectors.DefaultSelector() as selector:
-            selector.register(ends.coroutines_in, selectors.EVENT_READ)
-            selector.register(self._wanted_in, selectors.EVENT_READ)
-            selector.select()
-        if self._unwanted.is_set():
-            return
         try:
             import asyncio
 
@@ -367,11 +383,8 @@ class LoopThread:
             self._loop = loop
             if self._unwanted.is_set():
                 self._stop()
-        except BaseException as error:  # noqa: BLE001 - shown by the parent, or below
-            self._failure = error
-            self._made.set()
-            if self._factory is None:  # out of descriptors or memory: no use as a worker
-                _end_by_exception()
+        except BaseException as error:  # noqa: BLE001 - shown by the parent, or by us
+            self._fail(error)
             return
         self._made.set()
         self._run_until_stopped(runner, loop)

@@ -489,6 +489,7 @@ class Manager:
 
     def _take_in(self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]) -> None:
         pool = self.pool
+        new = not worker.served
         frames = read()
         while frames:
             reports = frames[0]  # it stays there until it was taken in, see `_frames.Reader`
@@ -502,6 +503,8 @@ class Manager:
             pool.dispatch()
         if (lane and not worker.plain) or not worker.served:  # or it has just become ready
             self._look_for_idler()
+        if new and worker.served:
+            self._backend.served()
 
     def _look_for_idler(self) -> None:
         """Plan a take-over if a worker idles while functions wait at another.

@@ -6,17 +6,23 @@ so all channels of that step are made, and known to `abandon_after_fork`, before
 process is forked. (Channels that are made later, while processes are being forked, are not
 known to these. A process with a copy of another one's lifeline keeps that one alive after a
 parent that dies, for as long as itself: the second that works have to clean up.)
+
+With ``fork``, the first process of a pool is started alone, and the others when it has ended
+a work. A fork stops the whole program for a moment, and so does the copying of pages after
+it: the first result would wait for all that. (Other processes take long to start, and do so
+side by side.)
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
 from multiprocessing import resource_tracker
-from typing import Any
+from typing import Any, Final
 
 from aplex import _child, _late
 from aplex._backends.base import Events
@@ -27,6 +33,9 @@ from aplex._locks import Lock
 from aplex._main_module import importable_main, interrupts_blocked
 from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
+
+LONGEST_HOLD: Final = 0.02
+"""Seconds for which the others wait at most. (A first result is there after 5 to 10 ms.)"""
 
 Started = Callable[[PoolWorker, Link, BaseException | None], None]
 
@@ -60,6 +69,8 @@ class Starter:
         self._name = name
         self._main_path = main_path
         self._report = started
+        self._alone = context.get_start_method() == "fork"  # so the first one is to be started
+        self._holds = False  # the others wait for it
         self._waiting: deque[tuple[PoolWorker, Link]] = deque()
         self._thread: threading.Thread | None = None  # changed with the lock of the pool
 
@@ -73,8 +84,14 @@ class Starter:
         self._waiting.append((worker, link))
         self._listener.call_soon(partial(self._events.locked, self._begin))
 
+    def go_on(self) -> None:
+        """Start the others, if they wait for the first one. Any thread."""
+        if self._holds:
+            self._holds = False
+            self._events.locked(self._begin)
+
     def _begin(self) -> None:
-        if self._waiting and self._thread is None:
+        if self._waiting and self._thread is None and not self._holds:
             self._thread = threading.Thread(
                 target=self._run, name=f"{self._name}-starter", daemon=True
             )
@@ -90,16 +107,23 @@ class Starter:
             self._events.locked(self._end)
 
     def _end(self) -> None:
-        if not self._waiting:
+        if self._holds or not self._waiting:
             self._thread = None
 
     def _start_all(self) -> None:
-        while self._waiting:
+        while self._waiting and not self._holds:
             worker, link = self._waiting.popleft()
             if link.process is None:  # else it waited twice, as Ctrl-C broke into its `start`
                 failure = self._start(worker, link)
                 link.child_ends.close()
                 self._listener.call_soon(partial(self._report, worker, link, failure))
+                if self._alone and failure is None:
+                    self._hold()
+
+    def _hold(self) -> None:
+        self._alone, self._holds = False, True
+        end = time.monotonic() + LONGEST_HOLD
+        self._listener.call_soon(partial(self._listener.call_at, end, self.go_on))
 
     def _start(self, worker: PoolWorker, link: Link) -> BaseException | None:
         """Start a process; return why it could not be started, if so."""

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from tests.support import works
-from tests.support.callers import DEADLINE, ENGINES, LOOPS, loop_factory, make_pool
+from tests.support.callers import (
+    DEADLINE,
+    ENGINES,
+    LOOPS,
+    PROCESSES,
+    loop_factory,
+    make_pool,
+)
 from tests.support.signals import Gate, Signals
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.. may lead:DeprecationWarning")
@@ -197,3 +204,11 @@ def test_future_loop_without_awaitable_is_refused(engine: str) -> None:
     with make_pool(engine) as pool, pytest.raises(ValueError, match="awaitable=True"):
         pool.set_future_loop(loop)
     loop.close()
+
+
+@pytest.mark.parametrize("engine", PROCESSES)
+def test_a_worker_process_has_no_loop_before_its_first_coroutine(engine: str) -> None:
+    with make_pool(engine, pool_size=1) as pool:
+        assert "aplex-loop" not in pool.submit(works.thread_names).result()
+        assert pool.submit(works.aadd, 1).result() == 1
+        assert "aplex-loop" in pool.submit(works.thread_names).result()

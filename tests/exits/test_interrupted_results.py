@@ -66,7 +66,7 @@ AFTER_THE_READ = """
     from aplex._manager import Manager
 
     received = Manager._receive_alone
-    breaks = []
+    breaks, futures = [], []
 
     def receive_alone(self, worker, read):
         left = received(self, worker, read)
@@ -77,20 +77,23 @@ AFTER_THE_READ = """
         return left
 
     async def ask(pool, x):
-        return pool.submit(square, x)
+        futures.append(pool.submit(square, x))
 
     def main():
         loop = asyncio.new_event_loop()  # which reads, so the interrupt comes out of its callback
         pool = make(pool_size=1, awaitable=True)
-        assert loop.run_until_complete(loop.run_until_complete(ask(pool, 1))) == 1
+        loop.run_until_complete(ask(pool, 1))
+        assert loop.run_until_complete(futures[0]) == 1
         view = pool.options(max_concurrency=1)  # its result is not taken in the short way
         Manager._receive_alone = receive_alone
-        future = loop.run_until_complete(ask(view, 3))
         try:
-            loop.run_until_complete(future)
+            loop.run_until_complete(ask(view, 3))
+            loop.run_until_complete(futures[1])
         except KeyboardInterrupt:
             say("interrupted")
-        assert loop.run_until_complete(asyncio.wait_for(future, 10)) == 9
+        loop.call_soon(loop.stop)  # the broken run may yet have to stop the loop
+        loop.run_forever()
+        assert loop.run_until_complete(asyncio.wait_for(futures[1], 10)) == 9
         pool.shutdown()
         loop.close()
         say("all there")

@@ -590,6 +590,10 @@ def fill_memory_and_die(count: int) -> None:
     del data
 
 
+def thread_names() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
 def ident() -> Any:
     """Tell workers apart, threads and processes."""
     return os.getpid(), threading.get_ident()

@@ -98,6 +98,9 @@ class Backend(ABC):
         """Do what ``send`` does, where this work is all that is to be sent."""
         self.send(worker)
 
+    def served(self) -> None:  # noqa: B027 - most start all workers at once
+        """Note that a worker has ended its first work."""
+
     @abstractmethod
     def running(self, worker: PoolWorker) -> tuple[int, float]:
         """Return the number of the plain function that runs in a worker, and since when.

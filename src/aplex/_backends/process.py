@@ -273,6 +273,9 @@ class ProcessBackend(Backend):
         self._arena.lend(call.place)
         return call.place
 
+    def served(self) -> None:
+        self.listener.call_soon(self._starter.go_on)  # not before the result is handed out
+
     def running(self, worker: PoolWorker) -> tuple[int, float]:
         link = self._links.get(worker)
         return (0, 0.0) if link is None or link.closed else link.progress.running()
@@ -295,6 +298,7 @@ class ProcessBackend(Backend):
         link = self._links.get(worker)
         if link is not None:
             link.stopped = True
+            self._starter.go_on()
             link.writers[PLAIN].rest += frame_of(None)
             self._flush_now(link, PLAIN)
 
