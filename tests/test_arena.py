@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,8 @@ class Sides:
     """An arena, and who reads it."""
 
     def __init__(self) -> None:
-        made = make_arena()
+        self.plans: list[float] = []  # seconds, after which to cool
+        made = make_arena(self.plans.append)
         assert made is not None
         self.arena: Arena = made
         self.lent = Lent(made.end.duplicate())
@@ -144,21 +146,105 @@ def test_no_more_than_so_much_is_kept_warm(sides: Sides, monkeypatch: pytest.Mon
     assert bytes(sides.send(sides.put(b"y" * 1_000_000))[0]) == b"y" * 1_000_000
 
 
-@pytest.mark.parametrize("sent", [True, False])
-def test_a_huge_block_gives_its_memory_back_at_once(
-    sides: Sides, monkeypatch: pytest.MonkeyPatch, sent: bool
-) -> None:
+@pytest.fixture
+def huge(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> Sides:
+    """Sides to which a million bytes are huge."""
     monkeypatch.setattr(_arena, "SEGMENT", 1_000_000)
     monkeypatch.setattr(_arena, "HUGE", 1_000_000)
-    before = sides.memory()
-    for fill in b"xy":
-        parcel = sides.put(bytes([fill]) * 1_000_000)
-        assert sides.memory() >= before + 1_000_000
-        views = sides.send(parcel) if sent else []
-        assert all(bytes(view) == bytes([fill]) * 1_000_000 for view in views)
+    return sides
+
+
+def let_time_pass(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do what was planned, later."""
+    later = time.monotonic() + sum(sides.plans)
+    sides.plans.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: later)
+        sides.arena.cool()
+
+
+HUGE = 1_000_000
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_huge_block_is_warm_for_a_while(
+    huge: Sides, monkeypatch: pytest.MonkeyPatch, sent: bool
+) -> None:
+    before = huge.memory()
+    for fill in b"xyz":
+        parcel = huge.put(bytes([fill]) * HUGE)
+        views = huge.send(parcel) if sent else []
+        assert all(bytes(view) == bytes([fill]) * HUGE for view in views)
         del parcel, views
-        assert sides.memory() <= before + 65536
-    assert len(sides.arena._blocks) == 1
+    assert len(huge.arena._blocks) == 1
+    assert huge.memory() >= before + HUGE
+    assert huge.plans == [_arena.KEEP]
+    huge.arena.trim()
+    assert huge.memory() >= before + HUGE, "they are not counted"
+    huge.plans.clear()
+    huge.arena.cool()
+    assert huge.plans == [_arena.KEEP], "it was used just now"
+    let_time_pass(huge, monkeypatch)
+    assert huge.memory() <= before + 65536
+    assert huge.plans == [], "nobody looks any more"
+    (view,) = huge.send(huge.put(b"again" * (HUGE // 5)))
+    assert bytes(view) == b"again" * (HUGE // 5)
+
+
+def test_a_huge_block_that_is_held_for_long_is_given_back_by_its_last_holder(
+    huge: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = huge.memory()
+    parcel = huge.put(bytes(HUGE))
+    views = huge.send(parcel)
+    del parcel
+    let_time_pass(huge, monkeypatch)
+    assert huge.plans == [_arena.KEEP], "the holder may have looked just before"
+    let_time_pass(huge, monkeypatch)
+    assert huge.plans == []
+    assert huge.memory() >= before + HUGE
+    del views
+    assert huge.memory() <= before + 65536
+    assert huge.free() == [True]
+
+
+def test_a_huge_block_that_may_be_sent_again_keeps_what_it_holds(
+    huge: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its receiver may let go of it, and die before it has said what came of it."""
+    before = huge.memory()
+    parcel = huge.put(b"x" * HUGE)
+    views = huge.send(parcel)
+    let_time_pass(huge, monkeypatch)
+    let_time_pass(huge, monkeypatch)
+    del views
+    assert bytes(huge.send(parcel)[0]) == b"x" * HUGE
+    del parcel
+    assert huge.plans == [_arena.KEEP], "the receiver left it to the sender"
+    let_time_pass(huge, monkeypatch)
+    assert huge.memory() <= before + 65536
+
+
+def test_the_memory_of_a_lost_receiver_is_given_back(
+    huge: Sides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = huge.memory()
+    parcel = huge.put(bytes(HUGE))
+    number = parcel.place[0]
+    huge.arena.lend(parcel.place)
+    del parcel
+    let_time_pass(huge, monkeypatch)
+    let_time_pass(huge, monkeypatch)
+    huge.arena.take_back(number)
+    let_time_pass(huge, monkeypatch)
+    assert huge.memory() <= before + 65536
+
+
+def test_huge_blocks_of_other_sizes_make_room(huge: Sides) -> None:
+    before = huge.memory()
+    for size in range(HUGE, 4 * HUGE, HUGE // 2):
+        huge.put(bytes(size))
+    assert huge.memory() <= before + 5 * HUGE
 
 
 def test_when_the_memory_is_exhausted_there_is_no_parcel(

@@ -18,12 +18,12 @@ from aplex._messages import PLAIN
 
 def test_what_was_opened_already_is_left_as_it_is() -> None:
     """A frame that was read and not taken in yet is looked at again with the next one."""
-    shared = make_arena()
+    shared = make_arena(print)
     assert shared is not None
     link = Link(shared)
     end = link.child_ends.arena_out
     assert end is not None
-    arena = Arena(end)
+    arena = Arena(end, print)
     parcel = arena.put([b"x" * 100_000])
     assert parcel is not None
     arena.lend(parcel.place)

@@ -5,16 +5,20 @@ sender copies it into a *block* of an arena, the frame carries only where that i
 what the receiver unpickles (a NumPy array, say) is a view of the block itself.
 
 An arena is an anonymous file in memory (``memfd_create``): it has no name, so a crash
-leaves nothing behind. The sender makes and chooses blocks; each has two flags in the
+leaves nothing behind. The sender makes and chooses blocks; each has three flags in the
 first pages of the file, one byte each:
 
 * *kept* - the sender may send it, or send it again to another receiver;
 * *lent* - a receiver may read it. It lowers the flag when the last view is gone,
-  in the callback of a weak reference: a store into memory, no message and no lock.
+  in the callback of a weak reference: a store into memory, no message and no lock;
+* *due* - the sender has not used it for a while: who is the last to have it gives its
+  memory back. For `HUGE` blocks only.
 
-A block with no flag raised is free. Free blocks stay mapped and warm on both sides,
-since fresh pages cost several times as much as the copy into them; but not more than
-`WARM` bytes of them, and none that is `HUGE`.
+A block that is neither kept nor lent is free. Free blocks stay warm on both sides, since
+fresh pages cost several times as much as the copy into them; but not more than `WARM`
+bytes of them. `HUGE` ones are not counted: they stay warm for `KEEP` seconds after they
+were last used. The sender looks then, and once more, since a receiver may have looked
+for the flag just before it was raised.
 
 Only where there is ``memfd_create`` (Linux): elsewhere big payloads travel in frames.
 A forked child has the views, but flags are not its business.
@@ -26,8 +30,9 @@ import contextlib
 import errno
 import mmap
 import os
+import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 from aplex import _late
@@ -37,15 +42,20 @@ from aplex._locks import Lock
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 BLOCKS: Final = 4096  # that an arena can have
-FLAGS: Final = 2 * BLOCKS  # bytes in front of the blocks
+FLAGS: Final = 3 * BLOCKS  # bytes in front of the blocks
 LINE: Final = 64  # bytes: payloads begin at a cache line
 SEGMENT: Final = 64 * 2**20
 """Bytes that are mapped at a time; of memory that is not used yet, they cost nothing."""
 WARM: Final = 256 * 2**20
 """Bytes of free blocks that an arena keeps."""
 HUGE: Final = 128 * 2**20
-"""Bytes from which a block gives its memory back as soon as it is free."""
+"""Bytes from which a block gives its memory back soon after it was used. Its sender never maps it,
+so that it counts in one process only."""
+KEEP: Final = 1.0
+"""Seconds for which such a block stays warm."""
 
+Flags: TypeAlias = tuple[memoryview, memoryview, memoryview]
+"""Kept, lent and due; by the number of the block."""
 Place: TypeAlias = list[int]
 """As it travels: block, offset and size of its segment, its offset there, lengths of payloads."""
 
@@ -71,26 +81,29 @@ class Segment:
             self._memory = mmap.mmap(fd, self.size, offset=self.offset)
         return self._memory
 
-    def unmap(self) -> None:
-        """Let go of it, as soon as no view is left."""
-        self._memory = None
-
     def drop(self, start: int, size: int) -> None:
         """Give memory back to the system; what is read there afterwards is zero."""
-        self.map().madvise(mmap.MADV_REMOVE, start, size)
+        with contextlib.suppress(OSError, ValueError):  # the arena is closed
+            self.map().madvise(mmap.MADV_REMOVE, start, size)
 
 
 class Block:
     """A part of a segment, for one parcel at a time."""
 
-    __slots__ = ("number", "segment", "size", "start", "warm")
+    __slots__ = ("number", "segment", "size", "start", "used_at", "warm")
 
     def __init__(self, number: int, segment: Segment, start: int, size: int) -> None:
         self.number = number
         self.segment = segment
         self.start = start
         self.size = size
-        self.warm = False  # whether it holds memory
+        self.warm = False  # whether it holds memory, as far as the sender knows
+        self.used_at = 0.0  # monotonic
+
+    @property
+    def is_huge(self) -> bool:
+        """Whether it is not kept warm for good. Its segment has no other block then."""
+        return self.size >= HUGE
 
 
 class Parcel:
@@ -115,12 +128,20 @@ class Parcel:
 class Arena:
     """The sender's side. Any thread."""
 
-    def __init__(self, end: PipeEnd) -> None:
+    def __init__(self, end: PipeEnd, plan: Callable[[float], object]) -> None:
+        """Have no blocks yet.
+
+        Args:
+            end: The file.
+            plan: Has ``cool`` called after so many seconds. Safe in a finalizer.
+        """
         self.end = end
+        self._plan = plan
+        self._planned = False
         self._lock = Lock()
         fd = end.fileno()
         os.ftruncate(fd, FLAGS)
-        self._kept, self._lent = _flags(fd)
+        self._kept, self._lent, self._due = _flags(fd)
         self._segments: list[Segment] = []
         self._blocks: list[Block] = []
         self._by_size: dict[int, list[Block]] = {}
@@ -138,9 +159,12 @@ class Arena:
         place = [block.number, segment.offset, segment.size, block.start, *lengths]
         parcel = Parcel(self, block, place)
         try:
-            (self._copy if block.warm else self._write)(block, payloads)
+            (self._copy if block.warm and not block.is_huge else self._write)(block, payloads)
         except OSError:  # the memory is exhausted; frames may still do
             return None
+        finally:
+            if block.is_huge:
+                self._look_later()
         return parcel
 
     def lend(self, place: Place) -> None:
@@ -150,14 +174,33 @@ class Arena:
     def take_back(self, number: int) -> None:
         """Note that the receiver of a block is gone."""
         self._lent[number] = 0
+        if self._due[number]:
+            self._look_later()
 
     def put_down(self, block: Block) -> None:
         """Note that a block will not be sent any more. Takes no lock."""
-        if block.size >= HUGE and not self._lent[block.number]:
-            with contextlib.suppress(OSError, ValueError):  # the arena is closed
-                block.segment.drop(block.start, block.size)
-                block.segment.unmap()
         self._kept[block.number] = 0
+        if self._due[block.number]:  # its receiver may have left it to us
+            self._look_later()
+
+    def cool(self) -> None:
+        """Give back the memory of huge blocks that were not used for a while."""
+        self._planned = False
+        again = False
+        before = time.monotonic() - KEEP
+        with self._lock:
+            for block in self._blocks:
+                if not (block.is_huge and block.warm):
+                    continue
+                if block.used_at > before:
+                    again = True
+                elif self._is_free(block):
+                    self._drop(block)
+                elif not self._due[block.number]:
+                    self._due[block.number] = 1
+                    again = True  # its receiver may have looked for that just before
+        if again:
+            self._look_later()
 
     def trim(self) -> None:
         """Give back the memory of free blocks beyond those that are kept warm."""
@@ -167,9 +210,8 @@ class Arena:
             for block in self._blocks:
                 if self._warm <= WARM:
                     break
-                if block.warm and self._is_free(block):
-                    block.segment.drop(block.start, block.size)
-                    block.warm = False
+                if block.warm and not block.is_huge and self._is_free(block):
+                    self._drop(block)
                     self._warm -= block.size
 
     def close(self) -> None:
@@ -182,6 +224,7 @@ class Arena:
         blocks = self._by_size.setdefault(size, [])
         block = next(filter(self._is_free, blocks), None)
         if block is None:
+            self._drop_huge()  # of other sizes: they are not wanted, it seems
             if len(self._blocks) == BLOCKS:
                 return None
             segment = self._segment_for(size)
@@ -190,7 +233,23 @@ class Arena:
             self._blocks.append(block)
             blocks.append(block)
         self._kept[block.number] = 1
+        self._due[block.number] = 0
+        block.used_at = time.monotonic()
         return block
+
+    def _drop(self, block: Block) -> None:
+        block.segment.drop(block.start, block.size)
+        block.warm = False
+
+    def _drop_huge(self) -> None:
+        for block in self._blocks:
+            if block.is_huge and block.warm and self._is_free(block):
+                self._drop(block)
+
+    def _look_later(self) -> None:
+        if not self._planned:
+            self._planned = True
+            self._plan(KEEP)
 
     def _segment_for(self, size: int) -> Segment:
         if self._segments and self._segments[-1].used + size <= self._segments[-1].size:
@@ -222,9 +281,9 @@ class Arena:
             while written < len(view):
                 written += os.pwrite(self.end.fileno(), view[written:], at + written)
             at += _padded(len(view))
-        if block.size < HUGE:
-            with self._lock:
-                block.warm = True
+        with self._lock:
+            block.warm = True
+            if not block.is_huge:
                 self._warm += block.size
 
     def _is_free(self, block: Block) -> bool:
@@ -236,7 +295,7 @@ class Lent:
 
     def __init__(self, end: PipeEnd) -> None:
         self.end = end
-        self._flags: memoryview | None = None
+        self._flags: Flags | None = None
         self._char: Any  # ctypes.c_char, with the flags
         self._segments: dict[int, Segment] = {}
         self._watches: dict[int, weakref.ref[Any]] = {}
@@ -248,12 +307,10 @@ class Lent:
             with _late.importing:
                 from ctypes import c_char
             self._char = c_char
-            self._flags = _flags(self.end.fileno())[1]
+            self._flags = _flags(self.end.fileno())
         segment = self._segments.get(offset)
         if segment is None:
-            segment = Segment(self.end, offset, size)
-            if size < HUGE:
-                self._segments[offset] = segment
+            segment = self._segments[offset] = Segment(self.end, offset, size)
         # Whatever is made of a view, or of a view of a view, keeps the owner alive.
         owner = (self._char * sum(map(_padded, lengths))).from_buffer(segment.map(), start)
         release = _Release(self._flags, self._watches, segment, place)
@@ -274,7 +331,7 @@ class _Release:
 
     def __init__(
         self,
-        flags: memoryview,
+        flags: Flags,
         watches: dict[int, weakref.ref[Any]],
         segment: Segment,
         place: Place,
@@ -289,26 +346,26 @@ class _Release:
         if self._pid != os.getpid():  # a forked child: the views of its parent live on
             return
         number, _, size, *_ = self._place
-        if size >= HUGE:  # the segment of a huge block is all of it
-            with contextlib.suppress(OSError, ValueError):
-                self._segment.drop(0, size)
+        kept, lent, due = self._flags
+        if due[number] and not kept[number]:  # nobody wants it: the segment of a huge block is it
+            self._segment.drop(0, size)
         self._watches.pop(number, None)
-        self._flags[number] = 0
+        lent[number] = 0
 
 
-def make_arena() -> Arena | None:
-    """Return a new arena; None where there can be none."""
+def make_arena(plan: Callable[[float], object]) -> Arena | None:
+    """Return a new arena; None where there can be none. For ``plan`` see `Arena`."""
     if not hasattr(os, "memfd_create"):
         return None
     try:
-        return Arena(PipeEnd(os.memfd_create("aplex", os.MFD_CLOEXEC)))
+        return Arena(PipeEnd(os.memfd_create("aplex", os.MFD_CLOEXEC)), plan)
     except OSError:  # too many open files, a sandbox
         return None
 
 
-def _flags(fd: int) -> tuple[memoryview, memoryview]:
+def _flags(fd: int) -> Flags:
     memory = memoryview(mmap.mmap(fd, FLAGS))
-    return memory[:BLOCKS], memory[BLOCKS:]
+    return memory[:BLOCKS], memory[BLOCKS : 2 * BLOCKS], memory[2 * BLOCKS :]
 
 
 def _padded(length: int) -> int:

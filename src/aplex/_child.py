@@ -28,7 +28,9 @@ import selectors
 import signal
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -84,10 +86,18 @@ class ChildEnds:
 class Results:
     """Puts big results into shared memory. Both lanes'."""
 
-    def __init__(self, end: PipeEnd) -> None:
+    def __init__(self, end: PipeEnd, wake: Callable[[], object]) -> None:
+        """Have no shared memory yet.
+
+        Args:
+            end: The file.
+            wake: Has ``cool`` called soon. Safe in a finalizer.
+        """
         self._end = end
+        self._wake = wake
         self._lock = threading.Lock()
         self._arena: Any = None
+        self._cool_at: float | None = None  # monotonic
 
     def put(self, payloads: Any) -> Any:
         """Return where the payloads are, for the parent to have; None if there is no room."""
@@ -95,13 +105,30 @@ class Results:
 
         with self._lock:
             if self._arena is None:
-                self._arena = Arena(self._end)
+                self._arena = Arena(self._end, self._cool_later)
         self._arena.trim()
         parcel = self._arena.put(payloads)
         if parcel is None:
             return None
         self._arena.lend(parcel.place)
         return parcel.place
+
+    def _cool_later(self, seconds: float) -> None:
+        self._cool_at = time.monotonic() + seconds
+        self._wake()
+
+    def cool(self) -> float | None:
+        """Give back memory, if it is time to.
+
+        Returns:
+            Seconds after which to call again; None: only when there is something new.
+        """
+        when = self._cool_at
+        if when is not None and when <= time.monotonic():
+            self._cool_at = None
+            self._arena.cool()
+            when = self._cool_at
+        return None if when is None else max(0.0, when - time.monotonic())
 
 
 class ProcessCodec(CallDecoder):
@@ -165,7 +192,7 @@ class Child:
     def __init__(self, ends: ChildEnds, progress: Progress) -> None:
         self._ends = ends
         self._progress = progress
-        self.results = None if ends.arena_out is None else Results(ends.arena_out)
+        self.results = None if ends.arena_out is None else Results(ends.arena_out, self._kick)
         self._codec = ProcessCodec(ends, self.results)
         self._loop_thread = LoopThread(self)
         self._watcher = threading.Thread(target=self._watch, name="aplex-watcher", daemon=True)
@@ -262,6 +289,8 @@ class Child:
                 selector.unregister(coroutines)  # from now on it is the loop's
                 self._loop_thread.start()
             pause = self._interrupts.send()
+            if self.results is not None:
+                pause = _shorter(pause, self.results.cool())
         self._orphaned.set()
         self._loop_thread.stop()
         self._loop_thread.join(ORPHAN_GRACE)
@@ -294,6 +323,10 @@ class Child:
             return selector.select(HOLD)
         finally:
             selector.register(self._kickee, selectors.EVENT_READ)
+
+
+def _shorter(one: float | None, other: float | None) -> float | None:
+    return min((pause for pause in (one, other) if pause is not None), default=None)
 
 
 class LoopThread:

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from aplex import WorkerLostError
+from aplex._arena import HUGE
 from tests.support import works
-from tests.support.callers import PROCESSES, Awaiting, Caller
+from tests.support.callers import DEADLINE, PROCESSES, Awaiting, Caller
 
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 SPAWN = pytest.mark.parametrize("engine", ["spawn"], indirect=True)
@@ -59,6 +60,20 @@ def test_a_result_of_256_mib_while_the_parent_computes(new_caller: Callable[...,
     works.burn(1.0)
     assert len(caller.result(future, timeout=30)) == 256 * MEBIBYTE
     assert [caller.result(future) for future in small] == list(range(100))
+
+
+@SPAWN
+@BLOCKING
+def test_the_memory_of_huge_works_is_given_back(new_caller: Callable[..., Caller]) -> None:
+    """There, and back: the caller sees to the one, the worker to the other."""
+    caller = new_caller()
+    before = caller.call(works.shared_memory)
+    caller.call(works.same, bytes(2 * HUGE))
+    assert caller.call(works.shared_memory) >= before + 4 * HUGE, "it is warm"
+    end = time.monotonic() + DEADLINE
+    while caller.call(works.shared_memory) > before + MEBIBYTE:
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @SPAWN

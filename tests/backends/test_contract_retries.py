@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from aplex import WorkerLostError, WorkQuarantinedError
+from aplex._arena import HUGE
 from tests.support import works
 from tests.support.callers import PROCESSES, Caller
 
@@ -36,6 +37,18 @@ def test_a_retried_work_runs_again_on_another_worker(
     view = caller.through(caller.pool.options(retries=1))
     assert view.call(work, str(count)) != pid
     assert len(count.read_text().splitlines()) == 2
+
+
+@SPAWN
+@BLOCKING
+def test_a_huge_argument_is_there_when_its_work_runs_again(
+    new_caller: Callable[..., Caller], count: Path
+) -> None:
+    """The first worker has let go of it (it holds its own copy) before it died."""
+    caller = new_caller()
+    view = caller.through(caller.pool.options(retries=1))
+    data = bytes(2 * HUGE) + b"there"
+    assert view.call(works.die_at_first_with, str(count), data) == b"there"
 
 
 @SPAWN

@@ -14,6 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any, NoReturn
 
 PATIENCE = 10.0
@@ -556,6 +557,12 @@ def die_at_first(path: str) -> int:
     return os.getpid()
 
 
+def die_at_first_with(path: str, data: bytes) -> bytes:
+    """Die at the first run; at the second return the end of the data."""
+    die_at_first(path)
+    return data[-5:]
+
+
 async def adie_at_first(path: str) -> int:
     """Die at the first run; at the second return the process id."""
     await asyncio.sleep(0)
@@ -588,6 +595,24 @@ def fill_memory_and_die(count: int) -> None:
     data = b"x" * count
     os.kill(os.getpid(), signal.SIGKILL)
     del data
+
+
+def shared_memory() -> int:
+    """Return the bytes that the shared memory of this worker holds, for calls and for results."""
+    folder = Path("/proc/self/fd")
+    ends = {int(end.name) for end in folder.iterdir() if "memfd:aplex" in _target(end)}
+    return sum(os.fstat(end).st_blocks * 512 for end in ends)
+
+
+def _target(end: Path) -> str:
+    try:
+        return str(end.readlink())
+    except OSError:  # the descriptor by which the folder is read
+        return ""
+
+
+def same(value: Any) -> Any:
+    return value
 
 
 def thread_names() -> list[str]:

@@ -17,6 +17,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -89,8 +90,16 @@ class ProcessBackend(Backend):
         if self._arena is None:
             with self._arena_lock:
                 if self._arena is None:
-                    self._arena = make_arena()
+                    self._arena = make_arena(self._cool_later)
         return self._arena
+
+    def _cool_later(self, seconds: float) -> None:
+        when = time.monotonic() + seconds
+        self.listener.call_soon(partial(self.listener.call_at, when, self._cool))
+
+    def _cool(self) -> None:
+        if self._arena is not None:
+            self._arena.cool()
 
     def _put(self, payloads: Sequence[bytes | memoryview]) -> Parcel | None:
         arena = self._shared()
