@@ -112,6 +112,7 @@ def _entries() -> list[Entry]:
         Entry("pipe", "bare:Pipe", "stdlib", "os", in_processes=False),
         Entry("pipe-c", "bare:PipeInC", "stdlib", "os", in_processes=False),
         Entry("memcpy", "bare:Memcpy", "stdlib", "os", in_processes=False),
+        Entry("pipe-shared", "bare:SharedMemory", "stdlib", "os", in_processes=False),
         Entry(
             "python",
             "bare:Nothing",

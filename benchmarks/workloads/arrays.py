@@ -83,6 +83,7 @@ def numpy_512(task: Task) -> Figures:
 PEERS = (
     "aplex",
     "memcpy",
+    "pipe-shared",
     "futures-process",
     "multiprocessing-pool",
     "distex",
