@@ -5,15 +5,91 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given, settings
 
-from aplex._messages import RETURNED, Cancel
+from aplex._messages import LANES, RETURNED, VALUE, Cancel
 from aplex._pool import Pool
-from aplex._work import WorkState
+from aplex._supervision import WorkerState
+from aplex._work import Work, WorkState
 from aplex.exceptions import LoadBalancerError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
 from tests.support.invariants import check
 from tests.support.pools import DrivenPool, PinningByIndex, choosing
+
+
+class OneByOne(RoundRobin):
+    """Is asked for each work: it is not the `RoundRobin` that the Pool knows."""
+
+
+class Both:
+    """Two pools to which the same happens: one gives out works in one go, the other one by one."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        self.pools = [DrivenPool(size, limit, kind) for kind in (RoundRobin, OneByOne)]
+
+    def add(self, count: int, lane: int, cancelled: set[int]) -> None:
+        for pool in self.pools:
+            works = [Work(lane, "function", "call", None, None) for _ in range(count)]
+            for work in works:
+                pool.submitted.append(work)
+                pool.pool.add(work)
+            for number in cancelled:
+                if number < count:
+                    pool.pool.cancel(works[number])
+            pool.pool.dispatch()
+            pool.take_effects()
+
+    def end(self, places: set[int]) -> None:
+        for pool in self.pools:
+            aboard = [work for work in pool.submitted if work.worker is not None]
+            for worker in list(pool.workers):
+                ended = [w for i, w in enumerate(aboard) if i in places and w.worker is worker]
+                if ended:
+                    pool.report(worker, *((work.id, VALUE, None) for work in ended))
+
+    def pace(self, place: int, seconds: float) -> None:
+        for pool in self.pools:
+            pool.pace(pool.workers[place % len(pool.workers)], seconds)
+
+    def resize(self, size: int) -> None:
+        for pool in self.pools:
+            pool.resize(size)
+            for worker in list(pool.workers):
+                if worker.state is WorkerState.STARTING:
+                    pool.ready(worker)
+
+    def sent(self) -> list[dict[int, list[tuple[int, int]]]]:
+        """For each pool and worker: ids and numbers of the works, in the order of sending."""
+        return [
+            {w.id: [(work.id, work.seq) for work in pool.works_of(w)] for w in pool.workers}
+            for pool in self.pools
+        ]
+
+
+few, many = st.integers(0, 6), st.integers(0, 40)
+STEPS = st.one_of(
+    st.tuples(st.just("add"), many, st.sampled_from(LANES), st.sets(many, max_size=4)),
+    st.tuples(st.just("end"), st.sets(many)),
+    st.tuples(st.just("pace"), few, st.sampled_from([1e-6, 2e-4, 0.1])),
+    st.tuples(st.just("resize"), st.integers(1, 4)),
+)
+
+
+@given(size=st.integers(1, 4), limit=st.integers(1, 12), steps=st.lists(STEPS, max_size=12))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_many_works_go_where_they_would_go_one_by_one(
+    size: int, limit: int, steps: list[tuple[Any, ...]]
+) -> None:
+    both = Both(size, limit)
+    for name, *arguments in steps:
+        getattr(both, name)(*arguments)
+        together, alone = both.sent()
+        assert together == alone
+        for pool in both.pools:
+            check(pool.pool)
+
 
 # -- a choice is a pin ----------------------------------------------------------------------
 

@@ -89,6 +89,13 @@ def submit(driven: DrivenPool) -> None:
     driven.pool.submit(Work(COROUTINE, None, None, 0, None))
 
 
+def submit_many(driven: DrivenPool) -> None:
+    for _ in range(9):
+        driven.submitted.append(Work(COROUTINE, None, None, 0, None))
+        driven.pool.add(driven.submitted[-1])
+    driven.pool.dispatch()
+
+
 def submit_alone(driven: DrivenPool) -> None:
     assert driven.pool.add_alone(Work(COROUTINE, None, None, 0, None))
 
@@ -199,6 +206,7 @@ CASES: list[tuple[Callable[[], DrivenPool], Callable[[DrivenPool], None]]] = [
     *((serving, event) for event in (cancel_all_waiting, close, close_cancelling, report, pace)),
     *((half_idle, event) for event in (submit, cancel_running_one, close, report, pace)),
     *((half_started, event) for event in (submit, close, report, pace, started)),
+    (half_idle, submit_many),
     (one_aboard, report_alone),
     *((idle, event) for event in (submit, submit_alone, close, shrink, grow)),
     *((serving, event) for event in (shrink, grow, wear_out)),

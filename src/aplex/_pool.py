@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 from aplex._balancer_views import WorkersView, WorkloadsView
@@ -46,10 +47,18 @@ from aplex._pool_worker import PoolWorker
 from aplex._supervision import STAYING, Death, RestartPolicy, WorkerState, Workforce
 from aplex._work import ABOARD, DONE, WAITING, Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkQuarantinedError
-from aplex.load_balancers import BUILT_IN, LoadBalancer, LoadBalancerFactory, chooser
+from aplex.load_balancers import (
+    BUILT_IN,
+    LoadBalancer,
+    LoadBalancerFactory,
+    RoundRobin,
+    chooser,
+)
 
 GATHERED: Final = 64
 """Works gathered for busy workers before they are dispatched without waiting for more."""
+FEW: Final = 4
+"""Works in a line that are given to workers one by one, and not in one go."""
 LINED_UP: Final = 0.002
 """Seconds of plain functions sent ahead to a worker, at the pace of the last ones."""
 SUSPECT: Final = 2
@@ -102,6 +111,9 @@ class Pool(Workforce):
             )
         self._choose = chooser(self._balancer)
         self._trusted = type(self._balancer) in BUILT_IN  # to choose a worker with room
+        self._in_turn: RoundRobin | None = None  # if it is just that, and nobody's own
+        if type(self._balancer) is RoundRobin:
+            self._in_turn = self._balancer
         # A line for each lane, and one for suspects of both.
         self._lines: tuple[deque[Work], deque[Work], deque[Work]] = (deque(), deque(), deque())
         self._waiting = 0  # works in the lines or pinned, without those cancelled since
@@ -446,6 +458,8 @@ class Pool(Workforce):
     def _fill(self, lane: int, line: deque[Work]) -> None:
         """Give the works of a line to workers, as long as one has room."""
         self.asked_lane = lane
+        while self._in_turn and self._open[lane] and len(line) > FEW:
+            self._fill_in_turn(self._in_turn, lane, line)
         while self._open[lane] and line:
             work = line[0]  # it stays in the line until it is elsewhere, see `mend`
             if work.state is WAITING:
@@ -466,6 +480,42 @@ class Pool(Workforce):
             line.popleft()
         if line:
             self._head(line)
+
+    def _fill_in_turn(self, balancer: RoundRobin, lane: int, line: deque[Work]) -> None:
+        """Do what `_fill` does with `RoundRobin`, for as many works as all with room can take.
+
+        Ctrl-C may come whenever a loop goes round: each work is aboard then, or waits still.
+        """
+        open_ = [worker for worker in self.workers if worker.room[lane]]
+        room = self._limit - max(len(worker.works) for worker in open_)
+        if lane:
+            room = min(room, *(worker.depth - worker.plain for worker in open_))
+        front = list(islice(line, room * len(open_)))
+        works = [work for work in front if work.state is WAITING]
+        if works:
+            order: list[Any] = balancer._choose_many(len(works))  # noqa: SLF001 - one of ours
+            for place, worker in enumerate(order):
+                self._hand_many(works[place :: len(order)], worker, lane)
+        for _ in front:
+            line.popleft()
+
+    def _hand_many(self, works: list[Work], worker: PoolWorker, lane: int) -> None:
+        """Do what `_hand` does, for works of one lane."""
+        self.outbound.add(worker)
+        worker.outboxes[lane] += works
+        seqs, aboard, seq = worker.seqs, worker.works, worker.seqs[lane]
+        for work in works:
+            if work.limited:
+                self.concerns.append(work)
+            # No call below this line, up to the end of the loop, see `_hand`.
+            seqs[lane] = work.seq = seq = seq + 1
+            work.state = ABOARD
+            work.worker = worker
+            aboard[work.id] = work
+        self._waiting -= len(works)
+        self._aboard += len(works)
+        worker.plain += lane * len(works)
+        self._refresh(worker)
 
     # -- events about workers -------------------------------------------------
 

@@ -135,6 +135,21 @@ class RoundRobin(LoadBalancer):
                 return worker
         raise LookupError("no worker is available")
 
+    def _choose_many(self, count: int) -> list[Worker]:
+        """Make so many choices at once, while none of them takes a worker's last room.
+
+        Returns:
+            The workers with room, in the order in which they are chosen, again and again.
+        """
+        workers, rest = list(self._workers), list(self._turn)
+        begun = len(workers) - len(rest)
+        order = [worker for worker in rest + workers[:begun] if worker.available]
+        last = order[(count - 1) % len(order)]
+        self._turn = iter(self._workers)
+        while next(self._turn) is not last:
+            pass
+        return order
+
 
 class Random(LoadBalancer):
     """Takes any worker with room, each with the same probability."""
