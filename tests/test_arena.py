@@ -15,6 +15,8 @@ from aplex import _arena
 from aplex._arena import Arena, Lent, make_arena
 from aplex._pickling import SHARED, pack, unpack
 
+HUGE = 1_000_000
+
 
 class Sides:
     """An arena, and who reads it."""
@@ -163,9 +165,6 @@ def let_time_pass(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
         sides.arena.cool()
 
 
-HUGE = 1_000_000
-
-
 @pytest.mark.parametrize("sent", [True, False])
 def test_a_huge_block_is_warm_for_a_while(
     huge: Sides, monkeypatch: pytest.MonkeyPatch, sent: bool
@@ -250,13 +249,20 @@ def test_huge_blocks_of_other_sizes_make_room(huge: Sides) -> None:
 def test_when_the_memory_is_exhausted_there_is_no_parcel(
     sides: Sides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: Any) -> int:
-        raise OSError(28, "No space left on device")
+    before, pwrite, room = sides.memory(), os.pwrite, 0
+
+    def write(fd: int, data: memoryview, at: int) -> int:
+        if len(data) > room:
+            raise OSError(28, "No space left on device")
+        return pwrite(fd, data, at)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", full)
+        patch.setattr(os, "pwrite", write)
         assert sides.arena.put([b"x"]) is None
-    assert sides.free() == [True]
+        room = HUGE
+        assert sides.arena.put([bytes(HUGE), bytes(2 * HUGE)]) is None
+    assert sides.memory() <= before + 65536, "what was written is given back"
+    assert sides.free() == [True, True]
     assert bytes(sides.send(sides.put(b"x"))[0]) == b"x"
 
 

@@ -49,8 +49,8 @@ SEGMENT: Final = 64 * 2**20
 WARM: Final = 256 * 2**20
 """Bytes of free blocks that an arena keeps."""
 HUGE: Final = 128 * 2**20
-"""Bytes from which a block gives its memory back soon after it was used. Its sender never maps it,
-so that it counts in one process only."""
+"""Bytes from which a block gives its memory back soon after it was used. Its sender writes it
+without mapping it, so that it counts in one process only."""
 KEEP: Final = 1.0
 """Seconds for which such a block stays warm."""
 
@@ -161,6 +161,7 @@ class Arena:
         try:
             (self._copy if block.warm and not block.is_huge else self._write)(block, payloads)
         except OSError:  # the memory is exhausted; frames may still do
+            block.segment.drop(block.start, block.size)
             return None
         finally:
             if block.is_huge:
@@ -224,7 +225,8 @@ class Arena:
         blocks = self._by_size.setdefault(size, [])
         block = next(filter(self._is_free, blocks), None)
         if block is None:
-            self._drop_huge()  # of other sizes: they are not wanted, it seems
+            if size >= HUGE:
+                self._drop_huge()  # of other sizes: they are not wanted, it seems
             if len(self._blocks) == BLOCKS:
                 return None
             segment = self._segment_for(size)
