@@ -51,8 +51,9 @@ WARM: Final = 256 * 2**20
 HUGE: Final = 128 * 2**20
 """Bytes from which a block gives its memory back soon after it was used. Its sender writes it
 without mapping it, so that it counts in one process only."""
-KEEP: Final = 1.0
-"""Seconds for which such a block stays warm."""
+KEEP: Final = 3.0
+"""Seconds for which such a block stays warm. Who holds one result until the next one is there
+uses two blocks in turn; on a slow machine that takes a second each."""
 
 Flags: TypeAlias = tuple[memoryview, memoryview, memoryview]
 """Kept, lent and due; by the number of the block."""
