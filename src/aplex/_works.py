@@ -11,7 +11,7 @@ from aplex._messages import COROUTINE, PLAIN
 from aplex._names import describe
 
 _CO_COROUTINE: Final = inspect.CO_COROUTINE
-_CO_ASYNC_GENERATOR: Final = inspect.CO_ASYNC_GENERATOR
+_CO_ANY: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 def lane_of(work: object) -> int:
@@ -21,10 +21,10 @@ def lane_of(work: object) -> int:
         TypeError: It is no work.
     """
     if type(work) is FunctionType:
-        flags = work.__code__.co_flags
-        if flags & _CO_COROUTINE:
+        kind = work.__code__.co_flags & _CO_ANY
+        if kind == _CO_COROUTINE:
             return COROUTINE
-        if not flags & _CO_ASYNC_GENERATOR and not work.__dict__:
+        if not kind and not work.__dict__:
             return PLAIN  # with a __dict__ it might be marked as a coroutine function
     return _examined_lane(work)
 
