@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Pipe(Peer):
         if self.child == 0:
             os.close(self.there)
             os.close(self.back)
-            answer(there_read, back_write)
+            self.answer(there_read, back_write)
         os.close(there_read)
         os.close(back_write)
 
@@ -38,7 +38,8 @@ class Pipe(Peer):
         os.waitpid(self.child, 0)
 
     def submit_all(self, calls: Sequence[Call]) -> list[Any]:
-        return [value for (_, value), _ in zip(calls, self.time_each(calls), strict=True)]
+        self.time_each(calls)
+        return [value for _, value in calls]
 
     def time_each(self, calls: Sequence[Call]) -> list[float]:
         times = []
@@ -49,16 +50,18 @@ class Pipe(Peer):
             times.append(time.perf_counter() - before)
         return times
 
+    def answer(self, there: int, back: int) -> None:
+        """Be the other process: send back what comes, until the pipe's end."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with contextlib.suppress(BrokenPipeError):
+            while data := os.read(there, 256):
+                self.work()
+                os.write(back, data)
+        sys.stdout.flush()
+        os._exit(0)
 
-def answer(there: int, back: int, work: Callable[[], None] = lambda: None) -> None:
-    """Be the other process: send back what comes, until the pipe's end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.suppress(BrokenPipeError):
-        while data := os.read(there, 256):
-            work()
-            os.write(back, data)
-    sys.stdout.flush()
-    os._exit(0)
+    def work(self) -> None:
+        """What the other process does before it answers."""
 
 
 class Memcpy(Peer):
@@ -94,47 +97,25 @@ class Memcpy(Peer):
         self.back[:] = self.there
 
 
-class SharedMemory(Peer):
+class SharedMemory(Pipe):
     """Two bare Python processes: a copy into shared memory, a word by a pipe, and the same back.
 
     What no pool can do without, if its workers are processes and each side has its own copy.
     """
 
     def open(self) -> None:
-        self.size = -1
+        self.size = -1  # bytes of the payloads; the other process is started when it is known
 
     def close(self) -> None:
-        self.stop()
-
-    def stop(self) -> None:
         if self.size >= 0:
-            os.close(self.there)
-            os.close(self.back)
-            os.waitpid(self.child, 0)
-            self.size = -1
+            super().close()
 
     def start(self, size: int) -> None:
         """Start the other process, for payloads of so many bytes."""
-        self.stop()
+        self.close()
         self.size = size
-        self.sent, received = mmap.mmap(-1, size), mmap.mmap(-1, size)
-        there_read, self.there = os.pipe()
-        self.back, back_write = os.pipe()
-        self.child = os.fork()
-        if self.child == 0:
-            os.close(self.there)
-            os.close(self.back)
-
-            def copy() -> None:
-                received[:] = memoryview(self.sent)
-
-            answer(there_read, back_write, copy)
-        os.close(there_read)
-        os.close(back_write)
-
-    def submit_all(self, calls: Sequence[Call]) -> list[Any]:
-        self.time_each(calls)
-        return [value for _, value in calls]
+        self.sent, self.received = mmap.mmap(-1, size), mmap.mmap(-1, size)
+        super().open()
 
     def time_each(self, calls: Sequence[Call]) -> list[float]:
         times = []
@@ -148,6 +129,9 @@ class SharedMemory(Peer):
             os.read(self.back, 256)
             times.append(time.perf_counter() - before)
         return times
+
+    def work(self) -> None:
+        self.received[:] = memoryview(self.sent)
 
 
 class Nothing(Peer):
