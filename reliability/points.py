@@ -155,7 +155,7 @@ def _parent(name: str, target: str, *whens: str, **options: Any) -> list[Point]:
 _START: Final = [
     *_worker("the process begins", "reliability.killing.faults:arrived", BEFORE, unborn=True),
     *_worker("set up", "aplex._child:Child.__init__", BEFORE, AFTER, unborn=True),
-    *_worker("start the loop's thread", "aplex._child:LoopThread.start", AFTER, unborn=True),
+    *_worker("start the loop's thread", "aplex._child:LoopThread.start", AFTER),
     *_worker("initializer", "reliability.killing.works:prepare", BEFORE, AFTER, unborn=True),
     *_worker(
         "say that it is ready", "aplex._frames:Writer.write", BEFORE, HEADER, HALF, AFTER,

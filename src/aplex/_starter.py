@@ -116,9 +116,9 @@ class Starter:
             if link.process is None:  # else it waited twice, as Ctrl-C broke into its `start`
                 failure = self._start(worker, link)
                 link.child_ends.close()
-                self._listener.call_soon(partial(self._report, worker, link, failure))
                 if self._alone and failure is None:
                     self._hold()
+                self._listener.call_soon(partial(self._report, worker, link, failure))
 
     def _hold(self) -> None:
         self._alone, self._holds = False, True
