@@ -494,7 +494,7 @@ class Pool(Workforce):
         works = [work for work in front if work.state is WAITING]
         if works:
             order: list[Any] = balancer._choose_many(len(works))  # noqa: SLF001 - one of ours
-            for place, worker in enumerate(order):
+            for place, worker in enumerate(order[: len(works)]):
                 self._hand_many(works[place :: len(order)], worker, lane)
         for _ in front:
             line.popleft()

@@ -136,7 +136,7 @@ class RoundRobin(LoadBalancer):
         raise LookupError("no worker is available")
 
     def _choose_many(self, count: int) -> list[Worker]:
-        """Make so many choices at once, while none of them takes a worker's last room.
+        """Make so many choices at once. All who have room must have it for their share of them.
 
         Returns:
             The workers with room, in the order in which they are chosen, again and again.
