@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 
 from aplex._limits import FEW
-from aplex._messages import COROUTINE, LANES, PLAIN, RAISED, RETURNED
+from aplex._inflow import Inflow
+from aplex._messages import COROUTINE, ITEMS, LANES, PLAIN, RAISED, RETURNED, VALUE
 from aplex._options import WorkOptions
 from aplex._work import Work, WorkState
 from aplex.exceptions import WorkerLostError
@@ -45,6 +46,35 @@ def test_other_works_pass_those_that_wait_for_their_limit() -> None:
     pool = DrivenPool()
     works = submit(pool, 2, max_concurrency=1)
     assert aboard(*works, pool.submit()) == [True, False, True]
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_a_stream_keeps_its_place_until_it_ends(lane: int) -> None:
+    """Also when an item of it is in one frame with the result of another work."""
+    pool = DrivenPool()
+    streams = submit(pool, 3, lane, max_concurrency=1)
+    for work in streams:
+        work.future, work.is_stream = Inflow(16, None, (1, None)), True
+    other = pool.submit()
+    worker = pool.workers[0]
+    pool.report(
+        worker, (streams[0].id, ITEMS, (0, [(False, "item")])), (other.id, VALUE, "result")
+    )
+    assert aboard(*streams) == [True, False, False]
+    pool.end(streams[0])
+    assert aboard(*streams) == [False, True, False]
+
+
+def test_a_function_that_outlives_its_time_keeps_its_place() -> None:
+    """Its future has failed, but it runs."""
+    pool = DrivenPool(2)
+    late, waiting = submit(pool, 2, PLAIN, max_concurrency=1)
+    other = pool.plain()
+    pool.pool.forsake(late, TimeoutError())
+    assert other.worker is not None
+    pool.pool.take_in(other.worker, (0.0, [], [other.id], ["result"], [], []))
+    pool.pool.dispatch()
+    assert aboard(late, waiting) == [True, False]
 
 
 def test_both_lanes_and_several_bounds_of_a_key_count_together() -> None:

@@ -161,9 +161,13 @@ class Limits:
             self._offer(group)
 
     def left(self, settled: Iterable[tuple[Work, int, Any]]) -> None:
-        """Forget works that are done, among others."""
+        """Forget works that are done, among others.
+
+        What was settled tells not only of these: a stream that has yielded, or a function whose
+        future has failed and that cannot be stopped, runs on, and keeps its place.
+        """
         for work, _, _ in settled:
-            if work in self.holders:
+            if work.is_done and work in self.holders:
                 self.leave(work)
 
     def due(self, group: Group) -> None:

@@ -16,6 +16,7 @@ from aplex._messages import (
     COROUTINE,
     DETACHED,
     FAILED,
+    ITEMS,
     PICKLED,
     PLAIN,
     RAISED,
@@ -237,6 +238,8 @@ class DrivenPool:
 
     def take_effects(self) -> None:
         for work, kind, data in self.pool.take_settled():
+            if kind == ITEMS:
+                continue  # it goes on
             assert work not in self.outcomes, f"{work!r} is settled twice"
             assert work.state is WorkState.DONE
             self.outcomes[work] = kind, data
