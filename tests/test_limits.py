@@ -11,8 +11,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from aplex._limits import FEW
 from aplex._inflow import Inflow
+from aplex._limits import FEW
 from aplex._messages import COROUTINE, ITEMS, LANES, PLAIN, RAISED, RETURNED, VALUE
 from aplex._options import WorkOptions
 from aplex._work import Work, WorkState
@@ -57,9 +57,7 @@ def test_a_stream_keeps_its_place_until_it_ends(lane: int) -> None:
         work.future, work.is_stream = Inflow(16, None, (1, None)), True
     other = pool.submit()
     worker = pool.workers[0]
-    pool.report(
-        worker, (streams[0].id, ITEMS, (0, [(False, "item")])), (other.id, VALUE, "result")
-    )
+    pool.report(worker, (streams[0].id, ITEMS, (0, [(False, "item")])), (other.id, VALUE, "result"))
     assert aboard(*streams) == [True, False, False]
     pool.end(streams[0])
     assert aboard(*streams) == [False, True, False]

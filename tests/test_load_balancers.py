@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ def test_the_base_cannot_be_used_itself() -> None:
 def test_a_balancer_sees_workers_workloads_and_the_limit() -> None:
     workers = workers_with(3, 4)
     balancer = made(RoundRobin, workers)
-    assert balancer.workers is workers
+    assert list(balancer.workers) == workers
     assert balancer.workloads == {workers[0]: 3, workers[1]: 4}
     assert balancer.max_works_per_worker == 300
 
@@ -126,8 +126,8 @@ def test_round_robin_finds_the_only_one_with_room_wherever_it_stands() -> None:
 
 
 def test_round_robin_survives_that_workers_come_and_go() -> None:
-    workers = workers_with(0, 0, 0)
-    balancer = made(RoundRobin, workers)
+    workers: list[Any] = list(workers_with(0, 0, 0))
+    balancer = RoundRobin(workers, defaultdict(int), 300)
     for _ in range(3):
         balancer.get_proper_worker()
     del workers[1:]
@@ -163,10 +163,49 @@ def test_average_takes_the_worker_with_the_fewest_works() -> None:
 
 def test_average_spreads_works_evenly() -> None:
     workers = workers_with(0, 3, 0)
-    balancer = made(Average, workers)
+    loads: dict[Worker, int] = {worker: worker.workload for worker in workers}
+    balancer = Average(workers, loads, 300)
     for _ in range(9):
-        balancer.get_proper_worker().workload += 1
-    assert [worker.workload for worker in workers] == [4, 4, 4]
+        loads[balancer.get_proper_worker()] += 1
+    assert list(loads.values()) == [4, 4, 4]
+
+
+# -- made by hand, as users test their own ----------------------------------------------------
+
+LOADS: Any = {"a": 7, "b": 3, "c": 7, "d": 2}
+
+
+@pytest.mark.parametrize(("kind", "proper"), [(RoundRobin, "b"), (Average, "d"), (Random, "bd")])
+def test_any_workers_will_do_with_a_dict_of_their_workloads(
+    kind: type[LoadBalancer], proper: str
+) -> None:
+    balancer = kind(list(LOADS), LOADS, max_works_per_worker=7)
+    assert balancer.get_proper_worker(None) in set(proper)  # type: ignore[comparison-overlap]
+    assert balancer.get_available_workers() == ["b", "d"]
+    assert [balancer.is_available(worker) for worker in LOADS] == [False, True, False, True]
+
+
+def test_what_it_was_made_of_is_read_only_and_alive() -> None:
+    workers, loads = list(LOADS), dict(LOADS)
+    balancer: Any = RoundRobin(workers, loads, 7)
+    with pytest.raises(TypeError, match="not support item assignment"):
+        balancer.workers[0] = "x"
+    with pytest.raises(TypeError, match="not support item assignment"):
+        balancer.workloads["a"] = 0
+    workers.append("e")
+    loads["e"] = 1
+    assert list(balancer.workers) == workers
+    assert balancer.workers[1:3] == ["b", "c"]
+    assert balancer.workloads == loads
+    assert balancer.get_available_workers() == ["b", "d", "e"]
+
+
+def test_ones_own_is_tested_by_hand() -> None:
+    class Mine(LoadBalancer):
+        def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
+            return max(self.get_available_workers(), key=self.workloads.__getitem__)
+
+    assert Mine(list(LOADS), LOADS, 7).get_proper_worker() == "b"  # type: ignore[comparison-overlap]
 
 
 # -- both signatures ------------------------------------------------------------------------

@@ -15,6 +15,7 @@ class WorkersView(Sequence["PoolWorker"]):
     """The workers, read-only, for load balancers."""
 
     __slots__ = ("_workers",)
+    is_of_pool = True
 
     def __init__(self, workers: list[PoolWorker]) -> None:
         self._workers = workers

@@ -608,7 +608,10 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
 
         Raises:
             ValueError: The executor was made without ``awaitable=True``.
+            RuntimeError: The executor was shut down.
+            BrokenPoolError: The workers cannot be started.
         """
+        self._manager.check_open()
         if not self._awaitable:
             raise ValueError("set_future_loop needs an executor made with awaitable=True")
         self._future_loop = loop

@@ -10,8 +10,10 @@ from __future__ import annotations
 import inspect
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final, Protocol, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
+from types import MappingProxyType
+from typing import Any, ClassVar, Final, Protocol, TypeAlias, overload
 
 __all__ = ["Average", "LoadBalancer", "Random", "RoundRobin", "Worker"]
 
@@ -46,6 +48,9 @@ class LoadBalancer(ABC):
     An instance belongs to one pool. Its methods are called one at a time, under
     the pool's lock: they must be quick, and must not wait for the pool.
 
+    One may also be made by hand, to test it: of any workers, and a dictionary of their
+    workloads. Then these say who has room. (A worker whose ``available`` is False has none.)
+
     Args:
         workers: Read-only view of the pool's workers, the starting ones too.
         workloads: Read-only view: worker -> works aboard, in works.
@@ -75,6 +80,19 @@ class LoadBalancer(ABC):
         self._workers = workers
         self._workloads = workloads
         self._max_works_per_worker = max_works_per_worker
+        # A pool asks often: its workers are asked without a detour.
+        self._has_room: Callable[[Worker], bool] = attrgetter("available")
+        self._load: Callable[[Worker], int] = attrgetter("workload")
+        if not getattr(workers, "is_of_pool", False):
+            self._workers = _ReadOnly(workers)
+            self._workloads = MappingProxyType(workloads)
+            self._has_room = self._has_room_by_load
+            self._load = self._workloads.__getitem__
+
+    def _has_room_by_load(self, worker: Worker) -> bool:
+        """Whether a worker that is of no pool has room."""
+        free = self._workloads[worker] < self._max_works_per_worker
+        return free and getattr(worker, "available", True) is not False
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -93,11 +111,11 @@ class LoadBalancer(ABC):
 
     def is_available(self, worker: Worker) -> bool:
         """Return whether the worker serves and has room for the work asked about."""
-        return worker.available
+        return self._has_room(worker)
 
     def get_available_workers(self) -> list[Worker]:
         """Return the workers that serve and have room for the work asked about."""
-        return [worker for worker in self._workers if worker.available]
+        return list(filter(self._has_room, self._workers))
 
     @abstractmethod
     def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:
@@ -114,6 +132,31 @@ class LoadBalancer(ABC):
         """
 
 
+class _ReadOnly(Sequence[Worker]):
+    """Workers that are of no pool, read-only."""
+
+    __slots__ = ("_workers",)
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = workers
+
+    @overload
+    def __getitem__(self, index: int) -> Worker: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Worker]: ...
+    def __getitem__(self, index: int | slice) -> Worker | Sequence[Worker]:
+        return self._workers[index]
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._workers)
+
+    def __repr__(self) -> str:
+        return repr(tuple(self._workers))
+
+
 class RoundRobin(LoadBalancer):
     """Takes the workers in turn, skipping those without room. The default."""
 
@@ -126,12 +169,13 @@ class RoundRobin(LoadBalancer):
 
     def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:  # noqa: ARG002
         """Return the next worker with room."""
+        has_room = self._has_room
         for worker in self._turn:  # goes on where the last choice was made
-            if worker.available:
+            if has_room(worker):
                 return worker
         self._turn = iter(self._workers)
         for worker in self._turn:
-            if worker.available:
+            if has_room(worker):
                 return worker
         raise LookupError("no worker is available")
 
@@ -168,7 +212,7 @@ class Average(LoadBalancer):
 
     def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:  # noqa: ARG002
         """Return the worker with room that has the smallest workload."""
-        return min(self.get_available_workers(), key=lambda worker: worker.workload)
+        return min(self.get_available_workers(), key=self._load)
 
 
 BUILT_IN: Final = (RoundRobin, Random, Average)

@@ -182,6 +182,13 @@ def test_set_future_loop(
         asyncio.run(main())
 
 
+def test_after_shutdown_no_future_loop_can_be_set(engine: str) -> None:
+    pool = make_pool(engine, awaitable=True)
+    pool.shutdown(wait=False)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.set_future_loop(None)
+
+
 def test_a_future_of_another_loop_is_cancelled_from_any_thread(
     engine: str, loop_elsewhere: asyncio.AbstractEventLoop, signals: Signals
 ) -> None:
