@@ -33,8 +33,9 @@ OUTCOMES = [
 class FakeManager:
     """Takes the requests for a cancel, and settles at once if the work waits."""
 
-    def __init__(self, *, waiting: bool = False) -> None:
+    def __init__(self, *, waiting: bool = False, stops: bool = True) -> None:
         self.waiting = waiting
+        self.stops = stops
         self.asked: list[Work] = []
 
     def arm(self) -> None:
@@ -43,10 +44,11 @@ class FakeManager:
     def read_until(self, done: Any, end: float | None) -> None:
         """Somebody else reads."""
 
-    def cancel(self, work: Work) -> None:
+    def cancel(self, work: Work) -> bool:
         self.asked.append(work)
         if self.waiting:
             work.future._settle(CANCELLED, None)
+        return self.stops
 
 
 def with_work(future: Any, manager: FakeManager, worker: PoolWorker | None = None) -> Work:
@@ -122,12 +124,20 @@ def test_the_cancel_of_a_running_work_is_a_request() -> None:
     assert future.result() == "finished all the same"
 
 
+def test_the_cancel_of_what_nothing_stops_is_refused() -> None:
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    with_work(future, FakeManager(stops=False))
+    assert future.cancel() is False
+    assert not future.done()
+
+
 def test_a_work_that_ends_while_its_cancel_is_asked_was_not_cancelled() -> None:
     future: ConcurrentFuture[Any] = ConcurrentFuture()
 
     class Late(FakeManager):
-        def cancel(self, work: Work) -> None:
+        def cancel(self, work: Work) -> bool:
             future._settle(VALUE, 1)
+            return True
 
     with_work(future, Late())
     assert future.cancel() is False

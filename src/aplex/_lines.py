@@ -13,7 +13,7 @@ from typing import Any
 
 def give_up(future: Any) -> None:
     """Cancel a work; if it has failed already, nobody will ask why."""
-    if not future.cancel() and not future.cancelled():
+    if not future.cancel() and future.done() and not future.cancelled():
         future.exception()  # or asyncio would log that nobody did
 
 

@@ -165,10 +165,19 @@ class Manager:
             self._stepping = False
         return worker is not None
 
-    def cancel(self, work: Work) -> None:
-        """Ask for a work to be cancelled."""
+    def cancel(self, work: Work) -> bool:
+        """Ask for a work to be cancelled.
+
+        Returns:
+            False if it is done; or a plain function that runs and that nothing stops.
+        """
         self._backend.arm()
         self._step(self._cancel, work)
+        with self._lock:
+            worker = work.worker
+            if worker is None or work.lane != PLAIN or self.pool.can_stop(work):
+                return not work.is_done
+            return not self._backend.has_started(worker, work.seq)
 
     def limit(self, work: Work, end: float) -> None:
         """Mind the deadline, on the monotonic clock, of a work that was submitted."""

@@ -117,17 +117,22 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         """Ask for the work to be cancelled.
 
         Returns:
-            False if it is done already. True if it was cancelled (it had not left
-            for a worker) or the worker was asked to; the future then ends as the
-            work does: cancelled, or with its result if it would not be stopped.
+            False if it is done already, or a plain function that runs and cannot be stopped
+            (in a thread, or with ``interruptible=False``): it runs to its end, as with
+            ``concurrent.futures``, and the future has its result. (If it turns out to
+            return a coroutine, that one is cancelled.)
+            True if it was cancelled, as it had not left for a worker; or if its worker
+            was asked to cancel it. Then the future ends as the work does: cancelled, or with
+            its result if it would not be stopped. So does a function that had been sent
+            to its worker and starts in the very moment in which the cancel is on its way.
         """
         if self.done():
             return self.cancelled()
         work = self._work
         if work is None:
             return super().cancel()
-        work.manager.cancel(work)
-        return not self.done() or self.cancelled()
+        is_asked = work.manager.cancel(work)
+        return self.cancelled() if self._state is not PENDING else is_asked
 
     def cancelled(self) -> bool:
         """Return whether the work was cancelled."""

@@ -85,7 +85,8 @@ def test_a_running_function_of_a_process_is_interrupted(
 ) -> None:
     """One of a thread runs on; so does one that must not be interrupted.
 
-    An awaitable future does not wait for that; a blocking one has its result.
+    An awaitable future does not wait for that; a blocking one cannot be cancelled, as with
+    ``concurrent.futures``, and has its result.
     """
     if processes:
         future = caller.submit(works.held, signals.path, gate.path, 7)
@@ -95,17 +96,30 @@ def test_a_running_function_of_a_process_is_interrupted(
     view = caller.pool.options(interruptible=not processes)
     future = caller.through(view).submit(works.held, signals.path, gate.path, 7)
     signals.expect("started 7")
-    caller.cancel(future)
+    assert caller.cancel(future) is caller.awaitable
     if caller.awaitable:
         assert_cancelled(caller, future)
     else:
         assert not future.done()
+        assert caller.cancel(future) is False
     gate.open()
     signals.expect("passed 7")
     if caller.awaitable:
         assert_cancelled(caller, future)
     else:
         assert caller.result(future) == 7
+
+
+def test_a_map_is_left_at_once_whatever_runs_on(
+    new_caller: Callable[..., Caller], signals: Signals, gate: Gate
+) -> None:
+    caller = new_caller(pool_size=2)
+    view = caller.through(caller.pool.options(interruptible=False))
+    results: Any = view.map(works.held, [signals.path] * 2, [gate.path] * 2)
+    signals.expect("started None", "started None")
+    results.close()
+    assert signals.said() == []
+    gate.open()
 
 
 @pytest.mark.parametrize("loop", LOOPS)
