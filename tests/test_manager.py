@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,7 +24,7 @@ from aplex._messages import (
     Reports,
     only,
 )
-from aplex._pool import GATHERED, LINED_UP, Pool
+from aplex._pool import GATHERED, LINED_UP, LONG, Pool
 from aplex._pool_worker import PoolWorker
 from aplex._work import Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
@@ -174,6 +175,33 @@ def test_an_idle_worker_takes_over_what_is_sent_behind_a_long_function(
         end_functions(desk, [idle])
     assert (busy.plain, idle.plain) == (2, 0)
     assert recalls(desk) == 1
+
+
+def test_what_was_sent_ahead_is_recalled_if_the_function_before_it_is_long(
+    desks: Callable[..., Desk],
+) -> None:
+    """No report tells of it: the parent looks at what runs, as long as something is ahead."""
+    desk = desks()
+    desk.submit(PLAIN)
+    desk.serve()
+    worker = desk.backend.started[0]
+    desk.backend.report(worker, (1, VALUE, None), lane=PLAIN, seconds=1e-6)
+    sent = threading.Event()
+    send = desk.backend.send
+
+    def noted(worker: PoolWorker) -> None:
+        recalled = bool(worker.recalls)
+        send(worker)
+        if recalled:
+            sent.set()
+
+    desk.backend.send = noted  # type: ignore[method-assign]
+    desk.backend.runs[worker] = 2, time.monotonic() + 2 * LONG  # the first look is too early
+    for _ in range(4):
+        desk.submit(PLAIN)
+    assert sent.wait(DEADLINE)
+    assert time.monotonic() >= desk.backend.runs[worker][1] + LONG
+    assert [item.id for item in desk.backend.sent[worker] if isinstance(item, Cancel)] == [3, 4, 5]
 
 
 def test_what_gathered_is_sent_by_the_listener(desks: Callable[..., Desk]) -> None:

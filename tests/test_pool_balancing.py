@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from aplex._messages import LANES, RETURNED, VALUE, Cancel
-from aplex._pool import Pool
+from aplex._messages import LANES, PLAIN, RETURNED, VALUE, Cancel
+from aplex._options import WorkOptions
+from aplex._pool import LONG, Pool
 from aplex._supervision import WorkerState
 from aplex._work import Work, WorkState
 from aplex.exceptions import LoadBalancerError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
 from tests.support.invariants import check
-from tests.support.pools import DrivenPool, PinningByIndex, choosing
+from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex, choosing
 
 
 class OneByOne(RoundRobin):
@@ -504,3 +506,119 @@ def test_a_load_balancer_that_insists_keeps_its_word() -> None:
         pool.plain(meta=0)
     pool.take_over()
     assert not any(pool.recalled.values())
+
+
+# -- recalling what was sent ahead to functions that have become long -----------------------
+
+
+def give_back_all(pool: DrivenPool) -> None:
+    """Let the workers give back what they were asked for."""
+    for worker, recalls in pool.recalled.items():
+        pool.report(worker, *((recall.id, RETURNED, recall.seq) for recall in recalls))
+        recalls.clear()
+
+
+def look(pool: DrivenPool) -> None:
+    """Look at what was sent ahead while no function runs for long."""
+    assert pool.pool.recall_ahead(5.0, lambda _: (0, 0.0)) == LONG
+    pool.take_effects()
+
+
+def many_ahead(count: int = 100, balancer: LoadBalancerFactory = RoundRobin) -> DrivenPool:
+    """A worker to which many plain functions were sent, as those before were short."""
+    pool = DrivenPool(1, load_balancer=balancer)
+    pool.pace(pool.workers[0], 1e-6)
+    for _ in range(count):
+        pool.plain()
+    assert pool.workers[0].plain == count
+    return pool
+
+
+def test_what_would_not_have_been_sent_at_the_new_pace_is_recalled() -> None:
+    pool = many_ahead()
+    worker = pool.workers[0]
+    works = pool.works_of(worker)
+    pool.end(works[0])
+    pool.pace(worker, 1.0)
+    look(pool)
+    assert [recall.id for recall in pool.recalled[worker]] == [work.id for work in works[2:]]
+    high = pool.submit(PLAIN, options=WorkOptions(priority=1))
+    give_back_all(pool)
+    assert worker.plain == 1
+    pool.end(works[1])
+    assert high.worker is worker
+    pool.end(high)
+    for work in works[2:]:  # in their order again
+        assert work.worker is worker
+        pool.end(work)
+
+
+def test_what_is_asked_for_is_asked_for_once() -> None:
+    pool = many_ahead()
+    worker = pool.workers[0]
+    pool.pace(worker, 1.0)
+    look(pool)
+    look(pool)
+    assert len(pool.recalled[worker]) == 99
+
+
+def test_what_is_over_soon_is_not_recalled() -> None:
+    """Others had the CPU for a moment, perhaps."""
+    pool = many_ahead()
+    pool.pace(pool.workers[0], 1e-4)
+    look(pool)
+    assert pool.workers[0].depth == 16
+    assert not any(pool.recalled.values())
+
+
+def test_what_waits_behind_a_long_function_is_recalled_before_that_one_ends() -> None:
+    """Nothing is reported meanwhile: the parent sees since when it runs."""
+    pool = many_ahead()
+    worker = pool.workers[0]
+    works = pool.works_of(worker)
+    high = pool.submit(PLAIN, options=WorkOptions(priority=1))  # it is sent behind all of them
+    now, ran = 5.0, works[4]
+    assert high.worker is worker
+    soon = pool.pool.recall_ahead(now, lambda _: (ran.seq, now - 0.005))
+    assert soon == pytest.approx(LONG - 0.005)
+    assert not any(pool.recalled.values())
+    assert pool.pool.recall_ahead(now, lambda _: (ran.seq, now - 0.1)) == math.inf
+    pool.take_effects()
+    assert {recall.id for recall in pool.recalled[worker]} == {w.id for w in [*works[5:], high]}
+    give_back_all(pool)
+    pool.end(*works[:5])
+    assert high.worker is worker
+    assert works[5].worker is None
+
+
+def test_nothing_is_looked_at_when_nothing_was_sent_ahead() -> None:
+    pool = many_ahead(1)
+    assert pool.pool.recall_ahead(5.0, lambda _: (1, 0.0)) == math.inf
+
+
+def test_what_a_load_balancer_insists_on_is_not_recalled() -> None:
+    pool = many_ahead(balancer=PinningByIndex)
+    pool.pace(pool.workers[0], 1.0)
+    assert pool.pool.recall_ahead(5.0, lambda _: (1, 0.0)) == math.inf
+    pool.take_effects()
+    assert not any(pool.recalled.values())
+
+
+def test_a_suspect_that_is_recalled_stays_one() -> None:
+    """It waits apart from other works, see `_pool.SUSPECT`."""
+    pool = DrivenPool(1)
+    options = WorkOptions(retries=9, quarantine_after=9)
+    suspect = pool.submit(PLAIN, options=options)
+    for _ in range(2):
+        pool.lose(pool.workers[0], ALL_STARTED)
+        pool.pass_pauses()
+        pool.ready(pool.workers[0])
+    other = pool.submit(PLAIN, options=options)
+    pool.pace(pool.workers[0], 1e-6)
+    pool.plain()
+    suspect.recalled = 0
+    worker = pool.workers[0]
+    assert suspect.worker is worker
+    pool.report(worker, (suspect.id, RETURNED, suspect.seq))
+    assert suspect.id == worker.suspect
+    pool.end(suspect, other)

@@ -43,7 +43,7 @@ from aplex._listener import Listener
 from aplex._locks import RLock, condition
 from aplex._messages import COROUTINE, PLAIN, RAISED, Reports
 from aplex._pickling import decode_exception
-from aplex._pool import LINED_UP, Pool
+from aplex._pool import LINED_UP, LONG, Pool
 from aplex._pool_worker import PoolWorker
 from aplex._settling import Settled, at_end_of_loop, settle
 from aplex._supervision import WorkerState
@@ -99,6 +99,7 @@ class Manager:
         self._open = False  # whether works are taken just so: running, not shut, not broken
         self._shut = ""  # why nothing new is taken, if so
         self._take_over_planned = False
+        self._recall_planned = False
         self._flush_planned: Loop | Listener | None = None  # in whose next turn
         self._over_at: float | None = None  # monotonic; when an interrupted pool is given up
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
@@ -531,6 +532,18 @@ class Manager:
         self._take_over_planned = False
         self._step(self.pool.take_over)
 
+    def _recall_ahead(self) -> None:
+        """Look whether what was sent ahead should wait here instead, by its priority."""
+
+        def recall() -> None:
+            self._recall_planned = False
+            again = self.pool.recall_ahead(time.monotonic(), self._backend.running)
+            if again != math.inf:
+                self._recall_planned = True
+                self._in(again, self._recall_ahead)
+
+        self._step(recall)
+
     def _cancel(self, work: Work) -> None:
         self.pool.cancel(work)
         if work.worker is not None and work.lane == PLAIN:
@@ -604,11 +617,16 @@ class Manager:
             if pool.concerns:
                 self._ladder.take(time.monotonic())
             if pool.outbound:
-                functions = False
+                functions = ahead = False
                 for worker in pool.outbound:
-                    functions = functions or bool(worker.outboxes[PLAIN])
+                    if worker.outboxes[PLAIN]:
+                        functions = True
+                        ahead = ahead or pool.can_recall(worker)
                     self._backend.send(worker)
                 pool.outbound.clear()
+                if ahead and not self._recall_planned:
+                    self._recall_planned = True
+                    self._in(LONG, self._recall_ahead)
                 if functions:  # not after a recall, or it would come again until it is answered
                     self._look_for_idler()
             if pool.to_start or pool.to_stop or pool.pauses or not pool.workers:

@@ -16,6 +16,7 @@ Invariants, which the tests check after every step of their random histories:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
@@ -61,6 +62,12 @@ FEW: Final = 4
 """Works in a line that are given to workers one by one, and not in one go."""
 LINED_UP: Final = 0.002
 """Seconds of plain functions sent ahead to a worker, at the pace of the last ones."""
+FAR_AHEAD: Final = 10 * LINED_UP
+"""Seconds of plain functions lined up at a worker, at its pace of now, of which those are
+recalled that would not have been sent at this pace. Less is over soon."""
+LONG: Final = 0.02
+"""Seconds after which a function that still runs is long: those behind it are recalled. And
+seconds between two looks at what was sent ahead."""
 SUSPECT: Final = 2
 """Deaths after which a work that runs again does so apart from others like it.
 
@@ -344,6 +351,7 @@ class Pool(Workforce):
     def report(self, worker: PoolWorker, reports: list[Report]) -> None:
         """Take in reports one by one. Call ``dispatch`` after the last."""
         works = worker.works
+        returned = False
         for work_id, kind, data in reports:
             if kind < DELIVERED:
                 work = works.get(work_id)
@@ -365,11 +373,14 @@ class Pool(Workforce):
             elif kind == DETACHED:
                 self._detach(worker, work_id)
             elif kind == RETURNED:
+                returned = True
                 self._take_back(worker, work_id, data)
             elif kind == READY:
                 self._ready(worker, data)
             else:
                 worker.failure = data
+        if returned:
+            self._give_back(worker)
 
     def _take_items(self, worker: PoolWorker, work: Work, number: int, items: list[Any]) -> None:
         """Put items of a stream where its reader finds them, here, in their order.
@@ -401,15 +412,58 @@ class Pool(Workforce):
             return
         busy = [worker for worker in serving if worker.plain > 1]
         for worker in busy:
-            lined_up = [work for work in worker.works.values() if work.lane == PLAIN and work.seq]
-            worker.recalls += [Cancel(work.id, work.seq) for work in lined_up[1:]]
-            self.outbound.add(worker)
+            self._recall(worker, 1)
         for worker in serving if busy else ():
             worker.depth, worker.pace = 1, max(worker.pace, LINED_UP)
             self._refresh(worker)
 
+    def can_recall(self, worker: PoolWorker) -> bool:
+        """Whether functions may have to be recalled that were sent ahead to a worker."""
+        return worker.plain > 1 and not self._balancer.keeps_choice
+
+    def recall_ahead(self, now: float, running: Callable[[PoolWorker], tuple[int, float]]) -> float:
+        """Recall what was sent ahead to workers, if functions take longer than was thought.
+
+        At a worker no priority counts. Nothing is reported before a long function ends, so it is
+        looked at what runs, too. (Not at each report: the pace of a moment in which others had
+        the CPU says nothing, and soon passes.)
+
+        Args:
+            now: The time.
+            running: As for the `Ladder`.
+
+        Returns:
+            Seconds after which to look again; ``math.inf``: when functions are sent next.
+        """
+        again = math.inf
+        for worker in self.workers:
+            if worker.state is not SERVING or not self.can_recall(worker):
+                continue
+            seq, since = running(worker)
+            age = now - since if seq else 0.0
+            if age >= LONG:
+                worker.depth, worker.pace = 1, max(worker.pace, age)
+                self._refresh(worker)
+                self._recall(worker, sum(0 < work.seq <= seq for work in worker.works.values()))
+                continue
+            if worker.plain > worker.depth and worker.plain * worker.pace > FAR_AHEAD:
+                self._recall(worker, worker.depth)
+            again = min(again, LONG - age)
+        return again
+
+    def _recall(self, worker: PoolWorker, keep: int) -> None:
+        """Ask a worker to give back plain functions, all but the first ones."""
+        if self._balancer.keeps_choice:
+            return
+        lined_up = [work for work in worker.works.values() if work.lane == PLAIN]
+        for work in lined_up[keep:]:
+            if work.recalled != work.seq:
+                worker.recalls.append(Cancel(work.id, work.seq))
+                work.recalled = work.seq
+                self.outbound.add(worker)
+
     def _take_back(self, worker: PoolWorker, work_id: int, seq: int) -> None:
-        """Let a work wait again that its worker has not started."""
+        """Let a work wait again that its worker has not started. Then call ``_give_back``."""
         work = worker.works.get(work_id)
         if work is None or work.lane != PLAIN or work.seq != seq:  # it is known already
             return
@@ -418,7 +472,7 @@ class Pool(Workforce):
             del worker.works[work_id]
             self._leave(work, worker)
             return
-        self._wait_again(work, self._lines[PLAIN])
+        self._wait_again(work, worker.pinned[PLAIN])
         del worker.works[work_id]
         self._leave(work, worker)
 
@@ -588,11 +642,15 @@ class Pool(Workforce):
         That is ``KeyboardInterrupt`` on the main thread. The work that was being
         submitted may be nowhere then: its caller never gets a future.
         """
+        self._drop_copies()
         self._mend_workers()
         lines = [*self._lines, *(line for worker in self.workers for line in worker.pinned)]
         waiting = {work for line in lines for work in line if work.state is WAITING}
+        for work in waiting:
+            work.worker = None  # it was given back, up to this
         self._limits.mend(waiting)
         self._rare = True
+        self._pins = self._pins or any(line for worker in self.workers for line in worker.pinned)
         self._waiting = len(waiting) + len(self._limits.waiting)
         for worker in self.everyone():
             for work in [work for work in worker.works.values() if work.state is not ABOARD]:
@@ -607,6 +665,14 @@ class Pool(Workforce):
         if self.workers or self.leaving:  # else nothing was started yet
             self._fit()
         self.dispatch()
+
+    def _drop_copies(self) -> None:
+        """Unpin works that are in a line already: `_give_back` was broken into."""
+        in_lines = {work for line in self._lines for work in line}
+        for worker in self.everyone():
+            for pinned in worker.pinned:
+                for work in [work for work in pinned if work in in_lines]:
+                    pinned.remove(work)
 
     def take_settled(self) -> list[tuple[Work, int, Any]]:
         """Return the works settled (or TOO_LATE to cancel) since the last call.
@@ -767,9 +833,10 @@ class Pool(Workforce):
         for worker in self.workers:
             line = worker.pinned[lane]
             while line and worker.room[lane]:
-                work = line.popleft()
+                work = line[0]
                 if work.state is WAITING:
                     self._hand(work, worker)
+                line.popleft()  # it stayed there until it was elsewhere, see `mend`
 
     def _dispatch_suspects(self) -> None:
         """Give each worker one suspect at a time. The load balancer is not asked.
@@ -864,7 +931,6 @@ class Pool(Workforce):
         """Put works that wait for this worker in front of the lines, in their order."""
         for lane in LANES:
             again = sorted(worker.pinned[lane], key=lambda work: work.id)
-            worker.pinned[lane].clear()
             for work in again:
                 if work.options.apart and work.state is WAITING:
                     self._limits.add(work)
@@ -874,6 +940,7 @@ class Pool(Workforce):
             again = [work for work in again if len(work.deaths) < SUSPECT]
             self._lines[lane].extendleft(reversed(again))
             self._lines[SUSPECTS].extend(suspects)
+            worker.pinned[lane].clear()  # not before they are elsewhere, see `mend`
 
     def _break(self, reason: BaseException | None) -> None:
         """Give up: no worker is left and none could be started."""

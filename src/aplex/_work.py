@@ -36,6 +36,7 @@ class Work:
     worker: PoolWorker | None = None
     manager: Any = None  # who is to be asked for a cancel; the pool does not look at it
     interrupted = False  # while the load balancer was asked
+    recalled = 0  # the seq for which it was asked back
     cancel_wanted = False  # the future's own note
     cancel_asked = False
     cancel_delivered = False  # the coroutine has got it, and answers by its outcome

@@ -11,7 +11,7 @@ import pytest
 
 from aplex import WorkerLostError
 from tests.support import works
-from tests.support.callers import Caller
+from tests.support.callers import DEADLINE, Caller
 from tests.support.signals import Gate, Signals
 
 SPANS = [works.span, works.aspan]
@@ -67,6 +67,26 @@ def test_starts_are_spaced(caller: Caller, work: Callable[..., Any]) -> None:
     starts = sorted(view.result(future)[0] for future in futures)
     for number, start in enumerate(starts):
         assert start - began >= number / rate - 1e-6
+
+
+def test_a_higher_priority_does_not_wait_behind_what_was_sent_ahead(
+    new_caller: Callable[..., Caller], signals: Signals, gate: Gate
+) -> None:
+    """Functions are sent ahead after short ones; those that turn out to be long are recalled."""
+    caller = new_caller()
+    caller.wait(*[caller.submit(works.nothing) for _ in range(1000)])
+    futures = [caller.submit(works.held, signals.path, gate.path, "first")]
+    futures += [caller.submit(works.say, signals.path, "low") for _ in range(40)]
+    signals.expect("started first")
+    high = caller.through(caller.pool.options(priority=1))
+    futures.append(high.submit(works.say, signals.path, "high"))
+    deadline = time.monotonic() + DEADLINE
+    while "41 works waiting, 1 aboard" not in repr(caller.pool):
+        assert time.monotonic() < deadline, caller.pool
+        time.sleep(0.001)
+    gate.open()
+    caller.wait(*futures)
+    assert signals.said() == ["passed first", "high", *["low"] * 40]
 
 
 def test_a_higher_priority_goes_first(
