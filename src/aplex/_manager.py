@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import enum
 import logging
 import math
@@ -47,15 +48,18 @@ from aplex._pool import LINED_UP, Pool
 from aplex._pool_worker import PoolWorker
 from aplex._settling import Settled, at_end_of_loop, settle
 from aplex._supervision import WorkerState
+from aplex._waits import of_lock
 from aplex._work import Work, WorkState
 from aplex.exceptions import BrokenPoolError, WorkerStartError
 
 _log = logging.getLogger("aplex")
 
+BROKEN: Final = (
+    "the pool is broken by an error that nobody expected: unless a work has broken its worker's "
+    "event loop, it is a bug of aplex. Please report it"
+)
 INTERRUPT_GRACE: Final = 1.0
 """Seconds that works have to clean up after Ctrl-C, before their workers are killed."""
-LONGEST_WAIT: Final = 3600.0
-"""Seconds for which a timer is set at most: selectors know an upper bound."""
 
 Args = TypeVarTuple("Args")
 Loop = asyncio.AbstractEventLoop
@@ -104,7 +108,7 @@ class Manager:
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
         self._end_of_loop: AsyncGenerator[None] | None = None
         self._listener_reads = False  # for good: there was more than one loop, or we are closing
-        self._listener = Listener(f"{name}-listener")
+        self._listener = Listener(f"{name}-listener", self._break_down)
         backend.bind(self, self._listener)
 
     def __repr__(self) -> str:
@@ -238,7 +242,7 @@ class Manager:
         if self._listener.is_current() or self._backend.owns_current_thread():
             return self.gone.done()
         try:
-            self.gone.result(timeout)
+            self.gone.result(of_lock(timeout))
         except concurrent.futures.TimeoutError:
             return False
         self._listener.join()
@@ -399,7 +403,7 @@ class Manager:
         with self._changed:
             self._waiters += 1
             try:
-                return self._changed.wait_for(done, timeout)
+                return self._changed.wait_for(done, of_lock(timeout))
             finally:
                 self._waiters -= 1
 
@@ -411,8 +415,11 @@ class Manager:
             left = self._receive_alone(worker, read) if self.pool.is_alone else read
             if left is not None:
                 self._step(self._take_in, worker, lane, left)
-        except BaseException:  # of a signal handler: what is left may be read, and not come again
+        except BaseException as error:
+            # Of a signal handler: what is left may be read, and not come again.
             self._resume_soon()
+            if is_bug(error):
+                self.failed(error)
             raise
 
     def _receive_alone(
@@ -459,7 +466,16 @@ class Manager:
                 death = replace(death, reason=_start_failure(worker.failure))
             self.pool.lost(worker, death, time.monotonic())
 
-        self._step(lose)
+        try:
+            self._step(lose)
+        except BaseException as error:
+            if is_bug(error):  # else it was a signal handler's
+                self.failed(error)
+            raise
+
+    def failed(self, error: BaseException) -> None:
+        """Break the pool by a bug of ours, seen in any thread."""
+        self._listener.call_soon(partial(_throw, error))
 
     def locked(self, call: Callable[[], None]) -> None:
         """Make a call under the lock."""
@@ -648,7 +664,7 @@ class Manager:
             ladder.kills.pop(0)
         first = ladder.first
         if first < self._rings_at:
-            self._in(min(first - time.monotonic(), LONGEST_WAIT), self._ring)
+            self._in(first - time.monotonic(), self._ring)
             self._rings_at = first
         ladder.changed = False
 
@@ -695,7 +711,7 @@ class Manager:
             pool.to_stop.pop(0)
 
     def _in(self, seconds: float, call: Callable[[], None]) -> None:
-        """Have the listener make a call after that time."""
+        """Have the listener make a call after that time; never, if it is infinite."""
         when = time.monotonic() + seconds
         self._listener.call_soon(partial(self._listener.call_at, when, call))
 
@@ -747,8 +763,50 @@ class Manager:
         """Free everything: the last act of the listener."""
         self._backend.close()
         self._listener.stop()
+        self._be_gone()
+
+    def _be_gone(self) -> None:
         _exit.forget(self)
         self.gone.set_result(None)
+
+    def _break_down(self, error: BaseException) -> None:
+        """Break the pool: the last act of a listener that ends by a bug of ours.
+
+        The state of things is in doubt, and nobody will notice anything any more. So works
+        get the reason, workers are killed, and no step is taken that could fail as well.
+        """
+        with contextlib.suppress(Exception):  # of a handler of the user's
+            _log.critical("%s", BROKEN, exc_info=error)
+        settled: Settled = []
+        try:
+            with self._lock:
+                self._stepping = self._open = False
+                self._phase = Phase.GOING
+                while self._put_off:
+                    with contextlib.suppress(Exception):
+                        self._put_off.popleft()()
+                settled = self.pool.give_up(BROKEN, error)
+                self._notify()
+            settle(settled)
+            self._listener.make_what_is_left()  # futures may be among that
+            self._backend.wake()
+            self._backend.break_down()
+        finally:
+            self._be_gone()
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether an exception of our own code means that there is a bug in it.
+
+    On the main thread it may be one that a signal handler raises, at any moment. There the
+    event comes again, on the listener's thread.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    return isinstance(error, Exception) and not main
+
+
+def _throw(error: BaseException) -> None:
+    raise error
 
 
 def _future() -> concurrent.futures.Future[None]:

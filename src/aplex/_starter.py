@@ -102,9 +102,12 @@ class Starter:
                 self._start_all()
 
     def _run(self) -> None:
-        while self._thread is threading.current_thread():
-            self._start_all()
-            self._events.locked(self._end)
+        try:
+            while self._thread is threading.current_thread():
+                self._start_all()
+                self._events.locked(self._end)
+        except BaseException as error:  # noqa: BLE001 - a bug: nobody would start the others
+            self._events.failed(error)
 
     def _end(self) -> None:
         if self._holds or not self._waiting:

@@ -479,6 +479,19 @@ class ProcessBackend(Backend):
         if self._arena is not None:
             self._arena.close()
 
+    def break_down(self) -> None:
+        links = list(self._links.items())
+        for _, link in links:
+            link.unwanted = True
+            with contextlib.suppress(Exception):
+                link.process.kill()
+        for worker, link in links:
+            with contextlib.suppress(Exception):
+                link.process.join(1)
+            with contextlib.suppress(Exception):
+                self._bury(worker, link, Death((0, 0), None, None))
+        self.close()
+
     def abandon_after_fork(self) -> None:
         _starter.renew()
         _late.renew()
