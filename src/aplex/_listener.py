@@ -73,10 +73,14 @@ class Listener:
         self._numbers = itertools.count()
         self._awake = False  # a wake-up is on its way, or the calls are being made
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._name = name
+        # Made by ``start``: since CPython 3.13 a thread that was made before a fork cannot be
+        # started in the child.
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._selector = selectors.DefaultSelector()
         self._waker, self._wakee = socket.socketpair()
         self._waker.setblocking(False)
@@ -85,6 +89,7 @@ class Listener:
         try:
             self._thread.start()
         except RuntimeError:
+            self._thread = None
             self.discard()
             raise
 
@@ -94,8 +99,9 @@ class Listener:
 
     def join(self) -> None:
         """Wait for the thread's end; at once on the thread itself."""
-        if not self.is_current() and self._thread.ident is not None:
-            self._thread.join()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Call back on the listener's thread. Safe anywhere; takes no lock."""

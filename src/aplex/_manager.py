@@ -58,6 +58,7 @@ BROKEN: Final = (
     "the pool is broken by an error that nobody expected: unless a work has broken its worker's "
     "event loop, it is a bug of aplex. Please report it"
 )
+AT_EXIT: Final = "interpreter exit"
 INTERRUPT_GRACE: Final = 1.0
 """Seconds that works have to clean up after Ctrl-C, before their workers are killed."""
 
@@ -88,7 +89,7 @@ class Manager:
         self._start_timeout = start_timeout  # seconds
         self.exit_grace = exit_grace
         self.gone = _future()
-        self._pid = os.getpid()
+        self._pid: int | None = None  # where it was first used; a fork may come before
         self._backend = backend
         pool.can_interrupt = backend.can_interrupt
         self._ladder = Ladder(pool, backend.running)
@@ -110,6 +111,7 @@ class Manager:
         self._listener_reads = False  # for good: there was more than one loop, or we are closing
         self._listener = Listener(f"{name}-listener", self._break_down)
         backend.bind(self, self._listener)
+        _exit.remember(self)
 
     def __repr__(self) -> str:
         return f"<Manager {self._phase.value} {self.pool!r}>"
@@ -195,7 +197,7 @@ class Manager:
         """Take no more works; go when the last one is done."""
 
         def close() -> None:
-            self._shut = self._shut or f"cannot submit a work after {why}"
+            self._shut = self._shut or _cannot_submit(why)
             self._open = False
             if self._phase is Phase.RUNNING:
                 self._read_in_listener()
@@ -317,6 +319,8 @@ class Manager:
             raise BrokenPoolError(*broken.args) from broken.__cause__
         if self._shut:
             raise RuntimeError(self._shut)
+        if self._phase is Phase.NEW and _exit.is_over():
+            raise RuntimeError(_cannot_submit(AT_EXIT))
 
     def abandon(self) -> None:
         """Close, as the executor was garbage collected. Only asks; takes no lock."""
@@ -384,18 +388,29 @@ class Manager:
         # Threads cannot be killed: the exit leaves behind those that do not end.
         self.wait(None if cancelled and self._backend.can_kill else self.exit_grace)
 
-    def abandon_after_fork(self) -> None:
-        """In a forked child: this copy of the pool is dead. Takes no lock."""
-        self._open = False
-        self._shut = "a fork: this executor belongs to the parent process; make a new one here"
+    def after_fork(self) -> bool:
+        """In a forked child: this copy of the pool is dead, unless it was never used.
+
+        Takes no lock: a thread that is not here may have it.
+
+        Returns:
+            Whether it can be used here.
+        """
         self._lock = RLock()
+        self._changed = threading.Condition(self._lock)
         self._stepping = False  # the thread that forked us may have been in a step
         self._put_off.clear()
+        if self._phase is Phase.NEW:
+            self._backend.renew_after_fork()
+            return True
+        self._open = False
+        self._shut = "a fork: this executor belongs to the parent process; make a new one here"
         self._phase = Phase.GOING
         self.gone = _future()
         self.gone.set_result(None)
         self._backend.abandon_after_fork()
         self._listener.discard()
+        return False
 
     def _wait_for(self, done: Callable[[], bool], deadline: float | None) -> bool:
         """Wait for a state of the pool; return whether it has come."""
@@ -488,9 +503,10 @@ class Manager:
         if self._phase is Phase.NEW:
             self._backend.check_can_start()
             self._listener.start()  # raises RuntimeError while the interpreter exits
+            self._pid = os.getpid()
             self._phase = Phase.RUNNING
             self._open = True
-            _exit.remember(self)
+            _exit.remember(self)  # again: a fork may have come before
             self.pool.open()
         if loop is not None and loop is not self._known_loop:
             self._choose_reader(loop)
@@ -803,6 +819,10 @@ def is_bug(error: BaseException) -> bool:
     """
     main = threading.current_thread() is threading.main_thread()
     return isinstance(error, Exception) and not main
+
+
+def _cannot_submit(why: str) -> str:
+    return f"cannot submit a work after {why}"
 
 
 def _throw(error: BaseException) -> None:

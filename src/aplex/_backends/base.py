@@ -180,6 +180,9 @@ class Backend(ABC):
         On the listener's thread, which ends. Nothing is reported any more. Called unlocked.
         """
 
+    def renew_after_fork(self) -> None:  # noqa: B027 - not every back end has something
+        """In a forked child: share nothing with the parent; no worker was started there."""
+
     def abandon_after_fork(self) -> None:  # noqa: B027 - not every back end has something
         """In a forked child: close the copies of what belongs to the parent."""
 

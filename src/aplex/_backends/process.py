@@ -492,6 +492,14 @@ class ProcessBackend(Backend):
                 self._bury(worker, link, Death((0, 0), None, None))
         self.close()
 
+    def renew_after_fork(self) -> None:
+        _starter.renew()
+        _late.renew()
+        self._arena_lock = Lock()
+        if self._arena is not None:  # of a submit that did not come to its end
+            self._arena.close()
+            self._arena = None
+
     def abandon_after_fork(self) -> None:
         _starter.renew()
         _late.renew()
