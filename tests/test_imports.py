@@ -101,7 +101,7 @@ def reachable(name: str, *, late: bool = True) -> set[str]:
 # -- arrows ---------------------------------------------------------------------------------
 
 RANKS = [
-    {"_locks"},
+    {"_locks", "_waits"},
     {"_late"},
     {
         "_messages",
@@ -127,7 +127,7 @@ RANKS = [
     | {"_limits"},
     {"_work", "_coroutine_lane", "_plain_lane"},
     {"_pool_worker"},
-    {"_pool", "_chunks", "_interrupts", "_timeouts"},
+    {"_pool", "_chunks", "_interrupts", "_timeouts", "_settings"},
     {"_chunks_measured", "_ladder"},
     {
         "_works",

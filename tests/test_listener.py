@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import math
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,6 +40,11 @@ class Calls:
             return list(self.made)
 
 
+def unexpected(error: BaseException) -> None:
+    """Stand for what is told of the end of a listener by an exception."""
+    raise AssertionError("the listener has ended") from error
+
+
 @pytest.fixture
 def calls() -> Calls:
     return Calls()
@@ -46,7 +52,7 @@ def calls() -> Calls:
 
 @pytest.fixture
 def listener() -> Iterator[Listener]:
-    made = Listener("test-listener")
+    made = Listener("test-listener", unexpected)
     made.start()
     yield made
     made.call_soon(made.stop)
@@ -89,7 +95,7 @@ def test_it_has_one_daemon_thread_with_its_name(listener: Listener) -> None:
 
 
 def test_stop_ends_the_thread_and_frees_everything() -> None:
-    listener = Listener("stopping")
+    listener = Listener("stopping", unexpected)
     listener.start()
     thread = on_thread(listener, threading.current_thread)
     assert listener._waker is not None
@@ -107,7 +113,7 @@ def test_join_on_its_own_thread_returns_at_once(listener: Listener) -> None:
 def test_one_that_never_started_holds_nothing_and_can_be_joined_and_discarded() -> None:
     with socket.socket() as probe:
         lowest = probe.fileno()  # the lowest descriptor that is free
-    listener = Listener("never")
+    listener = Listener("never", unexpected)
     listener.join()
     listener.call_soon(lambda: None)
     with socket.socket() as probe:
@@ -116,7 +122,7 @@ def test_one_that_never_started_holds_nothing_and_can_be_joined_and_discarded() 
 
 
 def test_calls_before_the_start_are_made_after_it(calls: Calls) -> None:
-    listener = Listener("late")
+    listener = Listener("late", unexpected)
     listener.call_soon(calls("early"))
     listener.start()
     assert calls.wait_for(1) == ["early"]
@@ -125,7 +131,7 @@ def test_calls_before_the_start_are_made_after_it(calls: Calls) -> None:
 
 
 def test_calls_to_one_that_has_stopped_are_ignored(calls: Calls) -> None:
-    listener = Listener("stopped")
+    listener = Listener("stopped", unexpected)
     listener.start()
     listener.call_soon(listener.stop)
     listener.join()
@@ -211,17 +217,57 @@ def test_a_full_waking_channel_is_no_hindrance(listener: Listener, calls: Calls)
     assert calls.wait_for(1) == ["made"]
 
 
-def test_a_callback_that_raises_is_logged_and_survived(
-    listener: Listener, calls: Calls, caplog: pytest.LogCaptureFixture
-) -> None:
+def failing(fault: Callable[[Listener], None]) -> BaseException:
+    """Let a fault happen to a listener; return what is told of its end."""
+    told: list[BaseException] = []
+    listener = Listener("failing", told.append)
+    listener.start()
+    fault(listener)
+    listener.join()
+    assert listener._waker is None, "it holds something"
+    (error,) = told
+    return error
+
+
+def test_a_callback_that_raises_ends_it_and_is_told() -> None:
+    """It is a bug: who waits for what should have followed must not wait for ever."""
+
     def bad() -> None:
         raise ValueError("a bug")
 
-    with caplog.at_level(logging.ERROR, "aplex"):
-        listener.call_soon(bad)
-        listener.call_soon(calls("after"))
-        calls.wait_for(1)
-    assert "a bug" in caplog.text
+    assert str(failing(lambda listener: listener.call_soon(bad))) == "a bug"
+    late = failing(lambda listener: listener.call_soon(partial(listener.call_at, 0.0, bad)))
+    assert str(late) == "a bug"
+
+
+def test_a_selector_that_raises_ends_it_and_is_told() -> None:
+    def break_selector(listener: Listener) -> None:
+        def select(timeout: float | None) -> Any:
+            raise OSError("no memory")
+
+        listener._selector.select = select  # type: ignore[method-assign]
+        listener.call_soon(lambda: None)
+
+    assert str(failing(break_selector)) == "no memory"
+
+
+def test_calls_that_are_left_at_its_end_can_be_made(calls: Calls) -> None:
+    def bad() -> None:
+        raise ValueError("a bug")
+
+    told: list[BaseException] = []
+
+    def failed(error: BaseException) -> None:
+        told.append(error)
+        listener.make_what_is_left()
+
+    listener = Listener("failing", failed)
+    for call in (bad, calls("one"), bad, calls("two")):
+        listener.call_soon(call)
+    listener.start()
+    listener.join()
+    assert [str(error) for error in told] == ["a bug"]
+    assert calls.made == ["one", "two"]
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
@@ -264,6 +310,15 @@ def test_timers_of_one_time_fire_in_the_order_they_were_set(
 def test_a_time_that_has_passed_fires_now(listener: Listener, calls: Calls) -> None:
     listener.call_soon(lambda: listener.call_at(0.0, calls("past")))
     assert calls.wait_for(1) == ["past"]
+
+
+@pytest.mark.parametrize("seconds", [1e7, 1e12, 1e300, math.inf])
+def test_a_time_far_away_is_no_hindrance(listener: Listener, calls: Calls, seconds: float) -> None:
+    """Longer than a selector can wait."""
+    on_thread(listener, lambda: listener.call_at(time.monotonic() + seconds, calls("never")))
+    on_thread(listener, lambda: listener.call_at(time.monotonic() + 0.01, calls("soon")))
+    assert calls.wait_for(1) == ["soon"]
+    assert on_thread(listener, lambda: True)
 
 
 def test_a_cancelled_timer_does_not_fire(listener: Listener, calls: Calls) -> None:

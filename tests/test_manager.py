@@ -550,3 +550,161 @@ def test_reports_that_are_not_the_result_of_the_only_work_are_read_once(
     desk.manager.receive(worker, COROUTINE, read)
     assert isinstance(future.exception(DEADLINE), LookupError)
     assert len(reads) == 1
+
+
+# -- bugs of ours: each fault is injected where two parts meet -------------------------------
+
+
+class Broken(Desk):
+    """A desk whose pool breaks by a bug: one work runs, one waits aboard, one in the line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool.max_works_per_worker = self.pool._limit = 2
+        self.futures = [self.submit(), self.submit()]
+        self.serve()
+        self.futures.append(self.submit())
+        self.worker = self.backend.started[0]
+
+    def on_listener(self, call: Callable[[], object]) -> None:
+        """Have the listener make a call, as a back end does."""
+        self.manager._listener.call_soon(call)
+
+    def assert_broken(self, reason: BaseException) -> None:
+        """Every future has the reason, nothing hangs, and nothing is left."""
+        for future in self.futures:
+            error = future.exception(DEADLINE)
+            assert isinstance(error, BrokenPoolError)
+            assert error.__cause__ is reason
+        with pytest.raises(BrokenPoolError, match="bug of aplex"):
+            self.submit()
+        with pytest.raises(BrokenPoolError, match="bug of aplex"):
+            self.manager.resize(2)
+        self.manager.close()
+        assert self.manager.wait(DEADLINE)
+        assert not self.manager._listener._thread.is_alive()
+        assert self.backend.closed
+        assert self.worker in self.backend.killed
+
+
+def _examine_raises(broken: Broken, bug: Exception) -> None:
+    def examine() -> Any:
+        raise bug
+
+    broken.on_listener(lambda: broken.manager.lost(broken.worker, examine))
+
+
+def _lost_raises(broken: Broken, bug: Exception) -> None:
+    def lost(*_: Any) -> None:
+        raise bug
+
+    broken.pool.lost = lost  # type: ignore[method-assign]
+    broken.on_listener(lambda: broken.backend.die(broken.worker))
+
+
+def _retry_raises(broken: Broken, bug: Exception) -> None:
+    """In the middle of the loop that takes works off a lost worker."""
+
+    def is_retried(_: Work) -> bool:
+        raise bug
+
+    broken.pool._is_retried = is_retried  # type: ignore[method-assign]
+    lost = WorkerLostError(7, -9, 2)
+    broken.on_listener(lambda: broken.backend.die(broken.worker, (2, 0), lost))
+
+
+def _select_raises(broken: Broken, bug: Exception) -> None:
+    def select(_: object) -> Any:
+        raise bug
+
+    def break_selector() -> None:
+        broken.manager._listener._selector.select = select  # type: ignore[method-assign]
+
+    broken.on_listener(break_selector)
+    broken.on_listener(lambda: None)
+
+
+def _report_raises_elsewhere(broken: Broken, bug: Exception) -> None:
+    """In the thread of a worker, or of a loop."""
+
+    def take_in(*_: Any) -> None:
+        raise bug
+
+    broken.pool.take_in = take_in  # type: ignore[method-assign]
+
+    def report() -> None:
+        with pytest.raises(ArithmeticError):
+            broken.backend.report(broken.worker, (1, VALUE, None))
+
+    thread = threading.Thread(target=report)
+    thread.start()
+    thread.join()
+
+
+def _send_raises_at_submit(broken: Broken, bug: Exception) -> None:
+    """In the caller's thread: the listener takes it up, and meets the bug again."""
+
+    def send(_: PoolWorker) -> None:
+        raise bug
+
+    broken.backend.send = send  # type: ignore[method-assign]
+    with pytest.raises(ArithmeticError):
+        broken.manager.cancel(broken.futures[0]._work)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        _examine_raises,
+        _lost_raises,
+        _retry_raises,
+        _select_raises,
+        _report_raises_elsewhere,
+        _send_raises_at_submit,
+    ],
+    ids=lambda fault: fault.__name__.strip("_"),
+)
+def test_a_bug_breaks_the_pool_and_leaves_no_future(
+    fault: Callable[[Broken, Exception], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Broken()
+    bug = ArithmeticError("a bug")
+    fault(broken, bug)
+    broken.assert_broken(bug)
+    assert "bug of aplex" in caplog.text
+    assert "a bug" in caplog.text
+
+
+def test_what_was_put_off_is_told_too() -> None:
+    """A submit in the middle of the step that fails."""
+    broken = Broken()
+    bug = ArithmeticError("a bug")
+
+    def lost(*_: Any) -> None:
+        broken.futures.append(broken.submit())
+        raise bug
+
+    broken.pool.lost = lost  # type: ignore[method-assign]
+    broken.on_listener(lambda: broken.backend.die(broken.worker))
+    broken.assert_broken(bug)
+    assert len(broken.futures) == 4
+
+
+def test_a_system_exit_of_users_code_breaks_nothing(
+    desks: Callable[..., Desk], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The listener has met one of a load balancer, say; it is no bug."""
+    desk = desks()
+    future = desk.submit()
+
+    def leave() -> None:
+        raise SystemExit(3)
+
+    desk.manager._listener.call_soon(leave)
+    desk.serve()
+    desk.backend.report(desk.backend.started[0], (1, VALUE, "it"))
+    assert future.result(DEADLINE) == "it"
+    on_time = threading.Event()
+    desk.manager._listener.call_soon(on_time.set)
+    assert on_time.wait(DEADLINE)
+    assert "SystemExit" in caplog.text

@@ -40,7 +40,8 @@ class Desk:
         self.may_start = threading.Event()
         self.may_start.set()
         self.lock = threading.RLock()
-        self.listener = Listener("listener")
+        self.failures: list[BaseException] = []
+        self.listener = Listener("listener", self.failures.append)
         self.listener.start()
         context = SimpleNamespace(
             get_start_method=lambda: method,

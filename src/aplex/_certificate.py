@@ -1,10 +1,12 @@
 """What can be found out about a worker process that has died.
 
-Nothing here costs anything while works run: all of it is looked up after the death.
+Nothing here costs anything while works run: all of it is looked up after the death. That may
+be when no descriptor is left in this process, so nothing is imported or opened then.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -17,9 +19,13 @@ from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
 from aplex.exceptions import WorkerLostError
 
+if sys.platform != "win32":
+    import resource
+
 NAMED: Final = 16
 """Works aboard that are named; there may be hundreds."""
 _SHOWN: Final = 8 * 1024  # characters of a stack
+_ALL: Final = 64 * 1024  # bytes: more than the file with the counter has
 _FATAL: Final = "Fatal Python error:"  # how a dump of faulthandler begins
 _FAULTS: Final = {"SIGSEGV", "SIGFPE", "SIGABRT", "SIGBUS", "SIGILL"}  # what it handles
 
@@ -84,13 +90,11 @@ def reap(process: Any) -> int | None:
     this one (``forkserver``), if someone else was first, or if the figure may be that of
     this process: it passes from parent to child at the fork.
     """
-    if not hasattr(os, "wait4") or sys.platform != "linux":  # elsewhere the unit differs
+    if sys.platform != "linux" or not hasattr(os, "wait4"):  # elsewhere the unit differs
         return None
     popen: Any = getattr(process, "_popen", None)
     if getattr(popen, "method", None) not in ("spawn", "fork") or popen.returncode is not None:
         return None
-    import resource
-
     try:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
     except ChildProcessError:
@@ -109,7 +113,11 @@ class OomKills:
     """
 
     def __init__(self) -> None:
-        self._path = _counter()
+        path = _counter()
+        self._fd: int | None = None
+        if path is not None:
+            with contextlib.suppress(OSError):
+                self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._blamed = self._count()
 
     def blame(self) -> bool | None:
@@ -125,11 +133,17 @@ class OomKills:
         self._blamed += 1  # one at a time: several workers may have been killed at once
         return True
 
+    def close(self) -> None:
+        """Watch it no more."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
     def _count(self) -> int | None:
-        if self._path is None:
+        if self._fd is None:
             return None
         try:
-            lines = self._path.read_bytes().splitlines()
+            lines = os.pread(self._fd, _ALL, 0).splitlines()
             return next(int(line.split()[1]) for line in lines if line.startswith(b"oom_kill "))
         except (OSError, ValueError, StopIteration):
             return None

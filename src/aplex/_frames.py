@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -136,6 +136,35 @@ def one_way() -> tuple[End, End]:
         return SocketEnd(left), SocketEnd(right)
     reader, writer = os.pipe()
     return PipeEnd(reader), PipeEnd(writer)
+
+
+class Opened:
+    """Ends that are opened one after another, and closed if it does not come to the last."""
+
+    def __init__(self) -> None:
+        self._ends: list[End] = []
+
+    def one_way(self) -> tuple[End, End]:
+        """Open a channel, see `one_way`."""
+        ends = one_way()
+        self._ends += ends
+        return ends
+
+    def end(self, fd: int) -> PipeEnd:
+        """Take a descriptor that was opened just now."""
+        end = PipeEnd(fd)
+        self._ends.append(end)
+        return end
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Close them all, if something went wrong."""
+        if kind is not None:
+            for end in self._ends:
+                end.close()
 
 
 class Reader:

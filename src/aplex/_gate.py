@@ -37,6 +37,7 @@ from collections.abc import Callable
 from typing import Final
 
 from aplex._locks import Lock
+from aplex._waits import of_selector
 
 AVAILABLE: Final = hasattr(select, "epoll") and hasattr(os, "eventfd")
 
@@ -114,7 +115,7 @@ class Gate:
                 timeout = None if end is None else end - time.monotonic()
                 if timeout is not None and timeout <= 0:
                     break
-                self._read(timeout)
+                self._read(None if timeout is None else of_selector(timeout))
         finally:
             if first:
                 # Before any call: a signal handler may raise after each. Then ``settle`` is

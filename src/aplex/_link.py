@@ -11,7 +11,7 @@ from typing import Any
 
 from aplex import _child
 from aplex._arena import Arena, Lent, Place
-from aplex._frames import End, PipeEnd, Reader, Writer, one_way
+from aplex._frames import End, Opened, PipeEnd, Reader, Writer
 from aplex._messages import COROUTINE, ITEMS, LANES, PLAIN, Reports
 from aplex._progress import Progress
 
@@ -22,32 +22,14 @@ class Link:
     """The parent's side of one worker."""
 
     def __init__(self, arena: Arena | None) -> None:
-        lanes_in: list[End] = []
-        lanes_out: list[End] = []
-        self.writers: list[Writer] = []
-        self.readers: list[Reader] = []
-        for _ in LANES:
-            child_in, down = one_way()
-            up, child_out = one_way()
-            down.set_blocking(False)
-            up.set_blocking(False)
-            lanes_in.append(child_in)
-            lanes_out.append(child_out)
-            self.writers.append(Writer(down))
-            self.readers.append(Reader(up))
-        child_lifeline, self.lifeline = one_way()
-        self.lifeline.set_blocking(False)
-        self.child_ends = _child.ChildEnds(
-            lanes_in[COROUTINE], lanes_out[COROUTINE], lanes_in[PLAIN], lanes_out[PLAIN],
-            child_lifeline, None, None,
-        )  # fmt: skip
-        self.results: Lent | None = None
-        if arena is not None:
-            self.child_ends.arena_in = arena.end.duplicate()
-            self.child_ends.arena_out = PipeEnd(os.memfd_create("aplex", os.MFD_CLOEXEC))
-            self.results = Lent(self.child_ends.arena_out.duplicate())
+        """Open all channels of a worker, or none.
+
+        Raises:
+            OSError: There are too many open files.
+        """
+        with Opened() as opened:
+            self._open(opened, arena)
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
-        self.progress = Progress()
         self.process: Any = None  # a multiprocessing.Process
         self.started = False
         self.born = time.monotonic()
@@ -58,6 +40,34 @@ class Link:
         self.stopped = False  # it was asked to stop
         self.buried = False  # nothing of it is watched any more: its numbers may be others' soon
         self.closed = False
+
+    def _open(self, opened: Opened, arena: Arena | None) -> None:
+        lanes_in: list[End] = []
+        lanes_out: list[End] = []
+        self.writers: list[Writer] = []
+        self.readers: list[Reader] = []
+        for _ in LANES:
+            child_in, down = opened.one_way()
+            up, child_out = opened.one_way()
+            down.set_blocking(False)
+            up.set_blocking(False)
+            lanes_in.append(child_in)
+            lanes_out.append(child_out)
+            self.writers.append(Writer(down))
+            self.readers.append(Reader(up))
+        child_lifeline, self.lifeline = opened.one_way()
+        self.lifeline.set_blocking(False)
+        self.child_ends = _child.ChildEnds(
+            lanes_in[COROUTINE], lanes_out[COROUTINE], lanes_in[PLAIN], lanes_out[PLAIN],
+            child_lifeline, None, None,
+        )  # fmt: skip
+        self.results: Lent | None = None
+        if arena is not None:
+            self.child_ends.arena_in = opened.end(os.dup(arena.end.fileno()))
+            results = opened.end(os.memfd_create("aplex", os.MFD_CLOEXEC))
+            self.child_ends.arena_out = results
+            self.results = Lent(opened.end(os.dup(results.fileno())))
+        self.progress = Progress()
 
     def ends(self) -> Iterator[End]:
         """The parent's ends."""

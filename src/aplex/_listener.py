@@ -4,13 +4,19 @@ It waits for channels to become readable or writable, for workers to end, for
 deadlines, and for calls from other threads. Rules: ``call_soon`` may be called
 from anywhere, a finalizer or a signal handler included: it takes no lock.
 Everything else belongs to the listener's own thread.
+
+An exception that comes out of a callback is a bug of aplex: users' code is called where its
+exceptions are caught. What should have followed does not happen then, and somebody would wait
+for it for ever. So the listener ends, as it does when waiting itself fails, and tells why.
 """
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import logging
+import math
 import selectors
 import socket
 import threading
@@ -18,6 +24,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from aplex._waits import of_selector
 
 _log = logging.getLogger("aplex")
 
@@ -47,7 +55,15 @@ class Timer:
 class Listener:
     """Waits in a thread of its own, which ``start`` starts and ``stop`` ends."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, failed: Callable[[BaseException], None]) -> None:
+        """Have nothing to wait for yet.
+
+        Args:
+            name: Of the thread.
+            failed: Called on the thread, as its last act but to free what it holds, when it
+                ends by an exception. Calls that were asked for and not made are still there.
+        """
+        self._failed = failed
         # Opened by ``start``: an executor that is never used holds nothing.
         self._selector: selectors.BaseSelector
         self._wakee: socket.socket
@@ -57,10 +73,14 @@ class Listener:
         self._numbers = itertools.count()
         self._awake = False  # a wake-up is on its way, or the calls are being made
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._name = name
+        # Made by ``start``: since CPython 3.13 a thread that was made before a fork cannot be
+        # started in the child.
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._selector = selectors.DefaultSelector()
         self._waker, self._wakee = socket.socketpair()
         self._waker.setblocking(False)
@@ -69,6 +89,7 @@ class Listener:
         try:
             self._thread.start()
         except RuntimeError:
+            self._thread = None
             self.discard()
             raise
 
@@ -78,8 +99,9 @@ class Listener:
 
     def join(self) -> None:
         """Wait for the thread's end; at once on the thread itself."""
-        if not self.is_current() and self._thread.ident is not None:
-            self._thread.join()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Call back on the listener's thread. Safe anywhere; takes no lock."""
@@ -104,7 +126,8 @@ class Listener:
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call back at ``time.monotonic() == when``."""
         timer = Timer(when, callback)
-        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        if when < math.inf:  # else never
+            heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
     def watch(self, end: HasFileno, readable: Callable[[], None]) -> None:
@@ -147,7 +170,21 @@ class Listener:
         else:
             self._selector.register(fd, events, callbacks)
 
+    def make_what_is_left(self) -> None:
+        """Make the calls that were asked for, after the end; what they raise does not matter."""
+        while self._calls:
+            with contextlib.suppress(BaseException):
+                self._calls.popleft()()
+
     def _run(self) -> None:
+        try:
+            self._wait_for_everything()
+        except BaseException as error:  # noqa: BLE001 - a bug of aplex, or of the system
+            self._failed(error)
+        finally:
+            self.discard()
+
+    def _wait_for_everything(self) -> None:
         while not self._stopped:
             for key, events in self._selector.select(self._timeout()):
                 callbacks = key.data  # looked at only now: one may have unwatched another
@@ -157,7 +194,6 @@ class Listener:
                     self._call(callbacks[1])
             self._make_calls()
             self._fire_timers()
-        self.discard()
 
     def _timeout(self) -> float | None:
         if self._calls:
@@ -166,7 +202,7 @@ class Listener:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        return max(0.0, self._timers[0][0] - time.monotonic())
+        return of_selector(self._timers[0][0] - time.monotonic())
 
     def _drain(self) -> None:
         try:
@@ -192,5 +228,7 @@ class Listener:
     def _call(self, callback: Callable[[], Any]) -> None:
         try:
             callback()
-        except BaseException:  # noqa: BLE001 - a bug of aplex, or a user's callback: live on
+        except Exception:
+            raise  # a bug of aplex
+        except BaseException:  # noqa: BLE001 - SystemExit, say, of a load balancer: see `_step`
             _log.exception("error in %r", callback)

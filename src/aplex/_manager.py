@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import enum
 import logging
 import math
@@ -47,15 +48,19 @@ from aplex._pool import LINED_UP, LONG, Pool
 from aplex._pool_worker import PoolWorker
 from aplex._settling import Settled, at_end_of_loop, settle
 from aplex._supervision import WorkerState
+from aplex._waits import of_lock
 from aplex._work import Work, WorkState
 from aplex.exceptions import BrokenPoolError, WorkerStartError
 
 _log = logging.getLogger("aplex")
 
+BROKEN: Final = (
+    "the pool is broken by an error that nobody expected: unless a work has broken its worker's "
+    "event loop, it is a bug of aplex. Please report it"
+)
+AT_EXIT: Final = "interpreter exit"
 INTERRUPT_GRACE: Final = 1.0
 """Seconds that works have to clean up after Ctrl-C, before their workers are killed."""
-LONGEST_WAIT: Final = 3600.0
-"""Seconds for which a timer is set at most: selectors know an upper bound."""
 
 Args = TypeVarTuple("Args")
 Loop = asyncio.AbstractEventLoop
@@ -84,7 +89,7 @@ class Manager:
         self._start_timeout = start_timeout  # seconds
         self.exit_grace = exit_grace
         self.gone = _future()
-        self._pid = os.getpid()
+        self._pid: int | None = None  # where it was first used; a fork may come before
         self._backend = backend
         pool.can_interrupt = backend.can_interrupt
         self._ladder = Ladder(pool, backend.running)
@@ -105,8 +110,9 @@ class Manager:
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
         self._end_of_loop: AsyncGenerator[None] | None = None
         self._listener_reads = False  # for good: there was more than one loop, or we are closing
-        self._listener = Listener(f"{name}-listener")
+        self._listener = Listener(f"{name}-listener", self._break_down)
         backend.bind(self, self._listener)
+        _exit.remember(self)
 
     def __repr__(self) -> str:
         return f"<Manager {self._phase.value} {self.pool!r}>"
@@ -201,7 +207,7 @@ class Manager:
         """Take no more works; go when the last one is done."""
 
         def close() -> None:
-            self._shut = self._shut or f"cannot submit a work after {why}"
+            self._shut = self._shut or _cannot_submit(why)
             self._open = False
             if self._phase is Phase.RUNNING:
                 self._read_in_listener()
@@ -248,7 +254,7 @@ class Manager:
         if self._listener.is_current() or self._backend.owns_current_thread():
             return self.gone.done()
         try:
-            self.gone.result(timeout)
+            self.gone.result(of_lock(timeout))
         except concurrent.futures.TimeoutError:
             return False
         self._listener.join()
@@ -323,6 +329,8 @@ class Manager:
             raise BrokenPoolError(*broken.args) from broken.__cause__
         if self._shut:
             raise RuntimeError(self._shut)
+        if self._phase is Phase.NEW and _exit.is_over():
+            raise RuntimeError(_cannot_submit(AT_EXIT))
 
     def abandon(self) -> None:
         """Close, as the executor was garbage collected. Only asks; takes no lock."""
@@ -390,18 +398,29 @@ class Manager:
         # Threads cannot be killed: the exit leaves behind those that do not end.
         self.wait(None if cancelled and self._backend.can_kill else self.exit_grace)
 
-    def abandon_after_fork(self) -> None:
-        """In a forked child: this copy of the pool is dead. Takes no lock."""
-        self._open = False
-        self._shut = "a fork: this executor belongs to the parent process; make a new one here"
+    def after_fork(self) -> bool:
+        """In a forked child: this copy of the pool is dead, unless it was never used.
+
+        Takes no lock: a thread that is not here may have it.
+
+        Returns:
+            Whether it can be used here.
+        """
         self._lock = RLock()
+        self._changed = threading.Condition(self._lock)
         self._stepping = False  # the thread that forked us may have been in a step
         self._put_off.clear()
+        if self._phase is Phase.NEW:
+            self._backend.renew_after_fork()
+            return True
+        self._open = False
+        self._shut = "a fork: this executor belongs to the parent process; make a new one here"
         self._phase = Phase.GOING
         self.gone = _future()
         self.gone.set_result(None)
         self._backend.abandon_after_fork()
         self._listener.discard()
+        return False
 
     def _wait_for(self, done: Callable[[], bool], deadline: float | None) -> bool:
         """Wait for a state of the pool; return whether it has come."""
@@ -409,7 +428,7 @@ class Manager:
         with self._changed:
             self._waiters += 1
             try:
-                return self._changed.wait_for(done, timeout)
+                return self._changed.wait_for(done, of_lock(timeout))
             finally:
                 self._waiters -= 1
 
@@ -421,8 +440,11 @@ class Manager:
             left = self._receive_alone(worker, read) if self.pool.is_alone else read
             if left is not None:
                 self._step(self._take_in, worker, lane, left)
-        except BaseException:  # of a signal handler: what is left may be read, and not come again
+        except BaseException as error:
+            # Of a signal handler: what is left may be read, and not come again.
             self._resume_soon()
+            if is_bug(error):
+                self.failed(error)
             raise
 
     def _receive_alone(
@@ -469,7 +491,16 @@ class Manager:
                 death = replace(death, reason=_start_failure(worker.failure))
             self.pool.lost(worker, death, time.monotonic())
 
-        self._step(lose)
+        try:
+            self._step(lose)
+        except BaseException as error:
+            if is_bug(error):  # else it was a signal handler's
+                self.failed(error)
+            raise
+
+    def failed(self, error: BaseException) -> None:
+        """Break the pool by a bug of ours, seen in any thread."""
+        self._listener.call_soon(partial(_throw, error))
 
     def locked(self, call: Callable[[], None]) -> None:
         """Make a call under the lock."""
@@ -482,9 +513,10 @@ class Manager:
         if self._phase is Phase.NEW:
             self._backend.check_can_start()
             self._listener.start()  # raises RuntimeError while the interpreter exits
+            self._pid = os.getpid()
             self._phase = Phase.RUNNING
             self._open = True
-            _exit.remember(self)
+            _exit.remember(self)  # again: a fork may have come before
             self.pool.open()
         if loop is not None and loop is not self._known_loop:
             self._choose_reader(loop)
@@ -675,7 +707,7 @@ class Manager:
             ladder.kills.pop(0)
         first = ladder.first
         if first < self._rings_at:
-            self._in(min(first - time.monotonic(), LONGEST_WAIT), self._ring)
+            self._in(first - time.monotonic(), self._ring)
             self._rings_at = first
         ladder.changed = False
 
@@ -722,7 +754,7 @@ class Manager:
             pool.to_stop.pop(0)
 
     def _in(self, seconds: float, call: Callable[[], None]) -> None:
-        """Have the listener make a call after that time."""
+        """Have the listener make a call after that time; never, if it is infinite."""
         when = time.monotonic() + seconds
         self._listener.call_soon(partial(self._listener.call_at, when, call))
 
@@ -774,8 +806,54 @@ class Manager:
         """Free everything: the last act of the listener."""
         self._backend.close()
         self._listener.stop()
+        self._be_gone()
+
+    def _be_gone(self) -> None:
         _exit.forget(self)
         self.gone.set_result(None)
+
+    def _break_down(self, error: BaseException) -> None:
+        """Break the pool: the last act of a listener that ends by a bug of ours.
+
+        The state of things is in doubt, and nobody will notice anything any more. So works
+        get the reason, workers are killed, and no step is taken that could fail as well.
+        """
+        with contextlib.suppress(Exception):  # of a handler of the user's
+            _log.critical("%s", BROKEN, exc_info=error)
+        settled: Settled = []
+        try:
+            with self._lock:
+                self._stepping = self._open = False
+                self._phase = Phase.GOING
+                while self._put_off:
+                    with contextlib.suppress(Exception):
+                        self._put_off.popleft()()
+                settled = self.pool.give_up(BROKEN, error)
+                self._notify()
+            settle(settled)
+            self._listener.make_what_is_left()  # futures may be among that
+            self._backend.wake()
+            self._backend.break_down()
+        finally:
+            self._be_gone()
+
+
+def is_bug(error: BaseException) -> bool:
+    """Whether an exception of our own code means that there is a bug in it.
+
+    On the main thread it may be one that a signal handler raises, at any moment. There the
+    event comes again, on the listener's thread.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    return isinstance(error, Exception) and not main
+
+
+def _cannot_submit(why: str) -> str:
+    return f"cannot submit a work after {why}"
+
+
+def _throw(error: BaseException) -> None:
+    raise error
 
 
 def _future() -> concurrent.futures.Future[None]:

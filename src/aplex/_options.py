@@ -9,9 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["WorkOptions"]
+
+MOST: Final = 2**63 - 1
+"""What anything counts at most: an idiom for "no limit", as it is ``sys.maxsize``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,9 @@ class WorkOptions:
         buffersize: How many items of a stream or a map, at most, are ahead of who reads them;
             None: 16, or what a map takes by itself.
         label: What messages call the work; None: the name of its callable.
-        timeout: Seconds from the start of the work in its worker; None: no limit.
-        deadline: Seconds from submit; None: no limit.
+        timeout: Seconds from the start of the work in its worker; None: no limit. (Infinite
+            ones become None.)
+        deadline: Seconds from submit; None: no limit, likewise.
         grace: Seconds that a plain function has to end after it was interrupted. Infinite:
             its worker is never killed.
         interruptible: Whether a plain function that runs may be interrupted.
@@ -64,22 +68,23 @@ class WorkOptions:
         """
         check_count("retries", self.retries, least=0)
         check_count("quarantine_after", self.quarantine_after)
-        check_count("buffersize", self.buffersize)
-        check_count("max_concurrency", self.max_concurrency)
+        check_count("buffersize", self.buffersize, optional=True)
+        check_count("max_concurrency", self.max_concurrency, optional=True)
         check_rate("rate", self.rate)
-        if not isinstance(self.priority, int):
+        if not _is_int(self.priority):
             raise TypeError(f"priority must be an int, not {self.priority!r}")
         try:
             hash(self.key)
         except TypeError:
             raise TypeError(f"key must be hashable, {self.key!r} is not") from None
-        check_limit("timeout", self.timeout)
-        check_limit("deadline", self.deadline)
-        check_seconds("grace", self.grace)
         if not isinstance(self.interruptible, bool):
             raise TypeError(f"interruptible must be a bool, not {self.interruptible!r}")
+        note = object.__setattr__  # frozen
+        note(self, "timeout", as_limit("timeout", self.timeout))
+        note(self, "deadline", as_limit("deadline", self.deadline))
+        note(self, "grace", as_seconds("grace", self.grace))
         # Noted once, not asked for each work: most have none of these.
-        object.__setattr__(self, "apart", self.limited or self.priority != 0)
+        note(self, "apart", self.limited or self.priority != 0)
 
     def for_map_of(self, work: Hashable) -> WorkOptions:
         """Return the options of the works that a ``map`` is made of.
@@ -95,32 +100,82 @@ class WorkOptions:
         return self.max_concurrency is not None or self.rate is not None
 
 
-def check_count(name: str, value: int | None, *, least: int = 1) -> None:
-    """Check an option that counts something; None means that it has a default.
+def _is_int(value: object) -> bool:
+    """Whether it is an int that was meant as one: True is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_count(name: str, value: int | None, *, least: int = 1, optional: bool = False) -> None:
+    """Check an option that counts something.
+
+    Args:
+        name: Of the option.
+        value: What was given.
+        least: What is allowed.
+        optional: Whether None is, too.
 
     Raises:
         TypeError: It is no int.
-        ValueError: It is too small.
+        ValueError: It is too small, or too big for a machine.
     """
-    if value is None:
+    if value is None and optional:
         return
-    if not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {value!r}")
+    if value is None or not _is_int(value):
+        allowed = "an int or None" if optional else "an int"
+        raise TypeError(f"{name} must be {allowed}, not {value!r}")
     if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value!r}")
+        raise ValueError(f"{name} must be at least {least}, got {_short(value)}")
+    if value > MOST:
+        raise ValueError(f"{name} must be at most {MOST}, got {_short(value)}")
 
 
-def check_seconds(name: str, value: float) -> None:
-    """Check an option that is a number of seconds.
+def as_seconds(name: str, value: float) -> float:
+    """Return an option that is a number of seconds, checked. Infinite: there is no limit.
 
     Raises:
         TypeError: It is no number.
         ValueError: It is negative, or not a number at all.
     """
-    if not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not value >= 0:  # true of NaN, too
-        raise ValueError(f"{name} must not be negative (seconds), got {value!r}")
+    return _seconds(name, value, "a number of seconds")
+
+
+def as_limit(name: str, value: float | None, *, passed: bool = False) -> float | None:
+    """Return an option that limits a time, checked; None, as if it were infinite: no limit.
+
+    Args:
+        name: Of the option.
+        value: What was given.
+        passed: Whether it may be negative: the time is over already.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is negative, or not a number at all.
+    """
+    if value is None:
+        return None
+    seconds = _seconds(name, value, "a number of seconds or None", passed=passed)
+    return None if seconds == math.inf else seconds
+
+
+def _seconds(name: str, value: object, allowed: str, *, passed: bool = False) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be {allowed}, not {value!r}")
+    try:
+        seconds = float(value)
+    except OverflowError:  # of an int that is as good as infinite
+        seconds = math.inf if value > 0 else -math.inf
+    if math.isnan(seconds) or (seconds < 0 and not passed):
+        refused = "NaN" if passed else "negative or NaN"
+        raise ValueError(f"{name} must not be {refused} (seconds), got {_short(value)}")
+    return seconds
+
+
+def _short(number: float) -> str:
+    """Return a number for a message; Python refuses to write very long ones."""
+    try:
+        return repr(number)
+    except ValueError:
+        return f"an int of {number.bit_length()} bits" if isinstance(number, int) else "a number"
 
 
 def check_rate(name: str, value: float | None) -> None:
@@ -132,24 +187,10 @@ def check_rate(name: str, value: float | None) -> None:
     """
     if value is None:
         return
-    if not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number per second, not {value!r}")
-    if not 0 < value < float("inf"):  # false of NaN, too
-        raise ValueError(f"{name} must be positive and finite (per second), got {value!r}")
-
-
-def check_limit(name: str, value: float | None) -> None:
-    """Check an option that limits a time; None means no limit.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is negative, infinite, or not a number at all.
-    """
-    if value is None:
-        return
-    check_seconds(name, value)
-    if value == math.inf:
-        raise ValueError(f"{name} must be finite (seconds); None means no limit")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number per second or None, not {value!r}")
+    if not 0 < value < math.inf:  # false of NaN, too
+        raise ValueError(f"{name} must be positive and finite (per second), got {_short(value)}")
 
 
 DEFAULTS = WorkOptions()

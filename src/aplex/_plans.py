@@ -236,6 +236,8 @@ class Outcomes:
 
 
 def _index(message: str, value: Any) -> int:
+    if isinstance(value, bool):  # no number that anybody meant
+        raise TypeError(f"{message}, not {value!r}")
     try:
         return operator.index(value)
     except TypeError:

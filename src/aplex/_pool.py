@@ -544,7 +544,7 @@ class Pool(Workforce):
         room = self._limit - max(len(worker.works) for worker in open_)
         if lane:
             room = min(room, *(worker.depth - worker.plain for worker in open_))
-        front = list(islice(line, room * len(open_)))
+        front = list(islice(line, min(room * len(open_), len(line))))  # the limit may be huge
         works = [work for work in front if work.state is WAITING]
         if works:
             order: list[Any] = balancer._choose_many(len(works))  # noqa: SLF001 - one of ours
@@ -673,6 +673,37 @@ class Pool(Workforce):
             for pinned in worker.pinned:
                 for work in [work for work in pinned if work in in_lines]:
                     pinned.remove(work)
+
+    def give_up(self, why: str, reason: BaseException) -> list[tuple[Work, int, Any]]:
+        """Fail all works that are not done: there is a bug, and all state is in doubt.
+
+        Returns:
+            What is settled, as `take_settled` does.
+        """
+        self.broken = BrokenPoolError(f"{why}: {type(reason).__name__}: {reason}")
+        self.broken.__cause__ = reason
+        everyone = list(self.everyone())
+        lines = [self._limits.waiting, *self._lines]
+        lines += [line for worker in everyone for line in worker.pinned]
+        lines += [worker.works.values() for worker in everyone]
+        for work in [work for line in lines for work in line]:
+            if work.state is not DONE:
+                work.state = DONE
+                work.worker = work.function = work.call = work.meta = work.what = None
+                self.settled.append((work, RAISED, self.broken))
+        for worker in everyone:
+            worker.state = WorkerState.GONE
+            worker.works.clear()
+        for line in self._lines:
+            line.clear()
+        self._limits = Limits(float, self._set_alarm)
+        self._holders = self._limits.holders
+        self._waiting = self._aboard = self._starting = self.added = 0
+        self.workers.clear()
+        self.leaving.clear()
+        for effects in (self.outbound, self.to_start, self.to_stop, self.pauses, self.concerns):
+            effects.clear()
+        return self.take_settled()
 
     def take_settled(self) -> list[tuple[Work, int, Any]]:
         """Return the works settled (or TOO_LATE to cancel) since the last call.
@@ -879,11 +910,11 @@ class Pool(Workforce):
 
     def _clear(self, worker: PoolWorker, death: Death) -> None:
         """Take all works off a lost worker."""
-        works, worker.works = worker.works, {}
-        for work in works.values():
+        for work in list(worker.works.values()):
             self._leave(work, worker)
             if work.seq > death.started[work.lane] or self._may_run_again(work, death):
                 self._requeue(work, worker)
+            del worker.works[work.id]  # not before it is elsewhere: see `give_up`
         self._give_back(worker)
 
     def _requeue(self, work: Work, worker: PoolWorker) -> None:

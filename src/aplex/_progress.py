@@ -34,7 +34,11 @@ class Progress:
         self._end = end if end is not None else _anonymous_file()
         self._memory: mmap.mmap | None = None
         if self._end is not None:
-            self._memory = mmap.mmap(self._end.fileno(), _SIZE)
+            try:
+                self._memory = mmap.mmap(self._end.fileno(), _SIZE)
+            except OSError:
+                self._end.close()
+                raise
             view: Any = memoryview(self._memory).cast("Q")
         else:
             view = [0] * (DOOMED + 1)
@@ -115,6 +119,11 @@ def _anonymous_file() -> PipeEnd | None:
 
         with tempfile.TemporaryFile() as file:  # unlinked at once
             fd = os.dup(file.fileno())
-    os.ftruncate(fd, _SIZE)
-    os.lseek(fd, _SIZE, os.SEEK_SET)  # last words come behind the counters
-    return PipeEnd(fd)
+    end = PipeEnd(fd)
+    try:
+        os.ftruncate(fd, _SIZE)
+        os.lseek(fd, _SIZE, os.SEEK_SET)  # last words come behind the counters
+    except OSError:
+        end.close()
+        raise
+    return end

@@ -16,8 +16,11 @@ side by side.)
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator
 from functools import partial
@@ -34,6 +37,8 @@ from aplex._main_module import importable_main, interrupts_blocked
 from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
 
+NEEDED: Final = 10
+"""Descriptors that ``multiprocessing`` opens, at most, while it starts a process."""
 LONGEST_HOLD: Final = 0.02
 """Seconds for which the others wait at most. (A first result is there after 5 to 10 ms.)"""
 
@@ -102,9 +107,12 @@ class Starter:
                 self._start_all()
 
     def _run(self) -> None:
-        while self._thread is threading.current_thread():
-            self._start_all()
-            self._events.locked(self._end)
+        try:
+            while self._thread is threading.current_thread():
+                self._start_all()
+                self._events.locked(self._end)
+        except BaseException as error:  # noqa: BLE001 - a bug: nobody would start the others
+            self._events.failed(error)
 
     def _end(self) -> None:
         if self._holds or not self._waiting:
@@ -137,9 +145,12 @@ class Starter:
             if link.unwanted or link.stopped:
                 return RuntimeError("it is not wanted any more")
             try:
+                check_descriptors()
                 with self._conditions(link.process, link.progress):
                     link.process.start()
             except BaseException as error:  # noqa: BLE001 - told to whoever waits for a worker
+                # Its frames hold what was opened; it may be the reason of all that fails later.
+                traceback.clear_frames(error.__traceback__)
                 return error
         return None
 
@@ -153,6 +164,26 @@ class Starter:
         resource_tracker.ensure_running()
         with interrupts_blocked(), importable_main(self._main_path), kept(process, progress):
             yield
+
+
+def check_descriptors() -> None:
+    """Check whether as many descriptors are left as a start needs.
+
+    If they end in the middle of one, ``multiprocessing`` never closes those it has opened
+    (``popen_fork``, between its two pipes). Others may take them before it does.
+
+    Raises:
+        OSError: They are not.
+    """
+    if sys.platform == "win32":
+        return
+    taken: list[int] = []
+    try:
+        while len(taken) < NEEDED:
+            taken += os.pipe()
+    finally:
+        for fd in taken:
+            os.close(fd)
 
 
 def renew() -> None:

@@ -35,10 +35,11 @@ from aplex._cpus import usable_cpus
 from aplex._identity import this_pool
 from aplex._manager import Manager
 from aplex._messages import COROUTINE
-from aplex._options import WorkOptions, check_count, check_seconds
+from aplex._options import WorkOptions, as_limit, check_count
 from aplex._plans import Place, Plan, check_input, open_window
 from aplex._pool import Pool
 from aplex._room import Room
+from aplex._settings import PoolSettings, check_loop
 from aplex._streaming import Streaming, open_stream
 from aplex._supervision import RestartPolicy
 from aplex._timeouts import run_within
@@ -142,7 +143,7 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
             initargs: Its arguments.
             exit_grace: Seconds that coroutine works have to finish at the exit of the
                 interpreter if `shutdown` was not called; also the seconds after which
-                an idle worker that does not end is killed.
+                an idle worker that does not end is killed. Infinite: it waits for them.
             retries: How many times a work runs again, at most, after its worker has died.
                 0: a work that had started never runs twice.
             quarantine_after: Deaths of workers after which a work does not run again,
@@ -157,47 +158,48 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
             max_pending: How many works may be submitted and not done. `submit` then blocks
                 until there is room; with ``awaitable=True`` see `room`. None: no bound.
             start_timeout: Seconds after which a worker that is not ready is killed, which
-                is a failed start. None: never.
+                is a failed start. None, or infinite: never.
 
         Raises:
             ValueError: An option is out of range.
             TypeError: An option is of the wrong kind.
         """
-        check_count("pool_size", pool_size)
-        check_count("max_works_per_worker", max_works_per_worker)
-        for name, value in (
-            ("load_balancer", load_balancer),
-            ("worker_loop_factory", worker_loop_factory),
-            ("initializer", initializer),
-        ):
-            if value is not None and not callable(value):
-                raise TypeError(f"{name} must be callable, not {value!r}")
-        check_count("max_restarts", max_restarts, least=0)
-        check_count("max_works_per_child", max_works_per_child)
-        check_count("max_pending", max_pending)
-        check_seconds("exit_grace", exit_grace)
-        check_seconds("restart_window", restart_window)
-        if start_timeout is not None:
-            check_seconds("start_timeout", start_timeout)
-        if future_loop is not None and not awaitable:
-            raise ValueError("future_loop needs awaitable=True")
-        self._options = WorkOptions(retries=retries, quarantine_after=quarantine_after)
+        settings = PoolSettings(
+            awaitable=awaitable,
+            pool_size=pool_size,
+            max_works_per_worker=max_works_per_worker,
+            load_balancer=load_balancer,
+            future_loop=future_loop,
+            worker_loop_factory=worker_loop_factory,
+            initializer=initializer,
+            initargs=initargs,
+            exit_grace=exit_grace,
+            retries=retries,
+            quarantine_after=quarantine_after,
+            max_restarts=max_restarts,
+            restart_window=restart_window,
+            max_works_per_child=max_works_per_child,
+            max_pending=max_pending,
+            start_timeout=start_timeout,
+        )
+        self._options = settings.works
         self._awaitable = awaitable
         self._future_loop = future_loop
         self._size = usable_cpus() if pool_size is None else pool_size
         self._max_works_per_worker = max_works_per_worker
         name = f"{type(self).__name__}-{next(_numbers)}"
-        self._backend = backend(Setup(name, worker_loop_factory, initializer, tuple(initargs)))
-        policy = RestartPolicy(max_restarts, restart_window)
+        self._backend = backend(Setup(name, worker_loop_factory, initializer, settings.initargs))
         pool = Pool(
             self._size,
             max_works_per_worker,
             load_balancer,
-            policy,
+            RestartPolicy(max_restarts, settings.restart_window),
             max_works_per_child,
             clock=time.monotonic,
         )
-        self._manager = Manager(pool, self._backend, name, exit_grace, start_timeout)
+        self._manager = Manager(
+            pool, self._backend, name, settings.exit_grace, settings.start_timeout
+        )
         self._room: Room | None = None
         self._take = self._manager.submit
         if max_pending is not None:
@@ -470,7 +472,8 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
             work: As for `submit`.
             *iterables: One for each positional argument; the shortest ends the map. With
                 ``awaitable=True`` they may be asynchronous, too; the map closes those.
-            timeout: Seconds from this call until the last result must be there.
+            timeout: Seconds from this call until the last result must be there. None, or
+                infinite: no limit.
             chunksize: Items that travel together as one work. More than 1 pays for
                 many short works. The coroutines of a chunk run concurrently.
                 ``"auto"``: chunks adapt to how long the works take. It submits a few
@@ -492,10 +495,10 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
             are when it is closed, or dropped after a ``break``.
 
         Raises:
-            ValueError: ``chunksize`` or ``buffersize`` is less than 1.
+            ValueError: ``chunksize`` or ``buffersize`` is less than 1; or ``timeout`` is NaN.
             TypeError: As for `submit`; ``chunksize`` is no int and not ``"auto"``;
-                ``buffersize`` is no int; or an iterable is asynchronous and the
-                executor is not.
+                ``buffersize`` is no int; ``timeout`` is no number; or an iterable is
+                asynchronous and the executor is not.
             RuntimeError: The executor was shut down.
             TimeoutError: While iterating: the timeout passed.
         """
@@ -511,6 +514,7 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
         timeout: float | None,
         plan: Plan,
     ) -> Iterator[Any] | AsyncIterator[Any]:
+        timeout = as_limit("timeout", timeout, passed=True)
         lane = lane_of(work)
         options = options.for_map_of(work)
         asynchronous = check_input(iterables, awaitable=self._awaitable)
@@ -610,10 +614,12 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
             ValueError: The executor was made without ``awaitable=True``.
             RuntimeError: The executor was shut down.
             BrokenPoolError: The workers cannot be started.
+            TypeError: ``loop`` is no event loop.
         """
         self._manager.check_open()
         if not self._awaitable:
             raise ValueError("set_future_loop needs an executor made with awaitable=True")
+        check_loop("loop", loop)
         self._future_loop = loop
 
     def resize(self, pool_size: int) -> None:
@@ -631,8 +637,6 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
             RuntimeError: The executor was shut down.
             BrokenPoolError: The workers cannot be started.
         """
-        if not isinstance(pool_size, int):
-            raise TypeError(f"pool_size must be an int, not {pool_size!r}")
         check_count("pool_size", pool_size)
         self._manager.resize(pool_size)
         self._size = pool_size
@@ -702,6 +706,22 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
         return None
 
 
+def _context_of(mp_context: Any) -> Any:
+    """Return the context that an option names, checked.
+
+    What behaves like one will do: ``torch.multiprocessing``, and ``multiprocessing`` itself.
+    """
+    methods = multiprocessing.get_all_start_methods()
+    if mp_context is None or mp_context in methods:
+        return multiprocessing.get_context(mp_context or "spawn")
+    allowed = f"one of {', '.join(map(repr, methods))}, a context of multiprocessing, or None"
+    if isinstance(mp_context, str):
+        raise ValueError(f"mp_context must be {allowed}, got {mp_context!r}")  # noqa: TRY004
+    if not (hasattr(mp_context, "Process") and hasattr(mp_context, "get_start_method")):
+        raise TypeError(f"mp_context must be {allowed}, not {mp_context!r}")
+    return mp_context
+
+
 def _no_loop(method: str) -> RuntimeError:
     return RuntimeError(
         f"no running event loop: with awaitable=True call {method}() in a coroutine, or give the "
@@ -755,7 +775,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 a program with threads and leaves nothing with a name behind.
             start_timeout: Seconds after which a worker that is not ready (that still
                 imports, or runs the ``initializer``) is killed, which is a failed start.
-                None: never.
+                None, or infinite: never.
             **options: As for `AsyncPoolExecutor`.
 
         Raises:
@@ -764,10 +784,8 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             SerializationError: ``initializer``, ``initargs`` or ``worker_loop_factory``
                 cannot be pickled.
         """
-        if mp_context is None or isinstance(mp_context, str):
-            mp_context = multiprocessing.get_context(mp_context or "spawn")
         super().__init__(
-            functools.partial(ProcessBackend, mp_context),
+            functools.partial(ProcessBackend, _context_of(mp_context)),
             awaitable=awaitable,
             start_timeout=start_timeout,
             **options,

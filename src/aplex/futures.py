@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from aplex._locks import Lock, condition
 from aplex._messages import CANCELLED, ERROR, PICKLED, TOO_LATE, VALUE
 from aplex._pickling import decode_exception, decode_value
+from aplex._waits import of_lock
 
 if TYPE_CHECKING:
     from aplex._work import Work
@@ -195,10 +196,10 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         """Read the reports in this thread while waiting; return the seconds still left."""
         work = self._work
         if work is None:
-            return timeout
+            return of_lock(timeout)
         end = None if timeout is None else time.monotonic() + timeout
         work.manager.read_until(self._is_done, end)
-        return None if end is None else max(0.0, end - time.monotonic())
+        return None if end is None else of_lock(max(0.0, end - time.monotonic()))
 
     def _settle(self, kind: int, data: Any) -> None:
         if self._state is PENDING:

@@ -255,7 +255,7 @@ def test_a_caller_whose_loop_is_blocked_harms_no_worker(
     [
         ({"timeout": -1}, ValueError),
         ({"timeout": "1"}, TypeError),
-        ({"deadline": float("inf")}, ValueError),
+        ({"timeout": float("nan")}, ValueError),
         ({"deadline": float("nan")}, ValueError),
         ({"grace": -0.1}, ValueError),
         ({"grace": None}, TypeError),

@@ -249,6 +249,12 @@ def test_an_input_that_raises_later(caller: Caller) -> None:
         list(results)
 
 
+def test_a_bool_is_no_number_of_items(caller: Caller) -> None:
+    for name in ("chunksize", "buffersize"):
+        with pytest.raises(TypeError, match=f"{name} must be an int or .* not True"):
+            caller.map(works.add, [1], **{name: True})
+
+
 @pytest.mark.parametrize("chunksize", [0, -1])
 def test_a_chunksize_less_than_one_is_refused(caller: Caller, chunksize: int) -> None:
     with pytest.raises(ValueError, match="chunksize must be at least 1"):

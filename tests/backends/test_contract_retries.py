@@ -167,7 +167,8 @@ def test_a_kill_is_laid_on_the_kernel_if_its_counter_says_so(
     caller = new_caller(pool_size=1)
     caller.call(works.pid)
     kills = caller.pool._backend._oom_kills  # type: ignore[union-attr]
-    kills._path, kills._blamed = events, 3
+    kills.close()
+    kills._fd, kills._blamed = os.open(events, os.O_RDONLY), 3
     assert caller.raised(works.die, "SIGKILL").out_of_memory is False  # type: ignore[attr-defined]
     events.write_text("low 0\noom 1\noom_kill 4\n")
     assert caller.raised(works.die, "exit").out_of_memory is False  # type: ignore[attr-defined]
@@ -176,7 +177,7 @@ def test_a_kill_is_laid_on_the_kernel_if_its_counter_says_so(
     assert error.out_of_memory is True
     assert "probably by the kernel" in str(error)
     assert caller.raised(works.die, "SIGKILL").out_of_memory is False  # type: ignore[attr-defined]
-    events.unlink()
+    events.write_text("")
     assert caller.raised(works.die, "SIGKILL").out_of_memory is None  # type: ignore[attr-defined]
 
 

@@ -171,6 +171,7 @@ def test_an_awaitable_submit_without_a_loop_says_so(engine: str) -> None:
         ({"worker_loop_factory": "uvloop"}, TypeError, "worker_loop_factory must be callable"),
         ({"initializer": 3}, TypeError, "initializer must be callable"),
         ({"exit_grace": -1}, ValueError, "exit_grace must not be negative"),
+        ({"retries": None}, TypeError, "retries must be an int, not None"),
         ({"no_such_option": 1}, TypeError, "no_such_option"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
@@ -180,6 +181,35 @@ def test_nonsense_options_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         make_pool(engine, **options)
+
+
+@pytest.mark.parametrize("seconds", [1e12, float("inf")])
+def test_seconds_without_end_are_no_limit(
+    new_caller: Callable[..., Caller], processes: bool, seconds: float
+) -> None:
+    """Longer than locks, selectors and epoll can wait; in every option and argument."""
+    options = {"exit_grace": seconds, "restart_window": seconds}
+    caller = new_caller(**options, **({"start_timeout": seconds} if processes else {}))
+    limited = {"timeout": seconds, "deadline": seconds, "grace": seconds}
+    view = caller.through(caller.pool.options(**limited))
+    for work in (works.span, works.aspan):
+        assert caller.call(work, 0.05)
+        assert view.call(work, 0.05)
+        assert len(list(caller.map(work, [0.05] * 3, timeout=seconds))) == 3
+        assert len(list(caller.map(work, [0.0] * 9, timeout=seconds, chunksize=2))) == 9
+        if not caller.awaitable:
+            assert caller.submit(work, 0.05).result(timeout=seconds)
+            assert caller.submit(work, 0.05).exception(timeout=seconds) is None
+
+
+def test_a_timeout_that_is_over_already_is_no_mistake(caller: Caller) -> None:
+    """Programs compute what is left of one. As in the standard library."""
+    with pytest.raises(TimeoutError):
+        list(caller.map(works.span, [0.05], timeout=-0.1))
+    with pytest.raises(ValueError, match="timeout must not be NaN"):
+        caller.map(works.span, [0.05], timeout=float("nan"))
+    with pytest.raises(TypeError, match="timeout must be a number of seconds or None, not '1'"):
+        caller.map(works.span, [0.05], timeout="1")
 
 
 def test_an_initializer_that_cannot_travel_is_refused_at_once() -> None:

@@ -190,6 +190,8 @@ def test_nonsense_sizes_and_closed_pools_are_refused(engine: str) -> None:
     pool = make_pool(engine)
     with pytest.raises(ValueError, match="pool_size must be at least 1"):
         pool.resize(0)
+    with pytest.raises(TypeError, match="pool_size must be an int, not True"):
+        pool.resize(True)
     with pytest.raises(TypeError, match="pool_size must be an int"):
         pool.resize(None)  # type: ignore[arg-type]
     pool.shutdown()

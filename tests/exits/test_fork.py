@@ -89,6 +89,83 @@ def test_a_forked_copy_of_a_pool_does_nothing_to_the_workers(engine, tmp_path) -
     assert outcome.out == ["True", "True"]
 
 
+@pytest.mark.smoke
+@engines
+def test_an_executor_that_was_made_before_a_fork_is_used_after_it(engine, tmp_path) -> None:
+    """As servers do that load a program before they fork; in the parent, too, and side by side.
+
+    Streams and executors that are dropped in the child are closed there.
+    """
+    text = f"""{FORK}
+    import gc
+
+    def numbers():
+        try:
+            yield from range(1000)
+        finally:
+            say("closed")
+
+    def use():
+        global pool
+        assert pool.submit(square, 3).result() == 9
+        assert pool.submit(asquare, 3).result() == 9
+        assert list(pool.map(square, range(5))) == [0, 1, 4, 9, 16]
+        stream = pool.stream(numbers)
+        assert next(stream) == 0
+        del stream
+        gc.collect()
+        while "0 works waiting, 0 aboard" not in repr(pool):
+            time.sleep(0.01)  # its worker closes it
+        before = threading.active_count()
+        del pool
+        gc.collect()
+        end = time.monotonic() + 10
+        while threading.active_count() > 1 and time.monotonic() < end:
+            time.sleep(0.01)
+        say("gone", before > threading.active_count() == 1)
+
+    def main():
+        global pool
+        pool = make()
+        children = []
+        for _ in range(2):
+            if not (pid := os.fork()):
+                use()
+                sys.exit(0)
+            children.append(pid)
+        for pid in children:
+            wait_for_child(pid)
+        use()
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert sorted(outcome.out) == ["closed"] * 3 + ["gone True"] * 3
+
+
+@on("thread", "spawn")
+def test_an_executor_of_a_parent_is_used_in_a_child_of_multiprocessing(engine, tmp_path) -> None:
+    """And never shut down there: the exit of the child sees to that."""
+    text = f"""{FORK}
+    def use():
+        pool.submit(sleep, 0.1)
+        assert pool.submit(asquare, 3).result() == 9
+
+    def main():
+        global pool
+        pool = make()
+        process = multiprocessing.get_context("fork").Process(target=use)
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        pool.shutdown()
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert outcome.out == ["running", "finished"]
+
+
 @engines
 def test_a_fork_in_the_middle_of_works_disturbs_none(engine, tmp_path) -> None:
     text = f"""{FORK}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.support.programs import on, started
 
 some = on("thread", "spawn")
@@ -29,6 +30,58 @@ def test_submit_after_the_exit_hook_is_refused(engine, tmp_path) -> None:
         outcome = program.finish()
     outcome.assert_clean()
     assert outcome.out == ["refused: cannot submit a work after interpreter exit"]
+
+
+@on("thread", "spawn", "fork")
+@pytest.mark.parametrize("used", [True, False])
+def test_a_pool_that_was_never_used_is_refused_likewise(engine, used, tmp_path) -> None:
+    """Its first work would be dropped without a word. Also if no other pool was ever used."""
+    text = f"""
+    import atexit
+
+    def late():
+        made_late = make()
+        for pool in (idle, made_late):
+            for use in (lambda: pool.submit(square, 1), lambda: pool.map(square, [1])):
+                try:
+                    use()
+                except RuntimeError as error:
+                    say("refused:", error)
+
+    def main():
+        global pool, idle
+        atexit.register(late)
+        idle, pool = make(), make()
+        if {used}:
+            pool.submit(square, 2).result()
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert outcome.out == ["refused: cannot submit a work after interpreter exit"] * 4
+
+
+@some
+def test_the_first_work_of_a_pool_may_come_in_an_exit_hook(engine, tmp_path) -> None:
+    """One that was registered after the pool was made; since Python 3.12 no thread starts then."""
+    text = """
+    import atexit
+
+    def late():
+        try:
+            pool.submit(say, "served")
+        except RuntimeError as error:
+            say("refused:", error)
+
+    def main():
+        global pool
+        pool = make()
+        atexit.register(late)
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert outcome.out[0].startswith(("served", "refused: "))
 
 
 @some

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.programs import ENGINES, on, started
+from tests.support.programs import ENGINES, START_METHODS, on, started
 
 TEXT = """
     import gc, tempfile
@@ -105,3 +105,36 @@ def test_pools_in_many_threads_leave_nothing(engine, tmp_path) -> None:
     """
     with started(text, tmp_path, engine=engine) as program:
         program.finish().assert_clean()
+
+
+@on("spawn", "forkserver", "fork", of=START_METHODS)
+def test_a_pool_without_descriptors_ends_and_gives_them_back(engine, tmp_path) -> None:
+    """There are too few for all workers. Nothing that notes an end may want one, for an import."""
+    text = """
+    import gc, resource
+
+    def descriptors():
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    def main():
+        with make() as pool:  # multiprocessing keeps some for good
+            assert pool.submit(square, 3).result() == 9
+        del pool
+        before = descriptors()
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, most))
+        for name in ("resource", "multiprocessing.connection"):
+            sys.modules.pop(name, None)  # an import of it would open its file
+        with make(pool_size=40) as pool:
+            assert [future.result() for future in [pool.submit(square, 3) for _ in range(200)]]
+            pool.submit(os._exit, 3).exception()
+            assert pool.submit(asquare, 3).result() == 9
+        assert not pool._manager.pool.broken
+        del pool
+        say("left", descriptors() - before)
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert outcome.out == ["left 0"]

@@ -53,6 +53,9 @@ class Events(Protocol):
     def locked(self, call: Callable[[], None]) -> None:
         """Make a call under the Manager's lock."""
 
+    def failed(self, error: BaseException) -> None:
+        """Break the pool: there is a bug, seen in any thread."""
+
 
 class Backend(ABC):
     """Starts workers and talks to them."""
@@ -176,6 +179,16 @@ class Backend(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free everything, after the last worker was reported lost. Called unlocked."""
+
+    @abstractmethod
+    def break_down(self) -> None:
+        """End all workers as far as that can be done, and free everything, after a bug.
+
+        On the listener's thread, which ends. Nothing is reported any more. Called unlocked.
+        """
+
+    def renew_after_fork(self) -> None:  # noqa: B027 - not every back end has something
+        """In a forked child: share nothing with the parent; no worker was started there."""
 
     def abandon_after_fork(self) -> None:  # noqa: B027 - not every back end has something
         """In a forked child: close the copies of what belongs to the parent."""

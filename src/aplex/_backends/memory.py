@@ -110,3 +110,7 @@ class MemoryBackend(Backend):
 
     def close(self) -> None:
         self.closed = True
+
+    def break_down(self) -> None:
+        self.killed += [worker for worker in self.started if worker not in self.killed]
+        self.close()

@@ -155,10 +155,10 @@ class ProcessBackend(Backend):
         self.listener.unwatch(self._death_of(link))
         process = link.process
         link.peak_rss = reap(process)
-        process.join(1)
-        if process.exitcode is None:  # it closed its sentinel without ending
-            process.kill()
-            process.join(1)
+        if process.exitcode is None:
+            # It is about to end, which nothing changes any more; or it has closed its sentinel.
+            _kill(link)
+            process.join()  # with a timeout it would import something: see `_certificate`
         for lane in LANES:
             self.events.receive(worker, lane, partial(self._drain, link, lane))
         self.events.lost(worker, partial(self._examine, worker, link))
@@ -349,11 +349,7 @@ class ProcessBackend(Backend):
         """
         link.unwanted = True
         if link.started and not link.closed:
-            with contextlib.suppress(OSError, ValueError):  # its end is known
-                if link.pidfd is not None:  # its number may be another's by now
-                    signal.pidfd_send_signal(link.pidfd.fileno(), signal.SIGKILL)
-                else:
-                    link.process.kill()
+            _kill(link)
 
     def _flush(self, link: Link, lane: int) -> None:
         """Write on what did not fit. On the listener's thread."""
@@ -482,6 +478,29 @@ class ProcessBackend(Backend):
             self._gate.close()
         if self._arena is not None:
             self._arena.close()
+        if self._oom_kills is not None:
+            self._oom_kills.close()
+
+    def break_down(self) -> None:
+        links = list(self._links.items())
+        for _, link in links:
+            link.unwanted = True
+            with contextlib.suppress(Exception):
+                link.process.kill()
+        for worker, link in links:
+            with contextlib.suppress(Exception):
+                link.process.join(1)
+            with contextlib.suppress(Exception):
+                self._bury(worker, link, Death((0, 0), None, None))
+        self.close()
+
+    def renew_after_fork(self) -> None:
+        _starter.renew()
+        _late.renew()
+        self._arena_lock = Lock()
+        if self._arena is not None:  # of a submit that did not come to its end
+            self._arena.close()
+            self._arena = None
 
     def abandon_after_fork(self) -> None:
         _starter.renew()
@@ -495,6 +514,8 @@ class ProcessBackend(Backend):
             self._gate.discard()
         if self._arena is not None:
             self._arena.close()
+        if self._oom_kills is not None:
+            self._oom_kills.close()
 
 
 def _never_served(error: WorkerLostError, progress: Progress) -> WorkerStartError:
@@ -525,6 +546,14 @@ class _Sentinel:
 
     def fileno(self) -> int:
         return self._fd
+
+
+def _kill(link: Link) -> None:
+    with contextlib.suppress(OSError, ValueError):  # its end is known
+        if link.pidfd is not None:  # its number may be another's by now
+            signal.pidfd_send_signal(link.pidfd.fileno(), signal.SIGKILL)
+        else:
+            link.process.kill()
 
 
 def _open_pidfd(pid: int) -> PipeEnd | None:

@@ -39,6 +39,7 @@ from aplex._producers import Producers
 from aplex._progress import running_in
 from aplex._work import Work
 from aplex._worker import Detached, run_until_stopped
+from aplex.exceptions import WorkerStartError
 
 
 class Recall(NamedTuple):
@@ -84,13 +85,19 @@ class ThreadBackend(Backend):
         if worker not in self._workers:  # else Ctrl-C broke into this very method
             bury = partial(self._bury, worker)
             self._workers[worker] = ThreadWorker(self, self._setup, worker, self.events, bury)
-        self._workers[worker].start()
+        try:
+            self._workers[worker].start()
+        except RuntimeError as error:  # there can be no more threads
+            failure = WorkerStartError(f"a worker thread could not be started: {error}")
+            failure.__cause__ = error
+            unborn = partial(self._bury, worker, failure)
+            self.listener.call_soon(partial(self.events.lost, worker, unborn))
 
-    def _bury(self, worker: PoolWorker) -> Death:
+    def _bury(self, worker: PoolWorker, failure: WorkerStartError | None = None) -> Death:
         """Forget a worker; its threads run their last lines. Under the Manager's lock."""
         self._ending = [thread for thread in self._ending if thread.is_alive()]
         self._ending += self._workers.pop(worker).threads
-        return Death((0, 0), None, None)
+        return Death((0, 0), None, failure)
 
     def send(self, worker: PoolWorker) -> None:
         threads = self._workers[worker]
@@ -153,6 +160,10 @@ class ThreadBackend(Backend):
                 thread.join()
         self._ending.clear()
 
+    def break_down(self) -> None:
+        for threads in list(self._workers.values()):
+            threads.stop()  # they end when they have done what they do
+
 
 class ThreadWorker:
     """The two threads of one worker."""
@@ -174,10 +185,16 @@ class ThreadWorker:
         self.inbox: deque[Work | Cancel | Recall | Credit] = deque()  # for the loop's
         self._wakes: SimpleQueue[bool] = SimpleQueue()  # of the main thread; False: the last one
         self._main = threading.Thread(
-            target=self._run_main, name=f"{setup.name}-{worker.id}", daemon=True
+            target=self._guarded,
+            args=(self._run_main,),
+            name=f"{setup.name}-{worker.id}",
+            daemon=True,
         )
         self._loop_thread = threading.Thread(
-            target=self._run_loop, name=f"{setup.name}-{worker.id}-loop", daemon=True
+            target=self._guarded,
+            args=(self._run_loop,),
+            name=f"{setup.name}-{worker.id}-loop",
+            daemon=True,
         )
         self.threads = [self._main, self._loop_thread]
         self._loop_lock = Lock()
@@ -209,9 +226,13 @@ class ThreadWorker:
             self._wakes.put(True)
         if not loop:
             return
-        self._start_loop()
+        try:
+            self._start_loop()
+        except RuntimeError as error:  # there can be no more threads
+            self._refuse(error)
+            return
         if self._failure is not None:
-            self._refuse()
+            self._refuse(self._failure)
         elif self._loop is not None and not self._drain_planned:
             self._drain_planned = True
             try:
@@ -241,6 +262,13 @@ class ThreadWorker:
             self._serve()
         self._stop_loop()
         self._events.lost(self._worker, self._bury)
+
+    def _guarded(self, run: Callable[[], None]) -> None:
+        """Run a thread; if it ends by an exception, nobody would ever hear of its works."""
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001 - a bug, or a work has broken the loop
+            self._events.failed(error)
 
     def _serve(self) -> None:
         while self._wakes.get():
@@ -290,17 +318,15 @@ class ThreadWorker:
         except BaseException as error:  # noqa: BLE001 - raised on the main thread
             self._failure = error
             self._made.set()
-            self._refuse()
+            self._refuse(error)
             return
         loop.call_soon(self._drain)
         self._loop = loop
         self._made.set()
         run_until_stopped(runner, loop, self._stopping)
 
-    def _refuse(self) -> None:
+    def _refuse(self, failure: BaseException) -> None:
         """Fail the coroutine works: there is no loop to run them."""
-        failure = self._failure
-        assert failure is not None
         while self.inbox:
             item = self.inbox.popleft()
             if isinstance(item, Work):
