@@ -183,7 +183,10 @@ def main(ends: ChildEnds, progress: Progress, setup: bytes, number: int) -> None
     # The stack of a crash goes where the parent finds it; unless it was to go elsewhere.
     if progress.file is not None and not faulthandler.is_enabled():
         faulthandler.enable(progress.file.fileno(), all_threads=False)
-    Child(ends, progress).run(setup)
+    child = Child(ends, progress)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=child.be_copy)
+    child.run(setup)
 
 
 class Child:
@@ -196,6 +199,7 @@ class Child:
         self._codec = ProcessCodec(ends, self.results)
         self._loop_thread = LoopThread(self)
         self._watcher = threading.Thread(target=self._watch, name="aplex-watcher", daemon=True)
+        self._main = threading.get_ident()
         self._orphaned = threading.Event()
         self._kickee, self._kicker = one_way()
         self._plain_out = Writer(ends.plain_out)
@@ -235,6 +239,14 @@ class Child:
         self._serve()
         self._loop_thread.stop()
         self._loop_thread.join()
+
+    def be_copy(self) -> None:
+        """In a process that a work has forked off: end when it leaves the work, see `_copies`."""
+        if threading.get_ident() == self._main:
+            self.plain.be_copy()
+        else:
+            self._loop_thread.be_copy()
+        self._ends.close()
 
     def _serve(self) -> None:
         """Run the plain lane until the parent says ``None``."""
@@ -365,6 +377,11 @@ class LoopThread:
                 self._thread.start()
             except BaseException as error:  # noqa: BLE001 - there can be no more threads
                 self._fail(error)
+
+    def be_copy(self) -> None:
+        """In a process that a work has forked off."""
+        if self._lane is not None and self._thread.ident == threading.get_ident():
+            self._lane.be_copy()
 
     def adopt_soon(self, work_id: int, made: Detached) -> None:
         """Hand a coroutine, or a stream, over to the loop. On the main thread."""

@@ -214,9 +214,10 @@ class _Tasks:
 
 def _is_cancelled(error: BaseException) -> bool:
     """Whether the chunk was cancelled, and not just a coroutine of it."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
     current = asyncio.current_task()
-    cancelled = isinstance(error, asyncio.CancelledError)
-    return cancelled and current is not None and current.cancelling() > 0
+    return current is not None and current.cancelling() > 0
 
 
 _places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -25,12 +25,15 @@ def run_plain_chunk(
     values: list[Any] = []
     error: BaseException | None = None
     put = values.append
+    calls: Iterator[Any]
     try:
         if len(columns) == 1:
-            for item in columns[0]:
+            calls = iter(columns[0])  # by this name a copy of the worker finds it, see `_copies`
+            for item in calls:
                 put(work(item))
         else:
-            for args in zip(*columns, strict=True):
+            calls = zip(*columns, strict=True)
+            for args in calls:
                 put(work(*args))
     except WorkInterrupted:  # meant for the chunk
         raise

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from aplex._copies import Ending, end_after_step, end_chunks
 from aplex._messages import CANCELLED, DELIVERED, RETURNED, TOO_LATE, Outbox, Reports
 from aplex._producers import CoroutineProducer, Producer, Producers
 from aplex._worker import HOLD, Codec, Detached, is_coroutine, task_maker
@@ -101,6 +102,13 @@ class CoroutineLane:
         elif not self._flush_planned:
             self._flush_planned = True
             self._loop.call_soon(self.flush)
+
+    def be_copy(self) -> None:
+        """In a process that this thread has forked off: end when it leaves the coroutine."""
+        ending: Any = Ending()
+        self._codec = self._tasks = self._outbox = self._send = ending
+        end_chunks()
+        end_after_step(self._loop)
 
     def cancel(self, work_id: int, skip: Callable[[], bool]) -> None:
         """Cancel a work wherever it is. Call ``flush`` after the last.

@@ -8,6 +8,7 @@ from collections.abc import Callable, MutableSequence, Sequence
 from functools import partial
 from typing import Any, Final
 
+from aplex._copies import Ending, end_chunks
 from aplex._messages import (
     ATOMS,
     CANCELLED,
@@ -103,6 +104,12 @@ class PlainLane:
             started[SINCE] = 0
             started[PLAIN] = count - 1
             time.sleep(DOOM_PAUSE)
+
+    def be_copy(self) -> None:
+        """In a process that this thread has forked off: end when it leaves the function."""
+        ending: Any = Ending()
+        self._codec = self._lock = self._detach = self._send = ending
+        end_chunks()
 
     def skip(self, seq: int) -> bool:
         """Make ``run`` skip a work. Any thread.

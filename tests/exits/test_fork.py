@@ -267,6 +267,125 @@ def test_a_program_that_a_work_forks_off_is_inert(engine, tmp_path) -> None:
         program.finish().assert_clean()
 
 
+LEAVE = {
+    "return 0": 0,
+    "sys.exit(3)": 3,
+    "raise KeyError('of the copy')": 1,
+    "exit_by_itself()": 7,
+}
+"""How a forked child leaves a function, and the exit status that it then has."""
+
+
+@pytest.mark.parametrize("lane", ["plain", "coroutine", "waiting", "stream", "chunk", "achunk"])
+@on("thread", "spawn")
+def test_a_copy_that_leaves_its_work_ends_at_once(engine, lane, tmp_path) -> None:
+    """It reports nothing, takes no works, and runs no other one that its parent runs."""
+    text = f"""{FORK}
+    LEAVE = {LEAVE!r}
+
+    def exit_by_itself():
+        os.execv(sys.executable, [sys.executable, "-c", "raise SystemExit(7)"])
+
+    def fork(how):
+        if pid := os.fork():
+            return pid
+        exec("def leave():\\n " + how, globals())
+        return leave()
+
+    async def afork(how):
+        return fork(how)
+
+    async def fork_and_wait(how):
+        never = asyncio.get_running_loop().create_future()  # which there is none in the copy
+        pid = fork(how)
+        if not pid:
+            await never
+        return pid
+
+    def numbers(how):
+        yield fork(how)
+        yield from range(3)
+
+    def fork_first(number, how):
+        say("ran")
+        return number or fork(how)
+
+    async def afork_first(number, how):
+        say("ran")
+        return number or fork(how)
+
+    async def aran():
+        await asyncio.sleep(0)
+        say("ran")
+
+    def ran():
+        say("ran")
+
+    def use(pool, how):
+        if {lane!r} in ("plain", "coroutine", "waiting"):
+            work = dict(plain=fork, coroutine=afork, waiting=fork_and_wait)[{lane!r}]
+            forked = pool.submit(work, how)
+            others = [pool.submit(work) for work in 5 * [ran, aran]]
+            [other.result() for other in others]
+            return forked.result()
+        if {lane!r} == "stream":
+            [pool.submit(aran).result() for _ in range(10)]
+            first, *rest = pool.stream(numbers, how)
+            assert rest == [0, 1, 2]
+            return first
+        work = fork_first if {lane!r} == "chunk" else afork_first
+        first, *rest = pool.map(work, range(10), [how] * 10, chunksize=10)
+        assert rest == [*range(1, 10)]
+        return first
+
+    def main():
+        for how, status in LEAVE.items():
+            with make() as pool:
+                copy = use(pool, how)
+                assert copy != 0, "the copy has reported"
+                ended = pool.submit(os.waitpid, copy, 0).result(10)
+                assert os.waitstatus_to_exitcode(ended[1]) == status, (how, ended)
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    assert outcome.out == ["ran"] * 10 * len(LEAVE)
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("Traceback") == 1
+    assert outcome.err.endswith("KeyError: 'of the copy'\n")
+
+
+@on("thread", "spawn")
+def test_what_a_work_starts_goes_on_working(engine, tmp_path) -> None:
+    text = f"""{FORK}
+    import subprocess
+
+    def target(queue):
+        queue.put(asyncio.run(asquare(3)))
+
+    def starts():
+        context = multiprocessing.get_context("fork")
+        queue = context.SimpleQueue()
+        process = context.Process(target=target, args=(queue,))
+        process.start()
+        process.join()
+        with context.Pool(1) as pool:
+            squares = pool.map(square, range(3))
+        said = subprocess.run([sys.executable, "-c", "print(7)"], capture_output=True, text=True)
+        return process.exitcode, queue.get(), squares, said.stdout
+
+    async def astarts():
+        return starts()
+
+    def main():
+        with make() as pool:
+            for work in (starts, astarts):
+                assert pool.submit(work).result() == (0, 9, [0, 1, 4], "7\\n")
+            assert pool.submit(asquare, 2).result() == 4
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        program.finish().assert_clean()
+
+
 @one_in(2, engine=START_METHODS, inner=["spawn", "fork", "thread"])
 def test_a_work_makes_a_pool_of_its_own(engine, inner, tmp_path) -> None:
     text = f"""{FORK}

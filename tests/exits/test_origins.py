@@ -6,7 +6,7 @@ import sys
 import textwrap
 
 import pytest
-from tests.support.programs import START_METHODS, command, on, script
+from tests.support.programs import START_METHODS, command, on, script, started
 
 every = on("thread", "spawn", "forkserver", "fork")
 engines = on("thread", "spawn", "fork")
@@ -273,3 +273,28 @@ def test_a_notebook(engine, tmp_path) -> None:
         outcome = program.finish()
     outcome.assert_clean()
     assert outcome.out == ["all well", "first", "second", "0 2 4", "0 3 6"]
+
+
+@on("spawn", "forkserver", of=["spawn", "forkserver"])
+def test_a_deleted_working_directory_is_named_with_its_cure(engine, tmp_path) -> None:
+    text = """
+    import tempfile
+
+    def main():
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+        try:
+            with make(max_restarts=0) as pool:
+                pool.submit(square, 3).result()
+        except Exception as error:
+            say(error)
+        os.chdir("/")
+        with make() as pool:
+            say(pool.submit(square, 3).result())
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert "the working directory of this program was deleted" in outcome.out[0]
+    assert "os.chdir(" in outcome.out[0]
+    assert outcome.out[1] == "9"

@@ -588,4 +588,18 @@ def _why(failure: BaseException) -> str:
             "3.14 on it imports the main module, which must not use an executor meanwhile: put "
             "the code that does so under `if __name__ == '__main__':`"
         )
+    if isinstance(failure, FileNotFoundError) and not _has_directory():
+        return (
+            f"the working directory of this program was deleted ({failure}), and a new interpreter "
+            "begins in it: change to one that exists, os.chdir(…), before the first work"
+        )
     return str(failure)
+
+
+def _has_directory() -> bool:
+    """Whether the working directory of this process exists."""
+    try:
+        os.getcwd()  # noqa: PTH109 - nothing is done with it
+    except FileNotFoundError:
+        return False
+    return True

@@ -160,6 +160,10 @@ class ThreadBackend(Backend):
                 thread.join()
         self._ending.clear()
 
+    def abandon_after_fork(self) -> None:
+        for threads in self._workers.values():
+            threads.be_copy()
+
     def break_down(self) -> None:
         for threads in list(self._workers.values()):
             threads.stop()  # they end when they have done what they do
@@ -244,6 +248,17 @@ class ThreadWorker:
     def stop(self) -> None:
         """Ask the idle worker to end."""
         self._wakes.put(False)
+
+    def be_copy(self) -> None:
+        """In a forked child: if a work of ours has forked it, it ends when it leaves the work.
+
+        The main program is not there, so nothing else is left to do.
+        """
+        me = threading.get_ident()
+        if me == self._main.ident:
+            self._plain.be_copy()
+        elif me == self._loop_thread.ident and self._lane is not None:
+            self._lane.be_copy()
 
     # -- the main thread ------------------------------------------------------
 
