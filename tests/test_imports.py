@@ -124,9 +124,9 @@ RANKS = [
         "_copies",
         "outcomes",
     },
-    {"_inflow", "_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"}
-    | {"_limits"},
-    {"_work", "_coroutine_lane", "_plain_lane"},
+    {"_inflow", "_pickling", "_supervision", "_balancer_views", "_worker", "_limits"}
+    | {"_shared_file", "_segments"},
+    {"_work", "_coroutine_lane", "_plain_lane", "_arena", "_lent", "_progress"},
     {"_pool_worker"},
     {"_pool", "_chunks", "_interrupts", "_timeouts", "_settings"},
     {"_chunks_measured", "_ladder"},

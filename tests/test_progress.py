@@ -47,6 +47,23 @@ def test_closing_frees_its_descriptor_and_may_be_done_twice() -> None:
     assert len(list(fds.glob("*"))) == before
 
 
+def test_last_words_end_where_the_memory_does() -> None:
+    """Nobody can change its size: a parent that reads beyond the end would be killed."""
+    progress = Progress()
+    assert progress.last_words() == ""
+    assert progress.file is not None
+    fd = progress.file.fileno()
+    for size in (0, 2**30):
+        with pytest.raises(PermissionError):
+            os.ftruncate(fd, size)
+    os.write(fd, b"it was\n")
+    assert progress.last_words() == "it was"
+    os.write(fd, b"x" * 2**17)  # as much as there is room for
+    assert progress.last_words().startswith("it was\nxxx")
+    assert progress.read() == (0, 0)
+    progress.close()
+
+
 def test_without_memfd_an_unlinked_file_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create", raising=False)
     progress = Progress()

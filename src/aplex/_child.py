@@ -32,7 +32,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aplex import _late
@@ -40,6 +39,7 @@ from aplex._coroutine_lane import CoroutineLane
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._identity import be_worker_process
 from aplex._interrupts import Interrupts
+from aplex._locks import Lock
 from aplex._messages import ATOMS, COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
 from aplex._pickling import CallDecoder, encode_exception, encode_value, is_atom
 from aplex._plain_lane import PlainLane
@@ -95,7 +95,7 @@ class Results:
         """
         self._end = end
         self._wake = wake
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._arena: Any = None
         self._cool_at: float | None = None  # monotonic
 
@@ -106,7 +106,6 @@ class Results:
         with self._lock:
             if self._arena is None:
                 self._arena = Arena(self._end, self._cool_later)
-        self._arena.trim()
         parcel = self._arena.put(payloads)
         if parcel is None:
             return None
@@ -142,7 +141,7 @@ class ProcessCodec(CallDecoder):
 
     def _open_place(self, place: list[int]) -> list[memoryview]:
         if self._lent is None:
-            from aplex._arena import Lent
+            from aplex._lent import Lent
 
             assert self._ends.arena_in is not None
             self._lent = Lent(self._ends.arena_in)
@@ -262,7 +261,8 @@ class Child:
                     if definitions:
                         self._codec.define(definitions)
                     self.plain.run(ids, functions, calls)
-                    del frame, calls  # the arguments must not live on while nothing comes
+                    # What was asked for must not live on while nothing comes.
+                    del frame, definitions, functions, calls
         except (EOFError, OSError):
             self._orphaned.wait(DOUBT)
             self.cut_off()
@@ -469,7 +469,7 @@ class LoopThread:
                 started[COROUTINE] = self._count
                 lane.begin(work_id, function, call)
             for work_id, seq in cancels:
-                lane.cancel(work_id, partial(self._child.plain.skip, seq))
+                lane.cancel(work_id, seq, self._child.plain.skip)
             for work_id, seq in recalls:
                 lane.recall(work_id, seq, self._child.plain.skip)
             for work_id, count in credits_:

@@ -110,18 +110,19 @@ class CoroutineLane:
         end_chunks()
         end_after_step(self._loop)
 
-    def cancel(self, work_id: int, skip: Callable[[], bool]) -> None:
+    def cancel(self, work_id: int, seq: int, skip: Callable[[int], bool]) -> None:
         """Cancel a work wherever it is. Call ``flush`` after the last.
 
         Args:
             work_id: The work.
-            skip: Called if it has no task; keeps a plain function from being started,
-                and returns whether it could.
+            seq: Its number, if it is a plain function.
+            skip: Called with that if it has no task; keeps a plain function from being
+                started, and returns whether it could.
         """
         if work_id in self._tasks:
             self._cancel(work_id)
-        elif skip():
-            self._outbox.others.append((work_id, CANCELLED, None))
+        elif skip(seq):
+            self._outbox.others.append((work_id, CANCELLED, seq))
         elif self._producers.close(work_id):
             self._outbox.others.append((work_id, DELIVERED, None))
         else:

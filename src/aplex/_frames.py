@@ -150,9 +150,8 @@ class Opened:
         self._ends += ends
         return ends
 
-    def end(self, fd: int) -> PipeEnd:
-        """Take a descriptor that was opened just now."""
-        end = PipeEnd(fd)
+    def end(self, end: PipeEnd) -> PipeEnd:
+        """Take an end that was opened just now."""
         self._ends.append(end)
         return end
 

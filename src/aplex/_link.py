@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aplex import _child
-from aplex._arena import Arena, Lent, Place
+from aplex._arena import Arena, Parcel, make_arena_file
 from aplex._frames import End, Opened, PipeEnd, Reader, Writer
-from aplex._messages import COROUTINE, ITEMS, LANES, PLAIN, Reports
+from aplex._lent import Lent
+from aplex._messages import CANCELLED, COROUTINE, ITEMS, LANES, PLAIN, RETURNED, Reports
 from aplex._progress import Progress
+from aplex._segments import Place
+
+if TYPE_CHECKING:
+    from aplex._pool_worker import PoolWorker
 
 Loop = asyncio.AbstractEventLoop
 
@@ -21,12 +25,18 @@ Loop = asyncio.AbstractEventLoop
 class Link:
     """The parent's side of one worker."""
 
-    def __init__(self, arena: Arena | None) -> None:
+    def __init__(self, arena: Arena | None, worker: PoolWorker | None = None) -> None:
         """Open all channels of a worker, or none.
+
+        Args:
+            arena: Where the big arguments are.
+            worker: Whose works get them.
 
         Raises:
             OSError: There are too many open files.
         """
+        self._arena = arena
+        self._worker = worker
         with Opened() as opened:
             self._open(opened, arena)
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
@@ -62,11 +72,11 @@ class Link:
             child_lifeline, None, None,
         )  # fmt: skip
         self.results: Lent | None = None
-        if arena is not None:
-            self.child_ends.arena_in = opened.end(os.dup(arena.end.fileno()))
-            results = opened.end(os.memfd_create("aplex", os.MFD_CLOEXEC))
-            self.child_ends.arena_out = results
-            self.results = Lent(opened.end(os.dup(results.fileno())))
+        results = None if arena is None else make_arena_file()
+        if arena is not None and results is not None:
+            self.child_ends.arena_out = opened.end(results)
+            self.child_ends.arena_in = opened.end(arena.end.duplicate())
+            self.results = Lent(opened.end(results.duplicate()))
         self.progress = Progress()
 
     def ends(self) -> Iterator[End]:
@@ -94,10 +104,22 @@ class Link:
         for index, data in enumerate(pickles):
             if isinstance(data, list):
                 pickles[index] = self._opened(data)
-        for _, kind, data in others:
+        for work_id, kind, data in others:
             if kind == ITEMS:
                 _number, items = data
                 items[:] = [(big, self._opened(item) if big else item) for big, item in items]
+            elif data and kind in (CANCELLED, RETURNED):
+                self._take_back(work_id, data)
+
+    def _take_back(self, work_id: int, seq: int) -> None:
+        """Take back the arguments of a function that was not started, and so not opened.
+
+        Before anybody hears of it, and lends them anew to another worker.
+        """
+        work = None if self._worker is None else self._worker.works.get(work_id)
+        if work is not None and work.seq == seq and type(work.call) is Parcel:
+            assert self._arena is not None
+            self._arena.take_back(work.call.place[0])
 
     def _opened(self, data: Any) -> Any:
         """Return views of what lies in shared memory.
@@ -113,6 +135,8 @@ class Link:
         """Close the parent's ends."""
         if not self.closed:
             self.closed = True
+            if self.results is not None:
+                self.results.close()
             for end in self.ends():
                 end.close()
             self.progress.close()

@@ -25,7 +25,8 @@ from aplex._names import describe
 from aplex.exceptions import RemoteError, RemoteTraceback, SerializationError
 
 if TYPE_CHECKING:
-    from aplex._arena import Parcel, Place
+    from aplex._arena import Parcel
+    from aplex._segments import Place
 
 _BIG: Final = 32 * 1024  # bytes from which a payload travels as a buffer of its own
 SHARED: Final = 64 * 1024  # bytes from which it travels in shared memory, where there is such

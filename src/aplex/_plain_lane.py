@@ -76,12 +76,18 @@ class PlainLane:
         self._holding = False
         self._items_sent = 0.0  # when an item of a stream was sent last
 
-    def run(self, ids: Sequence[int], functions: Sequence[Any], calls: Sequence[Any]) -> None:
-        """Run works one after another and send their reports."""
+    def run(self, ids: Sequence[int], functions: list[Any], calls: list[Any]) -> None:
+        """Run works one after another and send their reports.
+
+        Empties the lists, since nothing of a work is to live on while the next ones run.
+        """
         self._since = time.perf_counter()
         left = len(ids)
-        for work_id, function, call in zip(ids, functions, calls, strict=True):
+        functions.reverse()
+        calls.reverse()
+        for work_id in ids:
             left -= 1
+            function, call = functions.pop(), calls.pop()
             with self._lock:
                 self._begin()
                 if self._skipped and self._count in self._skipped:

@@ -310,6 +310,7 @@ class Pool(Workforce):
             self.paced(worker, seconds, 1)
         work.state = DONE
         self.settled.append((work, VALUE, values[0]) if ids else (work, PICKLED, pickles[0]))
+        work.function = work.call = None  # an alarm may know the work for long
         # No call below this line, see `mend`. Is it not reached, the same frame comes again.
         del works[work.id]
         worker.plain = 0
@@ -335,6 +336,7 @@ class Pool(Workforce):
             if work.state is not DONE:
                 work.state = DONE
                 settled.append((work, kind, result))
+                work.function = work.call = None  # an alarm may know the work for long
             del works[work_id]
             plain += work.lane
             work.worker = None

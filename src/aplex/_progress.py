@@ -9,7 +9,8 @@ The memory has no name, so a crash leaves nothing behind.
 
 Behind the counters, last words can be written, as into a file: the stack that
 ``faulthandler`` dumps, or the exception that ended a worker which had not begun. It is no
-pipe: nobody has to read it, it is never full, and it changes nothing about stderr.
+pipe: nobody has to read it, and it changes nothing about stderr. What is longer than the
+memory is cut off.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from typing import Any, Final
 
 from aplex._frames import PipeEnd
 from aplex._messages import DOOMED, PLAIN, SINCE
+from aplex._shared_file import make_shared_file
 
 _SIZE: Final = mmap.PAGESIZE
 _ALL: Final = 2**63 - 1
-_LONGEST: Final = 64 * 1024  # bytes of last words that are looked at
+_LONGEST: Final = 64 * 1024  # bytes of last words
 
 
 class Progress:
@@ -85,7 +87,8 @@ class Progress:
         """Return what the worker wrote before it ended."""
         if self._end is None:
             return ""
-        return os.pread(self._end.fileno(), _LONGEST, _SIZE).decode(errors="replace").strip()
+        words = os.pread(self._end.fileno(), _LONGEST, _SIZE).rstrip(b"\0")
+        return words.decode(errors="replace").strip()
 
     def close(self) -> None:
         """Free the memory of this process."""
@@ -112,18 +115,23 @@ def running_in(started: memoryview | list[int]) -> tuple[int, float]:
 def _anonymous_file() -> PipeEnd | None:
     if sys.platform == "win32":
         return None
+    size = _SIZE + _LONGEST  # of which only what is written takes memory
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("aplex", os.MFD_CLOEXEC)
+        end = make_shared_file(size)
     else:
         import tempfile
 
         with tempfile.TemporaryFile() as file:  # unlinked at once
-            fd = os.dup(file.fileno())
-    end = PipeEnd(fd)
+            end = PipeEnd(os.dup(file.fileno()))
+        _size(end, size)
+    os.lseek(end.fileno(), _SIZE, os.SEEK_SET)  # last words come behind the counters
+    return end
+
+
+def _size(end: PipeEnd, size: int) -> None:
+    """Give a file its size, or close it."""
     try:
-        os.ftruncate(fd, _SIZE)
-        os.lseek(fd, _SIZE, os.SEEK_SET)  # last words come behind the counters
+        os.ftruncate(end.fileno(), size)
     except OSError:
         end.close()
         raise
-    return end

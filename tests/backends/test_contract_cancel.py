@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -257,3 +259,55 @@ def test_a_cancelled_work_gives_its_place_to_the_next(
         caller.cancel(future)
         assert_cancelled(caller, future)
         assert caller.result(after, DEADLINE) == n
+
+
+@pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+@pytest.mark.parametrize("face", ["blocking"], indirect=True)
+@pytest.mark.parametrize("why", ["cancelled", "expired"])
+def test_what_was_sent_ahead_and_never_runs_gives_its_arguments_back(
+    new_caller: Callable[..., Caller], signals: Signals, tmp_path: Path, why: str
+) -> None:
+    """At once: the function before it may run for long."""
+    caller = new_caller()
+    for _ in range(100):  # functions are quick: several are sent ahead
+        caller.call(works.add, 1)
+    late = caller.through(caller.pool.options(deadline=0.3 if why == "expired" else None))
+    for number in range(2):
+        gate = Gate(tmp_path / f"gate{number}")
+        running = caller.submit(works.held, signals.path, gate.path)
+        futures = [late.submit(works.add, bytes(100_000) + b"%d" % number, b"") for _ in range(20)]
+        signals.expect("started None")
+        if why == "cancelled":
+            assert all(caller.cancel(future) for future in futures)
+        caller.wait(*futures)
+        assert not running.done()
+        arena = caller.pool._manager._backend._arena
+        assert all(arena._is_free(block) for block in arena._blocks.values())
+        gate.open()
+        caller.wait(running)
+        gate.close()
+    assert len(arena._blocks) <= 20
+
+
+@pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+@pytest.mark.parametrize("face", ["blocking"], indirect=True)
+def test_what_was_taken_over_gives_its_arguments_back(
+    new_caller: Callable[..., Caller], signals: Signals, gate: Gate
+) -> None:
+    """Functions are sent ahead to a worker that turns out to be busy; another one runs them."""
+    caller = new_caller(pool_size=2)
+    for _ in range(200):
+        caller.call(works.add, 1)
+    held = [caller.submit(works.held, signals.path, gate.path)]
+    futures = [caller.submit(works.add, bytes(100_000) + b"%d" % n, b"") for n in range(40)]
+    for n, future in enumerate(futures):
+        assert caller.result(future) == bytes(100_000) + b"%d" % n
+    del future, futures
+    arena = caller.pool._manager._backend._arena
+    end = time.monotonic() + DEADLINE
+    while not all(arena._is_free(block) for block in arena._blocks.values()):
+        assert time.monotonic() < end  # the worker lowers a flag, and says nothing
+        time.sleep(0.001)
+    assert not held[0].done()
+    gate.open()
+    caller.wait(*held)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aplex import WorkerLostError
-from aplex._arena import HUGE
+from aplex._arena import HUGE, WARM
 from tests.support import works
 from tests.support.callers import DEADLINE, PROCESSES, Awaiting, Caller
 
@@ -74,6 +74,38 @@ def test_the_memory_of_huge_works_is_given_back(new_caller: Callable[..., Caller
     while caller.call(works.shared_memory) > before + MEBIBYTE:
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@SPAWN
+@BLOCKING
+def test_the_memory_of_a_burst_is_given_back(new_caller: Callable[..., Caller]) -> None:
+    """No worker has to die for that."""
+    caller = new_caller()
+    before = caller.call(works.shared_memory)
+    array = works.Array(bytearray(2 * MEBIBYTE))
+    held = [caller.submit(works.same, array) for _ in range(300)]
+    for future in held:
+        caller.result(future)
+    assert caller.call(works.shared_memory) >= before + 600 * MEBIBYTE
+    held.clear()
+    del future
+    end = time.monotonic() + 2 * DEADLINE
+    while caller.call(works.shared_memory) > before + 2 * WARM + 2 * MEBIBYTE:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@EVERY_PROCESS
+@BLOCKING
+def test_a_work_cannot_shorten_the_memory_that_others_read(
+    new_caller: Callable[..., Caller],
+) -> None:
+    """They would be killed."""
+    caller = new_caller()
+    result = caller.call(works.array_of, 7, MEBIBYTE)
+    assert caller.call(works.shrink_shared_memory) == 0
+    assert bytes(result.data) == b"\7" * MEBIBYTE
+    assert len(caller.call(works.same, bytes(MEBIBYTE))) == MEBIBYTE
 
 
 @SPAWN

@@ -53,6 +53,30 @@ def test_a_huge_argument_is_there_when_its_work_runs_again(
 
 @SPAWN
 @BLOCKING
+@pytest.mark.parametrize("how", ["function", "coroutine", "chunk", "stream"])
+def test_arguments_are_as_they_were_when_a_work_runs_again(
+    new_caller: Callable[..., Caller], how: str, count: Path
+) -> None:
+    """Whatever its first run has done to them, in memory that is shared with it."""
+    caller = new_caller(retries=1)
+    array = works.Array(bytearray(MEBIBYTE))
+    for number in range(3):  # the third time, memory is used again
+        path = f"{count}{number}"
+        if how == "function":
+            result = caller.call(works.die_at_first_changing, path, array)
+        elif how == "coroutine":
+            result = caller.call(works.adie_at_first_changing, path, array)
+        elif how == "chunk":
+            (result,) = caller.map(works.die_at_first_changing, [path], [array], chunksize=2)
+        else:
+            (result,) = caller.stream(works.die_at_first_yielding, path, array)
+        assert result == 1
+        assert len(Path(path).read_text().splitlines()) == 2
+    assert array.data[0] == 0
+
+
+@SPAWN
+@BLOCKING
 def test_retries_of_the_pool_hold_for_all_its_works(
     new_caller: Callable[..., Caller], count: Path
 ) -> None:

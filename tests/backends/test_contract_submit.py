@@ -7,7 +7,7 @@ import gc
 import os
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from queue import Queue
 from typing import Any
 
@@ -239,6 +239,54 @@ def test_results_and_arguments_are_not_kept(caller: Caller) -> None:
         for _ in kept:
             collected.get(timeout=1)
         assert [each() for each in kept] == [None] * 3
+
+
+@everywhere
+def test_callables_are_not_kept(caller: Caller) -> None:
+    """Methods, and closures, have objects with them."""
+
+    class Owner:
+        def method(self, number: int) -> int:
+            return number + 1
+
+        async def amethod(self, number: int) -> int:
+            return number + 1
+
+        def closure(self) -> Callable[[int], int]:
+            return lambda number: number + 1 if self else 0
+
+        def items(self, number: int) -> Iterator[int]:
+            yield number + 1
+
+    for name in ("method", "amethod", "closure", "items"):
+        owner = Owner()
+        work: Any = owner.closure() if name == "closure" else getattr(owner, name)
+        if name == "items":
+            assert list(caller.stream(work, 1)) == [2]
+        else:
+            assert caller.call(work, 1) == 2
+            assert list(caller.map(work, [1, 2], chunksize=2)) == [2, 3]
+        collected: Queue[object] = Queue()
+        kept = weakref.ref(owner, collected.put)
+        del owner, work
+        caller.assert_idle()
+        collected.get(timeout=1)
+        assert kept() is None
+
+
+@everywhere
+def test_what_has_a_deadline_is_not_kept_until_then(caller: Caller) -> None:
+    late = caller.through(caller.pool.options(deadline=3600))
+    for work in (works.tracked, works.atracked):
+        argument = works.Tracked()
+        futures = [late.submit(work, argument) for _ in range(3)]
+        caller.wait(*futures)
+        collected: Queue[object] = Queue()
+        kept = weakref.ref(argument, collected.put)
+        del argument, futures
+        caller.assert_idle()
+        collected.get(timeout=1)
+        assert kept() is None
 
 
 @everywhere

@@ -466,3 +466,58 @@ def test_a_worker_is_not_forked_in_the_middle_of_an_import_that_it_needs(tmp_pat
     outcome.assert_clean()
     assert outcome.out[0] == "importing"
     assert outcome.out[-1] == "4 9"
+
+
+@processes
+def test_a_result_stays_as_it_is_in_a_forked_child(engine, tmp_path) -> None:
+    """Whatever the parent does with its own, and whatever its worker puts there next.
+
+    Nor does the parent see what the child does to its copy, while the pool lives and after it.
+    """
+    text = f"""{FORK}
+    import pickle
+
+    class Array:
+        def __init__(self, data):
+            self.data = data
+
+        def __reduce_ex__(self, protocol):
+            return Array, (pickle.PickleBuffer(self.data),)
+
+    def array_of(value, count):
+        return Array(bytearray([value]) * count)
+
+    def forked(array):
+        '''Ask a child, when it is told to, what it sees.'''
+        read, tell = os.pipe()
+        if not (pid := os.fork()):
+            os.close(tell)
+            os.read(read, 1)
+            seen = bytes(array.data[:3]) + bytes(array.data[-3:])
+            array.data[:3] = b"abc"
+            os._exit(seen != bytes([1]) * 6)
+        os.close(read)
+        return pid, tell
+
+    def main():
+        with make() as pool:
+            array = pool.submit(array_of, 1, 100_000).result()
+            other = pool.submit(array_of, 1, 100_000).result()
+            children = [forked(array), forked(other)]
+            array.data[:3] = b"xyz"
+            del other
+            for value in range(2, 8):
+                assert bytes(pool.submit(array_of, value, 100_000).result().data[:1])[0] == value
+            last = pool.submit(array_of, 1, 100_000).result()
+        children.append(forked(last))
+        for pid, tell in children:
+            os.write(tell, b"now")
+            wait_for_child(pid)
+        assert bytes(array.data[:3]) == b"xyz"
+        assert bytes(last.data[:3]) == bytes([1]) * 3
+        say("as they were")
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert outcome.out[-1] == "as they were"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import functools
 import itertools
 import os
+import pickle
 import select
 import signal
 import sys
@@ -569,6 +571,33 @@ async def adie_at_first(path: str) -> int:
     return die_at_first(path)
 
 
+class Array:
+    """What carries its data out of band, as arrays of libraries do."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Array, (pickle.PickleBuffer(self.data),)
+
+
+def die_at_first_changing(path: str, array: Array) -> int:
+    """Change the argument in place; die at the first run, at the second return what it is."""
+    array.data[0] += 1
+    die_at_first(path)
+    return int(array.data[0])
+
+
+async def adie_at_first_changing(path: str, array: Array) -> int:
+    """Change the argument in place; die at the first run, at the second return what it is."""
+    return die_at_first_changing(path, array)
+
+
+def die_at_first_yielding(path: str, array: Array) -> Iterator[int]:
+    """Change the argument in place; die at the first run, at the second yield what it is."""
+    yield die_at_first_changing(path, array)
+
+
 def crash() -> None:
     """Crash in C."""
     faulthandler._sigsegv()  # type: ignore[attr-defined]
@@ -600,8 +629,25 @@ def fill_memory_and_die(count: int) -> None:
 def shared_memory() -> int:
     """Return the bytes that the shared memory of this worker holds, for calls and for results."""
     folder = Path("/proc/self/fd")
-    ends = {int(end.name) for end in folder.iterdir() if "memfd:aplex" in _target(end)}
-    return sum(os.fstat(end).st_blocks * 512 for end in ends)
+    ends = [int(end.name) for end in folder.iterdir() if "memfd:aplex" in _target(end)]
+    files = {stat.st_ino: stat for stat in map(os.fstat, ends)}  # each mapping has a descriptor
+    return sum(file.st_blocks * 512 for file in files.values())
+
+
+def shrink_shared_memory() -> int:
+    """Try to shorten the shared memory that this worker has; return how often it could."""
+    done = 0
+    for end in Path("/proc/self/fd").iterdir():
+        if "memfd:aplex" in _target(end):
+            with contextlib.suppress(OSError):
+                os.ftruncate(int(end.name), 0)
+                done += 1
+    return done
+
+
+def array_of(value: int, count: int) -> Array:
+    """Return so many bytes that travel in shared memory."""
+    return Array(bytearray([value]) * count)
 
 
 def _target(end: Path) -> str:

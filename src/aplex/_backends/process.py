@@ -123,7 +123,7 @@ class ProcessBackend(Backend):
                 self._gate = Gate()
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
             if worker not in self._links:  # else Ctrl-C broke into this very method
-                self._links[worker] = Link(self._shared())
+                self._links[worker] = Link(self._shared(), worker)
             link = self._links[worker]
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
@@ -199,7 +199,6 @@ class ProcessBackend(Backend):
                 if borrower is link:
                     del self._borrowers[number]
                     self._arena.take_back(number)
-            self._arena.trim()
 
     def _let_go(self, link: Link) -> None:
         """Close the link, after its loop (if any) has stopped watching it, on its thread."""
@@ -234,7 +233,7 @@ class ProcessBackend(Backend):
         if function not in link.known[lane] or type(call) is Parcel:
             self.send(worker)
             return
-        frame = frame_of((None, (work.id,), (function,), (call,), (), (), ()))
+        frame = frame_of((None, (work.id,), [function], [call], (), (), ()))
         # No call between these two, see `_send_lane`.
         link.writers[lane].rest += frame
         worker.outboxes[lane] = []
@@ -251,7 +250,7 @@ class ProcessBackend(Backend):
         ids = [work.id for work in outbox]
         calls = [work.call for work in outbox]
         if Parcel in map(type, calls):
-            calls = [self._lend(link, call) for call in calls]
+            calls = [self._lend(link, work) for work in outbox]
         cancels: Any = ()
         recalls: Any = ()
         credits_: Any = ()
@@ -273,14 +272,16 @@ class ProcessBackend(Backend):
             known.update(new)
         self._flush_now(link, lane)
 
-    def _lend(self, link: Link, call: Any) -> Any:
+    def _lend(self, link: Link, work: Work) -> Any:
         """Return what of a call goes into the frame."""
+        call: Any = work.call
         if type(call) is not Parcel:
             return call
         assert self._arena is not None
         self._borrowers[call.place[0]] = link
         self._arena.lend(call.place)
-        return call.place
+        # What may run again must find its arguments as they were, whatever its first run did.
+        return call.private() if work.options.retries else call.place
 
     def served(self) -> None:
         self.listener.call_soon(self._starter.go_on)  # not before the result is handed out

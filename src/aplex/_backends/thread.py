@@ -287,14 +287,17 @@ class ThreadWorker:
 
     def _serve(self) -> None:
         while self._wakes.get():
-            batch = [self.plain_inbox.popleft() for _ in range(len(self.plain_inbox))]
-            ids = [work.id for work in batch]
-            functions = [work.function for work in batch]
-            calls = [work.call for work in batch]
-            del batch
-            if ids:
-                self._plain.run(ids, functions, calls)
-            del calls  # arguments must not live on while nothing is to do
+            self._run_batch()
+
+    def _run_batch(self) -> None:
+        """Run what has come. Nothing of it must live on while there is nothing to do."""
+        batch = [self.plain_inbox.popleft() for _ in range(len(self.plain_inbox))]
+        ids = [work.id for work in batch]
+        functions = [work.function for work in batch]
+        calls = [work.call for work in batch]
+        del batch
+        if ids:
+            self._plain.run(ids, functions, calls)
 
     def _start_loop(self) -> None:
         with self._loop_lock:
@@ -360,7 +363,7 @@ class ThreadWorker:
             elif isinstance(item, Credit):
                 self._producers.credit(*item)
             else:
-                lane.cancel(item.id, partial(self._plain.skip, item.seq))
+                lane.cancel(item.id, item.seq, self._plain.skip)
         lane.flush()
 
     def _stop(self) -> None:
