@@ -30,7 +30,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -45,7 +45,7 @@ from aplex._pickling import CallDecoder, encode_exception, encode_value, is_atom
 from aplex._plain_lane import PlainLane
 from aplex._producers import Producers
 from aplex._progress import Progress
-from aplex._worker import HOLD, Detached, run_until_stopped
+from aplex._worker import HOLD, Detached, initialize, run_on, run_until_stopped
 
 if TYPE_CHECKING:
     import asyncio
@@ -226,7 +226,7 @@ class Child:
             loop_factory, initializer, initargs = pickle.loads(setup)
             self._loop_thread.set_factory(loop_factory)
             if initializer is not None:
-                initializer(*initargs)
+                initialize(initializer, initargs, self._loop_thread.run)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
             self._plain_out.write(only((0, FAILED, encode_exception(error))))
             sys.stdout.flush()
@@ -372,6 +372,16 @@ class LoopThread:
         assert self._loop is not None
         assert self._lane is not None
         self._loop.call_soon_threadsafe(self._lane.adopt, work_id, made)
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine on the loop to its end. On the main thread."""
+        try:
+            self._want_loop()
+        except BaseException:
+            coroutine.close()
+            raise
+        assert self._loop is not None
+        run_on(self._loop, coroutine)
 
     def stop(self) -> None:
         """Make the loop cancel its tasks and end, if there is one. Any thread."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import threading
 import traceback
 from collections.abc import Callable
@@ -225,8 +226,11 @@ def test_a_work_that_ends_itself_cancelled(caller: Caller) -> None:
         ({"initializer": works.broken_start, "initargs": ("no data",)}, "no data"),
         ({"initializer": works.fail, "initargs": (SystemExit("out"),)}, "SystemExit"),
         ({"worker_loop_factory": works.broken_loop}, "no loop today"),
+        ({"initializer": works.abroken_start, "initargs": ("no data",)}, "no data"),
+        ({"initializer": works.aexiting_start}, "SystemExit: out"),
+        ({"initializer": works.generator_start}, "without `yield`"),
     ],
-    ids=["initializer", "exit", "loop"],
+    ids=["initializer", "exit", "loop", "coroutine", "coroutine's exit", "generator"],
 )
 def test_a_pool_whose_workers_cannot_start_is_broken_and_says_why(
     new_caller: Callable[..., Caller], options: dict[str, Any], message: str
@@ -236,7 +240,9 @@ def test_a_pool_whose_workers_cannot_start_is_broken_and_says_why(
         error = caller.raised(work, 1)
         assert isinstance(error, BrokenPoolError)
         assert message in str(error)
-        assert "LookupError" in str(error) or "SystemExit" in str(error)
+        assert re.search("LookupError|SystemExit|TypeError", str(error))
+        shown = "".join(traceback.format_exception(error))
+        assert "works.py" in shown or "yield" in message  # where it was raised
     with pytest.raises(BrokenPoolError, match=message):
         caller.submit(works.add, 1)
     with pytest.raises(BrokenPoolError, match=message):

@@ -446,12 +446,47 @@ async def arecall(key: str) -> Any:
     return STATE.get(key)
 
 
+async def aremember(key: str, value: Any) -> None:
+    """Remember a value, and whether it was done on the loop that the works run on."""
+    STATE["loop"] = asyncio.get_running_loop()
+    await asyncio.sleep(0)
+    STATE["task"] = asyncio.create_task(asyncio.sleep(0, value))
+    STATE[key] = value
+
+
+async def same_loop(key: str) -> tuple[Any, Any, bool]:
+    """Return what was remembered, what a task made then has returned, whether the loop is ours."""
+    here = STATE["loop"] is asyncio.get_running_loop()
+    return STATE.get(key), await STATE["task"] if here else None, here
+
+
+class ARememberer:
+    """A callable object whose call is a coroutine function."""
+
+    async def __call__(self, key: str, value: Any) -> None:
+        await aremember(key, value)
+
+
 def broken_loop() -> NoReturn:
     raise LookupError("no loop today")
 
 
 def broken_start(reason: str) -> NoReturn:
     raise LookupError(reason)
+
+
+async def abroken_start(reason: str) -> NoReturn:
+    await asyncio.sleep(0)
+    raise LookupError(reason)
+
+
+async def aexiting_start() -> NoReturn:
+    await asyncio.sleep(0)
+    raise SystemExit("out")
+
+
+def generator_start() -> Iterator[None]:
+    yield
 
 
 def deadly_start() -> NoReturn:
