@@ -125,7 +125,7 @@ RANKS = [
     },
     {"_inflow", "_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"}
     | {"_limits"},
-    {"_work", "_coroutine_lane", "_plain_lane"},
+    {"_work", "_coroutine_lane", "_plain_lane", "_packed_setup"},
     {"_pool_worker"},
     {"_pool", "_chunks", "_interrupts", "_timeouts"},
     {"_chunks_measured", "_ladder"},
@@ -136,6 +136,7 @@ RANKS = [
         "_child",
         "_certificate",
         "_last_words",
+        "_setup_packer",
         "futures",
         "_backends.base",
     },

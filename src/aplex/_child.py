@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import pickle
 import selectors
 import signal
 import sys
@@ -41,6 +40,7 @@ from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._identity import be_worker_process
 from aplex._interrupts import Interrupts
 from aplex._messages import ATOMS, COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
+from aplex._packed_setup import PackedSetup
 from aplex._pickling import CallDecoder, encode_exception, encode_value, is_atom
 from aplex._plain_lane import PlainLane
 from aplex._producers import Producers
@@ -165,7 +165,7 @@ class ProcessCodec(CallDecoder):
         return work_id, ERROR, encode_exception(error)
 
 
-def main(ends: ChildEnds, progress: Progress, setup: bytes, number: int) -> None:
+def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int) -> None:
     """Serve until the parent asks to stop, or is gone."""
     withdraw = getattr(sys.excepthook, "withdraw", None)  # see _last_words, which is the parent's
     if withdraw is not None:
@@ -218,15 +218,12 @@ class Child:
     def progress(self) -> Progress:
         return self._progress
 
-    def run(self, setup: bytes) -> None:
+    def run(self, setup: PackedSetup) -> None:
         """Start, serve, clean up. On the process's main thread."""
         self._interrupts.install()
         self._watcher.start()
         try:
-            loop_factory, initializer, initargs = pickle.loads(setup)
-            self._loop_thread.set_factory(loop_factory)
-            if initializer is not None:
-                initialize(initializer, initargs, self._loop_thread.run)
+            self._initialize(setup)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
             self._plain_out.write(only((0, FAILED, encode_exception(error))))
             sys.stdout.flush()
@@ -235,6 +232,13 @@ class Child:
         self._serve()
         self._loop_thread.stop()
         self._loop_thread.join()
+
+    def _initialize(self, setup: PackedSetup) -> None:
+        """Call the initializer. Nothing holds its arguments afterwards, unless it does."""
+        loop_factory, initializer, initargs = setup.take()
+        self._loop_thread.set_factory(loop_factory)
+        if initializer is not None:
+            initialize(initializer, initargs, self._loop_thread.run)
 
     def _serve(self) -> None:
         """Run the plain lane until the parent says ``None``."""

@@ -41,7 +41,7 @@ Open: TypeAlias = "Callable[[Place], list[memoryview]]"
 Work: TypeAlias = Callable[..., Any]
 
 
-def _dumps(value: Any, *, by_value: bool = False, buffer_callback: _Buffers | None = None) -> bytes:
+def _dumps(value: Any, *, by_value: bool = False, buffer_callback: Buffers | None = None) -> bytes:
     """Pickle, by ``cloudpickle`` where plain pickle cannot or must not."""
     if not by_value:
         try:
@@ -71,7 +71,7 @@ def _wrapped(value: Any) -> Any:
     return _BigBytes(value) if type(value) is bytes and len(value) >= SHARED else value
 
 
-class _Buffers:
+class Buffers:
     """Takes the big buffers of a pickle out of it (PEP 574)."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ def pack(dumps: Callable[..., bytes], put: Put | None, value: Any) -> Payload:
         value: What is to travel.
     """
     if put is not None:
-        buffers = _Buffers()
+        buffers = Buffers()
         data = dumps(value, buffer_callback=buffers)
         if len(data) + sum(view.nbytes for view in buffers.views) >= SHARED:
             parcel = put([data, *buffers.views])
@@ -165,7 +165,7 @@ class CallEncoder:
         new = set(numbers) - known - {0}
         return {number: self._pickled[number] for number in new}
 
-    def dumps(self, value: Any, *, buffer_callback: _Buffers | None = None) -> bytes:
+    def dumps(self, value: Any, *, buffer_callback: Buffers | None = None) -> bytes:
         """Pickle one object as it is now."""
         data = _dumps(value, buffer_callback=buffer_callback)
         # A worker cannot look names up in this __main__: send what they name.

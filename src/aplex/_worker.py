@@ -95,7 +95,7 @@ def initialize(
         TypeError: It is a generator function: nothing of it has run.
         BaseException: What it raises.
     """
-    made = initializer(*initargs)
+    made: Any = initializer(*initargs)
     if is_coroutine(made):
         run(made)
     elif isinstance(made, (Generator, AsyncGenerator)):

@@ -140,7 +140,8 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
                 None: the loop of ``asyncio``.
             initializer: Called in each worker before it serves; a coroutine function runs
                 on the worker's event loop.
-            initargs: Its arguments.
+            initargs: Its arguments. Locks, queues and shared values of ``multiprocessing``
+                are inherited by worker processes.
             exit_grace: Seconds that coroutine works have to finish at the exit of the
                 interpreter if `shutdown` was not called; also the seconds after which
                 an idle worker that does not end is killed.
