@@ -119,14 +119,15 @@ RANKS = [
         "_chunk_sizes",
         "_identity",
         "_inputs",
+        "_left_behind",
         "_lines",
         "_alarms",
         "outcomes",
     },
     {"_inflow", "_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"}
     | {"_limits"},
-    {"_work", "_coroutine_lane", "_plain_lane", "_packed_setup"},
-    {"_pool_worker"},
+    {"_work", "_coroutine_lane", "_plain_lane", "_packed_setup", "_exception_copies"},
+    {"_pool_worker", "_exception_pickling"},
     {"_pool", "_chunks", "_interrupts", "_timeouts"},
     {"_chunks_measured", "_ladder"},
     {

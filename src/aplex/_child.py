@@ -36,12 +36,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aplex import _late
 from aplex._coroutine_lane import CoroutineLane
+from aplex._exception_pickling import encode_exception
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._identity import be_worker_process
 from aplex._interrupts import Interrupts
 from aplex._messages import ATOMS, COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
 from aplex._packed_setup import PackedSetup
-from aplex._pickling import CallDecoder, encode_exception, encode_value, is_atom
+from aplex._pickling import CallDecoder, encode_value, is_atom
 from aplex._plain_lane import PlainLane
 from aplex._producers import Producers
 from aplex._progress import Progress
