@@ -326,6 +326,11 @@ class Lent:
             at += _padded(length)
         return views
 
+    def give_back(self, place: Place) -> None:
+        """Lower the flag of a block that could not be opened."""
+        if self._flags is not None:
+            self._flags[1][place[0]] = 0
+
 
 class _Release:
     """Called when the last view of a block is gone, in any thread, at any moment."""

@@ -13,6 +13,7 @@ from aplex import _child
 from aplex._arena import Arena, Lent, Place
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._messages import COROUTINE, ITEMS, LANES, PLAIN, Reports
+from aplex._pickling import Unopened
 from aplex._progress import Progress
 
 Loop = asyncio.AbstractEventLoop
@@ -97,7 +98,11 @@ class Link:
         if self.results is None or not isinstance(data, list) or not isinstance(data[0], int):
             return data
         place: Place = data
-        return self.results.open(place)
+        try:
+            return self.results.open(place)
+        except (MemoryError, OSError) as error:  # what is in the frame beside it can be read
+            self.results.give_back(place)
+            return Unopened(sum(place[4:]), error)
 
     def close(self) -> None:
         """Close the parent's ends."""

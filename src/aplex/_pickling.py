@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 _BIG: Final = 32 * 1024  # bytes from which a payload travels as a buffer of its own
 SHARED: Final = 64 * 1024  # bytes from which it travels in shared memory, where there is such
+LESS: Final = (
+    "Send less at a time (parts; the items of a stream; the path of a file), or allow more memory"
+)
+"""The cure for what is too big."""
 _BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
 
 Payload: TypeAlias = "bytes | pickle.PickleBuffer | Parcel"
@@ -105,8 +109,18 @@ def pack(pickler: Callable[..., bytes], put: Put | None, value: Any) -> Payload:
     return data if len(data) < _BIG else pickle.PickleBuffer(data)
 
 
+class Unopened:
+    """Stands for what lies in shared memory that could not be mapped here."""
+
+    def __init__(self, size: int, reason: BaseException) -> None:
+        self.nbytes = size
+        self.reason = reason
+
+
 def unpack(data: Any) -> Any:
     """Return what was packed: from a pickle, or from the views of shared memory."""
+    if isinstance(data, Unopened):
+        raise MemoryError(str(data.reason)) from data.reason  # noqa: TRY004
     if isinstance(data, list):
         views: list[memoryview] = data
         return pickle.loads(views[0], buffers=views[1:])
@@ -204,6 +218,11 @@ class CallEncoder:
     def _explained(
         self, error: Exception, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> SerializationError:
+        if isinstance(error, MemoryError):
+            return SerializationError(
+                f"there is not enough memory to pickle the call of {describe(work)}: "
+                f"{_say(error)}. {LESS}"
+            )
         named = [("the work", work)]
         named += [(f"argument {i}", arg) for i, arg in enumerate(args)]
         named += [(f"argument {name!r}", arg) for name, arg in kwargs.items()]
@@ -251,11 +270,10 @@ class CallDecoder:
         Raises:
             SerializationError: This process cannot unpickle them; says the cure.
         """
+        pickled: Any = call
         try:
-            pickled: Any = call
             if isinstance(call, list) and self._open is not None:
-                place: Place = call
-                pickled = self._open(place)
+                pickled = self._opened(call)
             if not function:
                 work, args, kwargs = unpack(pickled)
                 return work, args, kwargs
@@ -263,6 +281,11 @@ class CallDecoder:
             if type(pickled) is tuple:
                 return work, pickled, {}
             args, kwargs = unpack(pickled)
+        except MemoryError as error:
+            size = "" if type(pickled) is tuple else _size(pickled)
+            raise SerializationError(
+                f"the worker has not enough memory for the arguments{size}: {_say(error)}. {LESS}"
+            ) from error
         except Exception as error:
             raise SerializationError(
                 f"the worker cannot unpickle the call: {_say(error)}. Functions and classes must "
@@ -270,6 +293,13 @@ class CallDecoder:
                 "`if __name__ == '__main__'`"
             ) from error
         return work, args, kwargs
+
+    def _opened(self, place: Place) -> Any:
+        assert self._open is not None
+        try:
+            return self._open(place)
+        except (MemoryError, OSError) as error:
+            return Unopened(sum(place[4:]), error)
 
     def _loaded(self, number: int) -> Work:
         work: Work = pickle.loads(self._pickled[number])
@@ -285,6 +315,11 @@ def encode_value(value: Any, put: Put | None = None) -> Payload:
     """
     try:
         return pack(dumps, put, value if put is None else _wrapped(value))
+    except MemoryError as error:
+        raise SerializationError(
+            f"the worker has not enough memory to pickle the result, of type "
+            f"{type(value).__qualname__}: {_say(error)}. {LESS}"
+        ) from error
     except BaseException as error:
         raise SerializationError(
             f"the result, of type {type(value).__qualname__}, cannot be pickled: {_say(error)}. "
@@ -300,11 +335,23 @@ def decode_value(data: Any) -> Any:
     """
     try:
         return unpack(data)
+    except MemoryError as error:
+        raise SerializationError(
+            f"the work succeeded, but there is not enough memory here for its result"
+            f"{_size(data)}: {_say(error)}. {LESS}"
+        ) from error
     except BaseException as error:
         raise SerializationError(
             f"the work succeeded, but its result cannot be unpickled here: {_say(error)}. Check "
             "the __reduce__ or __setstate__ of its class"
         ) from error
+
+
+def _size(data: Any) -> str:
+    """Return how much was to be unpickled, in brackets."""
+    parts = data if isinstance(data, list) else [data]
+    sizes = [part.nbytes if type(part) is Unopened else memoryview(part).nbytes for part in parts]
+    return f" (pickled, {sum(sizes) / 2**20:,.0f} MiB)"
 
 
 def _say(error: BaseException) -> str:

@@ -424,6 +424,10 @@ class ProcessBackend(Backend):
         except (EOFError, OSError):
             gone()
             self._cut_off(link)
+        except MemoryError:
+            _log.exception("no memory to read from worker process %s, killed", link.process.pid)
+            gone()
+            link.process.kill()
         except Exception:  # noqa: BLE001 - whatever marshal and pickle make of nonsense
             _log.exception("nonsense from worker process %s, which is killed", link.process.pid)
             gone()
