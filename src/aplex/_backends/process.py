@@ -28,7 +28,7 @@ from typing import Any
 from aplex import _late, _starter
 from aplex._arena import Arena, Parcel, make_arena
 from aplex._backends.base import Backend, Death, Events, Setup
-from aplex._certificate import OomKills, certify, reap
+from aplex._certificate import OomKills, certify, reap, show_crash
 from aplex._frames import End, PipeEnd, frame_of
 from aplex._gate import AVAILABLE, Gate
 from aplex._interrupts import free_signal
@@ -156,6 +156,7 @@ class ProcessBackend(Backend):
         if process.exitcode is None:  # it closed its sentinel without ending
             process.kill()
             process.join(1)
+        show_crash(link.progress)
         for lane in LANES:
             self.events.receive(worker, lane, partial(self._drain, link, lane))
         self.events.lost(worker, partial(self._examine, worker, link))
