@@ -113,7 +113,7 @@ def _says_the_same(one: str, other: str) -> bool:
 
 def _differences(again: BaseException, error: BaseException) -> list[str]:
     found = []
-    if not isinstance(error, BaseExceptionGroup) and (
+    if not issubclass(type(error), BaseExceptionGroup) and (
         len(again.args) != len(error.args) or not all(map(_alike, again.args, error.args))
     ):
         found.append("args")
@@ -356,7 +356,7 @@ def _reduced_exception(error: BaseException, path: Path) -> Any:
 
 def _reduced(obj: Any, known: Mapping[Any, Any]) -> Any:
     """Return how an object is pickled, or what is pickled instead."""
-    kind = type(obj)
+    kind: Any = type(obj)
     if kind in _LOCKS:
         return _new_lock, (_LOCKS[kind],)
     if hasattr(kind, "__del__"):  # it owns something: the end of its copy must not close that
@@ -364,12 +364,16 @@ def _reduced(obj: Any, known: Mapping[Any, Any]) -> Any:
     with contextlib.suppress(BaseException):  # user code
         return known[kind](obj) if kind in known else obj.__reduce_ex__(5)
     with contextlib.suppress(BaseException):  # user code
-        if isinstance(obj, Mapping) and type(kind(obj.copy())) is kind:  # type: ignore[attr-defined]
-            return kind, (obj.copy(),)  # type: ignore[attr-defined]
+        if _is_mapping(kind) and type(kind(obj.copy())) is kind:
+            return kind, (obj.copy(),)
         name = repr(obj).removeprefix(f"{kind.__name__}.")
         if getattr(kind, name, None) == obj and _can_be_found(kind):  # an enumeration in C
             return getattr, (kind, name)
     return likeness(obj)
+
+
+def _is_mapping(kind: type) -> bool:
+    return issubclass(kind, Mapping)
 
 
 def _can_be_found(kind: type) -> bool:

@@ -104,7 +104,8 @@ def _fields(obj: Any) -> dict[str, Any]:
 
 
 def _items(obj: Any) -> list[Any] | None:
-    if not hasattr(type(obj), "__getitem__") or not hasattr(type(obj), "__len__"):
+    kind: Any = type(obj)
+    if not hasattr(kind, "__getitem__") or not hasattr(kind, "__len__"):
         return None
     try:
         return [obj[index] for index in range(min(len(obj), _MOST))]

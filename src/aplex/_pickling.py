@@ -273,7 +273,8 @@ class CallDecoder:
         pickled: Any = call
         try:
             if isinstance(call, list) and self._open is not None:
-                pickled = self._opened(call)
+                place: Place = call
+                pickled = self._opened(place)
             if not function:
                 work, args, kwargs = unpack(pickled)
                 return work, args, kwargs
@@ -282,9 +283,9 @@ class CallDecoder:
                 return work, pickled, {}
             args, kwargs = unpack(pickled)
         except MemoryError as error:
-            size = "" if type(pickled) is tuple else _size(pickled)
             raise SerializationError(
-                f"the worker has not enough memory for the arguments{size}: {_say(error)}. {LESS}"
+                f"the worker has not enough memory for the arguments{_size(pickled)}: "
+                f"{_say(error)}. {LESS}"
             ) from error
         except Exception as error:
             raise SerializationError(
@@ -348,8 +349,10 @@ def decode_value(data: Any) -> Any:
 
 
 def _size(data: Any) -> str:
-    """Return how much was to be unpickled, in brackets."""
-    parts = data if isinstance(data, list) else [data]
+    """Return how much was to be unpickled, in brackets; nothing if it was no pickle."""
+    if type(data) is tuple:
+        return ""
+    parts: list[Any] = data if isinstance(data, list) else [data]
     sizes = [part.nbytes if type(part) is Unopened else memoryview(part).nbytes for part in parts]
     return f" (pickled, {sum(sizes) / 2**20:,.0f} MiB)"
 

@@ -16,7 +16,8 @@ import io
 import pickle
 import types
 from collections.abc import Mapping, Sequence
-from multiprocessing import context, reduction
+from multiprocessing import reduction
+from multiprocessing.context import set_spawning_popen
 from typing import Any, Final
 
 from aplex import _late
@@ -24,9 +25,10 @@ from aplex._packed_setup import PackedSetup, inherited
 from aplex._pickling import Buffers
 from aplex.exceptions import SerializationError
 
-_NOT_INHERITED: Final[tuple[type, ...]] = (
-    functools.partial, types.MethodType, type([].append), type(int.__add__),
-)  # fmt: skip
+_NOT_INHERITED: Final = (
+    *(functools.partial, types.MethodType),
+    *(types.MethodDescriptorType, types.WrapperDescriptorType),
+)
 """What ``multiprocessing`` knows to pickle, and others do as well."""
 
 
@@ -105,7 +107,7 @@ def _check(beside: Sequence[Any]) -> None:
         SerializationError: It cannot; says why, and the cure.
     """
     trial: Any = _Trial()
-    context.set_spawning_popen(trial)
+    set_spawning_popen(trial)
     try:
         reduction.ForkingPickler(io.BytesIO(), 5).dump(beside)
     except Exception as error:
@@ -117,7 +119,7 @@ def _check(beside: Sequence[Any]) -> None:
             "'spawn' unless you choose another"
         ) from error
     finally:
-        context.set_spawning_popen(None)
+        set_spawning_popen(None)
 
 
 class _Trial:
