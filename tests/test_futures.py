@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from aplex import futures
+from aplex._exception_pickling import encode_exception
 from aplex._messages import CANCELLED, COROUTINE, ERROR, PICKLED, RAISED, TOO_LATE, VALUE
-from aplex._pickling import encode_exception
 from aplex._pool_worker import PoolWorker
 from aplex._work import Work
 from aplex.exceptions import RemoteTraceback, SerializationError

@@ -119,6 +119,7 @@ RANKS = [
         "_chunk_sizes",
         "_identity",
         "_inputs",
+        "_left_behind",
         "_lines",
         "_alarms",
         "_copies",
@@ -126,8 +127,9 @@ RANKS = [
     },
     {"_inflow", "_pickling", "_supervision", "_balancer_views", "_worker", "_limits"}
     | {"_shared_file", "_segments"},
-    {"_work", "_coroutine_lane", "_plain_lane", "_arena", "_lent", "_progress"},
-    {"_pool_worker"},
+    {"_work", "_coroutine_lane", "_plain_lane", "_arena", "_lent", "_progress"}
+    | {"_packed_setup", "_exception_copies"},
+    {"_pool_worker", "_exception_pickling"},
     {"_pool", "_chunks", "_interrupts", "_timeouts", "_settings"},
     {"_chunks_measured", "_ladder"},
     {
@@ -137,6 +139,7 @@ RANKS = [
         "_child",
         "_certificate",
         "_last_words",
+        "_setup_packer",
         "futures",
         "_backends.base",
     },

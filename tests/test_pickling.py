@@ -543,6 +543,52 @@ def test_a_result_that_cannot_be_unpickled_here_says_so(value: Any) -> None:
         decode_value(data)
 
 
+# -- what is too big ------------------------------------------------------------------------
+
+
+def _no_memory() -> None:
+    raise MemoryError
+
+
+class TooBigHere:
+    """Cannot be unpickled, for want of memory."""
+
+    def __reduce__(self) -> Any:
+        return _no_memory, ()
+
+
+class TooBigToPickle:
+    def __reduce__(self) -> Any:
+        raise MemoryError
+
+
+def test_a_want_of_memory_is_told_as_what_it_is() -> None:
+    encoder, decoder = CallEncoder(), CallDecoder()
+    number, call = encoder.encode(add, (TooBigHere(),), {})
+    decoder.define(encoder.definitions(set(), [number]))
+    result = encode_value([bytes(3 * 2**20), TooBigHere()])
+    with pytest.raises(SerializationError) as unpickled:
+        decode_value(result)
+    with pytest.raises(SerializationError) as argument:
+        decoder.decode(number, call)
+    with pytest.raises(SerializationError) as pickled:
+        encode_value(TooBigToPickle())
+    with pytest.raises(SerializationError) as sent:
+        CallEncoder().encode(add, (TooBigToPickle(),), {})
+    assert "succeeded, but there is not enough memory here for its result (pickled, 3 MiB" in str(
+        unpickled.value
+    )
+    assert "the worker has not enough memory for the arguments" in str(argument.value)
+    assert "the worker has not enough memory to pickle the result, of type TooBig" in str(
+        pickled.value
+    )
+    assert "not enough memory to pickle the call of" in str(sent.value)
+    for caught in unpickled, argument, pickled, sent:
+        assert "MemoryError" in str(caught.value)
+        assert "Send less at a time" in str(caught.value)
+        assert "importable" not in str(caught.value)
+
+
 # -- names ----------------------------------------------------------------------------------
 
 

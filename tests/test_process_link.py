@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from multiprocessing import get_context
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from aplex._arena import Arena, make_arena
+from aplex._arena import Arena, Segment, _flags, make_arena
 from aplex._backends.base import Setup
 from aplex._backends.process import ProcessBackend
 from aplex._link import Link
 from aplex._messages import PLAIN
+from aplex._pickling import decode_value
+from aplex.exceptions import SerializationError
 
 
 def test_what_was_opened_already_is_left_as_it_is() -> None:
@@ -34,6 +37,40 @@ def test_what_was_opened_already_is_left_as_it_is() -> None:
     link.close()
     shared.close()
     link.child_ends.close()
+
+
+def test_a_result_for_which_there_is_no_memory_harms_only_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its block is free again, and its future says how big it was, and what can be done."""
+    shared = make_arena(print)
+    assert shared is not None
+    link = Link(shared)
+    end = link.child_ends.arena_out
+    assert end is not None
+    arena = Arena(end, print)
+    parcel = arena.put([bytes(2 * 2**20)])
+    assert parcel is not None
+    arena.lend(parcel.place)
+    assert link.results is not None
+    link._opened(parcel.place)  # now the flags are known
+    arena.lend(parcel.place)
+    lent = _flags(end.fileno())[1]
+    with monkeypatch.context() as patch:
+        patch.setattr(Segment, "map", no_memory)
+        data = link._opened(parcel.place)
+    assert lent[parcel.place[0]] == 0
+    with pytest.raises(SerializationError, match=r"not enough memory.*2 MiB.*Send less") as caught:
+        decode_value(data)
+    assert "__reduce__" not in str(caught.value)
+    del parcel, lent
+    link.close()
+    shared.close()
+    link.child_ends.close()
+
+
+def no_memory(_segment: Segment) -> NoReturn:
+    raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
 
 class Watches:

@@ -11,6 +11,7 @@ import pytest
 
 from aplex import _starter
 from aplex._listener import Listener
+from aplex._packed_setup import PackedSetup
 from aplex._starter import Starter
 
 DEADLINE = 10  # seconds
@@ -47,7 +48,7 @@ class Desk:
             get_start_method=lambda: method,
             Process=lambda **options: Process(self, **options),
         )
-        self.starter = Starter(context, b"", "pool", None, self.started)
+        self.starter = Starter(context, PackedSetup([], []), "pool", None, self.started)
         self.starter.bind(self, self.listener)  # type: ignore[arg-type] # all it needs of one
 
     def locked(self, call: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import time
@@ -27,6 +28,9 @@ NAMED: Final = 16
 _SHOWN: Final = 8 * 1024  # characters of a stack
 _ALL: Final = 64 * 1024  # bytes: more than the file with the counter has
 _FATAL: Final = "Fatal Python error:"  # how a dump of faulthandler begins
+_CURRENT: Final = "Current thread"  # how the stack of the thread that has crashed begins
+_STDERR: Final = 2  # the worker has inherited it
+_PIECE: Final = 512  # bytes: a pipe that can be written takes so many at once
 _FAULTS: Final = {"SIGSEGV", "SIGFPE", "SIGABRT", "SIGBUS", "SIGILL"}  # what it handles
 
 
@@ -79,7 +83,24 @@ def _stack(exitcode: int | None, progress: Progress) -> str | None:
         return None
     words = progress.last_words() if name in _FAULTS else ""
     start = words.rfind(_FATAL)
-    return words[start : start + _SHOWN] if start >= 0 else None
+    if start < 0:
+        return None
+    head, _, rest = words[start:].partition("\n")
+    return f"{head}\n\n{rest[max(0, rest.find(_CURRENT)) :].lstrip()}"[:_SHOWN]
+
+
+def show_crash(progress: Progress) -> None:
+    """Write to stderr the stack that was to be written there; never blocks, never raises."""
+    if not progress.is_for_stderr:
+        return
+    words = progress.last_words()
+    start = words.find(_FATAL)
+    rest = f"{words[start:]}\n".encode() if start >= 0 else b""
+    with contextlib.suppress(OSError):  # it is closed
+        writable = select.poll()
+        writable.register(_STDERR, select.POLLOUT)
+        while rest and writable.poll(0):
+            rest = rest[os.write(_STDERR, rest[:_PIECE]) :]
 
 
 def reap(process: Any) -> int | None:

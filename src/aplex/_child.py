@@ -23,29 +23,30 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import pickle
 import selectors
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aplex import _late
 from aplex._coroutine_lane import CoroutineLane
+from aplex._exception_pickling import encode_exception
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._identity import be_worker_process
 from aplex._interrupts import Interrupts
 from aplex._locks import Lock
 from aplex._messages import ATOMS, COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
-from aplex._pickling import CallDecoder, encode_exception, encode_value, is_atom
+from aplex._packed_setup import PackedSetup
+from aplex._pickling import CallDecoder, encode_value, is_atom
 from aplex._plain_lane import PlainLane
 from aplex._producers import Producers
 from aplex._progress import Progress
-from aplex._worker import HOLD, Detached, run_until_stopped
+from aplex._worker import HOLD, Detached, initialize, run_on, run_until_stopped
 
 if TYPE_CHECKING:
     import asyncio
@@ -164,7 +165,7 @@ class ProcessCodec(CallDecoder):
         return work_id, ERROR, encode_exception(error)
 
 
-def main(ends: ChildEnds, progress: Progress, setup: bytes, number: int) -> None:
+def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int) -> None:
     """Serve until the parent asks to stop, or is gone."""
     withdraw = getattr(sys.excepthook, "withdraw", None)  # see _last_words, which is the parent's
     if withdraw is not None:
@@ -179,13 +180,28 @@ def main(ends: ChildEnds, progress: Progress, setup: bytes, number: int) -> None
     # While a function computes, the loop's thread gets the interpreter lock only after
     # this interval, each time it wakes (with uvloop: for each timer).
     sys.setswitchinterval(SWITCH_INTERVAL)
-    # The stack of a crash goes where the parent finds it; unless it was to go elsewhere.
-    if progress.file is not None and not faulthandler.is_enabled():
-        faulthandler.enable(progress.file.fileno(), all_threads=False)
+    _keep_crashes(progress)
     child = Child(ends, progress)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=child.be_copy)
     child.run(setup)
+
+
+def _keep_crashes(progress: Progress) -> None:
+    """Have the stack of a crash go where the parent finds it; unless it was to go elsewhere."""
+    if progress.file is None:
+        return
+    if not faulthandler.is_enabled():
+        faulthandler.enable(progress.file.fileno(), all_threads=False)
+    elif _environment_wants_crashes() and not progress.is_for_stderr:  # forked: there was no hook
+        faulthandler.enable(progress.file.fileno())
+        progress.mark_for_stderr()  # so the parent shows it there
+
+
+def _environment_wants_crashes() -> bool:
+    """Whether the environment has enabled ``faulthandler``, which writes to stderr then."""
+    wanted = os.environ.get("PYTHONFAULTHANDLER") or "faulthandler" in sys._xoptions  # noqa: SLF001
+    return bool(wanted or sys.flags.dev_mode)
 
 
 class Child:
@@ -221,15 +237,12 @@ class Child:
     def progress(self) -> Progress:
         return self._progress
 
-    def run(self, setup: bytes) -> None:
+    def run(self, setup: PackedSetup) -> None:
         """Start, serve, clean up. On the process's main thread."""
         self._interrupts.install()
         self._watcher.start()
         try:
-            loop_factory, initializer, initargs = pickle.loads(setup)
-            self._loop_thread.set_factory(loop_factory)
-            if initializer is not None:
-                initializer(*initargs)
+            self._initialize(setup)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
             self._plain_out.write(only((0, FAILED, encode_exception(error))))
             sys.stdout.flush()
@@ -246,6 +259,13 @@ class Child:
         else:
             self._loop_thread.be_copy()
         self._ends.close()
+
+    def _initialize(self, setup: PackedSetup) -> None:
+        """Call the initializer. Nothing holds its arguments afterwards, unless it does."""
+        loop_factory, initializer, initargs = setup.take()
+        self._loop_thread.set_factory(loop_factory)
+        if initializer is not None:
+            initialize(initializer, initargs, self._loop_thread.run)
 
     def _serve(self) -> None:
         """Run the plain lane until the parent says ``None``."""
@@ -389,6 +409,16 @@ class LoopThread:
         assert self._loop is not None
         assert self._lane is not None
         self._loop.call_soon_threadsafe(self._lane.adopt, work_id, made)
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine on the loop to its end. On the main thread."""
+        try:
+            self._want_loop()
+        except BaseException:
+            coroutine.close()
+            raise
+        assert self._loop is not None
+        run_on(self._loop, coroutine)
 
     def stop(self) -> None:
         """Make the loop cancel its tasks and end, if there is one. Any thread."""

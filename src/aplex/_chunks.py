@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aplex._pickling import decode_exception, encode_exception
+from aplex._exception_pickling import decode_exception, encode_exception
 
 Columns = Sequence[Sequence[Any]]
 

@@ -10,8 +10,8 @@ import time
 from typing import Any
 
 from aplex._chunks import Chunk
+from aplex._exception_pickling import decode_exception, encode_exception
 from aplex._identity import this_worker
-from aplex._pickling import decode_exception, encode_exception
 
 Measured = tuple[Any, BaseException | None, float, float]
 """What became of an item: value, exception, seconds waiting, seconds running."""

@@ -18,12 +18,17 @@ from collections.abc import Generator
 from multiprocessing import reduction
 from typing import Any, Final
 
-from aplex._progress import Progress
+from aplex._progress import MARK, Progress
 
 _HOOK: Final = """
-import os, sys
+import faulthandler, os, sys
 fd = end.detach()
 os.set_inheritable(fd, False)
+wanted = os.environ.get("PYTHONFAULTHANDLER") or "faulthandler" in sys._xoptions
+taken = faulthandler.is_enabled() and (wanted or sys.flags.dev_mode)
+if taken:
+    faulthandler.enable(fd)
+    os.pwrite(fd, b"\\1", mark)
 
 def hook(kind, error, trace, show=sys.excepthook):
     try:
@@ -35,7 +40,8 @@ def hook(kind, error, trace, show=sys.excepthook):
 
 def withdraw(show=sys.excepthook):
     sys.excepthook = show
-    os.close(fd)
+    if not taken:
+        os.close(fd)
 
 hook.withdraw = withdraw
 sys.excepthook = hook
@@ -52,7 +58,7 @@ class _Name(str):
         fd, self.fd = self.fd, None
         if fd is None:  # it is sent a second time, with the process itself
             return str, (str(self),)
-        names = {"hook": _HOOK, "name": str(self), "end": reduction.DupFd(fd)}
+        names = {"hook": _HOOK, "name": str(self), "end": reduction.DupFd(fd), "mark": MARK}
         return eval, ("exec(hook) or name", names)
 
 

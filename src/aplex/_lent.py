@@ -78,6 +78,11 @@ class Lent:
             at += padded(length)
         return views
 
+    def give_back(self, place: Place) -> None:
+        """Lower the flag of a block that could not be opened."""
+        if self._flags is not None:
+            self._flags[1][place[0]] = 0
+
     def _begin(self) -> None:
         with _late.importing:
             from ctypes import c_char

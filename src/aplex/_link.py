@@ -13,8 +13,9 @@ from aplex._arena import Arena, Parcel, make_arena_file
 from aplex._frames import End, Opened, PipeEnd, Reader, Writer
 from aplex._lent import Lent
 from aplex._messages import CANCELLED, COROUTINE, ITEMS, LANES, PLAIN, RETURNED, Reports
+from aplex._pickling import Unopened
 from aplex._progress import Progress
-from aplex._segments import Place
+from aplex._segments import LENGTHS, Place
 
 if TYPE_CHECKING:
     from aplex._pool_worker import PoolWorker
@@ -129,7 +130,11 @@ class Link:
         if self.results is None or not isinstance(data, list) or not isinstance(data[0], int):
             return data
         place: Place = data
-        return self.results.open(place)
+        try:
+            return self.results.open(place)
+        except (MemoryError, OSError) as error:  # what is in the frame beside it can be read
+            self.results.give_back(place)
+            return Unopened(sum(place[LENGTHS:]), error)
 
     def close(self) -> None:
         """Close the parent's ends."""

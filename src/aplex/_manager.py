@@ -39,11 +39,11 @@ from typing import Any, Final, TypeVarTuple, Unpack
 
 from aplex import _exit
 from aplex._backends.base import Backend, Death, would_block
+from aplex._exception_pickling import decode_exception
 from aplex._ladder import Ladder
 from aplex._listener import Listener
 from aplex._locks import RLock, condition
 from aplex._messages import COROUTINE, PLAIN, RAISED, Reports
-from aplex._pickling import decode_exception
 from aplex._pool import LINED_UP, LONG, Pool
 from aplex._pool_worker import PoolWorker
 from aplex._settling import Settled, at_end_of_loop, settle

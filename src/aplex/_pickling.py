@@ -11,9 +11,7 @@ closures, and whatever lives in a ``__main__`` that a worker cannot import.
 
 from __future__ import annotations
 
-import io
 import pickle
-import traceback
 import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -22,7 +20,7 @@ from aplex import _late
 from aplex._locks import Lock
 from aplex._messages import ATOMS
 from aplex._names import describe
-from aplex.exceptions import RemoteError, RemoteTraceback, SerializationError
+from aplex.exceptions import SerializationError
 
 if TYPE_CHECKING:
     from aplex._arena import Parcel
@@ -30,6 +28,10 @@ if TYPE_CHECKING:
 
 _BIG: Final = 32 * 1024  # bytes from which a payload travels as a buffer of its own
 SHARED: Final = 64 * 1024  # bytes from which it travels in shared memory, where there is such
+LESS: Final = (
+    "Send less at a time (parts; the items of a stream; the path of a file), or allow more memory"
+)
+"""The cure for what is too big."""
 _BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
 
 Payload: TypeAlias = "bytes | pickle.PickleBuffer | Parcel"
@@ -42,8 +44,8 @@ Open: TypeAlias = "Callable[[Place], list[memoryview]]"
 Work: TypeAlias = Callable[..., Any]
 
 
-def _dumps(value: Any, *, by_value: bool = False, buffer_callback: _Buffers | None = None) -> bytes:
-    """Pickle, by ``cloudpickle`` where plain pickle cannot or must not."""
+def dumps(value: Any, *, by_value: bool = False, buffer_callback: Buffers | None = None) -> bytes:
+    """Pickle a value, by ``cloudpickle`` where plain pickle cannot or must not."""
     if not by_value:
         try:
             return pickle.dumps(value, 5, buffer_callback=buffer_callback)
@@ -54,8 +56,8 @@ def _dumps(value: Any, *, by_value: bool = False, buffer_callback: _Buffers | No
 
     if buffer_callback is not None:
         buffer_callback.views.clear()
-    dumps: Callable[..., bytes] = cloudpickle.dumps
-    return dumps(value, 5, buffer_callback=buffer_callback)
+    by_cloudpickle: Callable[..., bytes] = cloudpickle.dumps
+    return by_cloudpickle(value, 5, buffer_callback=buffer_callback)
 
 
 class _BigBytes:
@@ -72,7 +74,7 @@ def _wrapped(value: Any) -> Any:
     return _BigBytes(value) if type(value) is bytes and len(value) >= SHARED else value
 
 
-class _Buffers:
+class Buffers:
     """Takes the big buffers of a pickle out of it (PEP 574)."""
 
     def __init__(self) -> None:
@@ -87,29 +89,39 @@ class _Buffers:
         return False
 
 
-def pack(dumps: Callable[..., bytes], put: Put | None, value: Any) -> Payload:
+def pack(pickler: Callable[..., bytes], put: Put | None, value: Any) -> Payload:
     """Pickle a value, into shared memory if it is big and there is such.
 
     Args:
-        dumps: Pickles a value; takes a ``buffer_callback``.
+        pickler: Pickles a value; takes a ``buffer_callback``.
         put: Puts payloads into shared memory. None: there is none.
         value: What is to travel.
     """
     if put is not None:
-        buffers = _Buffers()
-        data = dumps(value, buffer_callback=buffers)
+        buffers = Buffers()
+        data = pickler(value, buffer_callback=buffers)
         if len(data) + sum(view.nbytes for view in buffers.views) >= SHARED:
             parcel = put([data, *buffers.views])
             if parcel is not None:
                 return parcel
         if not buffers.views:
             return data if len(data) < _BIG else pickle.PickleBuffer(data)
-    data = dumps(value)
+    data = pickler(value)
     return data if len(data) < _BIG else pickle.PickleBuffer(data)
+
+
+class Unopened:
+    """Stands for what lies in shared memory that could not be mapped here."""
+
+    def __init__(self, size: int, reason: BaseException) -> None:
+        self.nbytes = size
+        self.reason = reason
 
 
 def unpack(data: Any) -> Any:
     """Return what was packed: from a pickle, or from the views of shared memory."""
+    if isinstance(data, Unopened):
+        raise MemoryError(str(data.reason)) from data.reason  # noqa: TRY004
     if isinstance(data, list):
         views: list[memoryview] = data
         return pickle.loads(views[0], buffers=views[1:])
@@ -166,15 +178,15 @@ class CallEncoder:
         new = set(numbers) - known - {0}
         return {number: self._pickled[number] for number in new}
 
-    def dumps(self, value: Any, *, buffer_callback: _Buffers | None = None) -> bytes:
+    def dumps(self, value: Any, *, buffer_callback: Buffers | None = None) -> bytes:
         """Pickle one object as it is now."""
-        data = _dumps(value, buffer_callback=buffer_callback)
+        data = dumps(value, buffer_callback=buffer_callback)
         # A worker cannot look names up in this __main__: send what they name.
         # (A mere string that says so costs nothing but the slower pickle.)
         if self._main_by_value and b"__main__" in data:
             if buffer_callback is not None:
                 buffer_callback.views.clear()
-            return _dumps(value, by_value=True, buffer_callback=buffer_callback)
+            return dumps(value, by_value=True, buffer_callback=buffer_callback)
         return data
 
     def _numbered(self, work: Work) -> int:
@@ -207,6 +219,11 @@ class CallEncoder:
     def _explained(
         self, error: Exception, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> SerializationError:
+        if isinstance(error, MemoryError):
+            return SerializationError(
+                f"there is not enough memory to pickle the call of {describe(work)}: "
+                f"{_say(error)}. {LESS}"
+            )
         named = [("the work", work)]
         named += [(f"argument {i}", arg) for i, arg in enumerate(args)]
         named += [(f"argument {name!r}", arg) for name, arg in kwargs.items()]
@@ -254,11 +271,11 @@ class CallDecoder:
         Raises:
             SerializationError: This process cannot unpickle them; says the cure.
         """
+        pickled: Any = call
         try:
-            pickled: Any = call
             if isinstance(call, list) and self._open is not None:
                 place: Place = call
-                pickled = self._open(place)
+                pickled = self._opened(place)
             if not function:
                 work, args, kwargs = unpack(pickled)
                 return work, args, kwargs
@@ -266,6 +283,11 @@ class CallDecoder:
             if type(pickled) is tuple:
                 return work, pickled, {}
             args, kwargs = unpack(pickled)
+        except MemoryError as error:
+            raise SerializationError(
+                f"the worker has not enough memory for the arguments{_size(pickled)}: "
+                f"{_say(error)}. {LESS}"
+            ) from error
         except Exception as error:
             raise SerializationError(
                 f"the worker cannot unpickle the call: {_say(error)}. Functions and classes must "
@@ -273,6 +295,13 @@ class CallDecoder:
                 "`if __name__ == '__main__'`"
             ) from error
         return work, args, kwargs
+
+    def _opened(self, place: Place) -> Any:
+        assert self._open is not None
+        try:
+            return self._open(place)
+        except (MemoryError, OSError) as error:
+            return Unopened(sum(place[4:]), error)
 
     def _loaded(self, number: int) -> Work:
         work: Work = pickle.loads(self._pickled[number])
@@ -287,7 +316,12 @@ def encode_value(value: Any, put: Put | None = None) -> Payload:
         SerializationError: The value cannot be pickled.
     """
     try:
-        return pack(_dumps, put, value if put is None else _wrapped(value))
+        return pack(dumps, put, value if put is None else _wrapped(value))
+    except MemoryError as error:
+        raise SerializationError(
+            f"the worker has not enough memory to pickle the result, of type "
+            f"{type(value).__qualname__}: {_say(error)}. {LESS}"
+        ) from error
     except BaseException as error:
         raise SerializationError(
             f"the result, of type {type(value).__qualname__}, cannot be pickled: {_say(error)}. "
@@ -303,6 +337,11 @@ def decode_value(data: Any) -> Any:
     """
     try:
         return unpack(data)
+    except MemoryError as error:
+        raise SerializationError(
+            f"the work succeeded, but there is not enough memory here for its result"
+            f"{_size(data)}: {_say(error)}. {LESS}"
+        ) from error
     except BaseException as error:
         raise SerializationError(
             f"the work succeeded, but its result cannot be unpickled here: {_say(error)}. Check "
@@ -310,127 +349,13 @@ def decode_value(data: Any) -> Any:
         ) from error
 
 
-def encode_exception(error: BaseException) -> bytes:
-    """Pickle an exception, its causes and its traceback; never fails."""
-    try:
-        text = "".join(traceback.format_exception(error))
-    except BaseException as reason:  # noqa: BLE001 - a __str__ may raise anything
-        text = f"(the traceback cannot be shown: {type(reason).__name__})\n"
-    chain: list[_Link] = []
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        name = f"{type(link).__module__}.{type(link).__qualname__}"
-        chain.append((_dumped_exception(link), name, _message(link), _notes(link)))
-        link = link.__cause__
-    return pickle.dumps((chain, text), 5)
-
-
-def decode_exception(data: bytes) -> BaseException:
-    """Return the exception, with the worker's traceback as its innermost cause; never fails."""
-    chain, text = pickle.loads(data)
-    error: BaseException = RemoteTraceback(text)
-    for link in reversed(chain):
-        cause, error = error, _loaded_exception(link, text)
-        _set_cause(error, cause)
-    return error
-
-
-# The pickled exception (None if it cannot travel), its class, message, notes.
-_Link: TypeAlias = tuple[bytes | None, str, str, list[str]]
-
-# By the descriptors of the base: a class may refuse assignments, as frozen dataclasses do.
-_set_cause = BaseException.__dict__["__cause__"].__set__
-
-
-def _loaded_exception(link: _Link, text: str) -> BaseException:
-    data, name, message, notes = link
-    if data is not None:
-        try:
-            error = pickle.loads(data)
-            if isinstance(error, BaseException):
-                if notes:
-                    error.__dict__["__notes__"] = notes
-                return error
-        except BaseException as reason:  # noqa: BLE001 - user code; the stand-in serves
-            notes = [*notes, f"The original cannot be unpickled here: {_say(reason)}"]
-    stand_in = RemoteError(name, message, text)
-    for note in notes:
-        stand_in.add_note(note)
-    return stand_in
-
-
-def _notes(error: BaseException) -> list[str]:
-    try:
-        notes = getattr(error, "__notes__", None)
-    except BaseException:  # noqa: BLE001 - user code
-        return []
-    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
-
-
-def _dumped_exception(error: BaseException) -> bytes | None:
-    """Pickle the exception alone, in a form that was seen to load again as what it was."""
-    similar = None
-    for pickler in (_dumps, _dumps_without_init):
-        try:
-            data = pickler(error)
-            again = pickle.loads(data)
-            if type(again) is type(error) and _same_args(again, error):
-                if _message(again) == _message(error):
-                    return data
-                similar = similar or data
-        except BaseException:  # noqa: BLE001, S110 - user code: constructors, __reduce__
-            pass
-    return similar
-
-
-def _same_args(one: BaseException, other: BaseException) -> bool:
-    return isinstance(one, BaseExceptionGroup) or len(one.args) == len(other.args)
-
-
-class _WithoutInit(pickle.Pickler):
-    """Rebuilds exceptions without calling constructors that do not fit their args."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        if not isinstance(obj, BaseException) or isinstance(obj, BaseExceptionGroup):
-            return NotImplemented
-        state = {key: value for key, value in obj.__dict__.items() if _can_travel(value)}
-        # The builtin class below knows the arguments of its own constructor, the file
-        # names of an OSError included.
-        base: Any = next(kind for kind in type(obj).__mro__ if kind.__module__ == "builtins")
-        args: tuple[Any, ...] = base.__reduce__(obj)[1]
-        return _rebuilt_exception, (type(obj), base, tuple(map(_travelling, args)), state)
-
-
-def _dumps_without_init(error: BaseException) -> bytes:
-    file = io.BytesIO()
-    _WithoutInit(file, 5).dump(error)
-    return file.getvalue()
-
-
-def _rebuilt_exception(
-    kind: type[BaseException],
-    base: type[BaseException],
-    args: tuple[Any, ...],
-    state: dict[str, Any],
-) -> BaseException:
-    error = kind.__new__(kind, *args)
-    base.__init__(error, *args)  # fills what lives in C: errno, code, value …
-    error.__dict__.update(state)
-    return error
-
-
-def _can_travel(value: Any) -> bool:
-    try:
-        pickle.loads(pickle.dumps(value, 5))
-    except Exception:  # noqa: BLE001 - user code
-        return False
-    return True
-
-
-def _travelling(value: Any) -> Any:
-    return value if _can_travel(value) else repr(value)
+def _size(data: Any) -> str:
+    """Return how much was to be unpickled, in brackets; nothing if it was no pickle."""
+    if type(data) is tuple:
+        return ""
+    parts: list[Any] = data if isinstance(data, list) else [data]
+    sizes = [part.nbytes if type(part) is Unopened else memoryview(part).nbytes for part in parts]
+    return f" (pickled, {sum(sizes) / 2**20:,.0f} MiB)"
 
 
 def _say(error: BaseException) -> str:

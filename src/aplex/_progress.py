@@ -25,6 +25,8 @@ from aplex._messages import DOOMED, PLAIN, SINCE
 from aplex._shared_file import make_shared_file
 
 _SIZE: Final = mmap.PAGESIZE
+MARK: Final = _SIZE - 8
+"""Where in the file is a number that is not 0 if ``faulthandler`` was to write to stderr."""
 _ALL: Final = 2**63 - 1
 _LONGEST: Final = 64 * 1024  # bytes of last words
 
@@ -82,6 +84,15 @@ class Progress:
     def file(self) -> PipeEnd | None:
         """Where last words are to be written; None if there is no shared memory here."""
         return self._end
+
+    def mark_for_stderr(self) -> None:
+        """In the worker: note that the stack of a crash was to be written to stderr."""
+        self.started[-1] = 1
+
+    @property
+    def is_for_stderr(self) -> bool:
+        """Whether the stack of a crash was to be written to stderr."""
+        return self._end is not None and self.started[-1] != 0
 
     def last_words(self) -> str:
         """Return what the worker wrote before it ended."""

@@ -34,6 +34,7 @@ from aplex._link import Link
 from aplex._listener import Listener
 from aplex._locks import Lock
 from aplex._main_module import importable_main, interrupts_blocked
+from aplex._packed_setup import PackedSetup
 from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
 
@@ -54,7 +55,7 @@ class Starter:
     def __init__(
         self,
         context: Any,
-        setup: bytes,
+        setup: PackedSetup,
         name: str,
         main_path: str | None,
         started: Started,
@@ -114,6 +115,14 @@ class Starter:
         except BaseException as error:  # noqa: BLE001 - a bug: nobody would start the others
             self._events.failed(error)
 
+    def close(self) -> None:
+        """Free what all workers share: no more will start."""
+        self._setup.close()
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child: close the copies of what belongs to the parent."""
+        self._setup.abandon()
+
     def _end(self) -> None:
         if self._holds or not self._waiting:
             self._thread = None
@@ -146,6 +155,8 @@ class Starter:
                 return RuntimeError("it is not wanted any more")
             try:
                 check_descriptors()
+                if self._context.get_start_method() != "fork":
+                    self._setup.share()
                 with self._conditions(link.process, link.progress):
                     link.process.start()
             except BaseException as error:  # noqa: BLE001 - told to whoever waits for a worker

@@ -217,6 +217,9 @@ class SerializationError(AplexError, pickle.PicklingError):
 class RemoteError(AplexError):
     """Stands in for an exception of a worker that cannot travel.
 
+    Where that can be, it is an instance of the original class as well, with its ``str()``,
+    its ``args`` and those attributes that could travel: ``except`` catches it as that.
+
     Attributes:
         type_name (str): Qualified name of the original class.
         message (str): ``str()`` of the original exception.

@@ -139,8 +139,10 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
                 one at each `submit`.
             worker_loop_factory: Makes the event loop of a worker (``uvloop.new_event_loop``).
                 None: the loop of ``asyncio``.
-            initializer: Called in each worker before it serves.
-            initargs: Its arguments.
+            initializer: Called in each worker before it serves; a coroutine function runs
+                on the worker's event loop.
+            initargs: Its arguments. Locks, queues and shared values of ``multiprocessing``
+                are inherited by worker processes.
             exit_grace: Seconds that coroutine works have to finish at the exit of the
                 interpreter if `shutdown` was not called; also the seconds after which
                 an idle worker that does not end is killed. Infinite: it waits for them.

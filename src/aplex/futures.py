@@ -17,9 +17,10 @@ from concurrent.futures._base import CANCELLED as CANCELLED_STATE
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from aplex._exception_pickling import decode_exception
 from aplex._locks import Lock, condition
 from aplex._messages import CANCELLED, ERROR, PICKLED, TOO_LATE, VALUE
-from aplex._pickling import decode_exception, decode_value
+from aplex._pickling import decode_value
 from aplex._waits import of_lock
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ is checked. ``new_caller`` makes executors of the test's own, for ``face`` and `
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
 from collections.abc import Callable, Iterator
@@ -43,8 +44,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def helpers() -> None:
     """Start what is started once and stays, before anybody counts.
 
-    ``multiprocessing`` keeps two processes, libuv a pipe.
+    ``multiprocessing`` keeps two processes and the memory of its shared values, libuv a pipe.
     """
+    multiprocessing.Value("i")
     multiprocessing.resource_tracker.ensure_running()
     multiprocessing.forkserver.ensure_running()
     loop_factory("uvloop")().close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import threading
+import re
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +15,7 @@ from aplex import BrokenPoolError, RemoteError, SerializationError
 from tests.support import works
 from tests.support.callers import Caller, everywhere
 
+TOLD = "Not as it was in the worker, as it cannot be pickled: args"
 FAILS = [works.fail, works.afail]
 
 
@@ -100,15 +101,15 @@ def test_an_exception_whose_constructor_does_not_take_its_args(caller: Caller) -
 
 def test_an_exception_with_arguments_that_cannot_travel(caller: Caller, processes: bool) -> None:
     """It keeps its type; what cannot travel is told by its ``repr``."""
-    error = caller.raised(_fail_with_lock)
+    error = caller.raised(_fail_with_generator)
     assert type(error) is works.Rich
     assert error.args[0] == "one"
-    if processes:
-        assert "lock" in error.args[1]
+    assert "generator object" in repr(error.args[1])
+    assert getattr(error, "__notes__", []) == ([TOLD] if processes else [])
 
 
-def _fail_with_lock() -> None:
-    raise works.Rich("one", threading.Lock())
+def _fail_with_generator() -> None:
+    raise works.Rich("one", (number for number in range(3)))
 
 
 @pytest.mark.parametrize("fail", [works.fail_locked, works.fail_loading])
@@ -225,8 +226,11 @@ def test_a_work_that_ends_itself_cancelled(caller: Caller) -> None:
         ({"initializer": works.broken_start, "initargs": ("no data",)}, "no data"),
         ({"initializer": works.fail, "initargs": (SystemExit("out"),)}, "SystemExit"),
         ({"worker_loop_factory": works.broken_loop}, "no loop today"),
+        ({"initializer": works.abroken_start, "initargs": ("no data",)}, "no data"),
+        ({"initializer": works.aexiting_start}, "SystemExit: out"),
+        ({"initializer": works.generator_start}, "without `yield`"),
     ],
-    ids=["initializer", "exit", "loop"],
+    ids=["initializer", "exit", "loop", "coroutine", "coroutine's exit", "generator"],
 )
 def test_a_pool_whose_workers_cannot_start_is_broken_and_says_why(
     new_caller: Callable[..., Caller], options: dict[str, Any], message: str
@@ -236,7 +240,9 @@ def test_a_pool_whose_workers_cannot_start_is_broken_and_says_why(
         error = caller.raised(work, 1)
         assert isinstance(error, BrokenPoolError)
         assert message in str(error)
-        assert "LookupError" in str(error) or "SystemExit" in str(error)
+        assert re.search("LookupError|SystemExit|TypeError", str(error))
+        shown = "".join(traceback.format_exception(error))
+        assert "works.py" in shown or "yield" in message  # where it was raised
     with pytest.raises(BrokenPoolError, match=message):
         caller.submit(works.add, 1)
     with pytest.raises(BrokenPoolError, match=message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import gc
 import os
 import warnings
@@ -15,7 +16,7 @@ import pytest
 
 from aplex import AsyncioFuture, ConcurrentFuture
 from tests.support import works
-from tests.support.callers import PROCESSES, Blocking, Caller, everywhere, make_pool
+from tests.support.callers import LOOPS, PROCESSES, Blocking, Caller, everywhere, make_pool
 
 
 @everywhere
@@ -223,6 +224,21 @@ def test_the_initializer_sets_up_every_worker(new_caller: Callable[..., Caller])
     caller = new_caller(pool_size=2, initializer=works.remember, initargs=("key", [7]))
     futures = [caller.submit(work, "key") for work in (works.recall, works.arecall) * 4]
     assert [caller.result(future) for future in futures] == [[7]] * 8
+
+
+@pytest.mark.parametrize("engine", ["thread", "spawn"], indirect=True)
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    "initializer",
+    [works.aremember, functools.partial(works.aremember), works.ARememberer()],
+    ids=["function", "partial", "object"],
+)
+def test_a_coroutine_function_as_initializer_runs_on_the_loop_of_the_worker(
+    new_caller: Callable[..., Caller], loop: str, initializer: Callable[..., Any]
+) -> None:
+    caller = new_caller(loop=loop, initializer=initializer, initargs=("akey", 7))
+    assert caller.call(works.recall, "akey") == 7
+    assert caller.call(works.same_loop, "akey") == (7, 7, True)
 
 
 @everywhere

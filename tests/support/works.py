@@ -448,12 +448,106 @@ async def arecall(key: str) -> Any:
     return STATE.get(key)
 
 
+async def aremember(key: str, value: Any) -> None:
+    """Remember a value, and whether it was done on the loop that the works run on."""
+    STATE["loop"] = asyncio.get_running_loop()
+    await asyncio.sleep(0)
+    STATE["task"] = asyncio.create_task(asyncio.sleep(0, value))
+    STATE[key] = value
+
+
+async def same_loop(key: str) -> tuple[Any, Any, bool]:
+    """Return what was remembered, what a task made then has returned, whether the loop is ours."""
+    here = STATE["loop"] is asyncio.get_running_loop()
+    return STATE.get(key), await STATE["task"] if here else None, here
+
+
+def use_shared(lock: Any, event: Any, queue: Any, total: Any, array: Any, gate: Any) -> None:
+    """Use what ``multiprocessing`` shares between processes, as an initializer."""
+    with gate, lock:
+        total.value += 1
+        array[total.value] = os.getpid()
+    queue.put(os.getpid())
+    event.wait(PATIENCE)
+
+
+def use_mapping(shared: dict[str, Any]) -> None:
+    use_shared(**shared)
+
+
+def pass_barrier(barrier: Any, name: str, connection: Any) -> None:
+    STATE[name] = barrier.wait(PATIENCE)
+    connection.send(STATE[name])
+
+
+class Buffer:
+    """Something around a buffer that travels outside the pickle (PEP 574), as arrays do."""
+
+    def __init__(self, data: Any) -> None:
+        self.data: Any = bytearray(data) if isinstance(data, int) else data
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Buffer, (pickle.PickleBuffer(self.data),)
+
+
+def increment(key: str) -> tuple[int, int]:
+    """Add one to the first byte of a buffer; return it, and how long the buffer is."""
+    data = memoryview(STATE[key].data)
+    data[0] += 1
+    return data[0], len(data)
+
+
+def log_to(queue: Any) -> None:
+    """Send log records to the parent, as the logging cookbook does."""
+    import logging.handlers
+
+    logger = logging.getLogger("works")
+    logger.handlers[:] = [logging.handlers.QueueHandler(queue)]
+    logger.propagate = False
+
+
+def log(text: str) -> None:
+    import logging
+
+    logging.getLogger("works").warning(text)
+
+
+def resident() -> int:
+    """Return the bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def take(*_arguments: Any) -> None:
+    """Let go of all arguments."""
+
+
+class ARememberer:
+    """A callable object whose call is a coroutine function."""
+
+    async def __call__(self, key: str, value: Any) -> None:
+        await aremember(key, value)
+
+
 def broken_loop() -> NoReturn:
     raise LookupError("no loop today")
 
 
 def broken_start(reason: str) -> NoReturn:
     raise LookupError(reason)
+
+
+async def abroken_start(reason: str) -> NoReturn:
+    await asyncio.sleep(0)
+    raise LookupError(reason)
+
+
+async def aexiting_start() -> NoReturn:
+    await asyncio.sleep(0)
+    raise SystemExit("out")
+
+
+def generator_start() -> Iterator[None]:
+    yield
 
 
 def deadly_start() -> NoReturn:

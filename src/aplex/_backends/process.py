@@ -28,7 +28,7 @@ from typing import Any
 from aplex import _late, _starter
 from aplex._arena import Arena, Parcel, make_arena
 from aplex._backends.base import Backend, Death, Events, Setup
-from aplex._certificate import OomKills, certify, reap
+from aplex._certificate import OomKills, certify, reap, show_crash
 from aplex._frames import End, PipeEnd, frame_of
 from aplex._gate import AVAILABLE, Gate
 from aplex._interrupts import free_signal
@@ -40,9 +40,10 @@ from aplex._messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
 from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
+from aplex._setup_packer import pack_setup
 from aplex._starter import Starter
 from aplex._work import Work
-from aplex.exceptions import SerializationError, WorkerLostError, WorkerStartError
+from aplex.exceptions import WorkerLostError, WorkerStartError
 
 Loop = asyncio.AbstractEventLoop
 _log = logging.getLogger("aplex")
@@ -61,16 +62,12 @@ class ProcessBackend(Backend):
         main_path = path_of_main()
         by_value = not is_importable(main_path)
         self._encoder = CallEncoder(self._put, main_by_value=by_value)
-        try:
-            encoded = self._encoder.dumps(
-                (setup.worker_loop_factory, setup.initializer, setup.initargs)
-            )
-        except Exception as error:
-            raise SerializationError(
-                "the initializer, its arguments or the worker_loop_factory cannot be pickled: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        self._starter = Starter(context, encoded, setup.name, main_path, self._started)
+        packed = pack_setup(
+            (setup.worker_loop_factory, setup.initializer, setup.initargs),
+            main_by_value=by_value,
+            by_fork=context.get_start_method() == "fork",
+        )
+        self._starter = Starter(context, packed, setup.name, main_path, self._started)
         self._links: dict[PoolWorker, Link] = {}
         self._oom_kills: OomKills | None = None
         self._loop: Loop | None = None  # reads the reports; None: the listener, or who waits
@@ -159,6 +156,7 @@ class ProcessBackend(Backend):
             # It is about to end, which nothing changes any more; or it has closed its sentinel.
             _kill(link)
             process.join()  # with a timeout it would import something: see `_certificate`
+        show_crash(link.progress)
         for lane in LANES:
             self.events.receive(worker, lane, partial(self._drain, link, lane))
         self.events.lost(worker, partial(self._examine, worker, link))
@@ -428,6 +426,10 @@ class ProcessBackend(Backend):
         except (EOFError, OSError):
             gone()
             self._cut_off(link)
+        except MemoryError:
+            _log.exception("no memory to read from worker process %s, killed", link.process.pid)
+            gone()
+            link.process.kill()
         except Exception:  # noqa: BLE001 - whatever marshal and pickle make of nonsense
             _log.exception("nonsense from worker process %s, which is killed", link.process.pid)
             gone()
@@ -474,6 +476,7 @@ class ProcessBackend(Backend):
 
     def close(self) -> None:
         assert not self._links
+        self._starter.close()
         if self._gate is not None:
             self.listener.unwatch(self._gate)
             self._gate.close()
@@ -506,6 +509,7 @@ class ProcessBackend(Backend):
     def abandon_after_fork(self) -> None:
         _starter.renew()
         _late.renew()
+        self._starter.abandon_after_fork()
         for link in self._links.values():
             # Or the exit hook of multiprocessing would wait for the parent's children here.
             vars(process_module).get("_children", set()).discard(link.process)

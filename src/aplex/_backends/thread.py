@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -38,7 +38,7 @@ from aplex._pool_worker import PoolWorker
 from aplex._producers import Producers
 from aplex._progress import running_in
 from aplex._work import Work
-from aplex._worker import Detached, run_until_stopped
+from aplex._worker import Detached, initialize, run_on, run_until_stopped
 from aplex.exceptions import WorkerStartError
 
 
@@ -269,7 +269,7 @@ class ThreadWorker:
             if setup.worker_loop_factory is not None:
                 self._want_loop()
             if setup.initializer is not None:
-                setup.initializer(*setup.initargs)
+                initialize(setup.initializer, setup.initargs, self._run_coroutine)
         except BaseException as error:  # noqa: BLE001 - the pool says what it was
             self._report(COROUTINE, only((0, FAILED, error)))
         else:
@@ -310,6 +310,16 @@ class ThreadWorker:
         self._made.wait()
         if self._failure is not None:
             raise self._failure
+
+    def _run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run a coroutine on the loop to its end. On the main thread."""
+        try:
+            self._want_loop()
+        except BaseException:
+            coroutine.close()
+            raise
+        assert self._loop is not None
+        run_on(self._loop, coroutine)
 
     def _stop_loop(self) -> None:
         if self._loop is not None:
