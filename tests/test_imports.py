@@ -110,6 +110,7 @@ RANKS = [
         "exceptions",
         "load_balancers",
         "_cpus",
+        "_deafness",
         "_listener",
         "_frames",
         "_gate",

@@ -219,8 +219,10 @@ class Manager:
         def terminate() -> None:
             if self._phase is Phase.RUNNING:  # and not a copy in a forked child
                 self.pool.terminate()
-                for worker in self.pool.everyone():
+                workers = list(self.pool.everyone())
+                for worker in workers:
                     (self._backend.kill if kill else self._backend.terminate)(worker)
+                self._in(self.exit_grace, partial(self._kill, workers))
 
         self.close(cancel_waiting=True)
         self._step(terminate)

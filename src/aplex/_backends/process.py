@@ -25,7 +25,7 @@ from multiprocessing import process as process_module
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from aplex import _late, _starter
+from aplex import _child, _late, _starter
 from aplex._arena import Arena, Parcel, make_arena
 from aplex._backends.base import Backend, Death, Events, Setup
 from aplex._certificate import OomKills, certify, reap
@@ -321,11 +321,13 @@ class ProcessBackend(Backend):
 
     def terminate(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
-        if link is None or not link.started:
+        if link is None or worker.pid is None:  # SIGTERM is blocked while it starts
             self.kill(worker)
             return
-        with contextlib.suppress(ValueError):  # closed: it has ended just now
-            link.process.terminate()
+        try:
+            link.lifeline.write([_child.TERMINATE.to_bytes(8, sys.byteorder)])
+        except OSError:  # full, or broken: it does not listen, or has ended just now
+            self.kill(worker)
 
     def _flush_now(self, link: Link, lane: int) -> None:
         if link.closed:
