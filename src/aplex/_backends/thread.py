@@ -177,6 +177,7 @@ class ThreadWorker:
         )
         self.threads = [self._main, self._loop_thread]
         self._loop_lock = Lock()
+        self._ends = False  # changed with that lock; then no thread for the loop is started
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lane: CoroutineLane | None = None
         self._made = threading.Event()
@@ -251,7 +252,7 @@ class ThreadWorker:
 
     def _start_loop(self) -> None:
         with self._loop_lock:
-            if self._loop_thread.ident is None:
+            if self._loop_thread.ident is None and not self._ends:
                 self._loop_thread.start()
 
     def _want_loop(self) -> None:
@@ -262,10 +263,15 @@ class ThreadWorker:
             raise self._failure
 
     def _stop_loop(self) -> None:
+        with self._loop_lock:
+            self._ends = True
+        if self._loop_thread.ident is None:
+            return
+        # A cancel or a recall that came too late may have started it just now.
+        self._made.wait()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop)
-        if self._loop_thread.ident is not None:
-            self._loop_thread.join()
+        self._loop_thread.join()
 
     def _adopt_soon(self, work_id: int, made: Detached) -> None:
         self._want_loop()
