@@ -114,6 +114,7 @@ RANKS = [
         "_listener",
         "_frames",
         "_gate",
+        "_green",
         "_options",
         "_names",
         "_producers",

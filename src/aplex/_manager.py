@@ -760,9 +760,9 @@ def _future() -> concurrent.futures.Future[None]:
 
 
 def _start_failure(data: Any) -> WorkerStartError:
-    if isinstance(data, WorkerStartError):
-        return data
     cause = decode_exception(data) if isinstance(data, bytes) else data
+    if isinstance(cause, WorkerStartError):
+        return cause
     error = WorkerStartError(
         f"the initializer or the worker_loop_factory raised {type(cause).__name__}: {cause}"
     )

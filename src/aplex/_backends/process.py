@@ -31,6 +31,7 @@ from aplex._backends.base import Backend, Death, Events, Setup
 from aplex._certificate import OomKills, certify, reap
 from aplex._frames import End, PipeEnd, frame_of
 from aplex._gate import AVAILABLE, Gate
+from aplex._green import check_program
 from aplex._interrupts import free_signal
 from aplex._link import Link
 from aplex._listener import Listener
@@ -70,6 +71,7 @@ class ProcessBackend(Backend):
                 "the initializer, its arguments or the worker_loop_factory cannot be pickled: "
                 f"{type(error).__name__}: {error}"
             ) from error
+        self._forks = context.get_start_method() == "fork"
         self._starter = Starter(context, encoded, setup.name, main_path, self._started)
         self._links: dict[PoolWorker, Link] = {}
         self._oom_kills: OomKills | None = None
@@ -108,6 +110,7 @@ class ProcessBackend(Backend):
     # -- start ----------------------------------------------------------------
 
     def check_can_start(self) -> None:
+        check_program(forks=self._forks)
         if getattr(process_module.current_process(), "_inheriting", False):
             raise RuntimeError(
                 "this is a worker process that still imports the main module, which must not use "

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from aplex._backends.base import Backend, Death, Events, Setup, would_block
 from aplex._coroutine_lane import CoroutineLane
+from aplex._green import check_program
 from aplex._identity import be_worker, this_pool
 from aplex._locks import Lock
 from aplex._messages import (
@@ -79,6 +80,9 @@ class ThreadBackend(Backend):
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
         return work, (args, kwargs)
+
+    def check_can_start(self) -> None:
+        check_program(forks=False)
 
     def start(self, worker: PoolWorker) -> None:
         if worker not in self._workers:  # else Ctrl-C broke into this very method
