@@ -5,9 +5,9 @@ from __future__ import annotations
 import types
 
 import pytest
-from tests.support.programs import started
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor, _green
+from tests.support.programs import started
 
 PATCHERS = [
     ("gevent", "gevent.monkey", "is_module_patched", "threading"),

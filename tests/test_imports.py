@@ -114,7 +114,6 @@ RANKS = [
         "_listener",
         "_frames",
         "_gate",
-        "_green",
         "_options",
         "_names",
         "_producers",
@@ -126,7 +125,7 @@ RANKS = [
         "outcomes",
     },
     {"_inflow", "_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"}
-    | {"_limits"},
+    | {"_limits", "_green"},
     {"_work", "_coroutine_lane", "_plain_lane"},
     {"_pool_worker"},
     {"_pool", "_chunks", "_interrupts", "_timeouts"},

@@ -39,7 +39,7 @@ from aplex import _late
 from aplex._coroutine_lane import CoroutineLane
 from aplex._deafness import be_deaf, is_deaf, obey
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
-from aplex._green import why_no_worker
+from aplex._green import check_worker
 from aplex._identity import be_worker_process
 from aplex._interrupts import Interrupts
 from aplex._messages import ATOMS, COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
@@ -48,7 +48,6 @@ from aplex._plain_lane import PlainLane
 from aplex._producers import Producers
 from aplex._progress import Progress
 from aplex._worker import HOLD, Detached, run_until_stopped
-from aplex.exceptions import WorkerStartError
 
 if TYPE_CHECKING:
     import asyncio
@@ -225,8 +224,7 @@ class Child:
         """Start, serve, clean up. On the process's main thread."""
         self._interrupts.install()
         try:
-            if (why := why_no_worker()) is not None:
-                raise WorkerStartError(why)
+            check_worker()
             self._watcher.start()
             loop_factory, initializer, initargs = pickle.loads(setup)
             self._loop_thread.set_factory(loop_factory)

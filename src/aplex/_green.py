@@ -1,4 +1,4 @@
-"""Green threads: gevent and eventlet put greenlets into the place of threads. A leaf.
+"""Green threads: gevent and eventlet put greenlets into the place of threads.
 
 A worker process stands on threads: while one blocks, or computes, the others go on. Greenlets
 take turns in one thread, so there the coroutine lane, and the watcher, would wait for ever. In
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import sys
 from typing import Final
+
+from aplex.exceptions import WorkerStartError
 
 
 def patched_by() -> tuple[str, bool] | None:
@@ -51,13 +53,16 @@ def check_program(*, forks: bool) -> None:
         )
 
 
-def why_no_worker() -> str | None:
-    """Return why this process cannot be a worker; None if it can."""
+def check_worker() -> None:
+    """Check whether this process can be a worker.
+
+    Raises:
+        WorkerStartError: It cannot; says why.
+    """
     found = patched_by()
-    if found is None:
-        return None
-    return (
-        f"{found[0]} has patched this worker process: it has no threads, without which coroutines "
-        "could not run beside functions. Workers import the main module: patch in there under "
-        "`if __name__ == '__main__':`"
-    )
+    if found is not None:
+        raise WorkerStartError(
+            f"{found[0]} has patched this worker process: it has no threads, without which "
+            "coroutines could not run beside functions. Workers import the main module: patch in "
+            "there under `if __name__ == '__main__':`"
+        )

@@ -1,4 +1,4 @@
-"""What the process is like while a child starts: deaf to signals, with an importable main module."""
+"""What the process is like while a child starts: deaf, with an importable main module."""
 
 from __future__ import annotations
 

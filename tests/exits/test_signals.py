@@ -342,7 +342,7 @@ def test_async_with_left_by_a_cancel_cancels_the_works(engine, tmp_path) -> None
     assert outcome.out == ["running", "cleaned up", "timeout"]
 
 
-# -- SIGTERM ----------------------------------------------------------------------------------------
+# -- SIGTERM ------------------------------------------------------------------------------------
 
 GRACEFUL = """
     stop = threading.Event()
@@ -478,3 +478,32 @@ def test_a_handler_that_a_work_sets_hears_terminate_workers(engine, tmp_path) ->
         outcome = program.finish()
     outcome.assert_clean()
     assert outcome.out == ["running", "cleaned up"]
+
+
+@processes
+def test_what_the_program_ignores_works_and_their_programs_ignore_too(engine, tmp_path) -> None:
+    """As one that a shell has started in the background, or ``nohup``."""
+    text = """
+    import subprocess
+
+    CODE = "import signal as s; print(s.getsignal(s.SIGINT) is s.getsignal(s.SIGTERM) is s.SIG_IGN)"
+
+    def execute():
+        return subprocess.check_output([sys.executable, "-c", CODE], text=True).strip()
+
+    def main():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        with make() as pool:
+            pool.submit(sleep, 0.5)
+            say(pool.submit(execute).result())
+            pool.submit(sleep, 60)
+            pool.terminate_workers()
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        program.wait_for("running")
+        program.interrupt()
+        program.terminate_all()
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert outcome.out[:3] == ["running", "finished", "True"]
