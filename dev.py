@@ -20,6 +20,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -232,6 +233,10 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A script has started us in the background; what we start is to hear Ctrl-C, as some of
+        # it is about that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.argv[1:2] == ["example"]:
         example(sys.argv[2:])
     elif sys.argv[1:2] == ["test"]:

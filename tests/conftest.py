@@ -15,10 +15,14 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 TEARDOWN: Final = 60.0
 """Seconds that the cleanup after a test may take."""
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # Started in the background of a shell; the programs that tests start, and press Ctrl-C
-    # on, would inherit the deafness.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number, _action in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGTERM, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        # Started in the background of a shell; the programs that tests start, and press Ctrl-C
+        # on, would inherit the deafness.
+        signal.signal(_number, _action)
 
 
 def pytest_configure() -> None:

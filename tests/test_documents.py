@@ -11,8 +11,10 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 READMES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "README.zh-TW.md")]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 FENCED = re.compile(r"^```\w+\n.*?^```$", re.MULTILINE | re.DOTALL)
+NAME = re.compile(r"[\w.-]+")  # of a requirement
 EXAMPLE = re.compile(
     r"^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<printed>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
@@ -82,3 +85,20 @@ def test_translations_have_the_same_blocks(translation: Path) -> None:
     translated = translation.read_text(encoding="utf-8")
     assert FENCED.findall(translated) == FENCED.findall(english)
     assert translated.count("\n## ") == english.count("\n## ")
+
+
+def test_the_pipfile_has_the_tools_of_the_group_dev() -> None:
+    """Pipenv cannot read dependency groups."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    pipfile = tomllib.loads((ROOT / "Pipfile").read_text())
+    assert sorted(pipfile["dev-packages"]) == sorted(_names(groups, "dev"))
+
+
+def _names(groups: dict[str, list[Any]], group: str) -> set[str]:
+    names: set[str] = set()
+    for entry in groups[group]:
+        if isinstance(entry, dict):
+            names |= _names(groups, entry["include-group"])
+        else:
+            names.add(NAME.match(entry)[0])
+    return names

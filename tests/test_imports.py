@@ -110,6 +110,7 @@ RANKS = [
         "exceptions",
         "load_balancers",
         "_cpus",
+        "_deafness",
         "_listener",
         "_frames",
         "_gate",
@@ -126,7 +127,7 @@ RANKS = [
         "outcomes",
     },
     {"_inflow", "_pickling", "_supervision", "_balancer_views", "_worker", "_limits"}
-    | {"_shared_file", "_segments"},
+    | {"_shared_file", "_segments", "_green"},
     {"_work", "_coroutine_lane", "_plain_lane", "_arena", "_lent", "_progress"}
     | {"_packed_setup", "_exception_copies"},
     {"_pool_worker", "_exception_pickling"},

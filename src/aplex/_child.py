@@ -8,7 +8,7 @@ Threads, by what may block them:
 * the watcher runs no user's code, so nothing but C code that keeps the GIL can
   hold it up. It sees that first coroutine, and the end of the lifeline: the parent
   is dead, or did not want this worker any more. What the parent writes to it,
-  before, are the numbers of plain functions that are to be interrupted.
+  before, are the numbers of plain functions that are to be interrupted, or `TERMINATE`.
 
 How a worker goes, in order: the parent sends ``None`` on the plain lane; the main
 thread asks the loop's thread to stop, which cancels the tasks that works left
@@ -35,8 +35,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aplex import _late
 from aplex._coroutine_lane import CoroutineLane
+from aplex._deafness import be_deaf, is_deaf, obey
 from aplex._exception_pickling import encode_exception
 from aplex._frames import End, PipeEnd, Reader, Writer, one_way
+from aplex._green import check_worker
 from aplex._identity import be_worker_process
 from aplex._interrupts import Interrupts
 from aplex._locks import Lock
@@ -60,6 +62,10 @@ uvloop and 24-29 ms under the stock loop; with 0.001, 14-18 ms under both.
 ORPHAN_GRACE: Final = 1.0
 """Seconds that coroutines have to clean up when the parent has died."""
 _NUMBER: Final = 8  # bytes of a number on the lifeline
+TERMINATE: Final = 0
+"""On the lifeline, where else the numbers of functions come: end by SIGTERM."""
+STUCK: Final = 0.2
+"""Seconds in which the main thread must have heard a SIGTERM; else it is in code of C."""
 DOUBT: Final = 0.25
 """Seconds in which the watcher must have seen the parent's death, if that has broken a channel."""
 
@@ -172,11 +178,7 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int) -
         withdraw()
     _late.renew()
     be_worker_process(number)
-    # Ctrl-C is the parent's business. A handler, not SIG_IGN: programs that works
-    # start must not inherit the deafness.
-    signal.signal(signal.SIGINT, lambda _number, _frame: None)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    be_deaf()
     # While a function computes, the loop's thread gets the interpreter lock only after
     # this interval, each time it wakes (with uvloop: for each timer).
     sys.setswitchinterval(SWITCH_INTERVAL)
@@ -240,8 +242,9 @@ class Child:
     def run(self, setup: PackedSetup) -> None:
         """Start, serve, clean up. On the process's main thread."""
         self._interrupts.install()
-        self._watcher.start()
         try:
+            check_worker()
+            self._watcher.start()
             self._initialize(setup)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
             self._plain_out.write(only((0, FAILED, encode_exception(error))))
@@ -332,9 +335,19 @@ class Child:
         """Take in which function is to be interrupted; return False at the lifeline's end."""
         data = bytearray(64 * _NUMBER)
         count = self._ends.lifeline.read_into(memoryview(data))
-        if count:
-            self._interrupts.ask(int.from_bytes(data[count - _NUMBER : count], sys.byteorder))
+        numbers = memoryview(data)[:count].cast("Q").tolist()
+        if TERMINATE in numbers:
+            self._terminate()
+        elif numbers:
+            self._interrupts.ask(numbers[-1])
         return count > 0
+
+    def _terminate(self) -> None:
+        """End by SIGTERM, unless a work handles that."""
+        obey()
+        self._orphaned.wait(STUCK)  # nobody sets it but this thread: the end comes meanwhile
+        if is_deaf():
+            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
 
     def _flush_held(self, selector: selectors.BaseSelector) -> bool:
         """Send a report that is held back; return False if the parent is dead.

@@ -1,25 +1,25 @@
-"""What the process is like while a child starts: deaf to Ctrl-C, with an importable main module."""
+"""What the process is like while a child starts: deaf, with an importable main module."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from types import ModuleType
 
 
 @contextlib.contextmanager
-def interrupts_blocked() -> Generator[None]:
-    """Start children deaf to Ctrl-C until they have set their handler.
+def signals_blocked(numbers: Iterable[int]) -> Generator[None]:
+    """Start children deaf to these signals until they have set their handlers.
 
     The mask is that of the current thread, and children inherit it.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

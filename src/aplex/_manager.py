@@ -235,8 +235,10 @@ class Manager:
         def terminate() -> None:
             if self._phase is Phase.RUNNING:  # and not a copy in a forked child
                 self.pool.terminate()
-                for worker in self.pool.everyone():
+                workers = list(self.pool.everyone())
+                for worker in workers:
                     (self._backend.kill if kill else self._backend.terminate)(worker)
+                self._in(self.exit_grace, partial(self._kill, workers))
 
         self.close(cancel_waiting=True)
         self._step(terminate)
@@ -863,9 +865,9 @@ def _future() -> concurrent.futures.Future[None]:
 
 
 def _start_failure(data: Any) -> WorkerStartError:
-    if isinstance(data, WorkerStartError):
-        return data
     cause = decode_exception(data) if isinstance(data, bytes) else data
+    if isinstance(cause, WorkerStartError):
+        return cause
     error = WorkerStartError(
         f"the initializer or the worker_loop_factory raised {type(cause).__name__}: {cause}"
     )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -29,11 +30,12 @@ from typing import Any, Final
 
 from aplex import _child, _late
 from aplex._backends.base import Events
+from aplex._deafness import SIGNALS
 from aplex._last_words import kept
 from aplex._link import Link
 from aplex._listener import Listener
 from aplex._locks import Lock
-from aplex._main_module import importable_main, interrupts_blocked
+from aplex._main_module import importable_main, signals_blocked
 from aplex._packed_setup import PackedSetup
 from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
@@ -167,13 +169,17 @@ class Starter:
 
     @contextlib.contextmanager
     def _conditions(self, process: Any, progress: Progress) -> Generator[None]:
-        if self._context.get_start_method() == "fork":
-            with _late.importing, interrupts_blocked():
+        method = self._context.get_start_method()
+        if method == "fork":
+            with _late.importing, signals_blocked(SIGNALS):
                 yield
             return
         # Started on demand, it would unblock the signals that are about to be blocked.
         resource_tracker.ensure_running()
-        with interrupts_blocked(), importable_main(self._main_path), kept(process, progress):
+        # A fork server may be started now, too, whose children keep its mask: others' children,
+        # which `Process.terminate` is to end. (It loses no works: they begin after the start.)
+        numbers = {signal.SIGINT} if method == "forkserver" else SIGNALS
+        with signals_blocked(numbers), importable_main(self._main_path), kept(process, progress):
             yield
 
 

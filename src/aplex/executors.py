@@ -799,7 +799,8 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         After ``concurrent.futures.ProcessPoolExecutor.terminate_workers`` of CPython 3.14:
         works that had not started are cancelled, those that had fail with
         `WorkerLostError`, and nothing more can be submitted. Does not wait for the end;
-        `shutdown` does. A worker whose works handle SIGTERM may live on.
+        `shutdown` does. A handler of SIGTERM that a work has set is called; a worker that
+        lives on is killed after ``exit_grace`` seconds.
         """
         self._end_workers(kill=False)
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from aplex import ThreadAsyncPoolExecutor
+from aplex._backends.thread import ThreadWorker
 from tests.support import works
 from tests.support.callers import DEADLINE, ENGINES, LOOPS, Caller, loop_factory, make_pool
 from tests.support.signals import Gate, Signals
@@ -147,6 +149,44 @@ def test_shutdown_of_a_pool_that_is_just_starting(every_engine: str) -> None:
         future = pool.submit(works.add, 1)
         pool.shutdown(wait=True, cancel_futures=True)
         assert future.done()
+
+
+def test_shutdown_while_a_late_recall_starts_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread worker that ran functions only is asked to end while its loop is being made."""
+    making, ending = threading.Event(), threading.Event()
+    make = asyncio.events.new_event_loop
+    start, stop_loop = ThreadWorker.start, ThreadWorker._stop_loop
+    workers: list[ThreadWorker] = []
+
+    def begin(worker: ThreadWorker) -> None:
+        workers.append(worker)
+        start(worker)
+
+    def slow() -> asyncio.AbstractEventLoop:
+        making.set()
+        assert ending.wait(DEADLINE)
+        time.sleep(0.05)  # past whatever the worker looks at
+        return make()
+
+    def stop(worker: ThreadWorker) -> None:
+        ending.set()
+        stop_loop(worker)
+
+    def run() -> None:
+        running.set()
+        assert making.wait(DEADLINE)
+
+    monkeypatch.setattr(asyncio.events, "new_event_loop", slow)
+    monkeypatch.setattr(ThreadWorker, "start", begin)
+    monkeypatch.setattr(ThreadWorker, "_stop_loop", stop)
+    running = threading.Event()
+    pool = ThreadAsyncPoolExecutor(pool_size=1)
+    pool.submit(run)
+    assert running.wait(DEADLINE)
+    workers[0].wake(plain=False, loop=True)  # as a cancel, or the end of a map, does
+    pool.shutdown(wait=False)
+    assert pool._manager.wait(DEADLINE), "the worker waits for its loop for ever"
+    assert ending.is_set()
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -254,6 +254,23 @@ def test_workers_are_ended_and_the_pool_is_shut(
     assert time.monotonic() - began < 5
 
 
+@SPAWN
+@BLOCKING
+@pytest.mark.parametrize("work", [works.hashes, works.keeps_the_interpreter])
+def test_workers_in_the_middle_of_c_code_are_terminated(
+    new_caller: Callable[..., Caller], work: Callable[[str], object], signals: Signals
+) -> None:
+    """The first lets other threads run meanwhile, the second does not."""
+    caller = new_caller(exit_grace=0.5)
+    future = caller.submit(work, signals.path)
+    signals.expect("running")
+    began = time.monotonic()
+    caller.pool.terminate_workers()  # type: ignore[union-attr]
+    assert isinstance(caller.error(future), WorkerLostError)
+    assert time.monotonic() - began < 3
+    caller.pool.shutdown()
+
+
 def test_workers_that_were_never_started_can_be_ended() -> None:
     for end in ("terminate_workers", "kill_workers"):
         pool = make_pool("spawn")

@@ -209,9 +209,16 @@ class Program:
 
     def interrupt(self) -> None:
         """Press Ctrl-C: the terminal sends SIGINT to the whole process group."""
+        self._signal_all(signal.SIGINT)
+
+    def terminate_all(self) -> None:
+        """Send SIGTERM to the whole process group, as systemd and ``kill -- -PGID`` do."""
+        self._signal_all(signal.SIGTERM)
+
+    def _signal_all(self, number: int) -> None:
         self._settle()
         self._asked = time.monotonic()
-        os.killpg(self.process.pid, signal.SIGINT)
+        os.killpg(self.process.pid, number)
 
     def signal(self, number: int) -> None:
         """Send a signal to the program alone."""

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -946,3 +947,17 @@ POOLS: dict[str, Any] = {}
 
 def submits_to_global(name: str) -> Any:
     return POOLS[name].submit(add, 1, 1).result()
+
+
+def hashes(signals: str) -> None:
+    """Run code of C for minutes, without the interpreter lock."""
+    import hashlib
+
+    say(signals, "running")
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+
+
+def keeps_the_interpreter(signals: str) -> None:
+    """Run code of C for ever, with the interpreter lock."""
+    say(signals, "running")
+    deque(itertools.repeat(None), maxlen=0)

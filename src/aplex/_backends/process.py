@@ -25,12 +25,13 @@ from multiprocessing import process as process_module
 from multiprocessing.context import BaseContext
 from typing import Any
 
-from aplex import _late, _starter
+from aplex import _child, _late, _starter
 from aplex._arena import Arena, Parcel, make_arena
 from aplex._backends.base import Backend, Death, Events, Setup
 from aplex._certificate import OomKills, certify, reap, show_crash
 from aplex._frames import End, PipeEnd, frame_of
 from aplex._gate import AVAILABLE, Gate
+from aplex._green import check_program
 from aplex._interrupts import free_signal
 from aplex._link import Link
 from aplex._listener import Listener
@@ -62,10 +63,11 @@ class ProcessBackend(Backend):
         main_path = path_of_main()
         by_value = not is_importable(main_path)
         self._encoder = CallEncoder(self._put, main_by_value=by_value)
+        self._forks = context.get_start_method() == "fork"
         packed = pack_setup(
             (setup.worker_loop_factory, setup.initializer, setup.initargs),
             main_by_value=by_value,
-            by_fork=context.get_start_method() == "fork",
+            by_fork=self._forks,
         )
         self._starter = Starter(context, packed, setup.name, main_path, self._started)
         self._links: dict[PoolWorker, Link] = {}
@@ -105,6 +107,7 @@ class ProcessBackend(Backend):
     # -- start ----------------------------------------------------------------
 
     def check_can_start(self) -> None:
+        check_program(forks=self._forks)
         if getattr(process_module.current_process(), "_inheriting", False):
             raise RuntimeError(
                 "this is a worker process that still imports the main module, which must not use "
@@ -324,11 +327,13 @@ class ProcessBackend(Backend):
 
     def terminate(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
-        if link is None or not link.started:
+        if link is None or worker.pid is None:  # SIGTERM is blocked while it starts
             self.kill(worker)
             return
-        with contextlib.suppress(ValueError):  # closed: it has ended just now
-            link.process.terminate()
+        try:
+            link.lifeline.write([_child.TERMINATE.to_bytes(8, sys.byteorder)])
+        except OSError:  # full, or broken: it does not listen, or has ended just now
+            self.kill(worker)
 
     def _flush_now(self, link: Link, lane: int) -> None:
         if link.closed:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from aplex._backends.base import Backend, Death, Events, Setup, would_block
 from aplex._coroutine_lane import CoroutineLane
+from aplex._green import check_program
 from aplex._identity import be_worker, this_pool
 from aplex._locks import Lock
 from aplex._messages import (
@@ -80,6 +81,9 @@ class ThreadBackend(Backend):
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
         return work, (args, kwargs)
+
+    def check_can_start(self) -> None:
+        check_program(forks=False)
 
     def start(self, worker: PoolWorker) -> None:
         if worker not in self._workers:  # else Ctrl-C broke into this very method
@@ -202,6 +206,7 @@ class ThreadWorker:
         )
         self.threads = [self._main, self._loop_thread]
         self._loop_lock = Lock()
+        self._ends = False  # changed with that lock; then no thread for the loop is started
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lane: CoroutineLane | None = None
         self._made = threading.Event()
@@ -301,7 +306,7 @@ class ThreadWorker:
 
     def _start_loop(self) -> None:
         with self._loop_lock:
-            if self._loop_thread.ident is None:
+            if self._loop_thread.ident is None and not self._ends:
                 self._loop_thread.start()
 
     def _want_loop(self) -> None:
@@ -322,10 +327,15 @@ class ThreadWorker:
         run_on(self._loop, coroutine)
 
     def _stop_loop(self) -> None:
+        with self._loop_lock:
+            self._ends = True
+        if self._loop_thread.ident is None:
+            return
+        # A cancel or a recall that came too late may have started it just now.
+        self._made.wait()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop)
-        if self._loop_thread.ident is not None:
-            self._loop_thread.join()
+        self._loop_thread.join()
 
     def _adopt_soon(self, work_id: int, made: Detached) -> None:
         self._want_loop()
