@@ -1,0 +1,70 @@
+"""Runs cases, each as a program of its own that may hang or die; never hangs itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.support.programs import Program, command
+
+from reliability.meeting.cases import Case
+from reliability.meeting.verdict import Story, judged
+
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+LIMIT: Final = 45.0
+"""Seconds that a case may take."""
+OF_APLEX: Final = re.compile(r"aplex: cancelled \d+ coroutine works? still unfinished .*\n")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a case."""
+
+    case: Case
+    complaints: list[str]
+    seconds: float
+
+
+def run(case: Case) -> Result:
+    """Run a case, and judge it."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        complaints = _played(case, folder)
+        if Path(folder, "ledger").exists():
+            complaints += judged(Story.read(case, Path(folder)))
+    return Result(case, complaints, time.monotonic() - began)
+
+
+def _played(case: Case, folder: str) -> list[str]:
+    """Run its program; return what is wrong with its end."""
+    arguments = ("-m", "reliability.meeting.host", folder, str(case))
+    with command(arguments, engine=case.engine, cwd=ROOT) as program:
+        _end_if_hung(program)
+        try:
+            outcome = program.finish(1.0)
+        except AssertionError as error:  # it was ended, or has left a process
+            return [str(error)]
+    wrong = {
+        f"exit code {outcome.code}": outcome.code != 0,
+        f"left {outcome.temporary}": bool(outcome.temporary),
+        f"said\n{outcome.err}": OF_APLEX.sub("", outcome.err) != "",
+    }
+    return [what for what, is_so in wrong.items() if is_so]
+
+
+def _end_if_hung(program: Program) -> None:
+    """Have the program and all its workers show where they stand, if it takes too long."""
+    try:
+        program.process.wait(LIMIT)
+    except subprocess.TimeoutExpired:
+        for pid in sorted(program.descendants(), reverse=True):  # the program itself last
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGABRT)  # faulthandler shows the stacks of all threads
