@@ -7,7 +7,8 @@
 
 Each case is a program of its own: a pool under a load of calls, to which everything happens that
 the case names. After it no work may be lost, doubled, resolved wrongly or not at all; limits,
-times and arguments must have been kept; nothing may be left. Exits with 1 if a case has failed.
+times and arguments must have been kept; nothing may be left. Exits with 1 if a case has failed;
+one that was named is then shown moment by moment.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in circumstances().items()), flush=True)
     began = time.monotonic()
     results = run_cases(cases, options.at_a_time, options.minutes)
+    for result in results if options.case else ():
+        print("", *result.timeline, sep="\n  ")
     report = reported(results, len(cases), time.monotonic() - began)
     print(f"\n{report.table()}")
     if options.json:

@@ -50,10 +50,10 @@ async def _play(scene: Scene) -> None:
 
 
 def _begin(scene: Scene, call: Call) -> asyncio.Task[None] | None:
-    if scene.case.way == "submit":
+    if call.way == "submit":
         scene.submit(call)
         return None
-    stream = scene.case.way == "stream"
+    stream = call.way == "stream"
     opened = scene.stream(call) if stream else scene.map(call)
     keep = scene.streamed if stream else scene.mapped
     return asyncio.create_task(_read(scene, call, opened, keep))
@@ -101,7 +101,6 @@ def _cancel_late(scene: Scene) -> None:
 async def _await_cancels(scene: Scene) -> None:
     """Wait until those that would not end by themselves are cancelled."""
     for number in scene.held():
-        if not scene.futures[number].done():
-            if not await asyncio.to_thread(scene.ears.wait_for, number):
-                scene.complain(f"work {number} has not begun")
+        if not await asyncio.to_thread(scene.ears.wait_for, number):
+            scene.complain(f"work {number} has not begun")
     await asyncio.sleep(0)  # what the ears have asked the loop for

@@ -38,10 +38,10 @@ def _play(scene: Scene) -> None:
 
 
 def _begin(scene: Scene, call: Call) -> threading.Thread | None:
-    if scene.case.way == "submit":
+    if call.way == "submit":
         scene.submit(call)
         return None
-    stream = scene.case.way == "stream"
+    stream = call.way == "stream"
     opened = scene.stream(call) if stream else scene.map(call)
     keep = scene.streamed if stream else scene.mapped
     reader = threading.Thread(target=_read, args=(scene, call, opened, keep), daemon=True)
@@ -83,5 +83,5 @@ def _cancel_late(scene: Scene) -> None:
 def _await_cancels(scene: Scene) -> None:
     """Wait until those that would not end by themselves are cancelled."""
     for number in scene.held():
-        if not scene.futures[number].done() and not scene.ears.wait_for(number):
+        if not scene.ears.wait_for(number):
             scene.complain(f"work {number} has not begun")

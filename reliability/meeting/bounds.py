@@ -7,7 +7,7 @@ from typing import Final
 
 from reliability._journal import BEGAN, CANCELLED, ENDED, Note
 from reliability.meeting.cases import OFF, Case
-from reliability.meeting.jobs import CHUNK, RATE, calls_of, concurrency
+from reliability.meeting.jobs import BESIDE, CHUNK, RATE, calls_of, concurrency
 from reliability.meeting.ledger import Line
 from reliability.meeting.scene import LARGE
 
@@ -21,6 +21,7 @@ Interval = tuple[int, int]
 
 def broken_bounds(case: Case, notes: Notes, lines: dict[str, list[Line]]) -> Iterator[str]:
     """Say which bounds were not kept."""
+    notes = {work: some for work, some in notes.items() if work < BESIDE}
     if case.limits == "concurrency":
         yield from _crowd(case, notes, lines["struck"])
     if case.limits == "rate" and case.way != "auto":
@@ -111,6 +112,8 @@ def _passed_over(case: Case, notes: Notes, sent: list[Line]) -> Iterator[str]:
     urgent = {call.number for call in calls_of(case) if call.urgent}
     bound = (LARGE + 1) * ABOARD  # one worker more while it is renewed
     for work in urgent & begun.keys():
-        before = [w for w, when in begun.items() if w not in urgent and at[work] < when < begun[work]]
+        before = [
+            w for w, when in begun.items() if w not in urgent and at[work] < when < begun[work]
+        ]
         if len(before) > bound:
             yield f"work {work} is urgent, and {len(before)} works began before it"

@@ -71,7 +71,9 @@ class Case:
         """Name what is not as usual, and what is always of interest."""
         kept = ("way", "engine", "face", "lane", "seed")
         values = ((one.name, getattr(self, one.name), one.default) for one in fields(self))
-        return ",".join(f"{name}={v}" for name, v, default in values if name in kept or v != default)
+        return ",".join(
+            f"{name}={v}" for name, v, default in values if name in kept or v != default
+        )
 
     @property
     def plain(self) -> bool:

@@ -37,6 +37,13 @@ class Ears:
         with self._heard:
             return self._heard.wait_for(lambda: number in self._begun, PATIENCE)
 
+    def pass_over(self, number: int) -> None:
+        """Take note that a work has ended: wait for its begin no more."""
+        with self._heard:
+            self._count += number not in self._begun
+            self._begun.add(number)
+            self._heard.notify_all()
+
     def has_begun(self, number: int) -> bool:
         """Whether that work has, and the hooks were told."""
         return number in self._begun
@@ -49,10 +56,11 @@ class Ears:
                 self._hear(*map(int, line.split()))
 
     def _hear(self, number: int, pid: int) -> None:
-        count = self._count + 1
+        with self._heard:
+            self._count += 1
+            count = self._count
         for hook in list(self.hooks):
             hook(count, number, pid)
         with self._heard:
-            self._count = count
             self._begun.add(number)
             self._heard.notify_all()

@@ -43,7 +43,7 @@ def main() -> None:
     if case.end != "exit":
         ears.hooks.clear()
         for left in _left_since(before):
-            scene.complain(left)
+            ledger.write("wrong", what=left)
     ledger.write("over")
 
 

@@ -21,11 +21,15 @@ CLOSED_AFTER: Final = 3
 BIG: Final = 100_000
 """Bytes: more than a pipe holds, so they travel in shared memory."""
 RATE: Final = 60.0
+BESIDE: Final = 900
+"""The number of the first bystander."""
 PRIORITIES: Final = {OFF: (0, 0), "mixed": (-1, 7)}
 """The usual one, and that of urgent calls."""
 _FOR_EVER: Final = 20.0
 _WORKS: Final = 28
 _MAPPED: Final = 14
+_BESIDE: Final = 8
+_STREAMS: Final = 10
 
 
 @dataclass
@@ -37,7 +41,6 @@ class Job:
     seconds: float = 0.0
     size: int = 0
     data: bytes | Block = b""
-    chunk: int = 0
 
     @property
     def dies_after(self) -> int:
@@ -51,6 +54,7 @@ class Call:
 
     number: int
     jobs: list[Job]
+    way: str
     limited: bool = False  # by time
     urgent: bool = False
     cancel: str = OFF
@@ -65,11 +69,13 @@ def calls_of(case: Case) -> list[Call]:
     calls = make(case)
     for call in calls:
         call.options = _options(case, call)
-        if case.way in ("map", "chunks", "auto"):
+        if call.way in ("map", "chunks", "auto"):
             call.arguments = {
-                "chunksize": {"map": 1, "chunks": CHUNK, "auto": "auto"}[case.way],
+                "chunksize": {"map": 1, "chunks": CHUNK, "auto": "auto"}[call.way],
                 "return_outcomes": case.deadline != OFF or case.death != OFF,
             }
+    calls += _bystanders(case)
+    for call in calls:
         for job in call.jobs:
             _fill(case, job, rng)
     return calls
@@ -81,41 +87,47 @@ def concurrency(case: Case) -> int:
 
 
 def _submits(case: Case) -> list[Call]:
-    calls = [Call(number, [Job(number)], urgent=number >= 22) for number in range(_WORKS)]
+    calls = [Call(number, [Job(number)], "submit", urgent=number >= 22) for number in range(_WORKS)]
     for call in calls:
         call.limited = call.number in (3, 4, 11, 12)
         call.cancel = case.cancel if call.number in (5, 13, 20) else OFF
-    _cast(case, [calls[number].jobs[0] for number in (3, 11)], LATE, when=case.deadline != OFF)
-    _cast(case, [calls[number].jobs[0] for number in (2, 9)], DOOMED, when=case.death == "own")
-    _cast(case, [calls[number].jobs[0] for number in (5, 13)], HELD, when=case.cancel == "late")
+    _cast([calls[number].jobs[0] for number in (3, 11)], LATE, when=case.deadline != OFF)
+    _cast([calls[number].jobs[0] for number in (2, 9)], DOOMED, when=case.death == "own")
+    _cast([calls[number].jobs[0] for number in (5, 13)], HELD, when=case.cancel == "late")
     return calls
 
 
 def _maps(case: Case) -> list[Call]:
     count = 2 + (case.cancel != OFF)
     calls = [
-        Call(number, [Job(100 * number + i, chunk=i // CHUNK) for i in range(_MAPPED)])
+        Call(number, [Job(100 * number + place) for place in range(_MAPPED)], case.way)
         for number in range(count)
     ]
     calls[0].limited = calls[1].urgent = True
     if case.cancel != OFF:
         calls[2].cancel = case.cancel
-    _cast(case, calls[0].jobs[3:4], LATE, when=case.deadline != OFF)
+    _cast(calls[0].jobs[3:4], LATE, when=case.deadline != OFF)
     doomed = [calls[0].jobs[2], calls[1].jobs[5]]
-    _cast(case, doomed, DOOMED, when=case.death == "own")
+    _cast(doomed, DOOMED, when=case.death == "own")
     return calls
 
 
 def _streams(case: Case) -> list[Call]:
-    calls = [Call(number, [Job(number)], urgent=number == 5) for number in range(6)]
+    calls = [Call(number, [Job(number)], "stream", urgent=number > 7) for number in range(_STREAMS)]
     for number in (1, 4):
         calls[number].cancel = case.cancel
     doomed = [calls[number].jobs[0] for number in (2, 3)]
-    _cast(case, doomed, DOOMED, when=case.death == "own")
+    _cast(doomed, DOOMED, when=case.death == "own")
     return calls
 
 
-def _cast(case: Case, jobs: list[Job], role: str, *, when: bool) -> None:
+def _bystanders(case: Case) -> list[Call]:
+    """Return works without any option, whose results come between those of the others."""
+    count = 0 if case.way == "submit" else _BESIDE
+    return [Call(number, [Job(number)], "submit") for number in range(BESIDE, BESIDE + count)]
+
+
+def _cast(jobs: list[Job], role: str, *, when: bool) -> None:
     for job in jobs if when else ():
         job.role = role
 

@@ -57,7 +57,6 @@ class Scene:
         self.case, self.ears, self.ledger = case, ears, ledger
         self.pool = make(case, folder)
         self.calls = calls_of(case)
-        self.work = works.work_of(case.way, case.lane)
         self.futures: dict[int, Any] = {}
         if case.death == "outside":
             ears.hooks.append(self._strike)
@@ -68,7 +67,9 @@ class Scene:
         """Submit a work; have its outcome written down."""
         (job,) = call.jobs
         self.ledger.write("sent", work=job.number)
-        future = self.pool.options(**call.options).submit(self.work, job)
+        future = self.pool.options(**call.options).submit(
+            works.work_of(call.way, self.case.lane), job
+        )
         self.futures[job.number] = future
         future.add_done_callback(lambda done: self._resolved(call, done))
         if call.cancel == "early":
@@ -78,12 +79,16 @@ class Scene:
         """Open a map."""
         for job in call.jobs:
             self.ledger.write("sent", work=job.number)
-        return self.pool.options(**call.options).map(self.work, call.jobs, **call.arguments)
+        return self.pool.options(**call.options).map(
+            works.work_of(call.way, self.case.lane), call.jobs, **call.arguments
+        )
 
     def stream(self, call: Call) -> Any:
         """Open a stream."""
         self.ledger.write("sent", work=call.number)
-        return self.pool.options(**call.options).stream(self.work, call.jobs[0])
+        return self.pool.options(**call.options).stream(
+            works.work_of(call.way, self.case.lane), call.jobs[0]
+        )
 
     def ask(self, number: int) -> None:
         """Cancel a work."""
@@ -104,6 +109,7 @@ class Scene:
 
     def _resolved(self, call: Call, future: Any) -> None:
         (job,) = call.jobs
+        self.ears.pass_over(job.number)
         try:
             value = future.result()
         except BaseException as error:
@@ -134,7 +140,7 @@ class Scene:
         """Write down how a map or a stream has ended, after so many results or items."""
         trouble = "" if error is None else repr(error)[:300]
         self.ledger.write("end", call=call.number, how=how, got=got, trouble=trouble)
-        if self.case.way != "stream":
+        if call.way != "stream":
             return
         fate: dict[str, Any] = {"outcome": RIGHT if got == ITEMS else WRONG, "trouble": how}
         if error is not None:

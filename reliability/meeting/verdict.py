@@ -73,7 +73,8 @@ def _judged(story: Story, call: Call, job: Job) -> Iterator[str]:
     allowed = _allowed(story.case, call, job)
     if fate.outcome not in allowed:
         yield f"{fate.outcome}, not {' or '.join(sorted(allowed))}: {fate.trouble}"
-    lost_for_good = fate.outcome == LOST and story.case.way == "stream"  # it had yielded items
+    # A stream that has yielded items does not run again, whatever its retries.
+    lost_for_good = call.way == "stream" and fate.outcome in (LOST, QUARANTINED)
     if not lost_for_good and (fault := fault_of(fate, notes)):
         yield f"{fault}: {fate} {notes}"
     if fate.outcome == TIMEOUT:
@@ -87,7 +88,7 @@ def _fate(story: Story, call: Call, job: Job, lines: list[Line]) -> Fate:
     return Fate(
         work=job.number,
         plain=case.plain,
-        retries=RETRIES if case.retries != OFF and case.death != OFF else 0,
+        retries=RETRIES if OFF not in (case.retries, case.death) else 0,
         size=job.size,
         outcome=last["outcome"],
         deliveries=len(lines),
@@ -104,11 +105,11 @@ def _allowed(case: Case, call: Call, job: Job) -> set[str]:
     allowed = set(must)
     if call.limited and case.deadline != OFF:
         allowed.add(TIMEOUT)
-    if call.cancel != OFF or _may_be_cancelled(case):
+    if call.cancel != OFF or _may_be_cancelled(case, call):
         allowed.add(CANCELLED)
     if case.death != OFF:
         allowed.add(QUARANTINED if case.retries != OFF else LOST)
-        if case.way == "stream":
+        if call.way == "stream":
             allowed.add(LOST)
     return allowed
 
@@ -119,18 +120,18 @@ def _must(case: Case, call: Call, job: Job) -> set[str]:
         return {TIMEOUT}
     if job.role == HELD and not case.stubborn:
         return {CANCELLED}
-    if job.role == DOOMED and case.way != "stream" and case.retries == OFF:
+    if job.role == DOOMED and call.way != "stream" and case.retries == OFF:
         return {LOST}
     return {RIGHT}
 
 
-def _may_be_cancelled(case: Case) -> bool:
+def _may_be_cancelled(case: Case, call: Call) -> bool:
     """Whether the end of the pool, or of the event loop, cancels works."""
     if case.end == "cancel":
         return True
-    if case.way == "submit":
+    if call.way == "submit":
         return False
-    return case.end == "exit" or (case.end == "wait" and case.awaitable and case.way == "stream")
+    return case.end == "exit" or (case.end == "wait" and case.awaitable and call.way == "stream")
 
 
 def _unresolved(story: Story, call: Call, job: Job, notes: list[Note]) -> Iterator[str]:
@@ -140,18 +141,18 @@ def _unresolved(story: Story, call: Call, job: Job, notes: list[Note]) -> Iterat
         # Nobody is there to be told; but functions are finished, and coroutines had their time.
         excused = call.cancel != OFF or job.role in (LATE, DOOMED) or case.death != OFF
         excused = excused or (call.limited and case.deadline != OFF)
-        if case.way == "submit" and not excused and not any(n.event == ENDED for n in notes):
+        if call.way == "submit" and not excused and not any(n.event == ENDED for n in notes):
             yield f"it never ran to its end: {notes}"
         return
     ends = [line for line in story.lines["end"] if line["call"] == call.number]
-    if case.way == "submit" or case.way == "stream" or not ends or ends[0]["how"] == "complete":
+    if call.way in ("submit", "stream") or not ends or ends[0]["how"] == "complete":
         yield f"it has no outcome: {notes}"
 
 
 def _wrong_end(story: Story, call: Call) -> Iterator[str]:
     """Say what is wrong with the end of a map; the outcome of a stream tells of its own."""
     case = story.case
-    if case.way in ("submit", "stream") or case.end == "exit":
+    if call.way in ("submit", "stream") or case.end == "exit":
         return
     ends = [line for line in story.lines["end"] if line["call"] == call.number]
     if len(ends) != 1:
@@ -175,14 +176,16 @@ def _wrong_time(story: Story, call: Call, job: Job, line: Line) -> Iterator[str]
         starts = [sent["when"] for sent in story.of("sent", job.number)]
     else:  # in a chunk, that of the first of its items
         near = call.jobs if case.in_chunks else [job]
-        starts = [n.when for one in near for n in story.notes.get(one.number, []) if n.event == BEGAN]
+        starts = [
+            n.when for one in near for n in story.notes.get(one.number, []) if n.event == BEGAN
+        ]
     if not starts:
         yield "its time is over, and it has not begun"
         return
     if (line["when"] - min(starts)) / 1e9 < limit - EARLY:
         yield f"its time was over {(line['when'] - min(starts)) / 1e9:.3f} s after its start"
     late = (line["when"] - max(starts)) / 1e9 - limit
-    if case.way == "submit" and late > SLACK:
+    if call.way == "submit" and late > SLACK:
         yield f"its time was over {late:.3f} s too late"
 
 

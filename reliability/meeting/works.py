@@ -66,7 +66,7 @@ async def agenerator(job: Job) -> AsyncIterator[Value]:
         _check(job)
         for index in range(ITEMS):
             _step(job, index)
-            await asyncio.sleep(job.seconds / 3)
+            await asyncio.sleep(job.seconds)
             yield index, payload(job.number, job.size)
 
 
