@@ -35,6 +35,8 @@ def _play(scene: Scene) -> None:
     concurrent.futures.wait(scene.futures.values())
     for reader in readers:
         reader.join()
+    if scene.case.end == "nowait":
+        scene.pool.shutdown()
 
 
 def _begin(scene: Scene, call: Call) -> threading.Thread | None:

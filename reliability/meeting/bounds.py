@@ -10,6 +10,7 @@ from reliability.meeting.cases import OFF, Case
 from reliability.meeting.jobs import BESIDE, CHUNK, RATE, calls_of, concurrency
 from reliability.meeting.ledger import Line
 from reliability.meeting.scene import LARGE
+from reliability.meeting.works import NOBODY
 
 MOMENT: Final = 5e6
 """Nanoseconds by which a note may come late."""
@@ -21,11 +22,12 @@ Interval = tuple[int, int]
 
 def broken_bounds(case: Case, notes: Notes, lines: dict[str, list[Line]]) -> Iterator[str]:
     """Say which bounds were not kept."""
+    ready = min((note.when for note in notes.get(NOBODY, [])), default=0)
     notes = {work: some for work, some in notes.items() if work < BESIDE}
     if case.limits == "concurrency":
         yield from _crowd(case, notes, lines["struck"])
     if case.limits == "rate" and case.way != "auto":
-        yield from _haste(case, notes, lines["sent"])
+        yield from _haste(case, notes, max(ready, _first(lines["sent"])))
     if case.priority != OFF and case.way == "submit":
         yield from _passed_over(case, notes, lines["sent"])
 
@@ -86,15 +88,18 @@ def _merged(intervals: list[Interval]) -> list[Interval]:
     return merged
 
 
-def _haste(case: Case, notes: Notes, sent: list[Line]) -> Iterator[str]:
-    """From the first submit to the n-th start there are n spacings, less the half of one."""
+def _first(lines: list[Line]) -> int:
+    return min((line["when"] for line in lines), default=0)
+
+
+def _haste(case: Case, notes: Notes, began: int) -> Iterator[str]:
+    """From the first submit, or worker, to the n-th start there are n spacings, less a half."""
     firsts: dict[int, int] = {}
     for work, all_notes in notes.items():
         key = work // 100 * 100 + work % 100 // CHUNK if case.way == "chunks" else work
         for note in all_notes:
             if note.event == BEGAN:
                 firsts[key] = min(note.when, firsts.get(key, note.when))
-    began = min((line["when"] for line in sent), default=0)
     for place, when in enumerate(sorted(firsts.values())):
         if (when - began + MOMENT) / 1e9 < (place - 0.5) / RATE:
             yield f"{place + 1} works began within {(when - began) / 1e9:.3f} s"

@@ -7,9 +7,15 @@ from typing import Final
 
 from reliability._journal import BEGAN, CANCELLED, ENDED
 from reliability.meeting.verdict import Story
-from reliability.meeting.works import SPOILED
+from reliability.meeting.works import READY, SPOILED
 
-EVENTS: Final = {BEGAN: "begins", ENDED: "ends", CANCELLED: "is stopped", SPOILED: "is spoiled"}
+EVENTS: Final = {
+    BEGAN: "begins",
+    ENDED: "ends",
+    CANCELLED: "is stopped",
+    SPOILED: "is spoiled",
+    READY: "is ready",
+}
 
 
 def timeline(story: Story) -> list[str]:

@@ -19,8 +19,8 @@ from reliability.meeting.jobs import DOOMED, HELD, LATE, LIMITS, Call, Job, call
 from reliability.meeting.ledger import TIMEOUT, Line
 from reliability.meeting.works import SPOILED
 
-EARLY: Final = 0.02
-"""Seconds by which clocks and notes may differ."""
+EARLY: Final = 0.1
+"""Seconds that a busy machine may let pass between the start of a work and its first note."""
 SLACK: Final = 4.0
 """Seconds after its time by which a work must have ended: a grace of two, and a busy machine."""
 SHUT: Final = ("RuntimeError", "CancelledError")

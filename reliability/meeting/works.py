@@ -17,8 +17,11 @@ from reliability._works import payload
 from reliability.meeting.blocks import Block
 from reliability.meeting.jobs import DOOMED, ITEMS, Job
 
+READY: Final = 4
+"""That of a worker, under no work's number."""
 SPOILED: Final = 3
 """What a note says of arguments that were not as they had been sent."""
+NOBODY: Final = 1_000
 _bell = -1  # of this process
 _folder = Path()
 
@@ -32,6 +35,7 @@ def prepare(folder: str) -> None:
         _journal.open_journal(f"{folder}/journal")
         _bell = os.open(f"{folder}/bell", os.O_WRONLY | os.O_CLOEXEC)
         _folder = Path(folder)
+    note(NOBODY, READY)
 
 
 def plain(job: Job) -> Value:
