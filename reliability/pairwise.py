@@ -41,8 +41,9 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in circumstances().items()), flush=True)
     began = time.monotonic()
     results = run_cases(cases, options.at_a_time, options.minutes)
-    for result in results if options.case else ():
-        print("", *result.timeline, sep="\n  ")
+    for result in results:
+        if options.case and result.timeline:
+            print("", *result.timeline, sep="\n  ")
     report = reported(results, len(cases), time.monotonic() - began)
     print(f"\n{report.table()}")
     if options.json:
