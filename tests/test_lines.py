@@ -117,6 +117,27 @@ def test_what_is_given_up_is_cancelled_and_what_has_failed_is_not_logged() -> No
     asyncio.run(main())
 
 
+def test_what_answers_being_given_up_by_a_failure_is_not_logged() -> None:
+    """A coroutine may run out of time, or lose its worker, while its cancel is under way."""
+
+    class Asked(asyncio.Future[int]):
+        def cancel(self, msg: Any = None) -> bool:
+            return True
+
+    async def main() -> None:
+        logged: list[Any] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: logged.append(context))
+        future = Asked(loop=loop)
+        give_up(future)
+        future.set_exception(TimeoutError())
+        await asyncio.sleep(0)
+        del future
+        assert logged == []
+
+    asyncio.run(main())
+
+
 def test_with_a_bell_one_hears_of_the_first_work_and_of_the_input() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
