@@ -138,6 +138,20 @@ def test_what_answers_being_given_up_by_a_failure_is_not_logged() -> None:
     asyncio.run(main())
 
 
+def test_two_threads_may_ring_a_bell_at_a_time() -> None:
+    """A stream rings for its items and for its end."""
+
+    class Rung(Bell):
+        def _set_outcome(self, kind: int, data: Any) -> None:
+            self.set_result(None)  # another thread does, just now
+            super()._set_outcome(kind, data)
+
+    bell = Rung(MANAGER)
+    assert bell._condition  # somebody has come to wait
+    bell.ring()
+    assert bell.result(0) is None
+
+
 def test_with_a_bell_one_hears_of_the_first_work_and_of_the_input() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
