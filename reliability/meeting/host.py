@@ -8,6 +8,7 @@ It judges nothing: it may hang or die.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import multiprocessing
 import sys
 import time
@@ -22,12 +23,15 @@ from reliability.meeting.scene import Scene
 
 OTHERS: Final = "left behind, names in /dev/shm"
 """Programs of others leave names there, too: `reliability.leaks` looks after ours."""
+ALONE: Final = 90.0
+"""Seconds after which it ends itself, if nobody is there any more who would do it."""
 SETTLING: Final = 5.0
 """Seconds in which the rest must be gone."""
 
 
 def main() -> None:
     """Play the case."""
+    faulthandler.dump_traceback_later(ALONE, exit=True)
     folder, case = sys.argv[1], Case.parsed(sys.argv[2])
     ears, ledger = Ears(folder), Ledger(folder)
     if case.engine == "thread":
