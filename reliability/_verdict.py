@@ -37,8 +37,13 @@ def judge(report: Report, fates: list[Fate], notes: dict[int, list[Note]], name:
     report.none_of(f"duplicated, {name}", _all(_duplicated, fates, notes))
 
 
-def _all(fault_of: Judge, fates: list[Fate], notes: dict[int, list[Note]]) -> list[str]:
-    faults = [(fault_of(fate, notes.get(fate.work, [])), fate) for fate in fates]
+def fault_of(fate: Fate, notes: list[Note]) -> str:
+    """Return what is wrong with what became of one work, if anything."""
+    return _wrong(fate, notes) or _lost(fate, notes) or _duplicated(fate, notes)
+
+
+def _all(look: Judge, fates: list[Fate], notes: dict[int, list[Note]]) -> list[str]:
+    faults = [(look(fate, notes.get(fate.work, [])), fate) for fate in fates]
     return [f"{fault}: {fate} {notes.get(fate.work)}" for fault, fate in faults if fault]
 
 

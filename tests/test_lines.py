@@ -117,6 +117,41 @@ def test_what_is_given_up_is_cancelled_and_what_has_failed_is_not_logged() -> No
     asyncio.run(main())
 
 
+def test_what_answers_being_given_up_by_a_failure_is_not_logged() -> None:
+    """A coroutine may run out of time, or lose its worker, while its cancel is under way."""
+
+    class Asked(asyncio.Future[int]):
+        def cancel(self, msg: Any = None) -> bool:
+            return True
+
+    async def main() -> None:
+        logged: list[Any] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _loop, context: logged.append(context))
+        future = Asked(loop=loop)
+        give_up(future)
+        future.set_exception(TimeoutError())
+        await asyncio.sleep(0)
+        del future
+        assert logged == []
+
+    asyncio.run(main())
+
+
+def test_two_threads_may_ring_a_bell_at_a_time() -> None:
+    """A stream rings for its items and for its end."""
+
+    class Rung(Bell):
+        def _set_outcome(self, kind: int, data: Any) -> None:
+            self.set_result(None)  # another thread does, just now
+            super()._set_outcome(kind, data)
+
+    bell = Rung(MANAGER)
+    assert bell._condition  # somebody has come to wait
+    bell.ring()
+    assert bell.result(0) is None
+
+
 def test_with_a_bell_one_hears_of_the_first_work_and_of_the_input() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -6,14 +6,23 @@ one that will be; else a *bell*, a future that is rung when it is known.
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 
 def give_up(future: Any) -> None:
-    """Cancel a work; if it has failed already, nobody will ask why."""
-    if not future.cancel() and future.done() and not future.cancelled():
+    """Cancel a work; if it has failed, or answers the cancel by a failure, nobody asks why."""
+    future.cancel()
+    if future.done():
+        _look_at(future)
+    elif not isinstance(future, concurrent.futures.Future):
+        future.add_done_callback(_look_at)
+
+
+def _look_at(future: Any) -> None:
+    if not future.cancelled():
         future.exception()  # or asyncio would log that nobody did
 
 

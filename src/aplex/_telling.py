@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import InvalidStateError
 from concurrent.futures._base import PENDING
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -53,5 +54,12 @@ class Bell(ConcurrentFuture[None]):
         self._work: Any = SimpleNamespace(manager=manager)
 
     def ring(self) -> None:
-        """Be done. Any thread, once."""
-        self._settle(VALUE, None)
+        """Be done. Any thread, and several at a time.
+
+        The items of a stream may ring while another thread, which has seen its worker die,
+        rings for the end: both have seen that it was not done.
+        """
+        try:
+            self._settle(VALUE, None)
+        except InvalidStateError:
+            pass  # the other was first
