@@ -520,7 +520,7 @@ class Manager:
     def _take_over(self) -> None:
         """Look whether a worker still idles while works wait at another."""
         self._take_over_planned = False
-        self._step(self.pool.take_over)
+        self._step(self.pool.take_over, self._backend.has_started)
 
     def _cancel(self, work: Work) -> None:
         self.pool.cancel(work)

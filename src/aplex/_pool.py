@@ -404,16 +404,21 @@ class Pool(Workforce):
         self._lined_up = any(worker.plain > 1 for worker in self.workers)
         return self._lined_up
 
-    def take_over(self) -> None:
+    def take_over(self, has_started: Callable[[PoolWorker, int], bool]) -> None:
         """Recall plain functions that wait at busy workers, if others idle.
 
         They were sent ahead because those before them were short. The worker gives back
         what it has not started; then they wait in the line, and are sent one by one.
+
+        Args:
+            has_started: Whether a worker has started the function of that number. One that has
+                started its last is not held up: only its reports are to be read yet.
         """
         serving = [worker for worker in self.workers if worker.state is WorkerState.SERVING]
         if self._lines[PLAIN] or self._balancer.keeps_choice or all(w.plain for w in serving):
             return
         busy = [worker for worker in serving if worker.plain > 1]
+        busy = [worker for worker in busy if not has_started(worker, worker.seqs[PLAIN])]
         for worker in busy:
             lined_up = [work for work in worker.works.values() if work.lane == PLAIN and work.seq]
             worker.recalls += [Cancel(work.id, work.seq) for work in lined_up[1:]]

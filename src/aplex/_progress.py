@@ -56,6 +56,10 @@ class Progress:
         """
         return (0, 0.0) if self._end is None else running_in(self.started)
 
+    def has_started(self, seq: int) -> bool:
+        """Whether the plain function of that number was started, as far as is known here."""
+        return self._end is not None and self.started[PLAIN] >= seq
+
     def doom(self, seq: int) -> bool:
         """Keep the worker from starting functions, if that of this number is the one that runs.
 

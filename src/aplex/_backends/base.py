@@ -109,6 +109,13 @@ class Backend(ABC):
         if none runs. Known without the worker's help: it may not answer.
         """
 
+    @abstractmethod
+    def has_started(self, worker: PoolWorker, seq: int) -> bool:
+        """Whether a worker has started its plain function of that number, as ``running`` knows.
+
+        False where it is not known.
+        """
+
     def interrupt(self, worker: PoolWorker, seq: int) -> None:  # noqa: B027
         """Interrupt the plain function of that number, if it runs."""
 

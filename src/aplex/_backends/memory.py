@@ -87,6 +87,9 @@ class MemoryBackend(Backend):
     def running(self, worker: PoolWorker) -> tuple[int, float]:
         return self.runs.get(worker, (0, 0.0))
 
+    def has_started(self, worker: PoolWorker, seq: int) -> bool:
+        return self.running(worker)[0] >= seq
+
     def interrupt(self, worker: PoolWorker, seq: int) -> None:
         self.interrupted.append((worker, seq))
 

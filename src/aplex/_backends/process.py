@@ -289,6 +289,10 @@ class ProcessBackend(Backend):
         link = self._links.get(worker)
         return (0, 0.0) if link is None or link.closed else link.progress.running()
 
+    def has_started(self, worker: PoolWorker, seq: int) -> bool:
+        link = self._links.get(worker)
+        return link is not None and not link.closed and link.progress.has_started(seq)
+
     def interrupt(self, worker: PoolWorker, seq: int) -> None:
         link = self._links.get(worker)
         if link is not None and not link.closed:

@@ -120,6 +120,10 @@ class ThreadBackend(Backend):
         threads = self._workers.get(worker)
         return (0, 0.0) if threads is None else running_in(threads.started)
 
+    def has_started(self, worker: PoolWorker, seq: int) -> bool:
+        threads = self._workers.get(worker)
+        return threads is not None and threads.started[PLAIN] >= seq
+
     def stop(self, worker: PoolWorker) -> None:
         if worker in self._workers:
             self._workers[worker].stop()
