@@ -1,5 +1,7 @@
 """The regression gate: a few ratios to a reference measured in the same run, with bounds.
 
+A bound without a reference is for a figure that is a ratio by itself: it names the metric.
+
 The reference does the same on the same machine at the same time, without aplex, so a slow or
 busy machine moves both. The bounds in gate.toml are tolerant all the same: what breaks one is a
 change for the worse that a user would notice, not noise.
@@ -13,7 +15,7 @@ from typing import Any
 
 from rounds import Plan
 from tables import Row, format_rows, number
-from targets import Outcome, Results, Target, bound_text, judge, reaches
+from targets import RATIO, VALUE, Outcome, Results, Target, bound_text, judge, reaches
 from workloads import WORKLOADS
 
 FILE = Path(__file__).with_name("gate.toml")
@@ -50,7 +52,9 @@ def load(text: str) -> list[Target]:
 def as_target(bound: dict[str, Any]) -> Target:
     try:
         workload = WORKLOADS[bound["workload"]]
-        metric = workload.metrics[0]
+        metrics = {metric.name: metric for metric in workload.metrics}
+        metric = metrics[bound["metric"]] if "metric" in bound else workload.metrics[0]
+        reference = "" if "metric" in bound else bound["reference"]
         limit = bound["at-least" if metric.more_is_better else "at-most"]
         target = Target(
             workload.title,
@@ -58,12 +62,13 @@ def as_target(bound: dict[str, Any]) -> Target:
             bound["peer"],
             metric.name,
             limit,
-            against=bound["reference"],
+            against=reference,
+            kind=RATIO if reference else VALUE,
             more=metric.more_is_better,
         )
     except KeyError as error:
         raise BoundError(f"gate.toml: {bound}: no {error}") from None
-    if unknown := {target.peer, target.against} - set(workload.peers):
+    if unknown := {target.peer, target.against or target.peer} - set(workload.peers):
         raise BoundError(f"gate.toml: {workload.name} has no {', '.join(sorted(unknown))}")
     return target
 
@@ -72,7 +77,7 @@ def chosen(bounds: Iterable[Target]) -> dict[str, list[str]]:
     """What to run: workloads, each with its peers in their order."""
     wanted: dict[str, set[str]] = {}
     for bound in bounds:
-        wanted.setdefault(bound.workload, set()).update((bound.peer, bound.against))
+        wanted.setdefault(bound.workload, set()).update({bound.peer, bound.against} - {""})
     return {
         name: [peer for peer in WORKLOADS[name].peers if peer in peers]
         for name, peers in wanted.items()

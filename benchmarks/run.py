@@ -20,7 +20,7 @@ import targets
 from environments import Environment, InstallationError, find_python, python_version
 from peers import ENTRIES
 from rounds import Plan, Result, as_json, load, run_workload
-from target_table import TARGETS
+from target_table import GROWTH, TARGETS
 from workloads import WORKLOADS
 from workloads.base import Workload
 
@@ -42,6 +42,9 @@ def parse() -> argparse.Namespace:
     add("--python", help="default: the newest found of Python 3.13, 3.12, 3.11")
     add("--json", type=Path, metavar="FILE", help="save every figure")
     add("--targets", type=Path, metavar="FILE", help="print the targets from saved figures, end")
+    add(
+        "--growth", action="store_true", help="what grows with works, keys, workers …; 1 if it does"
+    )
     add("--gate", action="store_true", help="a few ratios against their bounds; 1 if one breaks")
     add("--list", action="store_true", help="print the workloads and their peers, then end")
     return parser.parse_args()
@@ -50,7 +53,9 @@ def parse() -> argparse.Namespace:
 def choose(arguments: argparse.Namespace) -> dict[str, list[str]]:
     """The workloads to run, each with its peers in their order."""
     names = arguments.only or [
-        name for name, workload in WORKLOADS.items() if workload.in_quick or not arguments.quick
+        name
+        for name, workload in WORKLOADS.items()
+        if not workload.apart and (workload.in_quick or not arguments.quick)
     ]
     chosen = {}
     for name in names:
@@ -178,6 +183,15 @@ def run_gate(arguments: argparse.Namespace) -> int:
     return 0 if all(verdict.holds for verdict in verdicts) else 1
 
 
+def run_growth(arguments: argparse.Namespace) -> int:
+    names = arguments.only or dict.fromkeys(target.workload for target in GROWTH)
+    rounds = arguments.rounds or 1  # each has turns of its own
+    plan = replace(make_plan(arguments), rounds=rounds, seconds=arguments.limit or 600)
+    results = measure({name: list(WORKLOADS[name].peers) for name in names}, plan, arguments)
+    print(targets.render(GROWTH, results, all_rows=False))
+    return 1 if any(targets.judge(row, results).met == targets.NO for row in GROWTH) else 0
+
+
 def main() -> int:
     arguments = parse()
     if arguments.list:
@@ -186,6 +200,8 @@ def main() -> int:
         print(targets.render(TARGETS, load(arguments.targets)))
     elif arguments.gate:
         return run_gate(arguments)
+    elif arguments.growth:
+        return run_growth(arguments)
     else:
         results = measure(choose(arguments), make_plan(arguments), arguments)
         if not arguments.only and not arguments.peers:

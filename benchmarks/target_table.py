@@ -5,7 +5,7 @@ a word ("flat", "without collapse") says so in what it is compared with.
 """
 
 from targets import DIFFERENCE, INVERSE, VALUE, Target
-from workloads import WORKLOADS
+from workloads import WORKLOADS, growth
 
 RATE, P50, SPEED = "works/s", "p50 µs", "GB/s"
 IDEAL = "ideal"
@@ -214,6 +214,43 @@ def loops() -> list[Target]:
                 )
     return rows
 
+
+def growing(
+    name: str, sizes: tuple[int, ...], bounds: dict[int, float], peer: str = growth.AWAITED
+) -> list[Target]:
+    """The cost with more of something, by that with least."""
+    few = sizes[0]
+    what = WORKLOADS[f"growth-{name}"].title
+    return [
+        alone(
+            what,
+            f"growth-{name}",
+            peer,
+            growth.times(few, many).name,
+            bound,
+            beside=f"with {few:,}",
+        )
+        for many, bound in bounds.items()
+    ]
+
+
+def flat() -> list[Target]:
+    crowd, workers = {growth.WAITING[-1]: 1.3}, {64: 1.5, 256: 2.0}
+    return [
+        *growing("waiting", growth.WAITING, crowd),
+        *growing("waiting-blocking", growth.WAITING, crowd, growth.BLOCKING),
+        *growing("keys", growth.OPTIONS, {growth.OPTIONS[-1]: 1.3}),
+        *growing("deadlines", growth.OPTIONS, {growth.OPTIONS[-1]: 1.3}),
+        *growing("streams", growth.STREAMS, {growth.STREAMS[-1]: 1.3}),
+        *growing("arguments", growth.ARGUMENTS, {growth.ARGUMENTS[-1]: 1.3}),
+        *growing("workers", growth.WORKERS, workers),
+        *growing("workers-coroutines", growth.WORKERS, workers),
+        *growing("workers-blocking", growth.WORKERS, workers, growth.BLOCKING),
+    ]
+
+
+GROWTH: list[Target] = flat()
+"""The rows of `run.py --growth`."""
 
 TARGETS: list[Target] = [
     *submitting(),

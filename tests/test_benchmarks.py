@@ -122,7 +122,9 @@ def test_the_table_of_targets_shows_each_row() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", target_table.TARGETS, ids=lambda one: f"{one.workload}-{one.peer}-{one.metric}"
+    "target",
+    [*target_table.TARGETS, *target_table.GROWTH],
+    ids=lambda one: f"{one.workload}-{one.peer}-{one.metric}",
 )
 def test_a_target_can_be_measured(target: targets.Target) -> None:
     workload = WORKLOADS[target.workload]
@@ -143,7 +145,8 @@ def test_the_bounds_can_be_measured() -> None:
     chosen = gate.chosen(bounds)
     assert set(chosen) == {bound.workload for bound in bounds}
     for name, peers in chosen.items():
-        assert len(peers) >= 2
+        alone = [bound for bound in bounds if bound.workload == name and not bound.against]
+        assert len(peers) >= (1 if alone else 2)
         assert [peer for peer in WORKLOADS[name].peers if peer in peers] == peers
 
 
@@ -179,12 +182,33 @@ def test_a_bound_that_could_not_be_measured_is_broken() -> None:
         'workload = "none"\npeer = "aplex"\nreference = "pipe"\nat-most = 1',
         'workload = "latency-blocking"\npeer = "aplex"\nreference = "pipe"\nat-least = 1',
         'workload = "latency-blocking"\npeer = "aplex"\nreference = "memcpy"\nat-most = 1',
+        'workload = "growth-keys"\npeer = "aplex-awaited"\nmetric = "none"\nat-most = 1',
     ],
-    ids=["no such workload", "wrong direction", "no such peer"],
+    ids=["no such workload", "wrong direction", "no such peer", "no such metric"],
 )
 def test_a_wrong_bound_is_refused(wrong: str) -> None:
     with pytest.raises(gate.BoundError):
         gate.load(f"[[bound]]\n{wrong}")
+
+
+@pytest.mark.parametrize(("ours", "status"), [(1.2, 0), (1.4, 1)])
+def test_growth_ends_with_1_if_something_grows(
+    ours: float, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (row,) = (row for row in target_table.GROWTH if row.workload == "growth-keys")
+    measured = {row.workload: [Result(row.peer, figures=[{row.metric: ours}])]}
+    monkeypatch.setattr(run, "measure", lambda *_arguments: measured)
+    monkeypatch.setattr(run.sys, "argv", ["run.py", "--growth", "--only", row.workload])
+    assert run.main() == status
+
+
+def test_a_bound_without_a_reference_is_for_the_figure_itself() -> None:
+    bound = 'workload = "growth-waiting"\npeer = "aplex-awaited"\nat-most = 2\n'
+    (target,) = gate.load(f'[[bound]]\n{bound}metric = "times the cost, 10,000 / 1,000"')
+    assert gate.chosen([target]) == {"growth-waiting": ["aplex-awaited"]}
+    for value, holds in ((1.9, True), (2.1, False)):
+        results = {target.workload: [Result(target.peer, figures=[{target.metric: value}])]}
+        assert gate.decide([target], results)[0].holds is holds
 
 
 # -- plots ----------------------------------------------------------------------

@@ -119,6 +119,31 @@ def test_works_for_a_busy_worker_gather(desks: Callable[..., Desk]) -> None:
         assert desk.sent_ids() == list(range(1, GATHERED + 2))
 
 
+def test_works_for_many_busy_workers_come_in_few_frames(desks: Callable[..., Desk]) -> None:
+    """Each worker gets a frame of its own: with one work in each, frames would be all the cost."""
+    size, each = 64, 100
+    desk = desks(size)
+    desk.submit()
+    desk.serve()
+    frames = dict.fromkeys(desk.backend.started, 0)
+    send = desk.backend.send
+
+    def count(worker: PoolWorker) -> None:
+        frames[worker] += 1
+        send(worker)
+
+    desk.backend.send = count  # type: ignore[method-assign]
+    with desk.manager._lock:  # the listener cannot send meanwhile
+        for number in range(2, size * each):
+            desk.submit()
+            if number <= size:
+                assert desk.pool.pending == number
+                assert not desk.pool.wants_dispatch, "an idle worker gets a work at once"
+    desk.manager._flush()
+    assert [worker.workload for worker in desk.backend.started] == [each] * (size - 1) + [each - 1]
+    assert max(frames.values()) <= 10
+
+
 def desk_with_a_long_function(desks: Callable[..., Desk], size: int) -> Desk:
     """All workers serve; the first has got a function that runs long, after short ones."""
     desk = desks(size)

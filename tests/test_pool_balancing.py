@@ -470,6 +470,15 @@ def test_short_works_that_have_ended_meanwhile_change_nothing() -> None:
     assert depths[0] > 1
 
 
+def test_nothing_is_recalled_from_a_worker_whose_reports_are_on_their_way() -> None:
+    """Whoever submits thousands of works reads no reports meanwhile; that holds up nobody."""
+    pool = lined_up()
+    depths = [worker.depth for worker in pool.workers]
+    pool.take_over(all_started=True)
+    assert not any(pool.recalled.values())
+    assert [worker.depth for worker in pool.workers] == depths
+
+
 def test_nothing_is_recalled_while_no_worker_idles() -> None:
     pool = lined_up()
     pool.plain()

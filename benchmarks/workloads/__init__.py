@@ -3,6 +3,7 @@
 from workloads import (
     arrays,
     crowds,
+    growth,
     http,
     latency,
     life,
@@ -27,6 +28,7 @@ WORKLOADS: dict[str, Workload] = {
         uneven,
         arrays,
         crowds,
+        growth,
         life,
         limits,
     )

@@ -65,6 +65,7 @@ class Workload:
     full: int
     quick: int
     in_quick: bool = True
+    apart: bool = False  # only measured when it is asked for
     pinned: bool = False  # everything on one core
     chunksizes: tuple[int, ...] = (1,)  # the best one is measured, with --quick the first
     tries_settings: bool = True

@@ -17,6 +17,7 @@ SAVED = DOCS / "benchmarks"
 FOLDER = DOCS / "_build" / "benchmarks"
 
 RUN = "python3 benchmarks/run.py --json docs/benchmarks/results.json"
+GROWTH = "python3 benchmarks/run.py --growth --json docs/benchmarks/growth.json"
 PROFILE = "python3 benchmarks/profile_path.py --json docs/benchmarks/profile.json"
 MISSING = """```{{note}}
 There are no figures in this build. This command makes them; build the documentation again then:
@@ -40,6 +41,7 @@ def make(_app: Any) -> None:
         pages = {
             "targets.md": page(SAVED / "results.json", RUN, targets_page),
             "results.md": page(SAVED / "results.json", RUN, results_page),
+            "growth.md": page(SAVED / "growth.json", GROWTH, growth_page),
             "profile.md": page(SAVED / "profile.json", PROFILE, profile_page),
         }
     finally:
@@ -61,6 +63,22 @@ def targets_page(saved: Path) -> str:
     from target_table import TARGETS
 
     return f"{facts(saved)}\n\n{targets.table(TARGETS, load(saved))}\n"
+
+
+def growth_page(saved: Path) -> str:
+    """The bounds, then the figures of each workload."""
+    import tables
+    import targets
+    from rounds import load
+    from target_table import GROWTH
+    from workloads import WORKLOADS
+
+    results = load(saved)
+    parts = [facts(saved), targets.table(GROWTH, results, all_rows=False)]
+    for name, found in results.items():
+        workload = WORKLOADS[name]
+        parts.append(f"### {workload.title}\n\n`{name}`\n\n{tables.table(workload, found)}")
+    return "\n\n".join(parts) + "\n"
 
 
 def results_page(saved: Path) -> str:

@@ -105,6 +105,11 @@ class Limits:
         self.waiting: set[Work] = set()  # of those, who waits apart
         self.holders: set[Work] = set()  # and who holds a place
 
+    @property
+    def spaced(self) -> bool:
+        """Whether a plain function is ready, and needs an idle worker."""
+        return bool(self._ready[SPACED_PLAIN])
+
     # -- events ---------------------------------------------------------------
 
     def add(self, work: Work) -> None:

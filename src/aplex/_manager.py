@@ -564,7 +564,7 @@ class Manager:
     def _take_over(self) -> None:
         """Look whether a worker still idles while works wait at another."""
         self._take_over_planned = False
-        self._step(self.pool.take_over)
+        self._step(self.pool.take_over, self._backend.has_started)
 
     def _recall_ahead(self) -> None:
         """Look whether what was sent ahead should wait here instead, by its priority."""

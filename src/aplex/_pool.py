@@ -58,6 +58,13 @@ from aplex.load_balancers import (
 
 GATHERED: Final = 64
 """Works gathered for busy workers before they are dispatched without waiting for more."""
+RUN: Final = 32
+"""Works for each worker, on average, that are gathered at most while as many are aboard.
+
+Each worker gets a frame of its own. Were works always dispatched when `GATHERED` of them are
+there, then each of 64 workers would get frames of one work. While as many works are aboard as
+gather, workers do not wait for them, or what they wait for is whoever submits.
+"""
 FEW: Final = 4
 """Works in a line that are given to workers one by one, and not in one go."""
 LINED_UP: Final = 0.002
@@ -126,12 +133,14 @@ class Pool(Workforce):
         self._waiting = 0  # works in the lines or pinned, without those cancelled since
         self._aboard = 0
         self._limit = max_works_per_worker  # works that a worker may have aboard now
-        self._open = [0, 0]  # workers with room, per lane
+        # Workers with room, per lane; in any order.
+        self._open: tuple[dict[PoolWorker, None], dict[PoolWorker, None]] = ({}, {})
         self._work_ids = 0
         self._pins = False  # whether a work was ever pinned
         self._limits = Limits(clock, self._set_alarm)
         self._holders = self._limits.holders
         self._rare = False  # whether there may be suspects, or works apart
+        self._lined_up = False  # whether a worker may have more than one plain function
         self.added = 0  # works since the last dispatch
         self.can_interrupt = False  # whether workers stop plain functions that run
         # Effects, taken by the Manager.
@@ -197,7 +206,10 @@ class Pool(Workforce):
         # No call below this line, see `mend`.
         self._waiting += 1
         self.added = added = self.added + 1
-        return added < GATHERED and added + self._aboard > self.size
+        aboard = self._aboard
+        if added >= GATHERED and (added >= aboard or added >= RUN * self.size):
+            return False
+        return added + aboard > self.size
 
     def add_alone(self, work: Work) -> PoolWorker | None:
         """Take a new work and give it to a worker at once, if nothing else is there.
@@ -398,21 +410,28 @@ class Pool(Workforce):
 
     def has_idler(self) -> bool:
         """Whether plain functions wait at one worker, while another has none."""
-        if self._aboard < 2 or self._lines[PLAIN]:  # noqa: PLR2004
+        if not self._lined_up or self._lines[PLAIN]:
             return False
-        lengths = [worker.plain for worker in self.workers]
-        return 0 in lengths and max(lengths) > 1
+        if all(worker.plain for worker in self._open[PLAIN]):
+            return False
+        self._lined_up = any(worker.plain > 1 for worker in self.workers)
+        return self._lined_up
 
-    def take_over(self) -> None:
+    def take_over(self, has_started: Callable[[PoolWorker, int], bool]) -> None:
         """Recall plain functions that wait at busy workers, if others idle.
 
         They were sent ahead because those before them were short. The worker gives back
         what it has not started; then they wait in the line, and are sent one by one.
+
+        Args:
+            has_started: Whether a worker has started the function of that number. One that has
+                started its last is not held up: only its reports are to be read yet.
         """
         serving = [worker for worker in self.workers if worker.state is WorkerState.SERVING]
         if self._lines[PLAIN] or self._balancer.keeps_choice or all(w.plain for w in serving):
             return
         busy = [worker for worker in serving if worker.plain > 1]
+        busy = [worker for worker in busy if not has_started(worker, worker.seqs[PLAIN])]
         for worker in busy:
             self._recall(worker, 1)
         for worker in serving if busy else ():
@@ -542,14 +561,14 @@ class Pool(Workforce):
 
         Ctrl-C may come whenever a loop goes round: each work is aboard then, or waits still.
         """
-        open_ = [worker for worker in self.workers if worker.room[lane]]
+        open_ = list(self._open[lane])
         room = self._limit - max(len(worker.works) for worker in open_)
         if lane:
             room = min(room, *(worker.depth - worker.plain for worker in open_))
         front = list(islice(line, min(room * len(open_), len(line))))  # the limit may be huge
         works = [work for work in front if work.state is WAITING]
         if works:
-            order: list[Any] = balancer._choose_many(len(works))  # noqa: SLF001 - one of ours
+            order: Any = balancer._choose_many(len(works), open_)  # noqa: SLF001 - one of ours
             for place, worker in enumerate(order[: len(works)]):
                 self._hand_many(works[place :: len(order)], worker, lane)
         for _ in front:
@@ -571,6 +590,8 @@ class Pool(Workforce):
         self._waiting -= len(works)
         self._aboard += len(works)
         worker.plain += lane * len(works)
+        if worker.plain > 1:
+            self._lined_up = True
         self._refresh(worker)
 
     # -- events about workers -------------------------------------------------
@@ -651,7 +672,7 @@ class Pool(Workforce):
         for work in waiting:
             work.worker = None  # it was given back, up to this
         self._limits.mend(waiting)
-        self._rare = True
+        self._rare = self._lined_up = True
         self._pins = self._pins or any(line for worker in self.workers for line in worker.pinned)
         self._waiting = len(waiting) + len(self._limits.waiting)
         for worker in self.everyone():
@@ -663,7 +684,9 @@ class Pool(Workforce):
                 worker.outboxes[lane] = [w for w in worker.outboxes[lane] if w.worker is worker]
             self._refresh(worker)
         self._aboard = sum(len(worker.works) for worker in self.everyone())
-        self._open = [sum(worker.room[lane] for worker in self.workers) for lane in LANES]
+        for lane in LANES:
+            self._open[lane].clear()
+            self._open[lane].update((w, None) for w in self.workers if w.room[lane])
         if self.workers or self.leaving:  # else nothing was started yet
             self._fit()
         self.dispatch()
@@ -726,12 +749,17 @@ class Pool(Workforce):
         room = worker.room
         now = worker.state is WorkerState.SERVING and len(worker.works) < self._limit
         if room[COROUTINE] is not now:
-            room[COROUTINE] = now
-            self._open[COROUTINE] += 1 if now else -1
+            self._set_room(worker, COROUTINE, now=now)
         now = now and worker.plain < worker.depth
         if room[PLAIN] is not now:
-            room[PLAIN] = now
-            self._open[PLAIN] += 1 if now else -1
+            self._set_room(worker, PLAIN, now=now)
+
+    def _set_room(self, worker: PoolWorker, lane: int, *, now: bool) -> None:
+        worker.room[lane] = now
+        if now:
+            self._open[lane][worker] = None
+        else:
+            self._open[lane].pop(worker, None)
 
     def _share(self) -> None:
         """Set the limit: while some workers start, those that serve leave them a fair share."""
@@ -803,6 +831,8 @@ class Pool(Workforce):
         self._waiting -= 1
         self._aboard += 1
         worker.plain += lane
+        if lane and worker.plain > 1:
+            self._lined_up = True
         if len(works) >= self._limit or (lane and worker.plain >= worker.depth):
             self._refresh(worker)
 
@@ -852,8 +882,9 @@ class Pool(Workforce):
 
     def _places(self) -> tuple[bool, bool, bool]:
         """Whether a worker has room for a coroutine, has for a function, has none of these."""
-        idle = any(worker.room[PLAIN] and not worker.plain for worker in self.workers)
-        return self._open[COROUTINE] > 0, self._open[PLAIN] > 0, idle
+        coroutine, plain = self._open
+        idle = self._limits.spaced and not all(worker.plain for worker in plain)
+        return bool(coroutine), bool(plain), idle
 
     def _set_alarm(self, seconds: float, group: Group) -> None:
         self.pauses.append((seconds, lambda: self._alarm(group)))

@@ -179,15 +179,21 @@ class RoundRobin(LoadBalancer):
                 return worker
         raise LookupError("no worker is available")
 
-    def _choose_many(self, count: int) -> list[Worker]:
-        """Make so many choices at once. All who have room must have it for their share of them.
+    def _choose_many(self, count: int, open_: Sequence[Worker]) -> Sequence[Worker]:
+        """Make so many choices at once.
+
+        Args:
+            count: Choices.
+            open_: The workers with room, in any order; they have it for their share of the works.
 
         Returns:
             The workers with room, in the order in which they are chosen, again and again.
         """
-        workers, rest = list(self._workers), list(self._turn)
-        begun = len(workers) - len(rest)
-        order = [worker for worker in rest + workers[:begun] if worker.available]
+        order = open_
+        if len(open_) > 1:
+            workers, rest = list(self._workers), list(self._turn)
+            begun = len(workers) - len(rest)
+            order = [worker for worker in rest + workers[:begun] if worker.available]
         last = order[(count - 1) % len(order)]
         self._turn = iter(self._workers)
         while next(self._turn) is not last:

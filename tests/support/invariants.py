@@ -28,12 +28,13 @@ def check(pool: Pool) -> None:
         assert all(w.worker is worker for w in worker.works.values())
     for lane in LANES:
         rooms = [worker for worker in pool.workers if worker.room[lane]]
-        assert pool._open[lane] == len(rooms)
+        assert set(pool._open[lane]) == set(rooms)
         assert not rooms or not any(w.state is WAITING for w in pool._lines[lane])
         for worker in pool.workers:
             room = worker.state is WorkerState.SERVING and worker.workload < pool._limit
             assert worker.room[lane] is (room and (not lane or worker.plain < worker.depth))
             assert not worker.room[lane] or not any(w.state is WAITING for w in worker.pinned[lane])
+    assert pool._lined_up or all(worker.plain <= 1 for worker in pool.workers)
     _check_suspects(pool)
     _check_workers(pool)
     if pool.closing and pool.idle and not pool.terminating:

@@ -188,8 +188,8 @@ class DrivenPool:
         self.pool.close(cancel_waiting=cancel_waiting)
         self.take_effects()
 
-    def take_over(self) -> None:
-        self.pool.take_over()
+    def take_over(self, *, all_started: bool = False) -> None:
+        self.pool.take_over(lambda _worker, _seq: all_started)
         self.take_effects()
 
     def cancel_waiting(self) -> None:
