@@ -103,6 +103,10 @@ class CoroutineLane:
             self._flush_planned = True
             self._loop.call_soon(self.flush)
 
+    def mute(self) -> None:
+        """Report nothing more."""
+        self._send = lambda _reports: None
+
     def be_copy(self) -> None:
         """In a process that this thread has forked off: end when it leaves the coroutine."""
         ending: Any = Ending()

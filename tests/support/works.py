@@ -806,3 +806,10 @@ POOLS: dict[str, Any] = {}
 
 def submits_to_global(name: str) -> Any:
     return POOLS[name].submit(add, 1, 1).result()
+
+
+async def stop_loop() -> None:
+    """Break the loop of the worker, and wait there."""
+    loop = asyncio.get_running_loop()
+    loop.stop()
+    await loop.create_future()
