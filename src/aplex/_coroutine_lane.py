@@ -105,7 +105,7 @@ class CoroutineLane:
 
     def mute(self) -> None:
         """Report nothing more."""
-        self._send = lambda _reports: None
+        self._send = _forget
 
     def be_copy(self) -> None:
         """In a process that this thread has forked off: end when it leaves the coroutine."""
@@ -176,6 +176,10 @@ class CoroutineLane:
             self._codec.put(self._outbox, work_id, value)
         except Exception as error:  # noqa: BLE001 - the result cannot travel
             self._outbox.others.append(self._codec.error(work_id, error))
+
+
+def _forget(_reports: Reports) -> None:
+    pass
 
 
 async def _awaited(awaitable: Any) -> Any:
