@@ -103,6 +103,10 @@ class CoroutineLane:
             self._flush_planned = True
             self._loop.call_soon(self.flush)
 
+    def mute(self) -> None:
+        """Report nothing more."""
+        self._send = _forget
+
     def be_copy(self) -> None:
         """In a process that this thread has forked off: end when it leaves the coroutine."""
         ending: Any = Ending()
@@ -173,6 +177,10 @@ class CoroutineLane:
             self._codec.put(self._outbox, work_id, value)
         except Exception as error:  # noqa: BLE001 - the result cannot travel
             self._outbox.others.append(self._codec.error(work_id, error))
+
+
+def _forget(_reports: Reports) -> None:
+    pass
 
 
 async def _awaited(awaitable: Any) -> Any:

@@ -93,7 +93,8 @@ def check_loop(name: str, value: object) -> None:
         raise TypeError(f"{name} must be an event loop or None, not {value!r}")
 
 
-def _arguments(name: str, value: object) -> tuple[Any, ...]:
+def _arguments(name: str, value: Any) -> tuple[Any, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a tuple of arguments, not {value!r}")
-    return tuple(value)
+    arguments: Iterable[Any] = value
+    return tuple(arguments)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from aplex import AplexWorkerError, WorkerLostError
+from aplex.exceptions import BrokenPoolError
 from tests.support import works
 from tests.support.callers import LOOPS, PROCESSES, Awaiting, Caller
 from tests.support.signals import Gate, Signals
@@ -187,3 +188,37 @@ def test_a_worker_that_dies_during_the_shutdown(
     assert isinstance(caller.error(held), WorkerLostError)
     assert [caller.result(future) for future in behind] == list(range(5))
     caller.pool.shutdown()
+
+
+@pytest.mark.parametrize("engine", ["thread", "spawn"], indirect=True)
+def test_a_bug_of_ours_breaks_the_pool_and_leaves_nothing(
+    new_caller: Callable[..., Caller], signals: Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Workers are ended, whatever they run; all futures have the reason."""
+    caller = new_caller(pool_size=2)
+    bug = ArithmeticError("a bug")
+
+    def take_over() -> None:
+        raise bug
+
+    futures = [caller.submit(works.endless, signals.path, n) for n in range(2)]
+    signals.expect("started 0", "started 1")
+    caller.pool._manager._listener.call_soon(take_over)
+    for future in futures:
+        error = caller.error(future)
+        assert isinstance(error, BrokenPoolError)
+        assert error.__cause__ is bug
+    with pytest.raises(BrokenPoolError, match="bug of aplex"):
+        caller.submit(works.add, 1)
+    assert "a bug" in caplog.text
+
+
+@pytest.mark.parametrize("engine", ["thread"], indirect=True)
+def test_a_work_that_stops_its_loop_breaks_a_pool_of_threads(
+    new_caller: Callable[..., Caller], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process would be replaced; a thread cannot be, and nobody may wait for ever."""
+    caller = new_caller()
+    future = caller.submit(works.stop_loop)
+    assert isinstance(caller.error(future), BrokenPoolError)
+    assert "a work has broken its worker's event loop" in caplog.text

@@ -961,3 +961,9 @@ def keeps_the_interpreter(signals: str) -> None:
     """Run code of C for ever, with the interpreter lock."""
     say(signals, "running")
     deque(itertools.repeat(None), maxlen=0)
+
+async def stop_loop() -> None:
+    """Break the loop of the worker, and wait there."""
+    loop = asyncio.get_running_loop()
+    loop.stop()
+    await loop.create_future()

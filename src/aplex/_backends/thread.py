@@ -361,7 +361,12 @@ class ThreadWorker:
         loop.call_soon(self._drain)
         self._loop = loop
         self._made.set()
-        run_until_stopped(runner, loop, self._stopping)
+        try:
+            run_until_stopped(runner, loop, self._stopping)
+        except BaseException as error:  # noqa: BLE001 - a work has broken the loop itself
+            self._events.failed(error)
+            self._lane.mute()  # the reason comes, and not the cancels of this
+            runner.close()
 
     def _refuse(self, failure: BaseException) -> None:
         """Fail the coroutine works: there is no loop to run them."""
