@@ -121,6 +121,7 @@ RANKS = [
         "_inputs",
         "_lines",
         "_alarms",
+        "_unread",
         "outcomes",
     },
     {"_inflow", "_pickling", "_progress", "_supervision", "_balancer_views", "_worker", "_arena"}

@@ -266,10 +266,12 @@ class ThreadWorker:
             raise self._failure
 
     def _stop_loop(self) -> None:
+        if self._loop_thread.ident is None:
+            return
+        self._made.wait()  # the last cancel or recall may have started it just now
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop)
-        if self._loop_thread.ident is not None:
-            self._loop_thread.join()
+        self._loop_thread.join()
 
     def _adopt_soon(self, work_id: int, made: Detached) -> None:
         self._want_loop()
