@@ -124,6 +124,7 @@ RANKS = [
         "_lines",
         "_alarms",
         "_copies",
+        "_unread",
         "outcomes",
     },
     {"_inflow", "_pickling", "_supervision", "_balancer_views", "_worker", "_limits"}

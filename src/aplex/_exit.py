@@ -75,6 +75,8 @@ def _at_exit() -> None:
     uncaught = getattr(sys, "last_value", None)
     interrupted = isinstance(uncaught, KeyboardInterrupt) and not hasattr(sys, "ps1")
     managers = list(_managers)
+    for manager in managers if not interrupted else ():
+        manager.prepare_exit()
     for manager in managers:
         manager.close(cancel_waiting=interrupted, why="interpreter exit")
     timeouts = [manager.interrupt() for manager in managers if interrupted]

@@ -91,6 +91,9 @@ class Input:
         """Take no more. An iterator nobody else refers to is gone then."""
         self._taker = None
 
+    async def wait(self) -> None:
+        """Wait until no items are being taken; raise what the input has raised."""
+
     async def aclose(self) -> None:
         """The same."""
         self.close()
@@ -199,6 +202,14 @@ class AsyncInput(Input):
         self._rows.clear()
         if self._task is not None:
             self._task.cancel()
+
+    async def wait(self) -> None:
+        """Wait until no items are being taken; raise what the input has raised."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
 
     async def aclose(self) -> None:
         """Take no more, and close asynchronous iterators: their cleanup has run then."""

@@ -95,6 +95,8 @@ class Manager:
         self._ladder = Ladder(pool, backend.running)
         self._rings_at = math.inf  # monotonic; for when the ladder's next timer is set
         self._lock = RLock()
+        # What is called at the exit of the interpreter, if the executor is still there.
+        self.before_exit: Callable[[], Callable[[], None] | None] = lambda: None
         self.ring: Callable[[], None] | None = None  # tells those who wait without blocking
         self._changed = threading.Condition(self._lock)
         self._waiters = 0  # threads that wait for a change
@@ -380,6 +382,15 @@ class Manager:
             self.ring()
 
     # -- exit and fork --------------------------------------------------------
+
+    def prepare_exit(self) -> None:
+        """Have submitted what is still to be submitted."""
+        prepare = self.before_exit()
+        if prepare is not None:
+            try:
+                prepare()
+            except Exception:  # noqa: BLE001 - whatever the input raises
+                _log.exception("the input of a map could not be read to its end")
 
     def cancel_coroutines_at(self, deadline: float) -> int:
         """Wait for the coroutine works; at the deadline cancel them, and return how many."""

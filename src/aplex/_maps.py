@@ -39,6 +39,12 @@ class _Results:
         at_once: Whether to open the window now, and not when the first result is asked for.
     """
 
+    unread: Any = None  # an `Unread`, to be told if nobody has iterated it
+    where = ("", 0)
+    bounded = False
+    asynchronous = False
+    _begun = False
+
     def __init__(
         self, window: Callable[[], Window], deadline: float | None, *, at_once: bool = True
     ) -> None:
@@ -70,10 +76,26 @@ class _Results:
         self._open = None
         self._window.cancel()
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether no result was asked for, and input may be left."""
+        return not self._begun and (self._open is not None or self._window.open)
+
+    def read_out(self) -> None:
+        """Submit what is left of the input."""
+        try:
+            self._open_window()
+            self._window.read_out()
+        except BaseException:
+            self._close()
+            raise
+
     def __del__(self) -> None:
         """Cancel what is left of a loop that was left. A map nobody iterated runs on."""
         if self._begun:
             self._close()
+        elif self.unread is not None and self.is_unread:
+            self.unread.drop(self)
 
 
 class BlockingResults(_Results, Iterator[Any]):
@@ -254,6 +276,11 @@ class AwaitableResults(_Results, AsyncIterator[Any]):
             await asyncio.wait((future,), timeout=self._left())
             if not future.done():
                 raise TimeoutError
+
+    async def read_all_out(self) -> None:
+        """Submit what is left of the input, also of an asynchronous one."""
+        self.read_out()
+        await self._window.wait_for_input()
 
     async def aclose(self) -> None:
         """Cancel what is left; close an asynchronous input."""

@@ -16,6 +16,7 @@ Nothing here waits: a face (`_maps`) waits for the future that ``first`` returns
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -84,6 +85,20 @@ class Window:
                 self._size = 0  # ask the input no more
             if time.monotonic() > until:
                 return
+
+    @property
+    def open(self) -> bool:
+        """Whether more input may be taken."""
+        return self._size > 0
+
+    def read_out(self) -> None:
+        """Submit all that is left of the input, without a bound."""
+        if self.open:
+            self._size = sys.maxsize
+            self.fill()
+
+    async def wait_for_input(self) -> None:
+        """Wait until an asynchronous input has come to its end, after ``read_out``."""
 
     def may_grow(self) -> bool:
         """Whether ``grow`` could do anything."""
@@ -181,6 +196,10 @@ class ChunkWindow(Window):
         self._source.close()
         self._line.cancel()
 
+    async def wait_for_input(self) -> None:
+        """Wait until an asynchronous input has come to its end, after ``read_out``."""
+        await self._source.wait()
+
     async def aclose(self) -> None:
         """Close an asynchronous input. Call ``cancel`` first."""
         await self._source.aclose()
@@ -235,6 +254,11 @@ class GrowingWindow(ChunkWindow):
     def may_grow(self) -> bool:
         """Whether it could be bigger, and has not come to the end of the input."""
         return 0 < self._size < self._works and not self._source.busy and self._room() > 0
+
+    def read_out(self) -> None:
+        """Submit all that is left of the input, without a bound."""
+        self._works = self.bound = sys.maxsize
+        super().read_out()
 
     def grow(self) -> None:
         """Take more input for a while, as the next result is not there yet."""

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import itertools
 import multiprocessing
+import sys
 import time
 import weakref
 from collections.abc import (
@@ -43,6 +44,7 @@ from aplex._settings import PoolSettings, check_loop
 from aplex._streaming import Streaming, open_stream
 from aplex._supervision import RestartPolicy
 from aplex._timeouts import run_within
+from aplex._unread import Unread
 from aplex._work import Work
 from aplex._works import lane_of
 from aplex.exceptions import SerializationError
@@ -202,6 +204,8 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
         self._manager = Manager(
             pool, self._backend, name, settings.exit_grace, settings.start_timeout
         )
+        self._unread = Unread()
+        self._manager.before_exit = weakref.WeakMethod(self._read_out)
         self._room: Room | None = None
         self._take = self._manager.submit
         if max_pending is not None:
@@ -525,15 +529,24 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
         manager = None if self._awaitable else self._manager
         place = Place(self._submit, self._size, self._max_works_per_worker, manager)
         window = functools.partial(open_window, place, plan, options, work, lane, iterables)
+        results: _maps.BlockingResults | _maps.AwaitableResults
         if self._awaitable:
             # Without a running loop there is nothing to make awaitable futures with yet.
             running = asyncio._get_running_loop()  # noqa: SLF001
             at_once = bool(running or (self._future_loop and plan.ordered and not asynchronous))
             kind = _maps.AwaitableChunks if plan.in_chunks else _maps.AwaitableResults
-            return kind(window, deadline, at_once=at_once)
-        if plan.in_chunks:
-            return _maps.FlatResults.of(_maps.BlockingChunks(window, deadline))
-        return _maps.BlockingResults(window, deadline)
+            results = kind(window, deadline, at_once=at_once)
+        elif plan.in_chunks:
+            results = _maps.BlockingChunks(window, deadline)
+        else:
+            results = _maps.BlockingResults(window, deadline)
+        caller = sys._getframe(2)  # noqa: SLF001 - for a warning; much quicker than `inspect`
+        where = caller.f_code.co_filename, caller.f_lineno
+        bounded = plan.buffersize is not None
+        self._unread.add(results, where, bounded=bounded, asynchronous=asynchronous)
+        if isinstance(results, _maps.BlockingChunks):
+            return _maps.FlatResults.of(results)
+        return results
 
     # -- stream ---------------------------------------------------------------
 
@@ -654,9 +667,18 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
                 for itself.) In a coroutine use ``async with``, which does not block.
                 Streams that this thread reads are cancelled: it could not go on reading.
             cancel_futures: Cancel the works that wait for a worker.
+
+        Before, the input of a `map` that nobody has begun to iterate is read to its end, unless
+        ``cancel_futures`` or the map's ``buffersize`` was given. What the input raises, is
+        raised here.
         """
         self._finalizer.detach()
-        self._manager.close(cancel_waiting=cancel_futures)
+        try:
+            if not cancel_futures:
+                self._read_out()
+        finally:
+            self._unread.forget()
+            self._manager.close(cancel_waiting=cancel_futures)
         if wait:
             self._manager.cancel_streams(of_this_thread())
             self._manager.wait()
@@ -672,6 +694,12 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
         exc_tb: TracebackType | None,
     ) -> None:
         """Wait for the works; if an exception leaves the block, cancel them first."""
+        if exc_type is None:
+            try:
+                self._read_out()
+            except BaseException as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
         self.shutdown(wait=False, cancel_futures=exc_type is not None)
         self._manager.cancel_streams(of_this_thread())
         self._manager.wait(self._cancel_for(exc_type))
@@ -687,12 +715,26 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
         exc_tb: TracebackType | None,
     ) -> None:
         """Wait for the works; if an exception leaves the block, cancel them first."""
+        if exc_type is None:
+            try:
+                if not self._manager.is_shut:
+                    for results in self._unread.take():
+                        await results.read_all_out()
+            except BaseException as error:
+                await self.__aexit__(type(error), error, error.__traceback__)
+                raise
         self.shutdown(wait=False, cancel_futures=exc_type is not None)
         self._manager.cancel_streams(of_this_task())
         timeout = self._cancel_for(exc_type)
         gone = asyncio.wrap_future(self._manager.gone)
         await asyncio.wait((gone,), timeout=timeout)
         self._manager.wait(0)
+
+    def _read_out(self) -> None:
+        """Submit what is left of the input of maps that nobody has begun to iterate."""
+        if not self._manager.is_shut:
+            loop = self._future_loop or asyncio._get_running_loop()  # noqa: SLF001
+            self._unread.read_out(loop=not self._awaitable or loop is not None)
 
     def _cancel_for(self, exc_type: type[BaseException] | None) -> float | None:
         """Cancel works as an exception that leaves a block asks for.

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import pytest
 
 from tests.support import works
-from tests.support.callers import DEADLINE, Awaiting, Caller, everywhere
+from tests.support.callers import DEADLINE, Awaiting, Caller, Steps, everywhere
+from tests.support.inputs import Meter
 from tests.support.signals import Gate, Signals
 
 ChunkSize = int | Literal["auto"]
@@ -146,6 +147,71 @@ def test_a_map_that_nobody_iterates_runs_all_the_same(
     gc.collect()
     gate.open()
     signals.expect("passed 0", "passed 1")
+
+
+@pytest.mark.parametrize("chunksize", [1, 3, "auto"])
+def test_an_orderly_end_reads_out_the_input_of_a_map_that_nobody_iterates(
+    new_caller: Callable[..., Caller], signals: Signals, chunksize: ChunkSize
+) -> None:
+    """As in the standard library. One that was kept can be iterated after the end, too."""
+    caller = new_caller(pool_size=1, max_works_per_worker=4)
+    _map(caller, works.say, [signals.path] * 40, range(40), chunksize=chunksize)
+    kept = _map(caller, works.add, range(40), chunksize=chunksize)
+    _end(caller)
+    assert sorted(map(int, signals.said())) == list(range(40))
+    assert list(_steps(caller, kept)) == list(range(40))
+
+
+def test_an_orderly_end_reads_nothing_more_for_a_map_that_was_begun(
+    new_caller: Callable[..., Caller],
+) -> None:
+    caller = new_caller(pool_size=1, max_works_per_worker=4)
+    meter = Meter()
+    results = _map(caller, works.add, meter.plain())  # endless
+    assert next(_steps(caller, results)) == 0
+    _end(caller)
+    assert meter.taken < 20
+
+
+def test_an_end_that_wants_no_works_reads_nothing_out(new_caller: Callable[..., Caller]) -> None:
+    caller = new_caller(pool_size=1, max_works_per_worker=4)
+    meter = Meter()
+    _map(caller, works.add, meter.plain())
+    caller.pool.shutdown(wait=False, cancel_futures=True)
+    assert meter.taken == 4
+
+
+def test_a_map_that_may_not_take_more_is_named(new_caller: Callable[..., Caller]) -> None:
+    caller = new_caller(pool_size=1)
+    _map(caller, works.add, range(40), buffersize=4)
+    with pytest.warns(RuntimeWarning, match="nobody iterated this map") as warned:
+        _end(caller)
+    assert [warning.filename for warning in warned] == [__file__]
+
+
+def test_what_the_input_raises_while_it_is_read_out_is_raised(
+    new_caller: Callable[..., Caller],
+) -> None:
+    def broken() -> Iterator[int]:
+        yield from range(20)
+        raise LookupError("the input is broken")
+
+    caller = new_caller(pool_size=1, max_works_per_worker=4)
+    _map(caller, works.add, broken())
+    with pytest.raises(LookupError, match="the input is broken"):
+        _end(caller)
+
+
+def _end(caller: Caller) -> None:
+    """Leave the executor in order."""
+    if isinstance(caller, Awaiting):
+        caller.run(caller.pool.__aexit__(None, None, None))
+    else:
+        caller.pool.__exit__(None, None, None)
+
+
+def _steps(caller: Caller, results: Any) -> Iterator[Any]:
+    return Steps(caller, results) if isinstance(caller, Awaiting) else iter(results)
 
 
 def _map(caller: Caller, *args: Any, **options: Any) -> Any:

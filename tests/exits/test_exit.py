@@ -45,6 +45,24 @@ def test_idle_workers_end_with_the_program(engine, tmp_path) -> None:
         program.finish().assert_clean()
 
 
+@some
+def test_a_map_that_nobody_iterates_is_finished(engine, tmp_path) -> None:
+    """Also what did not fit into its window."""
+    text = """
+    def say(number):
+        print(number, flush=True)
+
+    def main():
+        global pool
+        pool = make(pool_size=1, max_works_per_worker=2)
+        pool.map(say, range(9))
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+        outcome.assert_clean()
+        assert [line.strip() for line in outcome.out] == [str(number) for number in range(9)]
+
+
 @pytest.mark.smoke
 @starting_at_exit
 def test_plain_functions_are_finished(engine, tmp_path) -> None:
