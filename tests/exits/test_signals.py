@@ -345,6 +345,8 @@ def test_async_with_left_by_a_cancel_cancels_the_works(engine, tmp_path) -> None
 # -- SIGTERM ------------------------------------------------------------------------------------
 
 GRACEFUL = """
+    from multiprocessing import parent_process
+
     stop = threading.Event()
 
     async def anap(seconds):
@@ -353,12 +355,15 @@ GRACEFUL = """
         return "awake"
 
     def terminated(number, frame):
-        say("asked to end")
+        say("asked to end" if parent_process() is None else "a worker hears")
         stop.set()
 
     signal.signal(signal.SIGTERM, terminated)
 """
-"""A program that finishes what it has begun. (Spawned workers import it: theirs are replaced.)"""
+"""A program that finishes what it has begun. Spawned workers import it: theirs are replaced.
+
+(That of a fork server is not, which imports it too from CPython 3.14 on.)
+"""
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -380,7 +385,7 @@ def test_sigterm_to_all_processes_loses_no_works(engine, tmp_path) -> None:
         program.terminate_all()
         outcome = program.finish()
     outcome.assert_clean()
-    assert sorted(outcome.out) == ["arunning", "asked to end", "finished", "running"]
+    assert sorted(set(outcome.out)) == ["arunning", "asked to end", "finished", "running"]
 
 
 @pytest.mark.parametrize("engine", START_METHODS)
