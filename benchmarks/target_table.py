@@ -245,7 +245,6 @@ def flat() -> list[Target]:
         *growing("arguments", growth.ARGUMENTS, {growth.ARGUMENTS[-1]: 1.3}),
         *growing("workers", growth.WORKERS, workers),
         *growing("workers-coroutines", growth.WORKERS, workers),
-        *growing("workers-blocking", growth.WORKERS, workers, growth.BLOCKING),
     ]
 
 
