@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 
 import pytest
 
-from aplex._arena import Arena, Segment, _flags, make_arena
+from aplex._arena import Arena, make_arena
 from aplex._backends.base import Setup
 from aplex._backends.process import ProcessBackend
 from aplex._link import Link
 from aplex._messages import PLAIN
 from aplex._pickling import decode_value
+from aplex._segments import Segment, flags_of
 from aplex.exceptions import SerializationError
 
 
@@ -55,7 +56,7 @@ def test_a_result_for_which_there_is_no_memory_harms_only_itself(
     assert link.results is not None
     link._opened(parcel.place)  # now the flags are known
     arena.lend(parcel.place)
-    lent = _flags(end.fileno())[1]
+    lent = flags_of(end.fileno())[1]
     with monkeypatch.context() as patch:
         patch.setattr(Segment, "map", no_memory)
         data = link._opened(parcel.place)
