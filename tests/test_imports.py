@@ -101,8 +101,8 @@ def reachable(name: str, *, late: bool = True) -> set[str]:
 # -- arrows ---------------------------------------------------------------------------------
 
 RANKS = [
-    {"_locks"},
-    {"_late"},
+    {"_locks", "_sleepers"},
+    {"_late", "_waits"},
     {
         "_messages",
         "_version",

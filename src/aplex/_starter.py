@@ -29,7 +29,7 @@ from aplex._backends.base import Events
 from aplex._last_words import kept
 from aplex._link import Link
 from aplex._listener import Listener
-from aplex._locks import Lock
+from aplex._locks import RLock
 from aplex._main_module import importable_main, interrupts_blocked
 from aplex._pool_worker import PoolWorker
 from aplex._progress import Progress
@@ -39,7 +39,7 @@ LONGEST_HOLD: Final = 0.02
 
 Started = Callable[[PoolWorker, Link, BaseException | None], None]
 
-_lock = Lock()
+_lock = RLock()
 """Held while a process starts: the main module is changed for a moment, see `importable_main`."""
 
 
@@ -158,4 +158,4 @@ class Starter:
 def renew() -> None:
     """In a forked child: the thread that held the lock is not in this process."""
     global _lock  # noqa: PLW0603
-    _lock = Lock()
+    _lock = RLock()

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from aplex._backends.base import Backend, Death, Events, Setup, would_block
 from aplex._coroutine_lane import CoroutineLane
 from aplex._identity import be_worker, this_pool
-from aplex._locks import Lock
+from aplex._locks import RLock
 from aplex._messages import (
     COROUTINE,
     DOOMED,
@@ -176,7 +176,8 @@ class ThreadWorker:
             target=self._run_loop, name=f"{setup.name}-{worker.id}-loop", daemon=True
         )
         self.threads = [self._main, self._loop_thread]
-        self._loop_lock = Lock()
+        self._loop_lock = RLock()
+        self._loop_wanted = False  # its thread was started
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lane: CoroutineLane | None = None
         self._made = threading.Event()
@@ -251,8 +252,13 @@ class ThreadWorker:
 
     def _start_loop(self) -> None:
         with self._loop_lock:
-            if self._loop_thread.ident is None:
-                self._loop_thread.start()
+            if not self._loop_wanted:
+                self._loop_wanted = True  # not after it: a finalizer may come here meanwhile
+                try:
+                    self._loop_thread.start()
+                except BaseException:
+                    self._loop_wanted = self._loop_thread.ident is not None
+                    raise
 
     def _want_loop(self) -> None:
         """Start the loop's thread, and wait until it has made its loop."""
