@@ -206,8 +206,9 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         callbacks = self._callbacks
         if callbacks is None:
             callbacks = vars(self).setdefault("_callbacks", deque())
-            if self._work is not None:
-                self._work.manager.arm()
+            work = self._work
+            if work is not None:
+                work.manager.arm()
         callbacks.append(fn)  # before the look
         if self._state is not PENDING:
             self._call_back()

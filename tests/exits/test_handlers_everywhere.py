@@ -1,9 +1,10 @@
 """Fault: a signal handler that uses the pool at every moment, one after another.
 
 CPython runs handlers when a function begins, after a call, and when a loop goes round. A trace
-function does the same at the first such moment inside aplex, then in a new run of the same few
-lines at the second, and so on, until a run comes to its end. (So do finalizers, of garbage that
-is collected there.) Nothing may hang, every future has its end, and callbacks are called once.
+function does the same at the first such moment inside aplex, and inside ``wait`` and
+``as_completed``, then in a new run of the same few lines at the second, and so on, until a run
+comes to its end. (Finalizers, of garbage that is collected there, do the same.) Nothing may hang,
+every future has its end, and callbacks are called once.
 """
 
 from __future__ import annotations
@@ -185,15 +186,15 @@ TEXT = """
 """
 
 ACTIONS = {
-    "submit": 23,
-    "cancel": 23,
-    "look": 23,
-    "close": 23,
-    "resize": 23,
-    "shutdown": 47,
-    "ask": 47,
-    "leave": 97,
-    "kill": 97,
+    "submit": 41,
+    "cancel": 41,
+    "look": 41,
+    "close": 41,
+    "resize": 83,
+    "shutdown": 83,
+    "ask": 97,
+    "leave": 149,
+    "kill": 149,
 }
 """Which moments are tried: each so many-th; with ``APLEX_TEST_ALL`` set, ten times as many."""
 
