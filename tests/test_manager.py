@@ -607,3 +607,26 @@ def test_nobody_waits_for_the_end_in_the_middle_of_a_step(desks: Callable[..., D
     with pytest.raises(RuntimeError, match="would wait for ever"):
         desk.manager.within(desk.manager.check_may_sleep)
     desk.manager.check_may_sleep()
+
+
+def test_a_handler_may_wait_for_what_its_thread_is_settling(
+    desks: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would settle it."""
+    desk = desks()
+    first, second = desk.submit(), desk.submit()
+    desk.serve()
+    seen: list[Any] = []
+    settle = first._settle
+
+    def broken_into(kind: int, data: Any) -> None:
+        if not seen:
+            seen.append(None)
+            seen.append(second.result(DEADLINE))
+        settle(kind, data)
+
+    monkeypatch.setattr(first, "_settle", broken_into)
+    desk.manager._step(None)
+    desk.backend.report(desk.backend.started[0], (1, VALUE, "first"), (2, VALUE, "second"))
+    assert seen[1:] == ["second"]
+    assert first.result(0) == "first"

@@ -29,6 +29,7 @@ import enum
 import logging
 import math
 import os
+import threading
 import time
 import warnings
 from collections import deque
@@ -99,6 +100,7 @@ class Manager:
         self._sleepers = Sleepers()  # threads that wait for a change
         self._waiters = 0  # their number, and that of those who are told by ``ring``
         self._stepping = False
+        self._being_settled: dict[int, tuple[int, Settled]] = {}  # by which threads
         self._put_off: deque[Callable[[], None]] = deque()
         self._phase = Phase.NEW
         self._open = False  # whether works are taken just so: running, not shut, not broken
@@ -265,6 +267,8 @@ class Manager:
         """
         if is_mine(self._lock):  # a signal handler in the middle of a step
             return
+        if self._being_settled:
+            self._settle_own()
         try:
             if self._flush_planned is not None:
                 self._flush()
@@ -427,6 +431,22 @@ class Manager:
         """Have the listener settle a future. Safe anywhere; takes no lock."""
         self._listener.call_surely(partial(self._settle_one, settle_one))
 
+    def _settle(self, settled: Settled) -> None:
+        """Settle futures. Those that a signal handler waits for meanwhile, it settles itself."""
+        self._being_settled[id(settled)] = threading.get_ident(), settled
+        try:
+            if settle(settled):
+                self._backend.wake()
+        finally:
+            self._being_settled.pop(id(settled), None)
+
+    def _settle_own(self) -> None:
+        """Settle what this thread was settling when a handler broke in. Twice does no harm."""
+        me = threading.get_ident()
+        for thread, settled in list(self._being_settled.values()):
+            if thread == me:
+                settle(settled)
+
     def _settle_one(self, settle_one: Callable[[], None]) -> None:
         settle_one()
         self._backend.wake()
@@ -503,8 +523,7 @@ class Manager:
                     self.pool.settled = fresh
                 finally:
                     self._stepping = False
-            if settle(settled):
-                self._backend.wake()
+            self._settle(settled)
         except BaseException:  # of a signal handler
             self._resume_soon(settled)
             raise
@@ -642,8 +661,8 @@ class Manager:
                     self.pool.settled = fresh
                 finally:
                     self._stepping = False
-            if settled and settle(settled):
-                self._backend.wake()
+            if settled:
+                self._settle(settled)
         except BaseException:
             # Ctrl-C, or whatever a signal handler raises, on the main thread, at any moment:
             # what was read and is not settled must not be lost. (Or just an event's error.)

@@ -277,9 +277,9 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             # As with the parent: it is cancelled now, but ``wait`` does not take it for done
             # before its waiters were told of it.
             self._state = CANCELLED_STATE
-        if self._locked and not self._may_tell():
-            assert self._work is not None
-            self._work.manager.settle_soon(partial(self._settle, kind, data))
+        work = self._work
+        if self._locked and work is not None and not self._may_tell(work):
+            work.manager.settle_soon(partial(self._settle, kind, data))
             return False
         if kind == CANCELLED:
             self._end(CANCELLED_AND_NOTIFIED, None, None)
@@ -287,16 +287,13 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             self._end(FINISHED, *outcome(kind, data))
         return True
 
-    def _may_tell(self) -> bool:
+    def _may_tell(self, work: Work) -> bool:
         """Whether waiters may be told in this thread, in which they may have locks.
 
         A handler, or a finalizer, that cancels a future may have broken into ``wait``, into
         ``as_completed``, or into what tells them of another future.
         """
-        work = self._work
-        if work is None:
-            return True
-        return threading.get_ident() not in _telling and work.manager.may_tell()
+        return threading.get_ident() not in _telling and bool(work.manager.may_tell())
 
     def _end(self, state: str, value: Any, error: BaseException | None) -> None:
         # No call until the state is set, see `_settle`.
