@@ -73,6 +73,7 @@ class Storm:
         self._pool = pool
         self._rng = rng
         self._main = threading.get_ident()
+        self._over = False
         self._closable: list[Any] = []
         self._recent: list[tuple[Any, int]] = []
         self._called: Counter[int] = Counter()
@@ -91,7 +92,7 @@ class Storm:
         self._pool.submit(square, 1).result()
         thresholds = gc.get_threshold()
         handler = signal.signal(signal.SIGALRM, self._handle)
-        gc.set_threshold(GARBAGE, 2, 2)
+        gc.set_threshold(GARBAGE, 5, 200)  # seldom all of it: that takes long
         signal.setitimer(signal.ITIMER_REAL, INTERVAL)
         end = time.monotonic() + seconds
         try:
@@ -99,7 +100,7 @@ class Storm:
                 self._rng.choice((self._results, self._wait, self._map, self._stream))()
                 self.rounds += 1
         finally:
-            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+            self._over = True  # or a handler that is late would ask for another signal
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, handler)
             gc.set_threshold(*thresholds)
@@ -169,7 +170,8 @@ class Storm:
 
     def _handle(self, _number: int, _frame: object) -> None:
         self._act()
-        signal.setitimer(signal.ITIMER_REAL, self._rng.uniform(0.2, 1.8) * INTERVAL)
+        if not self._over:
+            signal.setitimer(signal.ITIMER_REAL, self._rng.uniform(0.2, 1.8) * INTERVAL)
 
     def _act(self) -> None:
         action = self._rng.choice(self._actions)

@@ -441,11 +441,12 @@ class Manager:
             self._being_settled.pop(id(settled), None)
 
     def _settle_own(self) -> None:
-        """Settle what this thread was settling when a handler broke in. Twice does no harm."""
+        """Settle, once, what this thread was settling when a handler broke in."""
         me = threading.get_ident()
-        for thread, settled in list(self._being_settled.values()):
+        for key, (thread, settled) in list(self._being_settled.items()):
             if thread == me:
-                settle(settled)
+                settle(settled)  # the outer call does so again, which does no harm
+                self._being_settled.pop(key, None)
 
     def _settle_one(self, settle_one: Callable[[], None]) -> None:
         settle_one()
