@@ -76,7 +76,7 @@ class Storm:
         self._over = False
         self._closable: list[Any] = []
         self._recent: list[tuple[Any, int]] = []
-        self._called: Counter[int] = Counter()
+        self._called: list[int] = []  # a counter would count two threads at once wrong
         self._expected: list[Any] = []
         self.futures: list[tuple[Any, int]] = []
         self.calls: Counter[str] = Counter()
@@ -119,10 +119,11 @@ class Storm:
         self._pool.shutdown()
         wanted = Counter(map(id, self._expected))
         end = time.monotonic() + PATIENCE
-        while self._called != wanted and time.monotonic() < end:
+        while Counter(self._called) != wanted and time.monotonic() < end:
             time.sleep(0.01)  # the last ones may be under way, in a thread that nobody knows
-        self.faults += [f"called {self._called[i]} of {wanted[i]}" for i in wanted - self._called]
-        self.faults += [f"called {self._called[i]} of {wanted[i]}" for i in self._called - wanted]
+        called = Counter(self._called)
+        wrong = (wanted - called) + (called - wanted)
+        self.faults += [f"called {called[i]} times, not {wanted[i]}" for i in wrong]
 
     # -- what is broken into --------------------------------------------------
 
@@ -187,7 +188,7 @@ class Storm:
 
     def _expect(self, future: Any) -> None:
         self._expected.append(future)
-        future.add_done_callback(lambda done: self._called.update((id(done),)))
+        future.add_done_callback(lambda done: self._called.append(id(done)))
 
     def _cancel(self) -> None:
         for future, _ in self._recent[-3:]:

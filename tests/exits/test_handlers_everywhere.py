@@ -49,7 +49,7 @@ TEXT = """
     class Run:
         def __init__(self, pool):
             self.pool, self.futures, self.open = pool, [], []
-            self.expected, self.called = [], collections.Counter()
+            self.expected, self.called = [], []
             self.now = pool.submit(square, 1)
             self.now.result()
 
@@ -59,7 +59,7 @@ TEXT = """
             return future
 
         def watch(self, future):
-            future.add_done_callback(lambda f: self.called.update([id(f)]))
+            future.add_done_callback(lambda f: self.called.append(id(f)))
             self.expected.append(future)
 
         def flow(self):
@@ -138,7 +138,7 @@ TEXT = """
                 assert self.pool.submit(square, 3).result(PATIENCE) == 9
             end = time.monotonic() + PATIENCE
             wanted = collections.Counter(map(id, self.expected))
-            while self.called != wanted:
+            while collections.Counter(self.called) != wanted:
                 assert time.monotonic() < end, (self.called, wanted)
                 time.sleep(0.001)
 
