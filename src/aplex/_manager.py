@@ -100,7 +100,8 @@ class Manager:
         self._sleepers = Sleepers()  # threads that wait for a change
         self._waiters = 0  # their number, and that of those who are told by ``ring``
         self._stepping = False
-        self._being_settled: dict[int, tuple[int, Settled]] = {}  # by which threads
+        # What was taken from the pool to be settled, with the threads that do so.
+        self._taken: dict[int, list[Any]] = {}
         self._put_off: deque[Callable[[], None]] = deque()
         self._phase = Phase.NEW
         self._open = False  # whether works are taken just so: running, not shut, not broken
@@ -267,7 +268,7 @@ class Manager:
         """
         if is_mine(self._lock):  # a signal handler in the middle of a step
             return
-        if self._being_settled:
+        if self._taken:
             self._settle_own()
         try:
             if self._flush_planned is not None:
@@ -431,22 +432,13 @@ class Manager:
         """Have the listener settle a future. Safe anywhere; takes no lock."""
         self._listener.call_surely(partial(self._settle_one, settle_one))
 
-    def _settle(self, settled: Settled) -> None:
-        """Settle futures. Those that a signal handler waits for meanwhile, it settles itself."""
-        self._being_settled[id(settled)] = threading.get_ident(), settled
-        try:
-            if settle(settled):
-                self._backend.wake()
-        finally:
-            self._being_settled.pop(id(settled), None)
-
     def _settle_own(self) -> None:
-        """Settle, once, what this thread was settling when a handler broke in."""
+        """Settle, once, what this thread was about to settle when a handler broke in."""
         me = threading.get_ident()
-        for key, (thread, settled) in list(self._being_settled.items()):
-            if thread == me:
-                settle(settled)  # the outer call does so again, which does no harm
-                self._being_settled.pop(key, None)
+        for taken in list(self._taken.values()):
+            if taken[0] == me:
+                settle(taken[1])  # the outer call does so again, which does no harm
+                taken[1] = []
 
     def _settle_one(self, settle_one: Callable[[], None]) -> None:
         settle_one()
@@ -508,11 +500,13 @@ class Manager:
             What returns the reports, if they are still to be taken in; else None.
         """
         settled: Settled = []
+        fresh: Settled = []
+        taken = [threading.get_ident(), fresh]
         try:
             with self._lock:
                 if self._stepping or self._waiters:
                     return read
-                fresh: Settled = []
+                self._taken[id(taken)] = taken
                 self._stepping = True
                 try:
                     frames = read()
@@ -520,14 +514,17 @@ class Manager:
                         return lambda: frames  # they stay there, see `_frames.Reader`
                     frames.popleft()
                     # No call between these two, or Ctrl-C could lose what it has got.
-                    settled = self.pool.settled
+                    taken[1] = settled = self.pool.settled
                     self.pool.settled = fresh
                 finally:
                     self._stepping = False
-            self._settle(settled)
+            if settle(settled):
+                self._backend.wake()
         except BaseException:  # of a signal handler
             self._resume_soon(settled)
             raise
+        finally:
+            self._taken.pop(id(taken), None)
         if self._put_off:
             self._step(None)
         return None
@@ -643,13 +640,15 @@ class Manager:
             *args: Its arguments.
         """
         settled: Settled = []
+        fresh: Settled = []
+        taken = [threading.get_ident(), fresh]
         try:
             with self._lock:
                 if self._stepping:  # by this thread: a handler, a finalizer or a load balancer
                     if event is not None:
                         self._put_off.append(partial(event, *args))
                     return
-                fresh: Settled = []
+                self._taken[id(taken)] = taken
                 self._stepping = True
                 try:
                     self._take_step(event, *args)
@@ -658,17 +657,19 @@ class Manager:
                     # Ctrl-C could lose what is settled.
                     while self._put_off:
                         self._take_step(None)
-                    settled = self.pool.settled
+                    taken[1] = settled = self.pool.settled
                     self.pool.settled = fresh
                 finally:
                     self._stepping = False
-            if settled:
-                self._settle(settled)
+            if settled and settle(settled):
+                self._backend.wake()
         except BaseException:
             # Ctrl-C, or whatever a signal handler raises, on the main thread, at any moment:
             # what was read and is not settled must not be lost. (Or just an event's error.)
             self._resume_soon(settled)
             raise
+        finally:
+            self._taken.pop(id(taken), None)
 
     def _take_step(self, event: Callable[[Unpack[Args]], None] | None, *args: *Args) -> None:
         pool = self.pool
