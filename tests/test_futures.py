@@ -44,6 +44,15 @@ class FakeManager:
     def read_until(self, done: Any, end: float | None) -> None:
         """Somebody else reads."""
 
+    def check_may_sleep(self) -> None:
+        """It may."""
+
+    def may_tell(self) -> bool:
+        return True
+
+    def may_call_back(self) -> bool:
+        return True
+
     def cancel(self, work: Work) -> bool:
         self.asked.append(work)
         if self.waiting:
@@ -166,10 +175,9 @@ def test_a_cancel_in_the_middle_of_the_end_changes_nothing(
     """Another thread cancels while the outcome is being set: that is too late."""
     future: ConcurrentFuture[Any] = ConcurrentFuture()
     with_work(future, FakeManager())
-    set_outcome = future._set_outcome
-    monkeypatch.setattr(
-        future, "_set_outcome", lambda *outcome: (future.cancel(), set_outcome(*outcome))
-    )
+    _ = future._condition  # without a lock there is no middle
+    end = future._end
+    monkeypatch.setattr(future, "_end", lambda *outcome: (future.cancel(), end(*outcome)))
     future._settle(kind, LookupError())
     assert future.cancelled() is (kind == CANCELLED)
     assert concurrent.futures.wait([future], 0).not_done == set()
@@ -191,6 +199,103 @@ def test_it_runs_while_a_worker_has_it() -> None:
     assert future.running()
     future._settle(VALUE, 1)
     assert not future.running()
+
+
+def test_a_result_that_is_set_while_one_looks_is_told_once() -> None:
+    """``as_completed`` looks at the states, then leaves waiters with all of the futures."""
+    future: ConcurrentFuture[int] = ConcurrentFuture()
+    with future._condition:
+        settler = threading.Thread(target=future._settle, args=(VALUE, 1))
+        settler.start()
+        settler.join(0.05)
+        assert not future.done()  # nothing changes between the look and the waiter
+    settler.join()
+    assert list(concurrent.futures.as_completed([future], 30)) == [future]
+
+
+def test_the_results_of_many_are_told_once() -> None:
+    for _ in range(50):
+        many: list[ConcurrentFuture[int]] = [ConcurrentFuture() for _ in range(40)]
+        settler = threading.Thread(target=lambda: [each._settle(VALUE, 1) for each in many])  # noqa: B023
+        settler.start()
+        assert set(concurrent.futures.as_completed(many, 30)) == set(many)
+        settler.join()
+
+
+class Elsewhere(FakeManager):
+    """The thread that settles must not tell, nor call back: it takes note of what is to do."""
+
+    def __init__(self) -> None:
+        super().__init__(waiting=True)
+        self.later: list[Any] = []
+
+    def may_tell(self) -> bool:
+        return False
+
+    def may_call_back(self) -> bool:
+        return False
+
+    def settle_soon(self, settle: Any) -> None:
+        self.later.append(settle)
+
+
+def test_a_cancel_in_the_middle_of_wait_is_told_by_another_thread() -> None:
+    """A handler cancels between the look of ``wait`` and its waiter, which must learn of it."""
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    manager = Elsewhere()
+    with_work(future, manager)
+    with future._condition:
+        assert future.cancel()
+        assert future.cancelled()
+        waiter = concurrent.futures._base._AsCompletedWaiter()  # type: ignore[attr-defined]
+        future._waiters.append(waiter)
+        assert not waiter.event.is_set()
+    manager.may_tell = lambda: True  # type: ignore[method-assign]
+    for settle in manager.later:
+        settle()
+    assert waiter.event.is_set()
+    assert waiter.finished_futures == [future]
+
+
+def test_who_only_waits_for_another_result_does_not_call_back() -> None:
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    called: list[Any] = []
+    manager = Elsewhere()
+    with_work(future, manager)
+    future.add_done_callback(called.append)
+    future._settle(VALUE, 1)
+    assert future.result() == 1
+    assert not called
+    for call in manager.later:
+        call()
+    assert called == [future]
+
+
+def test_a_callback_is_made_once_whoever_settles_and_adds() -> None:
+    for _ in range(300):
+        future: ConcurrentFuture[int] = ConcurrentFuture()
+        called: list[Any] = []
+        settler = threading.Thread(target=future._settle, args=(VALUE, 1))
+        settler.start()
+        for _ in range(5):
+            future.add_done_callback(called.append)
+        settler.join()
+        assert called == [future] * 5
+
+
+def test_a_handler_that_settles_what_its_thread_is_about_to_wait_for_wakes_it() -> None:
+    """It comes between the look and the wait; nobody else ever wakes the thread."""
+    future: ConcurrentFuture[Any] = ConcurrentFuture()
+    looks = iter([False])
+
+    def is_done() -> bool:
+        for look in looks:
+            future._settle(VALUE, 1)
+            return look
+        return future.done()
+
+    future._is_done = is_done  # type: ignore[method-assign]
+    assert future.result(30) == 1
 
 
 def test_asyncio_can_wrap_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -186,6 +187,52 @@ def test_who_settles_elsewhere_wakes_the_caller(gate: Gate) -> None:
     gate.wake()
     thread.join(DEADLINE)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_a_handler_that_breaks_into_the_poll_ends_it(
+    gate: Gate, channel: Channel, reads: bool
+) -> None:
+    """CPython goes on with a system call when a handler has returned."""
+    settled: list[bool] = []
+
+    def handler(*_: object) -> None:
+        if reads:  # what the outer call polls for
+            channel.write()
+            gate.read_until(lambda: bool(channel.read), None, never)
+        settled.append(True)
+        gate.wake()
+
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    began = time.monotonic()
+    try:
+        gate.read_until(lambda: bool(settled), began + DEADLINE, never)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < DEADLINE
+
+
+def test_a_handler_in_the_middle_of_the_gate_does_not_lead(gate: Gate) -> None:
+    with gate._lock:
+        assert gate.is_broken_into()
+        gate.read_until(never, None, never)  # returns at once
+    assert not gate.is_broken_into()
+
+
+def test_a_work_that_is_sent_while_one_looks_whether_any_is_wakes_the_listener(
+    gate: Gate, channel: Channel
+) -> None:
+    """A finalizer may send it, in the middle of the look."""
+
+    def quiet() -> bool:
+        gate.arm()
+        return True
+
+    channel.write()
+    gate.read_until(lambda: bool(channel.read), None, quiet)
+    channel.write()
+    assert wakes_the_listener(gate)
 
 
 def test_a_wake_that_comes_too_late_harms_nobody(gate: Gate, channel: Channel) -> None:

@@ -101,8 +101,8 @@ def reachable(name: str, *, late: bool = True) -> set[str]:
 # -- arrows ---------------------------------------------------------------------------------
 
 RANKS = [
-    {"_locks", "_waits"},
-    {"_late"},
+    {"_locks", "_sleepers", "_waits"},
+    {"_late", "_stdlib_waits"},
     {
         "_messages",
         "_version",

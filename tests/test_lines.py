@@ -14,7 +14,9 @@ from aplex._messages import VALUE
 from aplex._telling import Bell, TellingFuture
 from aplex.futures import ConcurrentFuture
 
-MANAGER = SimpleNamespace(arm=lambda: None, read_until=lambda _done, _end: None)
+MANAGER = SimpleNamespace(
+    arm=lambda: None, read_until=lambda _done, _end: None, check_may_sleep=lambda: None
+)
 
 
 def unordered() -> AsCompleted:

@@ -140,6 +140,25 @@ def test_calls_to_one_that_has_stopped_are_ignored(calls: Calls) -> None:
     assert calls.made == []
 
 
+def test_sure_calls_to_one_that_has_stopped_are_made_here(calls: Calls) -> None:
+    listener = Listener("stopped")
+    listener.start()
+    listener.call_soon(listener.stop)
+    listener.join()
+    listener.call_surely(calls("late"))
+    assert calls.made == ["late"]
+
+
+def test_sure_calls_that_come_with_the_end_are_made_once(calls: Calls) -> None:
+    for _ in range(50):
+        listener = Listener("stopping")
+        listener.start()
+        listener.call_soon(listener.stop)
+        listener.call_surely(calls("made"))
+        listener.join()
+    assert calls.wait_for(50) == ["made"] * 50
+
+
 # -- call_soon ------------------------------------------------------------------------------
 
 

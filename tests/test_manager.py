@@ -733,3 +733,111 @@ def test_a_system_exit_of_users_code_breaks_nothing(
     desk.manager._listener.call_soon(on_time.set)
     assert on_time.wait(DEADLINE)
     assert "SystemExit" in caplog.text
+
+
+@pytest.mark.parametrize("moment", ["send", "_notify", "within"])
+def test_what_is_asked_at_the_end_of_a_step_is_done_in_it(
+    desks: Callable[..., Desk], moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler breaks in after the step has looked for what was put off."""
+    desk = desks()
+    desk.submit()
+    desk.serve()
+    asked: list[ConcurrentFuture[Any]] = []
+    owner = desk.backend if moment == "send" else desk.manager
+    call = getattr(owner, moment)
+
+    def broken_into(*args: Any) -> None:
+        if args or moment == "_notify":
+            call(*args)
+        if not asked:
+            asked.append(desk.submit())
+
+    if moment == "within":
+        desk.manager.within(broken_into)
+    else:
+        desk.submit()  # it gathers
+        monkeypatch.setattr(owner, moment, broken_into)
+        desk.manager._waiters += 1
+        desk.manager._step(None)
+        desk.manager._waiters -= 1
+    assert len(asked) == 1
+    assert not desk.manager._put_off
+    assert asked[0]._work is not None
+    assert asked[0]._work.id
+
+
+def test_what_is_asked_in_a_submit_that_gathers_is_done(
+    desks: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = desks()
+    desk.submit()
+    desk.serve()
+    add, inner = desk.pool.add, []
+
+    def broken_into(work: Work) -> bool:
+        if not inner:
+            inner.append(desk.submit())
+        return add(work)
+
+    monkeypatch.setattr(desk.pool, "add", broken_into)
+    outer = desk.submit()
+    for future in outer, inner[0]:
+        assert future._work is not None
+        assert future._work.id
+    check(desk.pool)
+
+
+def test_a_submit_in_the_middle_of_one_that_is_refused_is_refused_too(
+    desks: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And does not wait for ever for a step to come."""
+    desk = desks()
+    desk.submit()
+    desk.serve()
+    desk.end()
+    inner: list[ConcurrentFuture[Any]] = []
+    check_open = desk.manager.check_open
+
+    def broken_into() -> None:
+        if not inner:
+            inner.append(desk.submit())
+        check_open()
+
+    monkeypatch.setattr(desk.manager, "check_open", broken_into)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        desk.submit()
+    assert isinstance(inner[0].exception(0), RuntimeError)
+
+
+def test_nobody_waits_for_the_end_in_the_middle_of_a_step(desks: Callable[..., Desk]) -> None:
+    desk = desks()
+    desk.submit()
+    desk.serve()
+    assert desk.manager.within(desk.manager.wait) is False
+    with pytest.raises(RuntimeError, match="would wait for ever"):
+        desk.manager.within(desk.manager.check_may_sleep)
+    desk.manager.check_may_sleep()
+
+
+def test_a_handler_may_wait_for_what_its_thread_is_settling(
+    desks: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody else would settle it."""
+    desk = desks()
+    first, second = desk.submit(), desk.submit()
+    desk.serve()
+    seen: list[Any] = []
+    settle = first._settle
+
+    def broken_into(kind: int, data: Any) -> None:
+        if not seen:
+            seen.append(None)
+            seen.append(second.result(DEADLINE))
+        settle(kind, data)
+
+    monkeypatch.setattr(first, "_settle", broken_into)
+    desk.manager._step(None)
+    desk.backend.report(desk.backend.started[0], (1, VALUE, "first"), (2, VALUE, "second"))
+    assert seen[1:] == ["second"]
+    assert first.result(0) == "first"

@@ -17,6 +17,7 @@ import sys
 import threading
 import types
 import weakref
+from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -613,3 +614,23 @@ def test_a_message_that_cannot_be_shown_is_no_hindrance() -> None:
             raise SystemExit
 
     assert _pickling._say(SilentError()).startswith("SilentError: (")
+
+
+def test_a_handler_that_encodes_while_a_number_is_made_gets_another_one() -> None:
+    """Two functions of the same number would be mixed up."""
+    encoder = CallEncoder()
+    numbers = encoder._new_numbers
+    inner: list[int] = []
+
+    def broken_into() -> Iterator[int]:
+        for number in numbers:
+            encoder._new_numbers = numbers  # type: ignore[assignment]
+            inner.append(encoder.encode(len, ((),), {})[0])
+            inner.append(encoder.encode(abs, (1,), {})[0])
+            yield number
+
+    encoder._new_numbers = broken_into()  # type: ignore[assignment]
+    outer = encoder.encode(abs, (1,), {})[0]
+    assert outer == inner[1]
+    assert outer != inner[0]
+    assert set(encoder.definitions({0}, [outer, *inner])) == {outer, inner[0]}

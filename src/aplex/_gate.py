@@ -23,6 +23,10 @@ future after it has said that it leads, the other looks for a leader after it ha
 settled: one of them sees the other. The listener may find a wake in passing, while it
 reads what came before step 2; it hands it on.
 
+A signal handler, or a finalizer, may come here in the middle of any of it, in the thread that
+has the lock. Each step can be taken again there: it does the same, or what the outer one then
+does over. Only to lead, which waits, is not begun there.
+
 Only for Linux: elsewhere the listener reads everything. See `epoll(7)` of the Linux manual
 on putting one ``epoll`` into another.
 """
@@ -36,7 +40,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from aplex._locks import Lock
+from aplex._locks import RLock, is_mine
 from aplex._waits import of_selector
 
 AVAILABLE: Final = hasattr(select, "epoll") and hasattr(os, "eventfd")
@@ -52,8 +56,9 @@ class Gate:
         self._channels.register(self._wakee, select.EPOLLIN)
         self._outer.register(self._channels.fileno(), select.EPOLLIN)
         self._callbacks: dict[int, Callable[[], None]] = {self._wakee: self._drain}
-        self._lock = Lock()  # for those below
+        self._lock = RLock()  # for those below
         self._leader: int | None = None  # the thread that leads
+        self._polls = False  # the one who leads is about to wait for the channels
         self._rests = False  # nobody leads, and the listener does not look
         self._closing = False
         self._closed = False
@@ -76,7 +81,7 @@ class Gate:
 
     def read(self) -> None:
         """Call back for the channels that can be read now. On the listener's thread."""
-        self._read(0)
+        self._call_back(self._channels.poll(0))
 
     def arm(self) -> None:
         """Have the listener read, unless somebody leads. Any thread."""
@@ -86,7 +91,12 @@ class Gate:
                     self._arm()
 
     def _read(self, timeout: float | None) -> None:
-        for fd, _ in self._channels.poll(timeout):
+        ready = self._channels.poll(timeout)  # ... this
+        self._polls = False
+        self._call_back(ready)
+
+    def _call_back(self, ready: list[tuple[int, int]]) -> None:
+        for fd, _ in ready:
             callback = self._callbacks.get(fd)
             if callback is not None:
                 callback()
@@ -96,11 +106,15 @@ class Gate:
     ) -> None:
         """Lead until ``done()``, or the monotonic time ``end``; return at once if another leads.
 
-        A callback of a future may come here again, in the thread that leads. ``quiet`` says
-        whether no report is to come, so that nobody needs to read.
+        A callback of a future, or a signal handler, may come here again in the thread that
+        leads. ``quiet`` says whether no report is to come, so that nobody needs to read.
         """
+        if is_mine(self._lock):
+            return  # a signal handler has broken in: others could not come in meanwhile
         me = threading.get_ident()
         first = False
+        leader = None
+        polls = self._polls
         try:
             with self._lock:
                 leader = self._leader
@@ -111,7 +125,10 @@ class Gate:
             if first and not self._rests:
                 self._outer.modify(self._channels.fileno(), 0)
                 self._rests = True  # until we leave, or somebody wants the listener
-            while not done() and not self._closing:
+            while True:
+                self._polls = True  # before the look: a signal handler may come between it and ...
+                if done() or self._closing:
+                    break
                 timeout = None if end is None else end - time.monotonic()
                 if timeout is not None and timeout <= 0:
                     break
@@ -121,11 +138,22 @@ class Gate:
                 # Before any call: a signal handler may raise after each. Then ``settle`` is
                 # called later, elsewhere.
                 self._leader = None
+                self._polls = False
                 self.settle(quiet)
+            elif leader == me:
+                # A signal handler may have read what the outer call polls for: that goes on to
+                # poll when we return.
+                self._polls = polls
+                self.wake()
 
     def wake(self) -> None:
-        """Make another thread that leads look whether it is done. Any thread."""
-        if self._leader not in (None, threading.get_ident()):
+        """Make the thread that leads look whether it is done. Any thread.
+
+        If that is this one, it will look; unless we are a signal handler in the middle of its
+        poll.
+        """
+        leader = self._leader
+        if leader is not None and (leader != threading.get_ident() or self._polls):
             with self._lock:
                 if not self._closed:
                     os.eventfd_write(self._wakee, 1)
@@ -133,6 +161,10 @@ class Gate:
     def leads(self) -> bool:
         """Whether the caller is a callback in the thread that leads."""
         return self._leader == threading.get_ident()
+
+    def is_broken_into(self) -> bool:
+        """Whether the caller is a signal handler, or a finalizer, that has broken in here."""
+        return is_mine(self._lock)
 
     def close(self) -> None:
         """Free the descriptors, as soon as nobody leads."""
@@ -158,9 +190,10 @@ class Gate:
             if self._closing:
                 self.discard()
                 return
-            # Works sent before this look are seen by it, those sent after it find us at rest.
-            self._rests = quiet()
-            if not self._rests:
+            # Works sent before this look are seen by it, those sent after it find us at rest:
+            # also if a signal handler sends them, in the middle of the look.
+            self._rests = True
+            if not quiet():
                 self._arm()
 
     def _arm(self) -> None:

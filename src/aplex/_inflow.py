@@ -98,16 +98,18 @@ class Inflow:
 
     def next(self) -> Item:
         """Return the next item, or `NOTHING`."""
-        if self._at == len(self._batch):
-            batch = self._arrived.get(self._number)
-            if batch is None:
+        batch, at = self._batch, self._at  # a signal handler may drop them meanwhile
+        if at >= len(batch):
+            arrived = self._arrived.get(self._number)
+            if arrived is None:
                 return NOTHING
+            batch, at = arrived, 0
             self._at = 0
             self._batch = batch
             self._arrived.pop(self._number, None)  # not before: Ctrl-C must not lose it
-        item = self._batch[self._at]
-        self._batch[self._at] = NOTHING  # big items must not live on until the batch is read
-        self._at += 1
+        item = batch[at]
+        batch[at] = NOTHING  # big items must not live on until the batch is read
+        self._at = at + 1
         self._number += 1
         return item
 

@@ -49,7 +49,8 @@ class InOrder:
 
     def drop(self) -> None:
         """Drop the next work: its result was taken."""
-        self._works.popleft()
+        if self._works:  # else a signal handler has closed the map just now
+            self._works.popleft()
 
     def is_bell(self, future: Any) -> bool:  # noqa: ARG002
         """Whether that is no work."""
@@ -184,7 +185,8 @@ class AsCompleted(InOrder):
 
     def drop(self) -> None:
         """Drop the next work: its result was taken."""
-        self._held.discard(self._done.popleft())
+        if self._done:  # else a signal handler has closed the map just now
+            self._held.discard(self._done.popleft())
 
     def cancel(self) -> None:
         """Cancel all works."""

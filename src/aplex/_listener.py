@@ -69,17 +69,21 @@ class Listener:
         self._wakee: socket.socket
         self._waker: socket.socket | None = None
         self._calls: deque[Callable[[], object]] = deque()
+        self._sure_calls: deque[Callable[[], object]] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._awake = False  # a wake-up is on its way, or the calls are being made
         self._stopped = False
         self._name = name
+        self._over = False  # the thread makes no more calls
+        self._joining: set[int] = set()  # threads that wait for its end
         # Made by ``start``: since CPython 3.13 a thread that was made before a fork cannot be
         # started in the child.
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
+        self._over = False
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._selector = selectors.DefaultSelector()
         self._waker, self._wakee = socket.socketpair()
@@ -95,26 +99,41 @@ class Listener:
 
     def is_current(self) -> bool:
         """Whether the caller runs on the listener's thread."""
-        return threading.current_thread() is self._thread
+        return self._thread is not None and self._thread.ident == threading.get_ident()
 
     def join(self) -> None:
         """Wait for the thread's end; at once on the thread itself."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
+        thread, me = self._thread, threading.get_ident()
+        # ``join`` of a signal handler in the middle of another one hangs before CPython 3.13.
+        if thread is None or thread.ident in (None, me) or me in self._joining:
+            return
+        self._joining.add(me)
+        try:
             thread.join()
+        finally:
+            self._joining.discard(me)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Call back on the listener's thread. Safe anywhere; takes no lock."""
         self._calls.append(callback)
-        if not self._awake and self._waker is not None:
+        waker = self._waker
+        if not self._awake and waker is not None:
             self._awake = True
             try:
-                self._waker.send(b"\0")
+                waker.send(b"\0")
             except OSError:
                 pass  # full: it wakes anyway; closed: it has stopped
 
+    def call_surely(self, callback: Callable[[], object]) -> None:
+        """Do the same; if it is over with the listener, call back in this thread."""
+        self._sure_calls.append(callback)
+        self.call_soon(self._make_sure_calls)
+        if self._over:  # who comes before it is seen by the thread, after its end
+            self._make_sure_calls()
+
     def discard(self) -> None:
         """Free what it holds. For a listener whose thread is not in this process."""
+        self._over = True
         if self._waker is not None:
             self._selector.close()
             self._waker.close()
@@ -183,6 +202,7 @@ class Listener:
             self._failed(error)
         finally:
             self.discard()
+            self._make_sure_calls()
 
     def _wait_for_everything(self) -> None:
         while not self._stopped:
@@ -217,6 +237,18 @@ class Listener:
         self._awake = False
         while self._calls:
             self._call(self._calls.popleft())
+
+    def _make_sure_calls(self) -> None:
+        """Make what must not be lost. Any thread, once it is over."""
+        while self._sure_calls:
+            try:
+                callback = self._sure_calls.popleft()
+            except IndexError:  # another thread was faster
+                return
+            try:
+                callback()
+            except BaseException:  # noqa: BLE001 - the next ones must not be lost
+                _log.exception("error in %r", callback)
 
     def _fire_timers(self) -> None:
         now = time.monotonic()

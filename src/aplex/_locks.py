@@ -6,6 +6,10 @@ thread that wants it waits for ever. CPython looks for signals after calls. ``wi
 a lock of C, was no such call before CPython 3.14; it is one there
 (https://github.com/python/cpython/issues/148874), and in ``threading.Condition`` always was.
 (The end of a ``with`` block of a condition can be broken into, too; that cannot be mended here.)
+
+All are reentrant: a signal handler, or a finalizer, may call us in the middle of our own code,
+in the thread that has the lock. So whoever takes one sees to it that the state inside can be
+entered again, see decision 22.
 """
 
 from __future__ import annotations
@@ -33,10 +37,14 @@ class CheckedRLock(_thread.RLock):  # type: ignore[misc]  # a final class, say t
         return taken
 
 
-Lock: Any = CheckedRLock if sys.version_info >= (3, 14) else threading.Lock
-"""Makes a lock to be used by ``with``, by one thread once at a time."""
 RLock: Any = CheckedRLock if sys.version_info >= (3, 14) else threading.RLock
-"""Makes one that a thread may take again."""
+"""Makes a lock to be used by ``with``. A thread may take it again."""
+Lock: Any = RLock
+
+
+def is_mine(lock: Any) -> bool:
+    """Whether this thread has the lock: if nobody here has just taken it, we have broken in."""
+    return bool(lock._is_owned())  # noqa: SLF001 - `threading.Condition` asks it, too
 
 
 def condition() -> threading.Condition:

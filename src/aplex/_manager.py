@@ -6,8 +6,10 @@ one *step*: the Pool takes the event under the lock; the effects whose order
 matters (sending, starting, stopping) are carried out before the lock is
 released; futures are settled after it, since settling runs users' code.
 
-One thread may enter the lock twice: a finalizer or a load balancer may call the
-pool in the middle of a step. Such an event is put off to the end of that step.
+One thread may enter the lock twice: a signal handler, a finalizer or a load balancer may
+call the pool in the middle of a step. Such an event is put off to the end of that step. So
+whoever takes the lock says that he is in a step, also if he only looks (`Manager.within`).
+What would wait in such a call does not: see `Manager.is_broken_into`.
 
 How a pool goes, in order:
 
@@ -35,22 +37,24 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVarTuple, Unpack
+from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
 from aplex import _exit
 from aplex._backends.base import Backend, Death, would_block
 from aplex._exception_pickling import decode_exception
 from aplex._ladder import Ladder
 from aplex._listener import Listener
-from aplex._locks import RLock, condition
+from aplex._locks import RLock, is_mine
 from aplex._messages import COROUTINE, PLAIN, RAISED, Reports
 from aplex._pool import LINED_UP, LONG, Pool
 from aplex._pool_worker import PoolWorker
 from aplex._settling import Settled, at_end_of_loop, settle
+from aplex._sleepers import Sleepers
+from aplex._stdlib_waits import waits_here
 from aplex._supervision import WorkerState
-from aplex._waits import of_lock
 from aplex._work import Work, WorkState
 from aplex.exceptions import BrokenPoolError, WorkerStartError
+from aplex.futures import ConcurrentFuture
 
 _log = logging.getLogger("aplex")
 
@@ -63,6 +67,7 @@ INTERRUPT_GRACE: Final = 1.0
 """Seconds that works have to clean up after Ctrl-C, before their workers are killed."""
 
 Args = TypeVarTuple("Args")
+T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
 
 
@@ -88,7 +93,7 @@ class Manager:
         self.pool = pool
         self._start_timeout = start_timeout  # seconds
         self.exit_grace = exit_grace
-        self.gone = _future()
+        self.gone: ConcurrentFuture[None] = ConcurrentFuture()
         self._pid: int | None = None  # where it was first used; a fork may come before
         self._backend = backend
         pool.can_interrupt = backend.can_interrupt
@@ -98,9 +103,11 @@ class Manager:
         # What is called at the exit of the interpreter, if the executor is still there.
         self.before_exit: Callable[[], Callable[[], None] | None] = lambda: None
         self.ring: Callable[[], None] | None = None  # tells those who wait without blocking
-        self._changed = threading.Condition(self._lock)
-        self._waiters = 0  # threads that wait for a change
+        self._sleepers = Sleepers()  # threads that wait for a change
+        self._waiters = 0  # their number, and that of those who are told by ``ring``
         self._stepping = False
+        # What was taken from the pool to be settled, with the threads that do so.
+        self._taken: dict[int, list[Any]] = {}
         self._put_off: deque[Callable[[], None]] = deque()
         self._phase = Phase.NEW
         self._open = False  # whether works are taken just so: running, not shut, not broken
@@ -128,40 +135,47 @@ class Manager:
             RuntimeError: The pool takes no more works.
             BrokenPoolError: The pool is broken.
         """
-        with self._lock:
-            nested = self._stepping  # this thread is in a step: it is put off, and we return
-            simple = self._open and not nested and (loop is None or loop is self._known_loop)
-            try:
-                alone = simple and self._flush_planned is None and self._send_alone(work)
-                if simple and not alone and self.pool.add(work):
-                    # Let works gather until the next turn. This is the path of most.
-                    where = loop or self._listener
-                    if self._flush_planned is not where:
-                        self._flush_planned = where
-                        self._backend.arm()
-                        where.call_soon(self._flush)
-                    return
-            except BaseException:  # of a signal handler
-                self._resume_soon()
-                raise
-        if alone:
-            if self._put_off or self._waiters:  # they came meanwhile, or wait for a change
+        try:
+            simple = alone = added = False
+            with self._lock:
+                nested = self._stepping  # this thread is in a step: it is put off, and we return
+                if self._open and not nested and (loop is None or loop is self._known_loop):
+                    simple = self._stepping = True
+                    try:
+                        alone = self._flush_planned is None and self._send_alone(work)
+                        if not alone and self.pool.add(work):
+                            # Let works gather until the next turn. This is the path of most.
+                            added = True
+                            where = loop or self._listener
+                            if self._flush_planned is not where:
+                                self._flush_planned = where
+                                self._backend.arm()
+                                where.call_soon(self._flush)
+                    finally:
+                        self._stepping = False
+            if added:
+                if self._put_off:
+                    self._step(None)
+            elif alone:
+                if self._put_off or self._waiters:  # they came meanwhile, or wait for a change
+                    self._step(None)
+            elif simple:
                 self._step(None)
-        elif simple:
-            self._step(None)
-            if not self.pool.is_alone:
-                self._backend.arm()
-        else:
-            self._step(self._admit_late if nested else self._admit, work, loop)
+                if not self.pool.is_alone:
+                    self._backend.arm()
+            else:
+                self._step(self._admit_late if nested else self._admit, work, loop)
+        except BaseException:  # of a signal handler
+            self._resume_soon()
+            raise
 
     def _send_alone(self, work: Work) -> bool:
-        """Send a work at once, if the pool is at rest; return whether it is. With the lock.
+        """Send a work at once, if the pool is at rest; return whether it is. In a step.
 
         What a step does, in short. Much of the time of who sends one work and waits for it,
         then the next one, would be spent in looking for what is not there.
         """
         pool = self.pool
-        self._stepping = True
         try:
             worker = pool.add_alone(work)
             if worker is not None:
@@ -170,8 +184,6 @@ class Manager:
         except BaseException:  # of a signal handler
             pool.mend()
             raise
-        finally:
-            self._stepping = False
         return worker is not None
 
     def cancel(self, work: Work) -> bool:
@@ -253,12 +265,16 @@ class Manager:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the pool is gone; return whether it is.
 
-        Returns at once in the threads that the going itself needs.
+        Returns at once in the threads that the going itself needs, and in a signal handler
+        that has broken into our own code: then it goes when that is left.
         """
-        if self._listener.is_current() or self._backend.owns_current_thread():
+        if not self._may_block() or waits_here():
             return self.gone.done()
+        end = None if timeout is None else time.monotonic() + timeout
+        if self._backend.leads():  # a handler in the middle of `read_until`: nobody else reads
+            self._backend.read_until(self.gone.done, end, self.pool.is_quiet)
         try:
-            self.gone.result(of_lock(timeout))
+            self.gone.result(None if end is None else max(0.0, end - time.monotonic()))
         except concurrent.futures.TimeoutError:
             return False
         self._listener.join()
@@ -269,6 +285,10 @@ class Manager:
 
         May return earlier: at the latest when nothing in the way of the listener is left.
         """
+        if is_mine(self._lock):  # a signal handler in the middle of a step
+            return
+        if self._taken:
+            self._settle_own()
         try:
             if self._flush_planned is not None:
                 self._flush()
@@ -292,9 +312,7 @@ class Manager:
         Args:
             limited: Whether the new work has a limit of its own.
         """
-        with self._lock:
-            full = self.pool.is_full()
-        if full or limited:
+        if self.within(self.pool.is_full) or limited:
             limit = "max_concurrency" if limited else "max_works_per_worker"
             warnings.warn(
                 f"a work submits to its own pool, and {limit} may let the new one wait until it "
@@ -344,42 +362,108 @@ class Manager:
     # -- who waits for a change -----------------------------------------------
 
     @property
-    def lock(self) -> Any:
-        """The lock of the pool. No user's code is called with it."""
-        return self._lock
-
-    @property
     def is_shut(self) -> bool:
         """Whether no work is taken any more."""
         return bool(self._shut) or self.pool.broken is not None
 
-    def may_wait(self) -> bool:
-        """Whether the pool goes on while this thread waits for it. With the lock."""
-        needed = self._listener.is_current() or self._backend.owns_current_thread()
-        return not self._stepping and not needed
-
-    def wait_for(self, happened: Callable[[], bool]) -> None:
-        """Block until something has happened to the pool. With the lock."""
-        self._backend.arm()
-        self._waiters += 1
+    def within(self, look: Callable[[], T]) -> T:
+        """Make a call under the lock, as a step that changes nothing in the pool."""
         try:
-            self._changed.wait_for(happened)
+            with self._lock:
+                nested = self._stepping
+                self._stepping = True
+                try:
+                    return look()
+                finally:
+                    self._stepping = nested
         finally:
-            self._waiters -= 1
+            if self._put_off:  # in the middle of another step this does nothing
+                self._step(None)
+
+    def is_broken_into(self) -> bool:
+        """Whether the caller is a signal handler, or the like, in the middle of our own code.
+
+        Its thread has a lock then which others need: it must not wait for them.
+        """
+        return is_mine(self._lock) or self._backend.is_broken_into()
+
+    def check_may_sleep(self) -> None:
+        """Raise an error in a call that would wait for ever.
+
+        Raises:
+            RuntimeError: It would.
+        """
+        if self.is_broken_into():
+            raise RuntimeError(
+                "this would wait for ever: a signal handler, a finalizer or a load balancer must "
+                "not wait for a result when it has broken into a call of the same pool. Give it "
+                "a timeout, or let the handler only take a note"
+            )
+
+    def may_wait(self) -> bool:
+        """Whether the pool goes on while this thread waits for it."""
+        return self._may_block() and not self._backend.leads()
+
+    def _may_block(self) -> bool:
+        needed = self._listener.is_current() or self._backend.owns_current_thread()
+        return not needed and not self.is_broken_into()
+
+    def wait_for(self, happened: Callable[[], bool], end: float | None = None) -> bool:
+        """Block until something has happened to the pool; it is looked for in a step.
+
+        Returns:
+            Whether it has. It may not have at the monotonic time ``end``.
+        """
+        self._backend.arm()
+        self.within(partial(self.expect, 1))
+        try:
+            return self._sleepers.sleep_until(partial(self.within, happened), end)
+        finally:
+            self.within(partial(self.expect, -1))
 
     def expect(self, count: int) -> None:
-        """Note that so many more, or fewer, wait to be told by ``ring``. With the lock."""
+        """Note that so many more, or fewer, wait to be told by ``ring``. In a step."""
         self._waiters += count
 
     def tell(self) -> None:
         """Have everybody look who waits for a change."""
-        with self._lock:
-            self._notify()
+        self.within(self._notify)
 
     def _notify(self) -> None:
-        self._changed.notify_all()
+        self._sleepers.wake()
         if self.ring is not None:
             self.ring()
+
+    # -- where futures are settled --------------------------------------------
+
+    def may_tell(self) -> bool:
+        """Whether waiters of futures, which have locks, may be told of it in this thread."""
+        here = self._listener.is_current() or self._backend.owns_current_thread()
+        return here and not is_mine(self._lock)
+
+    def may_call_back(self) -> bool:
+        """Whether callbacks of futures may be made in this thread.
+
+        Not in one that only waits for another result: it would come too late for its timeout.
+        """
+        leads = self._backend.leads() and not self._listener.is_current()
+        return not leads and not is_mine(self._lock)
+
+    def settle_soon(self, settle_one: Callable[[], None]) -> None:
+        """Have the listener settle a future. Safe anywhere; takes no lock."""
+        self._listener.call_surely(partial(self._settle_one, settle_one))
+
+    def _settle_own(self) -> None:
+        """Settle, once, what this thread was about to settle when a handler broke in."""
+        me = threading.get_ident()
+        for taken in list(self._taken.values()):
+            if taken[0] == me:
+                settle(taken[1])  # the outer call does so again, which does no harm
+                taken[1] = []
+
+    def _settle_one(self, settle_one: Callable[[], None]) -> None:
+        settle_one()
+        self._backend.wake()
 
     # -- exit and fork --------------------------------------------------------
 
@@ -394,18 +478,17 @@ class Manager:
 
     def cancel_coroutines_at(self, deadline: float) -> int:
         """Wait for the coroutine works; at the deadline cancel them, and return how many."""
-        if self._wait_for(lambda: not self.pool.cancellable(), deadline):
+        if self.wait_for(lambda: not self.pool.cancellable(), deadline):
             return 0
-        with self._lock:
-            count = len(self.pool.cancellable())
+        count = self.within(lambda: len(self.pool.cancellable()))
         self._step(self._cancel_coroutines)
         return count
 
     def finish_at_exit(self) -> None:
         """Wait for plain functions to finish; kill what would not be cancelled."""
         end = time.monotonic() + self.exit_grace
-        cancelled = self._wait_for(lambda: not self.pool.holds(COROUTINE), end)
-        self._wait_for(lambda: not self.pool.holds(PLAIN), None)
+        cancelled = self.wait_for(lambda: not self.pool.holds(COROUTINE), end)
+        self.wait_for(lambda: not self.pool.holds(PLAIN), None)
         if not cancelled:
             self._kill_workers()
         # Threads cannot be killed: the exit leaves behind those that do not end.
@@ -420,7 +503,8 @@ class Manager:
             Whether it can be used here.
         """
         self._lock = RLock()
-        self._changed = threading.Condition(self._lock)
+        self._sleepers = Sleepers()
+        self._waiters = 0
         self._stepping = False  # the thread that forked us may have been in a step
         self._put_off.clear()
         if self._phase is Phase.NEW:
@@ -429,21 +513,11 @@ class Manager:
         self._open = False
         self._shut = "a fork: this executor belongs to the parent process; make a new one here"
         self._phase = Phase.GOING
-        self.gone = _future()
+        self.gone = ConcurrentFuture()
         self.gone.set_result(None)
         self._backend.abandon_after_fork()
         self._listener.discard()
         return False
-
-    def _wait_for(self, done: Callable[[], bool], deadline: float | None) -> bool:
-        """Wait for a state of the pool; return whether it has come."""
-        timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-        with self._changed:
-            self._waiters += 1
-            try:
-                return self._changed.wait_for(done, of_lock(timeout))
-            finally:
-                self._waiters -= 1
 
     # -- Events: what back ends report ----------------------------------------
 
@@ -471,26 +545,31 @@ class Manager:
             What returns the reports, if they are still to be taken in; else None.
         """
         settled: Settled = []
+        fresh: Settled = []
+        taken = [threading.get_ident(), fresh]
         try:
             with self._lock:
                 if self._stepping or self._waiters:
                     return read
+                self._taken[id(taken)] = taken
                 self._stepping = True
                 try:
                     frames = read()
                     if len(frames) != 1 or not self.pool.take_alone(worker, frames[0]):
                         return lambda: frames  # they stay there, see `_frames.Reader`
                     frames.popleft()
+                    # No call between these two, or Ctrl-C could lose what it has got.
+                    taken[1] = settled = self.pool.settled
+                    self.pool.settled = fresh
                 finally:
                     self._stepping = False
-                # No call between these two, or Ctrl-C could lose what it has got.
-                settled = self.pool.settled
-                self.pool.settled = []
             if settle(settled):
                 self._backend.wake()
         except BaseException:  # of a signal handler
             self._resume_soon(settled)
             raise
+        finally:
+            self._taken.pop(id(taken), None)
         if self._put_off:
             self._step(None)
         return None
@@ -628,20 +707,27 @@ class Manager:
             *args: Its arguments.
         """
         settled: Settled = []
+        fresh: Settled = []
+        taken = [threading.get_ident(), fresh]
         try:
             with self._lock:
-                if self._stepping:  # by this thread: a finalizer or a load balancer calls us
+                if self._stepping:  # by this thread: a handler, a finalizer or a load balancer
                     if event is not None:
                         self._put_off.append(partial(event, *args))
                     return
+                self._taken[id(taken)] = taken
                 self._stepping = True
                 try:
                     self._take_step(event, *args)
+                    # No call, and nothing made (CPython 3.11 collects garbage there), from the
+                    # last look on: what was put off after it would wait for another step, and
+                    # Ctrl-C could lose what is settled.
+                    while self._put_off:
+                        self._take_step(None)
+                    taken[1] = settled = self.pool.settled
+                    self.pool.settled = fresh
                 finally:
                     self._stepping = False
-                # No call between these two, or Ctrl-C could lose what it has got.
-                settled = self.pool.settled
-                self.pool.settled = []
             if settled and settle(settled):
                 self._backend.wake()
         except BaseException:
@@ -649,6 +735,8 @@ class Manager:
             # what was read and is not settled must not be lost. (Or just an event's error.)
             self._resume_soon(settled)
             raise
+        finally:
+            self._taken.pop(id(taken), None)
 
     def _take_step(self, event: Callable[[Unpack[Args]], None] | None, *args: *Args) -> None:
         pool = self.pool
@@ -689,6 +777,8 @@ class Manager:
         self._flush_planned = None
         if self._phase is Phase.RUNNING:
             self._listener.call_soon(partial(self._resume, settled or []))
+        elif self._put_off:  # in the middle of an event that has failed
+            self._step(None)
 
     def _resume(self, settled: Settled) -> None:
         if settle(settled):
@@ -773,7 +863,8 @@ class Manager:
 
     def _start_too_late(self, worker: PoolWorker, seconds: float) -> None:
         """Kill a worker that does not become ready: its end then counts as a failed start."""
-        with self._lock:
+
+        def kill() -> None:
             if worker.state is not WorkerState.STARTING:
                 return
             worker.failure = WorkerStartError(
@@ -781,6 +872,8 @@ class Manager:
             )
             # Under the lock: released, it could be ready, and given works, just before it dies.
             self._backend.kill(worker)
+
+        self._step(kill)
 
     # -- life -----------------------------------------------------------------
 
@@ -806,9 +899,7 @@ class Manager:
         self._backend.read_in(None)
 
     def _kill_workers(self) -> None:
-        with self._lock:
-            workers = list(self.pool.everyone())
-        self._kill(workers)
+        self._step(lambda: self._kill(list(self.pool.everyone())))
 
     def _kill(self, workers: list[PoolWorker]) -> None:
         """Kill workers that may have ended meanwhile."""
@@ -867,12 +958,6 @@ def _cannot_submit(why: str) -> str:
 
 def _throw(error: BaseException) -> None:
     raise error
-
-
-def _future() -> concurrent.futures.Future[None]:
-    future: concurrent.futures.Future[None] = concurrent.futures.Future()
-    future._condition = condition()  # noqa: SLF001 - the main thread waits for it
-    return future
 
 
 def _start_failure(data: Any) -> WorkerStartError:

@@ -11,13 +11,14 @@ closures, and whatever lives in a ``__main__`` that a worker cannot import.
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aplex import _late
-from aplex._locks import Lock
+from aplex._locks import RLock
 from aplex._messages import ATOMS
 from aplex._names import describe
 from aplex.exceptions import SerializationError
@@ -144,7 +145,8 @@ class CallEncoder:
         self._numbers: dict[Work, int] = {}
         self._by_name: dict[bytes, int] = {}
         self._pickled: dict[int, bytes] = {}
-        self._lock = Lock()  # for making numbers
+        self._new_numbers = itertools.count(1)
+        self._lock = RLock()  # for making numbers
 
     def encode(self, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Call]:
         """Return the number of the function and the call.
@@ -195,8 +197,13 @@ class CallEncoder:
         if pickled is None:
             return 0
         with self._lock:
-            number = self._by_name.setdefault(pickled, len(self._by_name) + 1)
-            self._pickled[number] = pickled
+            number = self._by_name.get(pickled)
+            if number is None:
+                # A signal handler may come here in the middle, for another function (then it
+                # gets another number) or for this one (then its number stands).
+                number = next(self._new_numbers)
+                self._pickled[number] = pickled
+                number = self._by_name.setdefault(pickled, number)
         if type(work) in _BY_REFERENCE:  # others may not be hashable: classes of metaclasses
             self._numbers[work] = number
         return number

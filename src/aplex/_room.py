@@ -1,8 +1,8 @@
 """Room: how many works an executor may hold (``max_pending``), and who waits for it.
 
 A thread that submits takes a place under the Manager's lock, then submits. Until the Pool has
-numbered the work, the place is noted by thread: Ctrl-C in between can leave a note behind, but
-no place is lost, since the next submit of that thread takes its note over.
+numbered the work, the place is noted, for as long as the work is there: Ctrl-C in between can
+leave a note behind, but no place is lost.
 
 Whoever awaits room has a *bell*, a future of his loop. Bells ring only as many as there are
 places: with all of them, 10,000 tasks that wait would look 10,000 times each. Ringing gives
@@ -13,8 +13,10 @@ next bell rung in the next turn of his loop: perhaps he does not use it.
 from __future__ import annotations
 
 import asyncio
-import threading
+import weakref
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from aplex.exceptions import PoolFullError
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 AWAIT: Final = "`await pool.room()` before submit(), with no other await in between"
 ELSEWHERE: Final = (
     "this thread must not wait for room, since it is needed to make some (it runs a callback "
-    "of a future, a load balancer, or a work of the pool): submit from another thread"
+    "of a future, a load balancer, a work of the pool, or a signal handler): submit from another "
+    "thread"
 )
 
 
@@ -37,7 +40,8 @@ class Room:
         self._manager = manager
         self._max_pending = max_pending
         self._awaitable = awaitable
-        self._coming: dict[int, Work] = {}  # by thread; the pool has not numbered them yet
+        # Works that the pool has not numbered yet, by their identities.
+        self._coming: dict[int, weakref.ref[Work]] = {}
         self._bells: deque[asyncio.Future[None]] = deque()
         manager.ring = self._ring
 
@@ -52,19 +56,23 @@ class Room:
         if not work.options.bounded:
             self._manager.submit(work, loop)
             return
-        me = threading.get_ident()
+        take = partial(self._take_place, work)
         try:
-            with self._manager.lock:
-                self._coming.pop(me, None)
-                if not self._is_open():
-                    self._block()
-                self._coming[me] = work
+            if not self._manager.within(take):
+                self._wait_for(take)
             self._manager.submit(work, loop)
         except BaseException:
-            if self._coming.pop(me, None) is not None:
+            if self._coming.pop(id(work), None) is not None:
                 self._manager.tell()
             raise
-        self._coming.pop(me, None)
+        self._coming.pop(id(work), None)
+
+    def _take_place(self, work: Work) -> bool:
+        """Note that a work comes, if there is room. In a step."""
+        if not self._is_open():
+            return False
+        self._coming[id(work)] = weakref.ref(work)
+        return True
 
     async def wait(self) -> None:
         """Wait until there is room.
@@ -74,14 +82,7 @@ class Room:
             BrokenPoolError: The pool is broken.
         """
         loop = asyncio.get_running_loop()
-        while True:
-            with self._manager.lock:
-                self._manager.check_open()
-                if self._is_open():
-                    break
-                bell = loop.create_future()
-                self._bells.append(bell)
-                self._manager.expect(1)
+        while (bell := self._manager.within(partial(self._hang, loop))) is not None:
             self._manager.arm()
             try:
                 await bell
@@ -91,30 +92,44 @@ class Room:
         if self._bells:
             loop.call_soon(self._manager.tell)
 
+    def _hang(self, loop: Loop) -> asyncio.Future[None] | None:
+        """Return a bell that rings when there may be room; None if there is. In a step."""
+        self._manager.check_open()
+        if self._is_open():
+            return None
+        bell = loop.create_future()
+        self._bells.append(bell)
+        self._manager.expect(1)
+        return bell
+
     def _free(self) -> int:
-        coming = sum(not work.id for work in self._coming.copy().values())
+        notes = self._coming.copy().values()
+        coming = sum(1 for note in notes if (work := note()) is not None and not work.id)
         return self._max_pending - self._manager.pool.pending - coming
 
     def _is_open(self) -> bool:
         """Whether nobody need wait: there is room, or there never will be."""
         return self._free() > 0 or self._manager.is_shut
 
-    def _block(self) -> None:
+    def _wait_for(self, take: Callable[[], bool]) -> None:
         if self._awaitable or not self._manager.may_wait():
             cure = AWAIT if self._awaitable else ELSEWHERE
             raise PoolFullError(f"{self._max_pending} works are pending (max_pending): {cure}")
-        self._manager.wait_for(self._is_open)
+        self._manager.wait_for(take)
 
     def _forget(self, bell: asyncio.Future[None]) -> None:
         """Someone does not wait any longer; if his bell has rung, another one is to ring."""
-        with self._manager.lock:
+
+        def forget() -> None:
             if bell in self._bells:
                 self._bells.remove(bell)
                 self._manager.expect(-1)
+
+        self._manager.within(forget)
         self._manager.tell()
 
     def _ring(self) -> None:
-        """Wake as many as there are places. With the lock."""
+        """Wake as many as there are places. In a step."""
         places = len(self._bells) if self._manager.is_shut else self._free()
         while self._bells and places > 0:
             bell = self._bells.popleft()

@@ -34,7 +34,7 @@ from aplex._deafness import SIGNALS
 from aplex._last_words import kept
 from aplex._link import Link
 from aplex._listener import Listener
-from aplex._locks import Lock
+from aplex._locks import RLock
 from aplex._main_module import importable_main, signals_blocked
 from aplex._packed_setup import PackedSetup
 from aplex._pool_worker import PoolWorker
@@ -47,7 +47,7 @@ LONGEST_HOLD: Final = 0.02
 
 Started = Callable[[PoolWorker, Link, BaseException | None], None]
 
-_lock = Lock()
+_lock = RLock()
 """Held while a process starts: the main module is changed for a moment, see `importable_main`."""
 
 
@@ -206,4 +206,4 @@ def check_descriptors() -> None:
 def renew() -> None:
     """In a forked child: the thread that held the lock is not in this process."""
     global _lock  # noqa: PLW0603
-    _lock = Lock()
+    _lock = RLock()

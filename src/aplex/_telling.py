@@ -25,11 +25,6 @@ class TellingFuture(ConcurrentFuture[T]):
         super().__init__()
         self._tell: Callable[[TellingFuture[T]], None] | None = tell
 
-    def set_exception(self, exception: BaseException | None) -> None:
-        """Take an exception."""
-        super().set_exception(exception)
-        self._told()
-
     def _settle(self, kind: int, data: Any) -> None:
         super()._settle(kind, data)
         if self._state is not PENDING:

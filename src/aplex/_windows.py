@@ -117,7 +117,8 @@ class Window:
 
     def hand_over(self, value: Any) -> None:  # noqa: ARG002
         """Drop the next work: its result was taken."""
-        self._futures.popleft()
+        if self._futures:  # else a signal handler has closed the map just now
+            self._futures.popleft()
 
     def cancel(self) -> None:
         """Cancel what is left, and take no more input."""

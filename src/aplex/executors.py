@@ -662,9 +662,10 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
         May be called from any thread, and more than once.
 
         Args:
-            wait: Block until the workers have ended. (In a callback of a future, or
-                in a work of a thread worker, it returns at once: the end would wait
-                for itself.) In a coroutine use ``async with``, which does not block.
+            wait: Block until the workers have ended. (In a callback of a future, in a
+                work of a thread worker, or in a signal handler that has broken into a
+                call of this executor, it returns at once: the end would wait for
+                itself.) In a coroutine use ``async with``, which does not block.
                 Streams that this thread reads are cancelled: it could not go on reading.
             cancel_futures: Cancel the works that wait for a worker.
 

@@ -12,16 +12,20 @@ import asyncio
 import concurrent.futures
 import logging
 import sys
+import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from concurrent.futures._base import CANCELLED as CANCELLED_STATE
 from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aplex._exception_pickling import decode_exception
-from aplex._locks import Lock, condition
-from aplex._messages import CANCELLED, ERROR, PICKLED, TOO_LATE, VALUE
+from aplex._locks import condition
+from aplex._messages import CANCELLED, ERROR, PICKLED, RAISED, TOO_LATE, VALUE
 from aplex._pickling import decode_value
-from aplex._waits import of_lock
+from aplex._sleepers import Sleepers
 
 if TYPE_CHECKING:
     from aplex._work import Work
@@ -51,32 +55,33 @@ def outcome(kind: int, data: Any) -> tuple[Any, BaseException | None]:
     return None, data
 
 
-class _Locked:
-    """What only threads that wait for a future need, and its callbacks: made on demand.
+class _OnDemand:
+    """What only ``wait`` and ``as_completed`` need, and ``repr``: made when it is looked at.
 
-    Most futures are asked for their result when it is there, or by a thread that reads
-    the reports itself. They never need a lock, which costs more than the rest of them.
+    Most futures are asked for their result, or for a callback. They never need a lock, which
+    costs more than the rest of them.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
     def __get__(self, future: Any, _kind: type | None = None) -> Any:
         if future is None:
             return self
-        made: dict[str, Any] = vars(future)
-        with _making:
-            if not future._locked:  # noqa: SLF001 - private to this file
-                made |= {"_waiting": [], "_done_callbacks": []}
-                made["_condition"] = condition()
-                made["_locked"] = True  # the last: `_settle` looks at it
-                work = future._work  # noqa: SLF001
-                if work is not None:
-                    work.manager.arm()
-        return made[self._name]
+        # First of all: who settles the future without the lock sees it, or has done so.
+        future._locked = True  # noqa: SLF001 - private to this file
+        made = vars(future).setdefault(self._name, self._make())  # the same for all threads
+        work = future._work  # noqa: SLF001
+        if work is not None:
+            work.manager.arm()
+        return made
 
 
-_making: Final = Lock()
+_telling: Final[set[int]] = set()
+"""Threads that tell waiters. Those of ``concurrent.futures`` have locks that are not reentrant."""
 
 
 class ConcurrentFuture(concurrent.futures.Future[T]):
@@ -86,16 +91,21 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
     See https://docs.python.org/3/library/concurrent.futures.html#future-objects
 
     It keeps its state where its parent does (``_state``, ``_result``, ``_condition`` …:
-    ``wait`` and ``as_completed`` look there), but makes its lock on demand.
+    ``wait`` and ``as_completed`` look there), but its lock is made for these two only: they
+    rely on nothing changing between their look at the state and the moment when they have left
+    a waiter. Who waits for the result, or adds a callback, takes no lock, so that a signal
+    handler, or a finalizer, cannot break into it: each leaves a note before it looks at the
+    state, and who settles looks for notes after it has changed the state. See decision 22.
     """
 
     _state = PENDING
     _result: Any = None
     _exception: BaseException | None = None
-    _condition: Any = _Locked("_condition")
-    _waiting: Any = _Locked("_waiting")
-    _done_callbacks: Any = _Locked("_done_callbacks")
-    _locked = False
+    _condition: Any = _OnDemand(condition)
+    _waiting: Any = _OnDemand(list)
+    _locked = not _GIL  # the lock is needed. (Without the GIL it is not sure who sees what.)
+    _sleepers: Sleepers | None = None  # threads that wait for the result
+    _callbacks: deque[Callable[[Any], object]] | None = None
     _work: Work | None = None
 
     if TYPE_CHECKING:
@@ -112,8 +122,6 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
 
     def __init__(self) -> None:
         """Be pending. The parent would make its lock here."""
-        if not _GIL:  # without it the order of two writes is not sure
-            _ = self._condition
 
     def cancel(self) -> bool:
         """Ask for the work to be cancelled.
@@ -132,9 +140,10 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             return self.cancelled()
         work = self._work
         if work is None:
-            return super().cancel()
+            self._settle(CANCELLED, None)
+            return self.cancelled()
         is_asked = work.manager.cancel(work)
-        return self.cancelled() if self._state is not PENDING else is_asked
+        return self.cancelled() if self.done() else is_asked
 
     def cancelled(self) -> bool:
         """Return whether the work was cancelled."""
@@ -166,15 +175,16 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         Raises:
             TimeoutError: It was not done in time.
             CancelledError: The work was cancelled.
-            RuntimeError: This thread runs a work of the same pool, and it would wait for ever
-                if it has to: it has no timeout.
+            RuntimeError: It has to wait, without a timeout, and would wait for ever: this
+                thread runs a work of the same pool, or this is a signal handler, or a
+                finalizer, that has broken into a call of that pool.
             BaseException: What the work raised.
         """
         if self._state is PENDING:
-            timeout = self._help(timeout)
+            self._wait(timeout)
         if self._state is FINISHED and self._exception is None:
             return self._result  # type: ignore[no-any-return]
-        return super().result(timeout)
+        return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the work, and return what it raised, or None.
@@ -188,63 +198,156 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             RuntimeError: As for `result`.
         """
         if self._state is PENDING:
-            timeout = self._help(timeout)
+            self._wait(timeout)
         if self._state is FINISHED:
             return self._exception
-        return super().exception(timeout)
+        return super().exception(0)
 
-    def _help(self, timeout: float | None) -> float | None:
-        """Read the reports in this thread while waiting; return the seconds still left."""
-        work = self._work
-        if work is None:
-            return of_lock(timeout)
+    def add_done_callback(self, fn: Callable[[concurrent.futures.Future[T]], object]) -> None:
+        """Have it called with the future when that is done; at once if it is.
+
+        It may be called in any thread: that of the executor's listener, of a worker, of
+        whoever cancels.
+        """
+        callbacks = self._callbacks
+        if callbacks is None:
+            callbacks = vars(self).setdefault("_callbacks", deque())
+            work = self._work
+            if work is not None:
+                work.manager.arm()
+        callbacks.append(fn)  # before the look
+        if self._state is not PENDING:
+            self._call_back()
+
+    def set_result(self, result: T) -> None:
+        """Be done. For tests, as that of the parent.
+
+        Raises:
+            InvalidStateError: It is done already.
+        """
+        self._settle_by_hand(VALUE, result)
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Be done with an exception. For tests, as that of the parent.
+
+        Raises:
+            InvalidStateError: It is done already.
+        """
+        self._settle_by_hand(RAISED, exception)
+
+    def _settle_by_hand(self, kind: int, data: Any) -> None:
+        if self._state is not PENDING:
+            raise concurrent.futures.InvalidStateError(f"{self._state}: {self!r}")
+        self._settle(kind, data)
+
+    def _wait(self, timeout: float | None) -> None:
+        """Wait until it is done; read the reports in this thread meanwhile, if possible."""
         end = None if timeout is None else time.monotonic() + timeout
-        work.manager.read_until(self._is_done, end)
-        return None if end is None else of_lock(max(0.0, end - time.monotonic()))
+        work = self._work
+        if work is not None:
+            work.manager.read_until(self._is_done, end)
+            if self._state is not PENDING:
+                return
+            if end is None:
+                work.manager.check_may_sleep()
+        sleepers = self._sleepers
+        if sleepers is None:
+            sleepers = vars(self).setdefault("_sleepers", Sleepers())
+        if work is not None:
+            work.manager.arm()
+        if not sleepers.sleep_until(self._is_done, end):
+            raise TimeoutError
+
+    # -- the pool's side ------------------------------------------------------
 
     def _settle(self, kind: int, data: Any) -> None:
-        if self._state is PENDING:
-            if kind == VALUE and not self._locked:
-                self._set_result_unlocked(data)
-            elif kind == TOO_LATE:
+        """Take a report. If that was broken into, take it again."""
+        # No call from this look until the state is set: no other thread, and no signal
+        # handler, comes in between and makes the lock.
+        if kind == VALUE and not self._locked and self._state is PENDING:
+            self._result = data
+            self._state = FINISHED
+        elif self._state is PENDING or self._state is CANCELLED_STATE:
+            if kind == TOO_LATE:
                 return  # the result will come
-            else:
-                self._set_outcome(kind, data)
+            if not self._take(kind, data):
+                return
+        if self._sleepers is not None or self._callbacks is not None:
+            self._announce()
         # Last: without a work, a cancel from another thread would cancel us here and now.
         self._work = None
 
-    def _set_outcome(self, kind: int, data: Any) -> None:
+    def _take(self, kind: int, data: Any) -> bool:
+        """Take an outcome; return False if another thread will do so."""
         if kind == CANCELLED:
-            if super().cancel():
-                self.set_running_or_notify_cancel()  # wakes wait() and as_completed()
-            return
-        value, error = outcome(kind, data)
-        if error is not None:
-            self.set_exception(error)
-        elif self._state is not PENDING or self._locked:
-            self.set_result(value)
+            # As with the parent: it is cancelled now, but ``wait`` does not take it for done
+            # before its waiters were told of it.
+            self._state = CANCELLED_STATE
+        work = self._work
+        if self._locked and work is not None and not self._may_tell(work):
+            work.manager.settle_soon(partial(self._settle, kind, data))
+            return False
+        if kind == CANCELLED:
+            self._end(CANCELLED_AND_NOTIFIED, None, None)
         else:
-            self._set_result_unlocked(value)
+            self._end(FINISHED, *outcome(kind, data))
+        return True
 
-    def _set_result_unlocked(self, value: Any) -> None:
-        """Do what ``set_result`` does, as nobody has come to wait so far.
+    def _may_tell(self, work: Work) -> bool:
+        """Whether waiters may be told in this thread, in which they may have locks.
 
-        A thread that comes makes the lock, and then looks at the state. We do it in the
-        opposite order: one of us sees what the other did.
+        A handler, or a finalizer, that cancels a future may have broken into ``wait``, into
+        ``as_completed``, or into what tells them of another future.
         """
-        self._result = value
-        self._state = FINISHED
-        if self._locked:
-            self._wake()
+        return threading.get_ident() not in _telling and bool(work.manager.may_tell())
 
-    def _wake(self) -> None:
-        """Tell those who came while the result was being set. They may know it already."""
+    def _end(self, state: str, value: Any, error: BaseException | None) -> None:
+        # No call until the state is set, see `_settle`.
+        if not self._locked:
+            self._result = value
+            self._exception = error
+            self._state = state
+            return
+        me = threading.get_ident()
         with self._condition:
-            for waiter in self._waiters:
-                waiter.add_result(self)
-            self._condition.notify_all()
-            callbacks, self._done_callbacks = self._done_callbacks, []
-        for callback in callbacks:
+            if self._state is not PENDING and self._state is not CANCELLED_STATE:
+                return
+            self._result = value
+            self._exception = error
+            self._state = state
+            _telling.add(me)
+            try:
+                for waiter in self._waiting:
+                    self._tell_waiter(waiter)
+            finally:
+                _telling.discard(me)
+
+    def _tell_waiter(self, waiter: Any) -> None:
+        if self._state is not FINISHED:
+            waiter.add_cancelled(self)
+        elif self._exception is not None:
+            waiter.add_exception(self)
+        else:
+            waiter.add_result(self)
+
+    def _announce(self) -> None:
+        """Wake those who wait for the result; make the callbacks, or have them made."""
+        if self._sleepers is not None:
+            self._sleepers.wake()
+        if self._callbacks:
+            work = self._work
+            if work is None or work.manager.may_call_back():
+                self._call_back()
+            else:
+                work.manager.settle_soon(self._call_back)
+
+    def _call_back(self) -> None:
+        callbacks = self._callbacks
+        while callbacks:
+            try:
+                callback = callbacks.popleft()
+            except IndexError:  # another thread was faster
+                return
             try:
                 callback(self)
             except Exception:  # noqa: BLE001 - as the parent does

@@ -133,7 +133,8 @@ class Stream(_Reader[T], Iterator[T]):
         """Have the generator closed, and wait until its ``finally`` has run.
 
         A plain generator ends when it comes to its next ``yield``. Does nothing if the stream
-        has ended.
+        has ended. In a signal handler that has broken into a call of the same pool it does not
+        wait.
 
         Raises:
             BaseException: What the cleanup of the generator raises.
@@ -142,9 +143,14 @@ class Stream(_Reader[T], Iterator[T]):
             self._over = True
             self._inflow.drop()
             return
+        bell = self._inflow.bell  # of this thread, if we are a signal handler in its ``next``
         self._give_up()
+        if self._manager.is_broken_into():
+            return
         while not self._inflow.is_ready():
             self._wait()
+        if bell is not None:
+            bell()
         failure = self._closing_failure()
         if failure is not None:
             raise failure

@@ -178,6 +178,24 @@ def test_a_callback_that_raises_harms_nobody(
     assert pool.submit(works.add, 1).result(DEADLINE) == 1
 
 
+def test_a_slow_callback_of_another_future_delays_no_result(
+    pool: Any, signals: Signals, gate: Gate
+) -> None:
+    """Who waits for a result reads the reports of others, but does not call their callbacks."""
+    called, released = threading.Event(), threading.Event()
+    other = pool.submit(works.aheld, signals.path, gate.path)
+    other.add_done_callback(lambda _: (called.set(), released.wait(DEADLINE)))
+    future = pool.submit(works.endless, signals.path)
+    threading.Timer(0.05, gate.open).start()
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        future.result(0.5)
+    assert time.monotonic() - began < DEADLINE / 2
+    assert called.wait(DEADLINE)
+    released.set()
+    future.cancel()
+
+
 def test_a_callback_may_submit_and_cancel(pool: Any, signals: Signals) -> None:
     endless = pool.submit(works.endless, signals.path)
     second: concurrent.futures.Future[Any] = concurrent.futures.Future()

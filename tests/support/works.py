@@ -962,6 +962,7 @@ def keeps_the_interpreter(signals: str) -> None:
     say(signals, "running")
     deque(itertools.repeat(None), maxlen=0)
 
+
 async def stop_loop() -> None:
     """Break the loop of the worker, and wait there."""
     loop = asyncio.get_running_loop()

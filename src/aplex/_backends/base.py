@@ -167,6 +167,17 @@ class Backend(ABC):
         """Whether the caller is a work of this pool."""
         return False
 
+    def leads(self) -> bool:
+        """Whether the caller is in a thread that is in ``read_until``."""
+        return False
+
+    def is_broken_into(self) -> bool:
+        """Whether the caller is a signal handler, or a finalizer, in the middle of our code.
+
+        Then the thread may have what others need: they would wait for it.
+        """
+        return False
+
     def arm(self) -> None:  # noqa: B027
         """Have the listener read: somebody waits who does not call ``read_until``."""
 

@@ -35,7 +35,7 @@ from aplex._green import check_program
 from aplex._interrupts import free_signal
 from aplex._link import Link
 from aplex._listener import Listener
-from aplex._locks import Lock
+from aplex._locks import RLock, is_mine
 from aplex._main_module import is_importable, path_of_main
 from aplex._messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pickling import CallEncoder
@@ -57,7 +57,7 @@ class ProcessBackend(Backend):
 
     def __init__(self, context: BaseContext, setup: Setup) -> None:
         self._arena: Arena | None = None
-        self._arena_lock = Lock()
+        self._arena_lock = RLock()
         self._borrowers: dict[int, Link] = {}  # who has a block of the arena, by its number
         # One look for both: the interpreter deletes the name when the script has ended.
         main_path = path_of_main()
@@ -89,7 +89,12 @@ class ProcessBackend(Backend):
         if self._arena is None:
             with self._arena_lock:
                 if self._arena is None:
-                    self._arena = make_arena(self._cool_later)
+                    made = make_arena(self._cool_later)
+                    # Another look, with no call after it: a signal handler may have made one.
+                    if self._arena is None:
+                        self._arena = made
+                    elif made is not None:  # type: ignore[unreachable]
+                        made.close()
         return self._arena
 
     def _cool_later(self, seconds: float) -> None:
@@ -463,7 +468,19 @@ class ProcessBackend(Backend):
     # -- the rest -------------------------------------------------------------
 
     def owns_current_thread(self) -> bool:
+        return False
+
+    def leads(self) -> bool:
         return self._gate is not None and self._gate.leads()
+
+    def is_broken_into(self) -> bool:
+        gate, arena = self._gate, self._arena
+        return (
+            (gate is not None and gate.is_broken_into())
+            or (arena is not None and is_mine(arena._lock))  # noqa: SLF001
+            or is_mine(self._arena_lock)
+            or is_mine(_late.importing)
+        )
 
     def read_until(
         self, done: Callable[[], bool], end: float | None, quiet: Callable[[], bool]
@@ -506,7 +523,7 @@ class ProcessBackend(Backend):
     def renew_after_fork(self) -> None:
         _starter.renew()
         _late.renew()
-        self._arena_lock = Lock()
+        self._arena_lock = RLock()
         if self._arena is not None:  # of a submit that did not come to its end
             self._arena.close()
             self._arena = None

@@ -19,7 +19,7 @@ from aplex._backends.base import Backend, Death, Events, Setup, would_block
 from aplex._coroutine_lane import CoroutineLane
 from aplex._green import check_program
 from aplex._identity import be_worker, this_pool
-from aplex._locks import Lock
+from aplex._locks import RLock
 from aplex._messages import (
     COROUTINE,
     DOOMED,
@@ -205,8 +205,8 @@ class ThreadWorker:
             daemon=True,
         )
         self.threads = [self._main, self._loop_thread]
-        self._loop_lock = Lock()
-        self._ends = False  # changed with that lock; then no thread for the loop is started
+        self._loop_lock = RLock()
+        self._loop_wanted = False  # its thread was started, or is not to be
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lane: CoroutineLane | None = None
         self._made = threading.Event()
@@ -306,8 +306,13 @@ class ThreadWorker:
 
     def _start_loop(self) -> None:
         with self._loop_lock:
-            if self._loop_thread.ident is None and not self._ends:
-                self._loop_thread.start()
+            if not self._loop_wanted:
+                self._loop_wanted = True  # not after it: a finalizer may come here meanwhile
+                try:
+                    self._loop_thread.start()
+                except BaseException:
+                    self._loop_wanted = self._loop_thread.ident is not None
+                    raise
 
     def _want_loop(self) -> None:
         """Start the loop's thread, and wait until it has made its loop."""
@@ -328,8 +333,8 @@ class ThreadWorker:
 
     def _stop_loop(self) -> None:
         with self._loop_lock:
-            self._ends = True
-        if self._loop_thread.ident is None:
+            wanted, self._loop_wanted = self._loop_wanted, True
+        if not wanted:
             return
         # A cancel or a recall that came too late may have started it just now.
         self._made.wait()
