@@ -141,7 +141,7 @@ def test_calls_to_one_that_has_stopped_are_ignored(calls: Calls) -> None:
 
 
 def test_sure_calls_to_one_that_has_stopped_are_made_here(calls: Calls) -> None:
-    listener = Listener("stopped")
+    listener = Listener("stopped", unexpected)
     listener.start()
     listener.call_soon(listener.stop)
     listener.join()
@@ -151,7 +151,7 @@ def test_sure_calls_to_one_that_has_stopped_are_made_here(calls: Calls) -> None:
 
 def test_sure_calls_that_come_with_the_end_are_made_once(calls: Calls) -> None:
     for _ in range(50):
-        listener = Listener("stopping")
+        listener = Listener("stopping", unexpected)
         listener.start()
         listener.call_soon(listener.stop)
         listener.call_surely(calls("made"))

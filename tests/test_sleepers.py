@@ -10,7 +10,7 @@ from concurrent.futures import Future, wait
 import pytest
 
 from aplex._sleepers import Sleepers
-from aplex._waits import waits_here
+from aplex._stdlib_waits import waits_here
 
 DEADLINE = 30  # seconds
 
