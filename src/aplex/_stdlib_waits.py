@@ -33,7 +33,8 @@ def _holds(names: dict[str, Any]) -> bool:
     futures = names.get("fs")
     if isinstance(futures, (set, list, tuple)):
         for future in futures:
-            lock = vars(future).get("_condition")  # a look at it would make it
+            # A look at the condition of one of ours would make it.
+            lock = future._lock_made if hasattr(future, "_lock_made") else future._condition  # noqa: SLF001
             if lock is not None and is_mine(lock):
                 return True
     waiter = names.get("waiter")

@@ -55,31 +55,6 @@ def outcome(kind: int, data: Any) -> tuple[Any, BaseException | None]:
     return None, data
 
 
-class _OnDemand:
-    """What only ``wait`` and ``as_completed`` need, and ``repr``: made when it is looked at.
-
-    Most futures are asked for their result, or for a callback. They never need a lock, which
-    costs more than the rest of them.
-    """
-
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._make = make
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, future: Any, _kind: type | None = None) -> Any:
-        if future is None:
-            return self
-        # First of all: who settles the future without the lock sees it, or has done so.
-        future._locked = True  # noqa: SLF001 - private to this file
-        made = vars(future).setdefault(self._name, self._make())  # the same for all threads
-        work = future._work  # noqa: SLF001
-        if work is not None:
-            work.manager.arm()
-        return made
-
-
 _telling: Final[set[int]] = set()
 """Threads that tell waiters. Those of ``concurrent.futures`` have locks that are not reentrant."""
 
@@ -101,16 +76,35 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
     _state = PENDING
     _result: Any = None
     _exception: BaseException | None = None
-    _condition: Any = _OnDemand(condition)
-    _waiting: Any = _OnDemand(list)
+    _lock_made: Any = None  # see `_condition`
+    _waiting: list[Any] | None = None
     _locked = not _GIL  # the lock is needed. (Without the GIL it is not sure who sees what.)
     _sleepers: Sleepers | None = None  # threads that wait for the result
     _callbacks: deque[Callable[[Any], object]] | None = None
     _work: Work | None = None
 
+    # What is made on demand is made first; no call is between the look whether somebody else
+    # has made it and the note. (Not by the dictionary of the instance: CPython 3.11 collects
+    # garbage while it makes that, and crashes if a finalizer uses the same instance.)
+
     if TYPE_CHECKING:
+        _condition: Any
         _waiters: Any
     else:
+
+        @property
+        def _condition(self) -> Any:
+            """The lock that ``wait`` and ``as_completed`` take, and ``repr``."""
+            if self._lock_made is None:
+                # First of all: who settles us without the lock sees it, or has done so.
+                self._locked = True
+                made = condition()
+                if self._lock_made is None:
+                    self._lock_made = made
+                work = self._work
+                if work is not None:
+                    work.manager.arm()
+            return self._lock_made
 
         @property
         def _waiters(self) -> Any:
@@ -118,6 +112,9 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             work = self._work
             if self._state is PENDING and work is not None:
                 work.manager.check_may_block()
+            made = []
+            if self._waiting is None:
+                self._waiting = made
             return self._waiting
 
     def __init__(self) -> None:
@@ -211,7 +208,10 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         """
         callbacks = self._callbacks
         if callbacks is None:
-            callbacks = vars(self).setdefault("_callbacks", deque())
+            made: deque[Any] = deque()
+            if self._callbacks is None:
+                self._callbacks = made
+            callbacks = self._callbacks
             work = self._work
             if work is not None:
                 work.manager.arm()
@@ -252,7 +252,10 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
                 work.manager.check_may_sleep()
         sleepers = self._sleepers
         if sleepers is None:
-            sleepers = vars(self).setdefault("_sleepers", Sleepers())
+            made = Sleepers()
+            if self._sleepers is None:
+                self._sleepers = made
+            sleepers = self._sleepers
         if work is not None:
             work.manager.arm()
         if not sleepers.sleep_until(self._is_done, end):
@@ -317,7 +320,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             self._state = state
             _telling.add(me)
             try:
-                for waiter in self._waiting:
+                for waiter in self._waiting or ():
                     self._tell_waiter(waiter)
             finally:
                 _telling.discard(me)
