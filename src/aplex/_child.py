@@ -41,7 +41,7 @@ from aplex._frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._green import check_worker
 from aplex._identity import be_worker_process
 from aplex._interrupts import Interrupts
-from aplex._locks import Lock
+from aplex._locks import RLock
 from aplex._messages import ATOMS, COROUTINE, ERROR, FAILED, READY, Outbox, Report, Reports, only
 from aplex._packed_setup import PackedSetup
 from aplex._pickling import CallDecoder, encode_value, is_atom
@@ -102,7 +102,7 @@ class Results:
         """
         self._end = end
         self._wake = wake
-        self._lock = Lock()
+        self._lock = RLock()
         self._arena: Any = None
         self._cool_at: float | None = None  # monotonic
 

@@ -39,7 +39,6 @@ class CheckedRLock(_thread.RLock):  # type: ignore[misc]  # a final class, say t
 
 RLock: Any = CheckedRLock if sys.version_info >= (3, 14) else threading.RLock
 """Makes a lock to be used by ``with``. A thread may take it again."""
-Lock: Any = RLock
 
 
 def is_mine(lock: Any) -> bool:

@@ -67,7 +67,8 @@ def _settle_one(work: Work, kind: int, data: Any) -> None:
         if threading.current_thread() is threading.main_thread():
             raise
     except BaseException:  # noqa: BLE001 - a callback of the user's: the next futures live on
-        _log.exception("exception in a callback of %r", future)
+        with contextlib.suppress(Exception):  # of a handler of the user's
+            _log.exception("exception in a callback of %r", future)
     if kind < DELIVERED:  # else its outcome is still to come
         work.future = None
 

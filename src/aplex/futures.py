@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import sys
 import threading
@@ -354,7 +355,8 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             try:
                 callback(self)
             except Exception:  # noqa: BLE001 - as the parent does
-                _log.exception("exception calling callback for %r", self)
+                with contextlib.suppress(Exception):  # of a handler of the user's
+                    _log.exception("exception calling callback for %r", self)
 
 
 class AsyncioFuture(asyncio.Future[T]):
