@@ -120,8 +120,8 @@ def _results_come(_pool: Any, _worker: Any, reports: Any) -> bool:
     return bool(reports[2] or reports[4])
 
 
-def _lent(_backend: Any, _link: Any, call: Any) -> bool:
-    return type(call).__name__ == "Parcel"
+def _lent(_backend: Any, _link: Any, work: Any) -> bool:
+    return type(work.call).__name__ == "Parcel"
 
 
 def _aboard(_pool: Any, work: Any) -> bool:

@@ -15,7 +15,10 @@ from aplex._telling import Bell, TellingFuture
 from aplex.futures import ConcurrentFuture
 
 MANAGER = SimpleNamespace(
-    arm=lambda: None, read_until=lambda _done, _end: None, check_may_sleep=lambda: None
+    arm=lambda: None,
+    read_until=lambda _done, _end: None,
+    check_may_sleep=lambda: None,
+    may_tell=lambda: True,
 )
 
 
@@ -144,9 +147,9 @@ def test_two_threads_may_ring_a_bell_at_a_time() -> None:
     """A stream rings for its items and for its end."""
 
     class Rung(Bell):
-        def _set_outcome(self, kind: int, data: Any) -> None:
-            self.set_result(None)  # another thread does, just now
-            super()._set_outcome(kind, data)
+        def _take(self, kind: int, data: Any) -> bool:
+            super()._take(kind, data)  # another thread does, just now
+            return super()._take(kind, data)
 
     bell = Rung(MANAGER)
     assert bell._condition  # somebody has come to wait

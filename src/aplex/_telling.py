@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import InvalidStateError
 from concurrent.futures._base import PENDING
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -54,7 +53,4 @@ class Bell(ConcurrentFuture[None]):
         The items of a stream may ring while another thread, which has seen its worker die,
         rings for the end: both have seen that it was not done.
         """
-        try:
-            self._settle(VALUE, None)
-        except InvalidStateError:
-            pass  # the other was first
+        self._settle(VALUE, None)

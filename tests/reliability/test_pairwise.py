@@ -60,11 +60,11 @@ def test_a_case_is_told_by_a_text() -> None:
 
 
 def test_a_program_that_hangs_shows_where_it_stands() -> None:
-    text = "import os, time\nos.write(1, b'ready\\n')\ntime.sleep(60)"
+    text = "import os, time\nos.write(1, b'ready\\n'); time.sleep(60)"
     with command(["-c", text]) as program:
         program.wait_for("ready")
         assert end_if_hung(program, 0.0)
-        assert 'File "<string>", line 3' in program.finish().err
+        assert 'File "<string>", line 2' in program.finish().err
 
 
 # -- the judge ------------------------------------------------------------------------------
