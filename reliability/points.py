@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from aplex._messages import COROUTINE, DELIVERED, PLAIN, READY, RETURNED
+from aplex._common.messages import COROUTINE, DELIVERED, PLAIN, READY, RETURNED
 
 WORKER: Final = "worker"
 PARENT: Final = "parent"
@@ -154,79 +154,83 @@ def _parent(name: str, target: str, *whens: str, **options: Any) -> list[Point]:
 
 _START: Final = [
     *_worker("the process begins", "reliability.killing.faults:arrived", BEFORE, unborn=True),
-    *_worker("set up", "aplex._child:Child.__init__", BEFORE, AFTER, unborn=True),
-    *_worker("start the loop's thread", "aplex._child:LoopThread.start", AFTER),
+    *_worker("set up", "aplex._worker.process:Child.__init__", BEFORE, AFTER, unborn=True),
+    *_worker("start the loop's thread", "aplex._worker.process:LoopThread.start", AFTER),
     *_worker("initializer", "reliability.killing.works:prepare", BEFORE, AFTER, unborn=True),
     *_worker(
-        "say that it is ready", "aplex._frames:Writer.write", BEFORE, HEADER, HALF, AFTER,
+        "say that it is ready", "aplex._wire.frames:Writer.write", BEFORE, HEADER, HALF, AFTER,
         counts=_ready, unborn=True,
     ),
 ]  # fmt: skip
 _RECEIVE: Final = [
     *_worker(
         "read plain functions",
-        "aplex._frames:Reader.read",
+        "aplex._wire.frames:Reader.read",
         BEFORE,
         AFTER,
         counts=_plain_lane,
         often=True,
     ),
-    *_worker("read coroutines", "aplex._frames:Reader.read", BEFORE, AFTER, counts=_coroutine_lane),
-    *_worker("learn of functions", "aplex._pickling:CallDecoder.define", BEFORE, AFTER),
-    *_worker("make the first loop", "aplex._child:run_until_stopped", BEFORE),
+    *_worker(
+        "read coroutines", "aplex._wire.frames:Reader.read", BEFORE, AFTER, counts=_coroutine_lane
+    ),
+    *_worker("learn of functions", "aplex._wire.calls:CallDecoder.define", BEFORE, AFTER),
+    *_worker("make the first loop", "aplex._worker.process:run_until_stopped", BEFORE),
 ]
-_PLAIN: Final = "aplex._plain_lane:PlainLane"
-_LOOP: Final = "aplex._coroutine_lane:CoroutineLane"
+_PLAIN: Final = "aplex._worker.plain_lane:PlainLane"
+_LOOP: Final = "aplex._worker.coroutine_lane:CoroutineLane"
 _RUN: Final = [
     *_worker("run a frame of plain functions", f"{_PLAIN}.run", BEFORE, AFTER, often=True),
     *_worker("run a plain function, counted", f"{_PLAIN}._run", BEFORE, AFTER, often=True),
     *_worker("begin a coroutine, counted", f"{_LOOP}.begin", BEFORE, AFTER, often=True),
-    *_worker("call a work", "aplex._pickling:CallDecoder.run", BEFORE, AFTER, often=True),
+    *_worker("call a work", "aplex._wire.calls:CallDecoder.run", BEFORE, AFTER, often=True),
     *_worker("in a plain function", "reliability.killing.works:run", BEFORE, AFTER, often=True),
     *_worker("in a coroutine", "reliability.killing.works:arun_begins", BEFORE, AFTER, often=True),
     *_worker("make a task", f"{_LOOP}._run", BEFORE, AFTER, often=True),
     *_worker("take the outcome of a task", f"{_LOOP}._ended", BEFORE, AFTER, often=True),
-    *_worker("give a coroutine to the loop", "aplex._child:LoopThread.adopt_soon", BEFORE, AFTER),
+    *_worker(
+        "give a coroutine to the loop", "aplex._worker.process:LoopThread.adopt_soon", BEFORE, AFTER
+    ),
     *_worker("adopt a coroutine", f"{_LOOP}.adopt", BEFORE, AFTER),
 ]
 _REPORT: Final = [
-    *_worker("pickle a result", "aplex._child:encode_value", BEFORE, AFTER),
-    *_worker("pickle an exception", "aplex._child:encode_exception", BEFORE, AFTER),
-    *_worker("put a big result into memory", "aplex._child:Results.put", BEFORE, AFTER),
-    *_worker("hold a result back", "aplex._child:Child._kick", BEFORE, AFTER),
+    *_worker("pickle a result", "aplex._worker.process:encode_value", BEFORE, AFTER),
+    *_worker("pickle an exception", "aplex._worker.process:encode_exception", BEFORE, AFTER),
+    *_worker("put a big result into memory", "aplex._worker.process:Results.put", BEFORE, AFTER),
+    *_worker("hold a result back", "aplex._worker.process:Child._kick", BEFORE, AFTER),
     *_worker("send what was held back", f"{_PLAIN}.flush_held", BEFORE, AFTER),
     *_worker(
-        "write results of plain functions", "aplex._frames:Writer.write",
+        "write results of plain functions", "aplex._wire.frames:Writer.write",
         BEFORE, HEADER, HALF, AFTER, counts=_plain_results, often=True,
     ),
     *_worker(
-        "write results of coroutines", "aplex._frames:Writer.write",
+        "write results of coroutines", "aplex._wire.frames:Writer.write",
         BEFORE, HEADER, HALF, AFTER, counts=_coroutine_results,
     ),
-    *_worker("write on what did not fit", "aplex._child:LoopThread._flush", BEFORE, AFTER),
+    *_worker("write on what did not fit", "aplex._worker.process:LoopThread._flush", BEFORE, AFTER),
 ]  # fmt: skip
 _CANCEL: Final = [
     *_worker("cancel a coroutine", f"{_LOOP}.cancel", BEFORE, AFTER),
     *_worker("skip a plain function", f"{_PLAIN}.skip", BEFORE, AFTER),
     *_worker(
-        "say that a cancel was delivered", "aplex._frames:Writer.write", BEFORE, HALF, AFTER,
+        "say that a cancel was delivered", "aplex._wire.frames:Writer.write", BEFORE, HALF, AFTER,
         counts=_delivery,
     ),
 ]  # fmt: skip
 _END: Final = [
-    *_worker("told to stop", "aplex._child:Child._serve", AFTER, scene=STOP),
-    *_worker("stop the loop", "aplex._child:LoopThread.stop", BEFORE, AFTER, scene=STOP),
-    *_worker("the loop is closed", "aplex._child:run_until_stopped", AFTER, scene=STOP),
-    *_worker("the interpreter ends", "aplex._child:Child.run", AFTER, scene=STOP),
+    *_worker("told to stop", "aplex._worker.process:Child._serve", AFTER, scene=STOP),
+    *_worker("stop the loop", "aplex._worker.process:LoopThread.stop", BEFORE, AFTER, scene=STOP),
+    *_worker("the loop is closed", "aplex._worker.process:run_until_stopped", AFTER, scene=STOP),
+    *_worker("the interpreter ends", "aplex._worker.process:Child.run", AFTER, scene=STOP),
 ]
-_PROCESS: Final = "aplex._backends.process:ProcessBackend"
+_PROCESS: Final = "aplex._backends.process.backend:ProcessBackend"
 _PARENTS_START: Final = [
     *_parent("start a process", "multiprocessing.process:BaseProcess.start", AFTER, unborn=True),
     *_parent("watch for its end", f"{_PROCESS}._started", BEFORE, AFTER, unborn=True),
-    *_parent("let it serve", "aplex._pool:Pool._ready", BEFORE, AFTER, unborn=True),
+    *_parent("let it serve", "aplex._pool.pool:Pool._ready", BEFORE, AFTER, unborn=True),
 ]
 _PARENTS_SENDING: Final = [
-    *_parent("hand a work over", "aplex._pool:Pool._hand", BEFORE, AFTER, often=True),
+    *_parent("hand a work over", "aplex._pool.pool:Pool._hand", BEFORE, AFTER, often=True),
     *_parent("send an outbox", f"{_PROCESS}.send", BEFORE, AFTER, often=True),
     *_parent("lend a big argument", f"{_PROCESS}._lend", BEFORE, AFTER, counts=_lent),
     *_parent(
@@ -238,14 +242,14 @@ _PARENTS_SENDING: Final = [
         counts=_coroutine_works,
     ),
     *_parent("write on what did not fit, too", f"{_PROCESS}._flush_locked", BEFORE, AFTER),
-    *_parent("ask for a cancel", "aplex._pool:Pool.cancel", BEFORE, AFTER, counts=_aboard),
+    *_parent("ask for a cancel", "aplex._pool.pool:Pool.cancel", BEFORE, AFTER, counts=_aboard),
     *_parent("write cancels", f"{_PROCESS}._send_lane", BEFORE, HALF, AFTER, counts=_cancels),
 ]  # fmt: skip
 _PARENTS_READING: Final = [
-    *_parent("read reports", "aplex._link:Link.read", BEFORE, AFTER, often=True),
+    *_parent("read reports", "aplex._backends.process.link:Link.read", BEFORE, AFTER, often=True),
     *_parent(
         "take results in",
-        "aplex._pool:Pool.take_in",
+        "aplex._pool.pool:Pool.take_in",
         BEFORE,
         AFTER,
         counts=_results_come,
@@ -253,26 +257,28 @@ _PARENTS_READING: Final = [
     ),
 ]
 _PARENTS_END: Final = [
-    *_parent("retire a worker", "aplex._pool:Pool._retire", BEFORE, AFTER, scene=STOP),
+    *_parent("retire a worker", "aplex._pool.pool:Pool._retire", BEFORE, AFTER, scene=STOP),
     *_parent(
         "tell a worker to stop", f"{_PROCESS}.stop", BEFORE, HALF, AFTER, scene=STOP,
     ),
-    *_parent("lose another worker", "aplex._pool:Pool.lost", BEFORE, AFTER, scene=DEATH),
+    *_parent("lose another worker", "aplex._pool.pool:Pool.lost", BEFORE, AFTER, scene=DEATH),
 ]  # fmt: skip
 _RECALL: Final = [
     *_worker("look for a function recalled", f"{_LOOP}.recall", BEFORE, AFTER),
     *_worker(
-        "give functions back", "aplex._frames:Writer.write", BEFORE, HALF, AFTER, counts=_return,
+        "give functions back", "aplex._wire.frames:Writer.write", BEFORE, HALF, AFTER,
+        counts=_return,
     ),
     *_parent(
         "recall functions", f"{_PROCESS}._send_lane", BEFORE, HALF, AFTER, counts=_recalls,
     ),
-    *_parent("take a function back", "aplex._pool:Pool._take_back", BEFORE, AFTER),
+    *_parent("take a function back", "aplex._pool.pool:Pool._take_back", BEFORE, AFTER),
 ]  # fmt: skip
 _ALONE: Final = [
     *_parent("write a work that is alone", f"{_PROCESS}.send_alone", BEFORE, HEADER, HALF, AFTER),
     *_parent(
-        "take the result of a work that is alone", "aplex._pool:Pool.take_alone", BEFORE, AFTER,
+        "take the result of a work that is alone", "aplex._pool.pool:Pool.take_alone",
+        BEFORE, AFTER,
         counts=_results_come,
     ),
 ]  # fmt: skip

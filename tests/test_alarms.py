@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from aplex._alarms import FEW, Alarms
+from aplex._pool.deadlines import FEW, Alarms
 
 
 def test_what_is_due_comes_in_its_order() -> None:

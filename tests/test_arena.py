@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from aplex import _arena
-from aplex._arena import Arena, make_arena
-from aplex._lent import Lent
-from aplex._pickling import SHARED, pack, unpack
+from aplex._wire import shared_memory
+from aplex._wire.borrowed import Lent
+from aplex._wire.calls import SHARED, pack, unpack
+from aplex._wire.shared_memory import Arena, make_arena
 
 HUGE = 1_000_000
 
@@ -129,7 +129,7 @@ def test_blocks_of_several_parcels_do_not_overlap(sides: Sides) -> None:
 def test_an_arena_has_a_bounded_number_of_blocks(
     sides: Sides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_arena, "BLOCKS", 2)
+    monkeypatch.setattr(shared_memory, "BLOCKS", 2)
     parcels = [sides.put(b"x") for _ in range(2)]
     assert sides.arena.put([b"x"]) is None
     parcels.clear()
@@ -148,8 +148,8 @@ def let_time_pass(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_blocks_that_are_not_needed_make_room_for_those_of_other_sizes(
     sides: Sides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_arena, "BLOCKS", 64)
-    monkeypatch.setattr(_arena, "SEGMENT", 2**19)
+    monkeypatch.setattr(shared_memory, "BLOCKS", 64)
+    monkeypatch.setattr(shared_memory, "SEGMENT", 2**19)
     for fill in range(3):
         for size in (70_000, 100_000, 130_000):
             parcels = [sides.put(bytes([fill]) * size) for _ in range(50)]
@@ -159,8 +159,8 @@ def test_blocks_that_are_not_needed_make_room_for_those_of_other_sizes(
 
 
 def test_blocks_in_use_are_never_used_anew(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_arena, "BLOCKS", 8)
-    monkeypatch.setattr(_arena, "SEGMENT", 2**19)
+    monkeypatch.setattr(shared_memory, "BLOCKS", 8)
+    monkeypatch.setattr(shared_memory, "SEGMENT", 2**19)
     parcels = [sides.put(b"kept" * 20_000) for _ in range(4)]
     views = [sides.send(sides.put(b"lent" * 20_000))[0] for _ in range(4)]
     assert sides.arena.put([bytes(100_000)]) is None
@@ -172,11 +172,11 @@ def test_blocks_in_use_are_never_used_anew(sides: Sides, monkeypatch: pytest.Mon
 def test_segments_that_are_free_are_used_anew(
     sides: Sides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_arena, "SEGMENT", 2**20)
+    monkeypatch.setattr(shared_memory, "SEGMENT", 2**20)
     for size in range(100_000, 900_000, 10_000):
         for _ in range(5):
             assert bytes(sides.send(sides.put(b"x" * size))[0]) == b"x" * size
-    assert len(sides.arena._segments) <= _arena.SEGMENTS
+    assert len(sides.arena._segments) <= shared_memory.SEGMENTS
 
 
 @pytest.mark.parametrize("state", ["waiting", "lent", "free"])
@@ -192,7 +192,7 @@ def test_finding_a_block_takes_as_long_whatever_the_others_are(
     is_free = sides.arena._is_free
     monkeypatch.setattr(sides.arena, "_is_free", lambda block: looks.append(1) or is_free(block))
     more = [sides.put(b"y") for _ in range(100)]
-    assert len(looks) <= 100 * (2 * _arena.LOOKS + 1)
+    assert len(looks) <= 100 * (2 * shared_memory.LOOKS + 1)
     assert len(sides.arena._blocks) <= 1000 + len(more)
 
 
@@ -228,8 +228,8 @@ def test_a_signal_handler_may_put_while_its_thread_is_putting(
 
 def test_signals_break_into_every_line(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
     """Handlers put and let go, too; so do finalizers. Nothing is mixed up, or waits."""
-    monkeypatch.setattr(_arena, "BLOCKS", 32)
-    monkeypatch.setattr(_arena, "SEGMENT", 2**18)
+    monkeypatch.setattr(shared_memory, "BLOCKS", 32)
+    monkeypatch.setattr(shared_memory, "SEGMENT", 2**18)
     kept: list[tuple[Any, bytes]] = []
     sizes = itertools.cycle((10, 50_000, 70_000, 100_000))
     fills = itertools.cycle(range(256))
@@ -268,7 +268,7 @@ def test_nobody_who_has_the_file_can_change_its_size(sides: Sides) -> None:
 
 
 def test_a_limit_for_files_is_no_hindrance(monkeypatch: pytest.MonkeyPatch) -> None:
-    ftruncate, allowed = os.ftruncate, _arena.SIZES[-1]
+    ftruncate, allowed = os.ftruncate, shared_memory.SIZES[-1]
 
     def truncate(fd: int, size: int) -> None:
         if size > allowed:
@@ -396,14 +396,14 @@ def test_views_that_outlive_their_sender_are_not_shared_with_forked_children() -
 
 
 def test_no_more_than_so_much_is_kept_warm(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_arena, "WARM", 3_000_000)
+    monkeypatch.setattr(shared_memory, "WARM", 3_000_000)
     parcels = [sides.put(bytes(1_000_000)) for _ in range(10)]
     used = sides.memory()
     assert used >= 10_000_000
     let_time_pass(sides, monkeypatch)
     assert sides.memory() == used, "it is in use"
     parcels.clear()
-    assert sides.plans == [_arena.KEEP]
+    assert sides.plans == [shared_memory.KEEP]
     let_time_pass(sides, monkeypatch)
     assert sides.memory() <= 4_000_000
     assert sides.plans == []
@@ -419,7 +419,7 @@ def test_little_is_kept_warm_for_good(sides: Sides) -> None:
 def test_what_is_held_for_long_is_given_back_by_its_holder(
     sides: Sides, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_arena, "WARM", 3_000_000)
+    monkeypatch.setattr(shared_memory, "WARM", 3_000_000)
     views = [sides.send(sides.put(b"x" * 1_000_000)) for _ in range(10)]
     let_time_pass(sides, monkeypatch)
     let_time_pass(sides, monkeypatch)
@@ -434,8 +434,8 @@ def test_what_is_held_for_long_is_given_back_by_its_holder(
 @pytest.fixture
 def huge(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> Sides:
     """Sides to which a million bytes are huge."""
-    monkeypatch.setattr(_arena, "SEGMENT", 1_000_000)
-    monkeypatch.setattr(_arena, "HUGE", 1_000_000)
+    monkeypatch.setattr(shared_memory, "SEGMENT", 1_000_000)
+    monkeypatch.setattr(shared_memory, "HUGE", 1_000_000)
     return sides
 
 
@@ -451,10 +451,10 @@ def test_a_huge_block_is_warm_for_a_while(
         del parcel, views
     assert len(huge.arena._blocks) == 1
     assert huge.memory() >= before + HUGE
-    assert huge.plans == [_arena.KEEP]
+    assert huge.plans == [shared_memory.KEEP]
     huge.plans.clear()
     huge.arena.cool()
-    assert huge.plans == [_arena.KEEP], "it was used just now"
+    assert huge.plans == [shared_memory.KEEP], "it was used just now"
     let_time_pass(huge, monkeypatch)
     assert huge.memory() <= before + 65536
     assert huge.plans == [], "nobody looks any more"
@@ -470,7 +470,7 @@ def test_a_huge_block_that_is_held_for_long_is_given_back_by_its_last_holder(
     views = huge.send(parcel)
     del parcel
     let_time_pass(huge, monkeypatch)
-    assert huge.plans == [_arena.KEEP], "the holder may have looked just before"
+    assert huge.plans == [shared_memory.KEEP], "the holder may have looked just before"
     let_time_pass(huge, monkeypatch)
     assert huge.plans == []
     assert huge.memory() >= before + HUGE
@@ -491,7 +491,7 @@ def test_a_huge_block_that_may_be_sent_again_keeps_what_it_holds(
     del views
     assert bytes(huge.send(parcel)[0]) == b"x" * HUGE
     del parcel
-    assert huge.plans == [_arena.KEEP], "the receiver left it to the sender"
+    assert huge.plans == [shared_memory.KEEP], "the receiver left it to the sender"
     let_time_pass(huge, monkeypatch)
     assert huge.memory() <= before + 65536
 

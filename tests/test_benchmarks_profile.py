@@ -18,16 +18,16 @@ try:
 finally:
     sys.path.remove(str(BENCHMARKS))
 
-APLEX, STDLIB = "/x/src/aplex/_pool.py", f"/x/python3.{sys.version_info.minor}/"
+APLEX, STDLIB = "/x/src/aplex/_pool/pool.py", f"/x/python3.{sys.version_info.minor}/"
 
 
 @pytest.mark.parametrize(
     ("stack", "room"),
     [
-        ([(APLEX, "submit")], "aplex._pool"),
-        ([(f"{STDLIB}threading.py", "notify"), (APLEX, "submit")], "aplex._pool"),
+        ([(APLEX, "submit")], "aplex._pool.pool"),
+        ([(f"{STDLIB}threading.py", "notify"), (APLEX, "submit")], "aplex._pool.pool"),
         ([(f"{STDLIB}asyncio/events.py", "_run"), (APLEX, "serve")], sampling.ELSE),
-        ([(f"{BENCHMARKS}/works.py", "same"), (APLEX, "run")], "aplex._pool"),
+        ([(f"{BENCHMARKS}/works.py", "same"), (APLEX, "run")], "aplex._pool.pool"),
         ([(f"{BENCHMARKS}/works.py", "same")], sampling.PROGRAM),
     ],
 )
@@ -36,7 +36,10 @@ def test_a_sample_counts_for_a_room(stack: sampling.Stack, room: str) -> None:
 
 
 def test_modules_have_short_names() -> None:
-    assert sampling.module("/aplex/src/aplex/_backends/process.py") == "aplex._backends.process"
+    assert (
+        sampling.module("/aplex/src/aplex/_backends/process/backend.py")
+        == "aplex._backends.process.backend"
+    )
     assert sampling.module(f"{STDLIB}asyncio/events.py") == "asyncio.events"
     assert sampling.module(f"{STDLIB}site-packages/cloudpickle/__init__.py") == "cloudpickle"
     installed = f"{BENCHMARKS}/.envs{STDLIB}site-packages/multidict/_abc.py"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from aplex import _cpus
-from aplex._cpus import cgroup_quota, usable_cpus
+from aplex._common import cpus
+from aplex._common.cpus import cgroup_quota, usable_cpus
 
 
 class Tree:
@@ -107,7 +107,7 @@ def test_both_affinity_and_quota_hold(
     monkeypatch: pytest.MonkeyPatch, affinity: int, quota: float, expected: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)))
-    monkeypatch.setattr(_cpus, "cgroup_quota", lambda: quota)
+    monkeypatch.setattr(cpus, "cgroup_quota", lambda: quota)
     assert usable_cpus() == expected
 
 
@@ -117,7 +117,7 @@ def test_without_affinity_all_cpus_count(
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: count)
-    monkeypatch.setattr(_cpus, "cgroup_quota", lambda: 0)
+    monkeypatch.setattr(cpus, "cgroup_quota", lambda: 0)
     assert usable_cpus() == expected
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aplex._frames import PipeEnd, Reader, SocketEnd, Writer, one_way
+from aplex._wire.frames import PipeEnd, Reader, SocketEnd, Writer, one_way
 from tests.support.spawning import travelled
 
 KEPT = 256 * 1024  # bytes of the reader's kept buffer

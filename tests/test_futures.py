@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from aplex import futures
-from aplex._exception_pickling import encode_exception
-from aplex._messages import CANCELLED, COROUTINE, ERROR, PICKLED, RAISED, TOO_LATE, VALUE
-from aplex._pool_worker import PoolWorker
-from aplex._work import Work
+from aplex._common.messages import CANCELLED, COROUTINE, ERROR, PICKLED, RAISED, TOO_LATE, VALUE
+from aplex._pool.work import Work
+from aplex._pool.worker import PoolWorker
+from aplex._wire.exceptions import encode_exception
 from aplex.exceptions import RemoteTraceback, SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from tests.support.pools import DrivenPool

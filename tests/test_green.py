@@ -6,7 +6,8 @@ import types
 
 import pytest
 
-from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor, _green
+from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
+from aplex._worker import green_threads
 from tests.support.programs import started
 
 PATCHERS = [
@@ -23,7 +24,7 @@ def patch(request, monkeypatch):
     def patch(*modules: str) -> str:
         patched = {threads if module == "threads" else module for module in modules}
         module = types.SimpleNamespace(**{asks: patched.__contains__})
-        monkeypatch.setitem(_green.sys.modules, patcher, module)
+        monkeypatch.setitem(green_threads.sys.modules, patcher, module)
         return name
 
     return patch
@@ -45,7 +46,7 @@ def test_what_is_patched_late_or_in_part_is_refused(patch, kind, modules) -> Non
 
 def test_what_was_patched_first_is_no_reason_to_refuse(patch, monkeypatch) -> None:
     patch("threads", "select")
-    monkeypatch.setattr(_green, "AT_IMPORT", _green.patched_by())
+    monkeypatch.setattr(green_threads, "AT_IMPORT", green_threads.patched_by())
     with ThreadAsyncPoolExecutor(pool_size=1) as pool:
         assert pool.submit(abs, -1).result() == 1
     with ProcessAsyncPoolExecutor(pool_size=1, mp_context="fork") as pool:

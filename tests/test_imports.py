@@ -1,16 +1,11 @@
 """Architecture: what may import what, what is exported, and that importing does nothing else.
 
-The imports are read from the source. Arrows point one way:
-
-    executors → _manager → _pool → _messages
-    executors → _backends.X → _child → _worker → _messages
-
-Imports for annotations only (``if TYPE_CHECKING``) are no arrows.
+The imports are read from the source. A room is a folder of `src/aplex`, or a module beside the
+folders. Imports inside functions and under ``if TYPE_CHECKING`` count.
 """
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import json
@@ -34,6 +29,11 @@ import aplex.streams
 import aplex.views
 
 SOURCE = Path(aplex.__file__).parent
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+
+import rooms  # noqa: E402 - it lies with the documentation, which shows what it draws
+
 PUBLIC_MODULES = (
     "exceptions",
     "executors",
@@ -43,216 +43,113 @@ PUBLIC_MODULES = (
     "streams",
     "views",
 )
+MODULES = rooms.modules(SOURCE)
+ARROWS = rooms.arrows(MODULES)
 
 
-def modules() -> dict[str, ast.Module]:
-    """Name of each module within the package -> its source."""
-    found = {}
-    for path in sorted(SOURCE.rglob("*.py")):
-        parts = path.relative_to(SOURCE).with_suffix("").parts
-        if parts[-1] == "__init__":
-            parts = parts[:-1]
-        found[".".join(parts)] = ast.parse(path.read_text(encoding="utf-8"))
-    return found
-
-
-def _is_for_types_only(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
-
-
-def imported(tree: ast.AST, *, late: bool) -> set[str]:
-    """Absolute names of what a module imports; ``late``: inside functions, too."""
-    names: set[str] = set()
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.stmt) and _is_for_types_only(node):
-            continue
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            assert node.module is not None
-            names.add(node.module)
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif late or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            names |= imported(node, late=late)
-    return names
-
-
-MODULES = modules()
-
-
-def arrows(name: str, *, late: bool = True) -> set[str]:
-    """The modules of the package that a module imports."""
-    names = imported(MODULES[name], late=late)
-    inside = {n.removeprefix("aplex.") for n in names if n.startswith("aplex.")}
-    return {other for other in inside if other in MODULES and other not in (name, "_backends")}
-
-
-def reachable(name: str, *, late: bool = True) -> set[str]:
+def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
     """The modules of the package that come with a module."""
+    graph = rooms.arrows(MODULES, late=late, types=types)
     found: set[str] = set()
     new = {name}
     while new:
         found |= new
-        new = {other for known in new for other in arrows(known, late=late)} - found
+        new = {other for known in new for other in graph[known]} - found
     return found - {name}
 
 
-# -- arrows ---------------------------------------------------------------------------------
+# -- rooms ----------------------------------------------------------------------------------
 
-RANKS = [
-    {"_locks", "_sleepers", "_waits"},
-    {"_late", "_stdlib_waits"},
-    {
-        "_messages",
-        "_version",
-        "_main_module",
-        "exceptions",
-        "load_balancers",
-        "_cpus",
-        "_deafness",
-        "_listener",
-        "_frames",
-        "_gate",
-        "_options",
-        "_names",
-        "_producers",
-        "_chunk_sizes",
-        "_identity",
-        "_inputs",
-        "_left_behind",
-        "_lines",
-        "_alarms",
-        "_copies",
-        "_unread",
-        "outcomes",
-    },
-    {"_inflow", "_pickling", "_supervision", "_balancer_views", "_worker", "_limits"}
-    | {"_shared_file", "_segments", "_green"},
-    {"_work", "_coroutine_lane", "_plain_lane", "_arena", "_lent", "_progress"}
-    | {"_packed_setup", "_exception_copies"},
-    {"_pool_worker", "_exception_pickling"},
-    {"_pool", "_chunks", "_interrupts", "_timeouts", "_settings"},
-    {"_chunks_measured", "_ladder"},
-    {
-        "_works",
-        "_windows",
-        "_chunks_coroutine",
-        "_child",
-        "_certificate",
-        "_last_words",
-        "_setup_packer",
-        "futures",
-        "_backends.base",
-    },
-    {
-        "_maps",
-        "_telling",
-        "_chunks_plain",
-        "_exit",
-        "_settling",
-        "_link",
-        "_backends.thread",
-        "_backends.memory",
-    },
-    {"streams", "_manager", "_plans", "_room", "_starter"},
-    {"_backends.process"},
-    {"_streaming"},
-    {"views"},
-    {"executors"},
-    {"", "_backends"},
-]
-"""What stands in a row imports only what stands above it."""
+GROUND = ("_common", "exceptions", "outcomes", "load_balancers", "_version")
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(GROUND, ()),
+    "_wire": GROUND,
+    "_worker": (*GROUND, "_wire"),
+    "_pool": GROUND,
+    "futures": (*GROUND, "_wire", "_pool.work"),
+    "_backends": (*GROUND, "_wire", "_worker", "_pool.work", "_pool.worker", "_pool.workforce"),
+    "_manager": (*GROUND, "_wire.exceptions", "_pool", "futures")
+    + ("_backends.contract", "_backends.listener"),
+    "_map": (*GROUND, "_worker", "futures"),
+    "streams": (*GROUND, "_wire", "_worker", "futures", "_map", "_pool.inflow", "_pool.work")
+    + ("_manager",),
+    "_calls": (*GROUND, "_wire", "_worker", "_pool", "futures", "_manager", "_map", "streams"),
+    "views": (*GROUND, "_map", "_calls", "futures", "streams", "executors"),
+    "executors": (*GROUND, "_worker", "_pool", "futures", "_backends", "_manager", "_map")
+    + ("_calls", "streams", "views"),
+    "": tuple(sorted({rooms.room(name) for name in MODULES if name})),
+}
+"""For each room, the rooms, or modules of them, that it may import."""
 
 
-def test_every_module_has_its_rank() -> None:
-    assert set(MODULES) == set().union(*RANKS)
+def test_every_room_has_its_rule() -> None:
+    assert {rooms.room(name) for name in MODULES} == set(MAY_IMPORT)
 
 
 @pytest.mark.smoke
-def test_no_import_points_back() -> None:
-    ranks = {name: rank for rank, names in enumerate(RANKS) for name in names}
-    back = [
-        f"{name} imports {other}"
-        for name in MODULES
-        if name  # the package itself knows all
-        for other in arrows(name)
-        if ranks[other] >= ranks[name]
-    ]
-    assert back == []
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_a_module_imports_only_what_its_room_may(name: str) -> None:
+    room = rooms.room(name)
+    allowed = MAY_IMPORT[room]
+    others = {other for other in ARROWS[name] if rooms.room(other) != room}
+    assert {o for o in others if o not in allowed and rooms.room(o) not in allowed} == set()
 
 
 def test_no_imports_go_round_in_a_circle() -> None:
-    graph = {name: arrows(name) for name in MODULES}
+    graph = rooms.arrows(MODULES, types=False)
     assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)
 
 
-@pytest.mark.parametrize(
-    "leaf", ["_messages", "exceptions", "load_balancers", "_cpus", "_version", "_options"]
-)
-def test_a_leaf_imports_nothing_of_the_package(leaf: str) -> None:
-    assert arrows(leaf) == set()
-
-
-LOGIC = {"_messages", "_options", "_names", "_supervision", "_balancer_views", "exceptions"} | {
-    "load_balancers",
-    "_limits",
-    "_work",
-    "_pool_worker",
-}
+def test_a_room_says_what_it_is_for_and_re_exports_nothing() -> None:
+    """Whoever imports one file of a room loads one file."""
+    for name, tree in MODULES.items():
+        if name and (SOURCE / name.replace(".", "/")).is_dir():
+            assert len(tree.body) == 1, name
 
 
 def test_the_pool_is_only_logic() -> None:
     """No IO, no clock, no thread: nothing of the kind is imported, not even late."""
     allowed = {"__future__", "enum", "collections", "collections.abc", "typing", "itertools"}
     allowed |= {"abc", "dataclasses", "heapq", "math"}
-    logic = (
-        "_pool",
-        "_work",
-        "_pool_worker",
-        "_supervision",
-        "_balancer_views",
-        "_options",
-        "_limits",
-        "_alarms",
-        "_ladder",
-    )
-    imports = set().union(*(imported(MODULES[module], late=True) for module in logic))
+    logic = [name for name in MODULES if rooms.room(name) == "_pool"]
+    imports = set().union(*(rooms.imported(MODULES[name]) for name in logic))
     names = {name for name in imports if "aplex" not in name}
-    assert {n for n in names if n not in allowed and n.rpartition(".")[0] not in allowed} == set()
-    assert reachable("_pool") == LOGIC
-
-
-def test_what_a_worker_runs_knows_nothing_of_the_parents_side() -> None:
-    forbidden = {"executors", "_manager", "_pool", "_listener", "futures", "load_balancers"}
-    for name in ("_worker", "_child", "_chunks_plain", "_chunks_coroutine"):
-        assert reachable(name) & forbidden == set()
-        assert not any(other.startswith("_backends") for other in reachable(name))
+    outside = {n for n in names if n not in allowed and n.rpartition(".")[0] not in allowed}
+    assert outside == set()
 
 
 def test_what_a_worker_runs_imports_no_asyncio_before_a_coroutine_comes() -> None:
-    heavy = {"asyncio", "multiprocessing", "concurrent.futures", "cloudpickle", "ssl"}
-    for name in {"_child", "_chunks_plain", *reachable("_child", late=False)}:
-        assert imported(MODULES[name], late=False) & (heavy - {"concurrent.futures"}) == set(), name
-
-
-def test_a_back_end_knows_no_executor_and_no_manager() -> None:
-    for name in MODULES:
-        if name.startswith("_backends."):
-            assert (
-                reachable(name) & {"executors", "_manager", "_exit", "_maps", "_windows"} == set()
-            )
+    heavy = {"asyncio", "multiprocessing", "cloudpickle", "ssl"}
+    for name in {"_worker.process", *reachable("_worker.process", late=False)}:
+        assert rooms.imported(MODULES[name], late=False, types=False) & heavy == set(), name
 
 
 def test_a_back_end_knows_no_other_back_end() -> None:
     for name in MODULES:
         if name.startswith("_backends."):
-            others = {other for other in arrows(name) if other.startswith("_backends.")}
-            assert others <= {"_backends.base"}
+            kind = name.split(".")[1]
+            others = {other.split(".")[1] for other in ARROWS[name] if "_backends." in other}
+            assert others <= {"contract", "listener", kind}
 
 
 def test_one_manager_touches_both_the_pool_and_the_world() -> None:
-    assert [name for name in MODULES if "_manager" in arrows(name)] == ["executors"]
+    graph = rooms.arrows(MODULES, types=False)
+    assert [name for name in MODULES if "_manager.manager" in graph[name]] == ["executors"]
+
+
+def test_a_worker_imports_few_modules() -> None:
+    loaded = in_a_fresh_interpreter(
+        "import sys, json, aplex._worker.process; "
+        "print(json.dumps([n for n in sys.modules if n.startswith('aplex.')]))"
+    )
+    assert len(loaded) <= 27
+
+
+def test_the_drawing_of_the_rooms_is_that_of_the_imports() -> None:
+    """`python3 docs/_ext/rooms.py --write` renews it."""
+    shown = rooms.BLOCK.search(rooms.PAGE.read_text(encoding="utf-8"))
+    assert shown is not None
+    assert shown[0] == rooms.draw(rooms.arrows(MODULES, types=False))
 
 
 # -- exports --------------------------------------------------------------------------------
@@ -361,7 +258,8 @@ environment = dict(os.environ)
 
 import aplex
 from aplex import *
-import aplex._child, aplex._manager, aplex._backends.process, aplex._backends.thread
+import aplex._worker.process, aplex._manager.manager
+import aplex._backends.process.backend, aplex._backends.thread
 
 print(json.dumps({
     "hooks": [hook for hook in hooks if hook.startswith("aplex")],
@@ -405,9 +303,16 @@ def test_making_an_executor_starts_and_holds_nothing() -> None:
 
 def test_a_child_imports_no_asyncio_before_a_coroutine_comes() -> None:
     loaded = in_a_fresh_interpreter(
-        "import sys, json, aplex._child; print(json.dumps(sorted(sys.modules)))"
+        "import sys, json, aplex._worker.process; print(json.dumps(sorted(sys.modules)))"
     )
-    heavy = {"asyncio", "ssl", "multiprocessing", "cloudpickle", "aplex.executors", "aplex._pool"}
+    heavy = {
+        "asyncio",
+        "ssl",
+        "multiprocessing",
+        "cloudpickle",
+        "aplex.executors",
+        "aplex._pool.pool",
+    }
     assert heavy & set(loaded) == set()
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from aplex._inflow import NOTHING, Inflow
-from aplex._messages import ITEMS, TOO_LATE, VALUE
+from aplex._common.messages import ITEMS, TOO_LATE, VALUE
+from aplex._pool.inflow import NOTHING, Inflow
 
 READER = 1, None
 

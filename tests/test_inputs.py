@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aplex._inputs import AsyncInput, is_asynchronous, length_of
+from aplex._map.input import AsyncInput, is_asynchronous, length_of
 from tests.support.inputs import Meter
 
 

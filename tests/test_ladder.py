@@ -6,13 +6,22 @@ from typing import Any
 
 import pytest
 
-from aplex._ladder import Ladder
-from aplex._messages import CANCELLED, COROUTINE, DELIVERED, PLAIN, RAISED, READY, TOO_LATE, VALUE
-from aplex._options import WorkOptions
-from aplex._pool import Pool
-from aplex._pool_worker import PoolWorker
-from aplex._supervision import Death, WorkerState
-from aplex._work import Work, WorkState
+from aplex._common.messages import (
+    CANCELLED,
+    COROUTINE,
+    DELIVERED,
+    PLAIN,
+    RAISED,
+    READY,
+    TOO_LATE,
+    VALUE,
+)
+from aplex._common.options import WorkOptions
+from aplex._pool.escalation import Ladder
+from aplex._pool.pool import Pool
+from aplex._pool.work import Work, WorkState
+from aplex._pool.worker import PoolWorker
+from aplex._pool.workforce import Death, WorkerState
 from aplex.exceptions import WorkerLostError
 from aplex.load_balancers import RoundRobin
 from tests.support.invariants import check

@@ -11,11 +11,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from aplex._inflow import Inflow
-from aplex._limits import FEW
-from aplex._messages import COROUTINE, ITEMS, LANES, PLAIN, RAISED, RETURNED, VALUE
-from aplex._options import WorkOptions
-from aplex._work import Work, WorkState
+from aplex._common.messages import COROUTINE, ITEMS, LANES, PLAIN, RAISED, RETURNED, VALUE
+from aplex._common.options import WorkOptions
+from aplex._pool.inflow import Inflow
+from aplex._pool.limits import FEW
+from aplex._pool.work import Work, WorkState
 from aplex.exceptions import WorkerLostError
 from tests.support.pools import ALL_STARTED, DrivenPool, choosing
 

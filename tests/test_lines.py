@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from aplex._lines import AsCompleted, Bells, InOrder, InOrderWithBell, give_up
-from aplex._messages import VALUE
-from aplex._telling import Bell, TellingFuture
+from aplex._common.messages import VALUE
+from aplex._map.order import AsCompleted, Bells, InOrder, InOrderWithBell, give_up
+from aplex._map.telling import Bell, TellingFuture
 from aplex.futures import ConcurrentFuture
 
 MANAGER = SimpleNamespace(

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from aplex._frames import PipeEnd, one_way
-from aplex._listener import Listener
+from aplex._backends.listener import Listener
+from aplex._wire.frames import PipeEnd, one_way
 
 DEADLINE = 20.0  # seconds after which a test has failed
 

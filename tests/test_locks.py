@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aplex._locks import CheckedRLock, condition
+from aplex._common.locks import CheckedRLock, condition
 
 
 class Broken(CheckedRLock):

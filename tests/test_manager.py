@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from aplex._backends.memory import MemoryBackend
-from aplex._manager import Manager
-from aplex._messages import (
+from aplex._common.messages import (
     CANCELLED,
     COROUTINE,
     FAILED,
@@ -24,9 +23,10 @@ from aplex._messages import (
     Reports,
     only,
 )
-from aplex._pool import GATHERED, LINED_UP, LONG, Pool
-from aplex._pool_worker import PoolWorker
-from aplex._work import Work
+from aplex._manager.manager import Manager
+from aplex._pool.pool import GATHERED, LINED_UP, LONG, Pool
+from aplex._pool.work import Work
+from aplex._pool.worker import PoolWorker
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin, Worker

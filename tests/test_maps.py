@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from aplex._chunks import Chunk
-from aplex._inputs import taker
-from aplex._maps import (
+from aplex._map.input import taker
+from aplex._map.results import (
     AwaitableChunks,
     AwaitableResults,
     BlockingChunks,
     BlockingResults,
     FlatResults,
 )
-from aplex._windows import Window
+from aplex._map.window import Window
+from aplex._worker.chunks import Chunk
 from aplex.futures import ConcurrentFuture
 
 

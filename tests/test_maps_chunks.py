@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from aplex import _chunks_coroutine
-from aplex._chunks import Chunk
-from aplex._chunks_coroutine import run_coroutine_chunk
-from aplex._chunks_plain import run_plain_chunk
+from aplex._worker import chunks_coroutine
+from aplex._worker.chunks import Chunk
+from aplex._worker.chunks_coroutine import run_coroutine_chunk
+from aplex._worker.chunks_plain import run_plain_chunk
 from aplex.exceptions import RemoteTraceback
 
 
@@ -307,6 +307,6 @@ def test_a_chunk_of_one_item() -> None:
 
 
 def test_the_module_knows_its_loops_only_as_long_as_they_live() -> None:
-    others = set(_chunks_coroutine._places)  # loops of threads, of executors that tests share
+    others = set(chunks_coroutine._places)  # loops of threads, of executors that tests share
     run(run_coroutine_chunk(doubled, [[1]], 1))
-    assert not {loop for loop in _chunks_coroutine._places if not loop.is_closed()} - others
+    assert not {loop for loop in chunks_coroutine._places if not loop.is_closed()} - others

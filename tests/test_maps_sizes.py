@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from aplex import _chunk_sizes as sizes
-from aplex._chunk_sizes import ChunkSizes
-from aplex._chunks import Chunk
-from aplex._inputs import Input, length_of
-from aplex._lines import InOrder
-from aplex._maps import BlockingChunks, FlatResults
-from aplex._windows import AHEAD, GrowingWindow, most_of
+from aplex._map import sizes
+from aplex._map.input import Input, length_of
+from aplex._map.order import InOrder
+from aplex._map.results import BlockingChunks, FlatResults
+from aplex._map.sizes import ChunkSizes
+from aplex._map.window import AHEAD, GrowingWindow, most_of
+from aplex._worker.chunks import Chunk
 from aplex.futures import ConcurrentFuture
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from aplex import _messages
-from aplex._messages import (
+from aplex._common import messages
+from aplex._common.messages import (
     CANCELLED,
     DELIVERED,
     DETACHED,
@@ -33,4 +33,4 @@ def test_the_kinds_that_end_a_work_come_before_the_others() -> None:
 
 def test_the_lanes_count_from_zero() -> None:
     """They are used as indices; and as the number of plain functions that a work counts for."""
-    assert (_messages.COROUTINE, _messages.PLAIN) == LANES == (0, 1)
+    assert (messages.COROUTINE, messages.PLAIN) == LANES == (0, 1)

@@ -8,10 +8,10 @@ import pickle
 import pytest
 
 from aplex import Outcome
-from aplex._chunks import Chunk
-from aplex._chunks_measured import MeasuredChunk
-from aplex._chunks_plain import run_measured_plain
-from aplex._identity import this_worker
+from aplex._common.identity import this_worker
+from aplex._worker.chunks import Chunk
+from aplex._worker.chunks_measured import MeasuredChunk
+from aplex._worker.chunks_plain import run_measured_plain
 from aplex.exceptions import RemoteTraceback
 
 

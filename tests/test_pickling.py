@@ -24,9 +24,9 @@ from typing import Any
 
 import pytest
 
-from aplex import _pickling
-from aplex._main_module import is_importable, path_of_main
-from aplex._pickling import (
+from aplex._backends.process.main_module import is_importable, path_of_main
+from aplex._wire import calls
+from aplex._wire.calls import (
     CallDecoder,
     CallEncoder,
     decode_value,
@@ -455,7 +455,7 @@ def test_what_a_main_holds_that_no_worker_can_import_travels_by_value() -> None:
     """A worker has another ``__main__``: here, a second program reads what the first wrote."""
     code = """
 import sys
-from aplex._pickling import CallEncoder
+from aplex._wire.calls import CallEncoder
 class Item:
     def __init__(self, x): self.x = x
 def double(item): return 2 * helper(item)
@@ -613,7 +613,7 @@ def test_a_message_that_cannot_be_shown_is_no_hindrance() -> None:
         def __str__(self) -> str:
             raise SystemExit
 
-    assert _pickling._say(SilentError()).startswith("SilentError: (")
+    assert calls._say(SilentError()).startswith("SilentError: (")
 
 
 def test_a_handler_that_encodes_while_a_number_is_made_gets_another_one() -> None:

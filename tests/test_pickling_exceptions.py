@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from aplex._exception_pickling import decode_exception, encode_exception
+from aplex._wire.exceptions import decode_exception, encode_exception
 from aplex.exceptions import RemoteError, RemoteTraceback, WorkerLostError
 from tests.support import errors, lookalikes
 

@@ -6,9 +6,9 @@ import weakref
 from typing import Any
 
 from aplex._backends.thread import ThreadCodec
-from aplex._messages import DOOMED, Reports
-from aplex._plain_lane import PlainLane
-from aplex._producers import Producers
+from aplex._common.messages import DOOMED, Reports
+from aplex._worker.plain_lane import PlainLane
+from aplex._worker.producers import Producers
 
 
 class Owner:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from aplex._messages import (
+from aplex._common.messages import (
     CANCELLED,
     COROUTINE,
     DELIVERED,
@@ -23,10 +23,10 @@ from aplex._messages import (
     VALUE,
     Cancel,
 )
-from aplex._options import WorkOptions
-from aplex._pool import Pool
-from aplex._supervision import Death, WorkerState
-from aplex._work import Work, WorkState
+from aplex._common.options import WorkOptions
+from aplex._pool.pool import Pool
+from aplex._pool.work import Work, WorkState
+from aplex._pool.workforce import Death, WorkerState
 from aplex.load_balancers import Average, RoundRobin
 from tests.support.invariants import check
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex

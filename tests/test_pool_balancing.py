@@ -10,11 +10,11 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from aplex._messages import LANES, PLAIN, RETURNED, VALUE, Cancel
-from aplex._options import WorkOptions
-from aplex._pool import LONG, Pool
-from aplex._supervision import WorkerState
-from aplex._work import Work, WorkState
+from aplex._common.messages import LANES, PLAIN, RETURNED, VALUE, Cancel
+from aplex._common.options import WorkOptions
+from aplex._pool.pool import LONG, Pool
+from aplex._pool.work import Work, WorkState
+from aplex._pool.workforce import WorkerState
 from aplex.exceptions import LoadBalancerError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
 from tests.support.invariants import check
@@ -614,7 +614,7 @@ def test_what_a_load_balancer_insists_on_is_not_recalled() -> None:
 
 
 def test_a_suspect_that_is_recalled_stays_one() -> None:
-    """It waits apart from other works, see `_pool.SUSPECT`."""
+    """It waits apart from other works, see `_pool.pool.SUSPECT`."""
     pool = DrivenPool(1)
     options = WorkOptions(retries=9, quarantine_after=9)
     suspect = pool.submit(PLAIN, options=options)

@@ -22,11 +22,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from aplex._messages import CANCELLED, COROUTINE, DELIVERED, LANES, PLAIN, RAISED, RETURNED, VALUE
-from aplex._options import WorkOptions
-from aplex._pool_worker import PoolWorker
-from aplex._supervision import WorkerState
-from aplex._work import Work, WorkState
+from aplex._common.messages import (
+    CANCELLED,
+    COROUTINE,
+    DELIVERED,
+    LANES,
+    PLAIN,
+    RAISED,
+    RETURNED,
+    VALUE,
+)
+from aplex._common.options import WorkOptions
+from aplex._pool.work import Work, WorkState
+from aplex._pool.worker import PoolWorker
+from aplex._pool.workforce import WorkerState
 from aplex.exceptions import (
     BrokenPoolError,
     LoadBalancerError,

@@ -14,11 +14,11 @@ from typing import Any, Self
 
 import pytest
 
-from aplex import _pool, _supervision
-from aplex._messages import COROUTINE, LANES, READY, RETURNED, VALUE
-from aplex._options import WorkOptions
-from aplex._supervision import WorkerState
-from aplex._work import Work
+from aplex._common.messages import COROUTINE, LANES, READY, RETURNED, VALUE
+from aplex._common.options import WorkOptions
+from aplex._pool import pool, workforce
+from aplex._pool.work import Work
+from aplex._pool.workforce import WorkerState
 from aplex.exceptions import WorkerLostError
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
 
@@ -39,7 +39,7 @@ class InterruptAt:
         sys.settrace(self._before)
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename not in (_pool.__file__, _supervision.__file__):
+        if frame.f_code.co_filename not in (pool.__file__, workforce.__file__):
             return None
         if event == "line":
             if self.left == 0:

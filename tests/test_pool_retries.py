@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from aplex._messages import COROUTINE, PLAIN
-from aplex._options import WorkOptions
-from aplex._work import Work, WorkState
+from aplex._common.messages import COROUTINE, PLAIN
+from aplex._common.options import WorkOptions
+from aplex._pool.work import Work, WorkState
 from aplex.exceptions import WorkerLostError, WorkQuarantinedError
 from tests.support.pools import ALL_STARTED, DrivenPool
 

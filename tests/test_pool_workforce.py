@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from aplex._messages import COROUTINE, PLAIN
-from aplex._options import WorkOptions
-from aplex._supervision import FIRST_PAUSE, LONGEST_PAUSE, RestartPolicy, WorkerState
-from aplex._work import WorkState
+from aplex._common.messages import COROUTINE, PLAIN
+from aplex._common.options import WorkOptions
+from aplex._pool.work import WorkState
+from aplex._pool.workforce import FIRST_PAUSE, LONGEST_PAUSE, RestartPolicy, WorkerState
 from aplex.exceptions import BrokenPoolError
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
 

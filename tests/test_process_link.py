@@ -10,13 +10,13 @@ from typing import Any, NoReturn
 
 import pytest
 
-from aplex._arena import Arena, make_arena
-from aplex._backends.base import Setup
-from aplex._backends.process import ProcessBackend
-from aplex._link import Link
-from aplex._messages import PLAIN
-from aplex._pickling import decode_value
-from aplex._segments import Segment, flags_of
+from aplex._backends.contract import Setup
+from aplex._backends.process.backend import ProcessBackend
+from aplex._backends.process.link import Link
+from aplex._common.messages import PLAIN
+from aplex._wire.calls import decode_value
+from aplex._wire.segments import Segment, flags_of
+from aplex._wire.shared_memory import Arena, make_arena
 from aplex.exceptions import SerializationError
 
 

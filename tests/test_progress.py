@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aplex._progress import Progress
+from aplex._wire.counters import Progress
 from tests.support.spawning import travelled
 
 

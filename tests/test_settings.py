@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
-from aplex._options import MOST, WorkOptions
-from aplex._settings import PoolSettings
+from aplex._calls.settings import PoolSettings
+from aplex._common.options import MOST, WorkOptions
 
 COUNTS = {"max_works_per_worker": 1, "retries": 0, "quarantine_after": 1, "max_restarts": 0}
 """Options that count something, and the least that is allowed."""

@@ -9,8 +9,8 @@ from concurrent.futures import Future, wait
 
 import pytest
 
-from aplex._sleepers import Sleepers
-from aplex._stdlib_waits import waits_here
+from aplex._common.sleepers import Sleepers
+from aplex._common.stdlib_waits import waits_here
 
 DEADLINE = 30  # seconds
 

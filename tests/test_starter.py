@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from aplex import _starter
-from aplex._listener import Listener
-from aplex._packed_setup import PackedSetup
-from aplex._starter import Starter
+from aplex._backends.listener import Listener
+from aplex._backends.process import starter
+from aplex._backends.process.starter import Starter
+from aplex._wire.packed_setup import PackedSetup
 
 DEADLINE = 10  # seconds
 
@@ -137,7 +137,7 @@ def test_nothing_is_forked_before_the_step_is_over(desks: Callable[[str], Desk])
 def test_a_first_fork_is_alone_until_a_work_is_done(
     desks: Callable[[str], Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_starter, "LONGEST_HOLD", 3600.0)
+    monkeypatch.setattr(starter, "LONGEST_HOLD", 3600.0)
     desk = desks("fork")
     desk.add(3)
     desk.wait_for(1)
@@ -158,7 +158,7 @@ def test_the_others_do_not_wait_for_ever(desks: Callable[[str], Desk]) -> None:
 def test_nobody_waits_for_a_first_fork_that_failed(
     desks: Callable[[str], Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_starter, "LONGEST_HOLD", 3600.0)
+    monkeypatch.setattr(starter, "LONGEST_HOLD", 3600.0)
     desk = desks("fork")
     desk.broken.add("pool-1")
     desk.add(3)

@@ -7,8 +7,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from aplex._frames import _HEADER, Writer
-from aplex._messages import PLAIN
+from aplex._common.messages import PLAIN
+from aplex._wire.frames import _HEADER, Writer
 from reliability.points import AFTER, BEFORE, HEADER, Point
 
 Due = Callable[[tuple[Any, ...]], bool]

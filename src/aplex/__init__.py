@@ -1,7 +1,7 @@
 """aplex, asynchronous pool executor: coroutines and functions in pools of workers.
 
 The names are loaded when they are first used (PEP 562): a worker process imports
-``aplex._child``, and should not pay for what only a parent needs.
+``aplex._worker.process``, and should not pay for what only a parent needs.
 """
 
 from __future__ import annotations

@@ -28,25 +28,25 @@ from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import Any, Literal, NoReturn, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
-from aplex import _maps
-from aplex._backends.base import Backend, Setup
-from aplex._backends.process import ProcessBackend
+from aplex._backends.contract import Backend, Setup
+from aplex._backends.process.backend import ProcessBackend
 from aplex._backends.thread import ThreadBackend
-from aplex._cpus import usable_cpus
-from aplex._identity import this_pool
-from aplex._manager import Manager
-from aplex._messages import COROUTINE
-from aplex._options import WorkOptions, as_limit, check_count
-from aplex._plans import Place, Plan, check_input, open_window
-from aplex._pool import Pool
-from aplex._room import Room
-from aplex._settings import PoolSettings, check_loop
-from aplex._streaming import Streaming, open_stream
-from aplex._supervision import RestartPolicy
-from aplex._timeouts import run_within
-from aplex._unread import Unread
-from aplex._work import Work
-from aplex._works import lane_of
+from aplex._calls.capacity import Room
+from aplex._calls.lanes import lane_of
+from aplex._calls.settings import PoolSettings, check_loop
+from aplex._calls.surface import Streaming, open_stream
+from aplex._common.cpus import usable_cpus
+from aplex._common.identity import this_pool
+from aplex._common.messages import COROUTINE
+from aplex._common.options import WorkOptions, as_limit, check_count
+from aplex._manager.manager import Manager
+from aplex._map import results as map_results
+from aplex._map.plan import Place, Plan, check_input, open_window
+from aplex._map.unread import Unread
+from aplex._pool.pool import Pool
+from aplex._pool.work import Work
+from aplex._pool.workforce import RestartPolicy
+from aplex._worker.timeouts import run_within
 from aplex.exceptions import SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
@@ -529,23 +529,23 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
         manager = None if self._awaitable else self._manager
         place = Place(self._submit, self._size, self._max_works_per_worker, manager)
         window = functools.partial(open_window, place, plan, options, work, lane, iterables)
-        results: _maps.BlockingResults | _maps.AwaitableResults
+        results: map_results.BlockingResults | map_results.AwaitableResults
         if self._awaitable:
             # Without a running loop there is nothing to make awaitable futures with yet.
             running = asyncio._get_running_loop()  # noqa: SLF001
             at_once = bool(running or (self._future_loop and plan.ordered and not asynchronous))
-            kind = _maps.AwaitableChunks if plan.in_chunks else _maps.AwaitableResults
+            kind = map_results.AwaitableChunks if plan.in_chunks else map_results.AwaitableResults
             results = kind(window, deadline, at_once=at_once)
         elif plan.in_chunks:
-            results = _maps.BlockingChunks(window, deadline)
+            results = map_results.BlockingChunks(window, deadline)
         else:
-            results = _maps.BlockingResults(window, deadline)
+            results = map_results.BlockingResults(window, deadline)
         caller = sys._getframe(2)  # noqa: SLF001 - for a warning; much quicker than `inspect`
         where = caller.f_code.co_filename, caller.f_lineno
         bounded = plan.buffersize is not None
         self._unread.add(results, where, bounded=bounded, asynchronous=asynchronous)
-        if isinstance(results, _maps.BlockingChunks):
-            return _maps.FlatResults.of(results)
+        if isinstance(results, map_results.BlockingChunks):
+            return map_results.FlatResults.of(results)
         return results
 
     # -- stream ---------------------------------------------------------------

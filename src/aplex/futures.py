@@ -22,14 +22,14 @@ from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from aplex._exception_pickling import decode_exception
-from aplex._locks import condition
-from aplex._messages import CANCELLED, ERROR, PICKLED, RAISED, TOO_LATE, VALUE
-from aplex._pickling import decode_value
-from aplex._sleepers import Sleepers
+from aplex._common.locks import condition
+from aplex._common.messages import CANCELLED, ERROR, PICKLED, RAISED, TOO_LATE, VALUE
+from aplex._common.sleepers import Sleepers
+from aplex._wire.calls import decode_value
+from aplex._wire.exceptions import decode_exception
 
 if TYPE_CHECKING:
-    from aplex._work import Work
+    from aplex._pool.work import Work
 
 __all__ = ["AsyncioFuture", "ConcurrentFuture"]
 

@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from aplex._inflow import NOTHING, Inflow, Owner
-from aplex._pickling import decode_value
-from aplex._telling import Bell
+from aplex._map.telling import Bell
+from aplex._pool.inflow import NOTHING, Inflow, Owner
+from aplex._wire.calls import decode_value
 from aplex.futures import outcome
 
 if TYPE_CHECKING:
-    from aplex._manager import Manager
-    from aplex._work import Work
+    from aplex._manager.manager import Manager
+    from aplex._pool.work import Work
 
 __all__ = ["AsyncStream", "Stream"]
 

@@ -28,9 +28,9 @@ from typing import (
     overload,
 )
 
-from aplex._options import WorkOptions
-from aplex._plans import Plan
-from aplex._streaming import Streaming
+from aplex._calls.surface import Streaming
+from aplex._common.options import WorkOptions
+from aplex._map.plan import Plan
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.outcomes import Outcome
 from aplex.streams import AsyncStream, Stream

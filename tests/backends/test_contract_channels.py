@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from aplex import WorkerLostError
-from aplex._arena import HUGE, WARM
+from aplex._wire.shared_memory import HUGE, WARM
 from tests.support import works
 from tests.support.callers import DEADLINE, PROCESSES, Awaiting, Caller
 

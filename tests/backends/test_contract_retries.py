@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aplex import WorkerLostError, WorkQuarantinedError
-from aplex._arena import HUGE
+from aplex._wire.shared_memory import HUGE
 from tests.support import works
 from tests.support.callers import PROCESSES, Caller
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from aplex import BrokenPoolError, ProcessAsyncPoolExecutor, WorkerLostError, _starter
+from aplex import BrokenPoolError, ProcessAsyncPoolExecutor, WorkerLostError
+from aplex._backends.process import starter
 from tests.support import works
 from tests.support.callers import PROCESSES, Awaiting, Caller, make_pool
 from tests.support.signals import Gate, Signals
@@ -124,7 +125,7 @@ def test_workers_that_are_not_wanted_any_more_are_not_started(
 ) -> None:
     caller = new_caller(pool_size=1, initializer=works.say, initargs=(signals.path, "started"))
     caller.call(works.add, 1)
-    with _starter._lock:  # as if another pool started a worker meanwhile
+    with starter._lock:  # as if another pool started a worker meanwhile
         caller.pool.resize(9)
         caller.pool.resize(1)
     assert caller.call(works.add, 1) == 1

@@ -63,7 +63,7 @@ def test_no_result_is_lost_by_ctrl_c(engine, tmp_path) -> None:
 
 
 AFTER_THE_READ = """
-    from aplex._manager import Manager
+    from aplex._manager.manager import Manager
 
     received = Manager._receive_alone
     breaks, futures = [], []

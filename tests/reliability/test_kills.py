@@ -36,7 +36,7 @@ def test_a_point_names_a_function_that_exists() -> None:
     for point in POINTS:
         locate(point.target)
     with pytest.raises(AttributeError):
-        locate("aplex._pool:Pool.no_such_function")
+        locate("aplex._pool.pool:Pool.no_such_function")
 
 
 def test_the_title_of_a_point_is_its_own() -> None:

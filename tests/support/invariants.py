@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from aplex._messages import LANES
-from aplex._pool import SUSPECT, SUSPECTS, Pool
-from aplex._supervision import WorkerState
-from aplex._work import ABOARD, WAITING
+from aplex._common.messages import LANES
+from aplex._pool.pool import SUSPECT, SUSPECTS, Pool
+from aplex._pool.work import ABOARD, WAITING
+from aplex._pool.workforce import WorkerState
 
 
 def check(pool: Pool) -> None:

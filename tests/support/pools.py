@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.invariants import check
 
-from aplex._messages import (
+from aplex._common.messages import (
     CANCELLED,
     COROUTINE,
     DETACHED,
@@ -24,11 +24,11 @@ from aplex._messages import (
     VALUE,
     Cancel,
 )
-from aplex._options import DEFAULTS, WorkOptions
-from aplex._pool import Pool
-from aplex._pool_worker import PoolWorker
-from aplex._supervision import Death, RestartPolicy, WorkerState
-from aplex._work import Work, WorkState
+from aplex._common.options import DEFAULTS, WorkOptions
+from aplex._pool.pool import Pool
+from aplex._pool.work import Work, WorkState
+from aplex._pool.worker import PoolWorker
+from aplex._pool.workforce import Death, RestartPolicy, WorkerState
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
 
 ALL_STARTED = (2**63 - 1, 2**63 - 1)

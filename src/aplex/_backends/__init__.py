@@ -1,1 +1,1 @@
-"""Back ends: where workers live. One file each behind the contract in ``base``."""
+"""Where workers live: starts them, carries messages, notices deaths. Decides nothing."""

@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from aplex._backends.base import Backend, Death, Setup
-from aplex._messages import COROUTINE, LANES, READY, Cancel, Credit, Report
-from aplex._pool_worker import PoolWorker
-from aplex._work import Work
+from aplex._backends.contract import Backend, Death, Setup
+from aplex._common.messages import COROUTINE, LANES, READY, Cancel, Credit, Report
+from aplex._pool.work import Work
+from aplex._pool.worker import PoolWorker
 from aplex.exceptions import AplexWorkerError
 
 

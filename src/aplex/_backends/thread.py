@@ -15,12 +15,10 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from aplex._backends.base import Backend, Death, Events, Setup, would_block
-from aplex._coroutine_lane import CoroutineLane
-from aplex._green import check_program
-from aplex._identity import be_worker, this_pool
-from aplex._locks import RLock
-from aplex._messages import (
+from aplex._backends.contract import Backend, Death, Events, Setup, would_block
+from aplex._common.identity import be_worker, this_pool
+from aplex._common.locks import RLock
+from aplex._common.messages import (
     COROUTINE,
     DOOMED,
     FAILED,
@@ -34,12 +32,14 @@ from aplex._messages import (
     Reports,
     only,
 )
-from aplex._plain_lane import PlainLane
-from aplex._pool_worker import PoolWorker
-from aplex._producers import Producers
-from aplex._progress import running_in
-from aplex._work import Work
-from aplex._worker import Detached, initialize, run_on, run_until_stopped
+from aplex._pool.work import Work
+from aplex._pool.worker import PoolWorker
+from aplex._wire.counters import running_in
+from aplex._worker.coroutine_lane import CoroutineLane
+from aplex._worker.green_threads import check_program
+from aplex._worker.lane import Detached, initialize, run_on, run_until_stopped
+from aplex._worker.plain_lane import PlainLane
+from aplex._worker.producers import Producers
 from aplex.exceptions import WorkerStartError
 
 

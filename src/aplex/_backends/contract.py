@@ -1,0 +1,214 @@
+"""The contract of a back end: what the Manager asks of it, and what it reports.
+
+A back end is only transport. It starts workers where it wants, carries their
+outboxes there and their reports back, and notices their end. It decides nothing.
+
+Rules:
+
+* The Manager calls every method under its lock, except where said; none may
+  block, and none may run users' code.
+* The back end reports by the methods of `Events`, from any thread, not under
+  any lock of its own. For each worker it reports, in this order: ``READY`` (or
+  ``FAILED``), outcomes, and exactly one ``lost`` - also for a worker that was
+  asked to stop, also for one that never started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from aplex._backends.listener import Listener
+from aplex._common.messages import Reports
+from aplex._pool.work import Work
+from aplex._pool.worker import PoolWorker
+from aplex._pool.workforce import Death
+
+__all__ = ["Backend", "Death", "Events", "Setup"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What every worker of a pool is started with."""
+
+    name: str
+    worker_loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+
+
+class Events(Protocol):
+    """What a back end reports."""
+
+    def receive(self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]) -> None:
+        """Call ``read`` under the Manager's lock, take in what it returns, and empty it."""
+
+    def lost(self, worker: PoolWorker, examine: Callable[[], Death]) -> None:
+        """Note that a worker has ended; ``examine`` is called under the lock."""
+
+    def locked(self, call: Callable[[], None]) -> None:
+        """Make a call under the Manager's lock."""
+
+    def failed(self, error: BaseException) -> None:
+        """Break the pool: there is a bug, seen in any thread."""
+
+
+class Backend(ABC):
+    """Starts workers and talks to them."""
+
+    can_kill: ClassVar[bool] = True
+    """Whether ``kill`` ends a worker."""
+    can_interrupt: ClassVar[bool] = False
+    """Whether ``interrupt`` and ``kill_at`` stop plain functions that run."""
+    events: Events
+    listener: Listener
+
+    def bind(self, events: Events, listener: Listener) -> None:
+        """Tell where to report, and which listener waits for channels. Called once."""
+        self.events = events
+        self.listener = listener
+
+    @abstractmethod
+    def encode(
+        self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        """Return the function and the call in the form that travels. Called unlocked.
+
+        Raises:
+            SerializationError: They cannot travel.
+        """
+
+    def check_can_start(self) -> None:  # noqa: B027 - most can always
+        """Check whether workers can be started in this process at this time.
+
+        Raises:
+            RuntimeError: They cannot; says why.
+        """
+
+    @abstractmethod
+    def start(self, worker: PoolWorker) -> None:
+        """Begin to start a worker; return at once."""
+
+    @abstractmethod
+    def send(self, worker: PoolWorker) -> None:
+        """Send what is in the worker's outboxes, and empty them."""
+
+    def send_alone(self, worker: PoolWorker, work: Work) -> None:  # noqa: ARG002
+        """Do what ``send`` does, where this work is all that is to be sent."""
+        self.send(worker)
+
+    def served(self) -> None:  # noqa: B027 - most start all workers at once
+        """Note that a worker has ended its first work."""
+
+    @abstractmethod
+    def running(self, worker: PoolWorker) -> tuple[int, float]:
+        """Return the number of the plain function that runs in a worker, and since when.
+
+        The number is that of the work's ``seq``, the time that of ``time.monotonic``. Zeros
+        if none runs. Known without the worker's help: it may not answer.
+        """
+
+    @abstractmethod
+    def has_started(self, worker: PoolWorker, seq: int) -> bool:
+        """Whether a worker has started its plain function of that number, as ``running`` knows.
+
+        False where it is not known.
+        """
+
+    def interrupt(self, worker: PoolWorker, seq: int) -> None:  # noqa: B027
+        """Interrupt the plain function of that number, if it runs."""
+
+    def kill_at(self, worker: PoolWorker, seq: int) -> bool:  # noqa: ARG002
+        """Kill a worker, if the plain function of that number is the one that runs.
+
+        Returns:
+            Whether it is. No function that had not started is started any more then.
+        """
+        return False
+
+    @abstractmethod
+    def stop(self, worker: PoolWorker) -> None:
+        """Ask an idle (or starting) worker to clean up and end."""
+
+    @abstractmethod
+    def kill(self, worker: PoolWorker) -> None:
+        """End a worker by force, where that is possible. With the lock, or without."""
+
+    def terminate(self, worker: PoolWorker) -> None:
+        """Ask a worker to end at once, whatever it does."""
+        self.kill(worker)
+
+    @abstractmethod
+    def owns_current_thread(self) -> bool:
+        """Whether the caller runs in a worker, so that waiting for it would never end."""
+
+    def read_in(self, loop: asyncio.AbstractEventLoop | None) -> bool:  # noqa: ARG002
+        """Let that running loop read the reports from now on; None: the listener.
+
+        Returns:
+            Whether the loop can.
+        """
+        return False
+
+    def read_until(  # noqa: B027
+        self, done: Callable[[], bool], end: float | None, quiet: Callable[[], bool]
+    ) -> None:
+        """Read reports in this thread until ``done()`` or the monotonic time ``end``.
+
+        Called unlocked. May return at any time, at once where only the listener reads.
+        If ``quiet()`` then, no report is to come before works are sent.
+        """
+
+    def runs_current_thread(self) -> bool:
+        """Whether the caller is a work of this pool."""
+        return False
+
+    def leads(self) -> bool:
+        """Whether the caller is in a thread that is in ``read_until``."""
+        return False
+
+    def is_broken_into(self) -> bool:
+        """Whether the caller is a signal handler, or a finalizer, in the middle of our code.
+
+        Then the thread may have what others need: they would wait for it.
+        """
+        return False
+
+    def arm(self) -> None:  # noqa: B027
+        """Have the listener read: somebody waits who does not call ``read_until``."""
+
+    def resume(self) -> None:  # noqa: B027
+        """Report what was read and not taken in, as a signal handler raised. Unlocked."""
+
+    def wake(self) -> None:  # noqa: B027
+        """Have ``read_until`` in another thread look at ``done()``: futures were settled."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free everything, after the last worker was reported lost. Called unlocked."""
+
+    @abstractmethod
+    def break_down(self) -> None:
+        """End all workers as far as that can be done, and free everything, after a bug.
+
+        On the listener's thread, which ends. Nothing is reported any more. Called unlocked.
+        """
+
+    def renew_after_fork(self) -> None:  # noqa: B027 - not every back end has something
+        """In a forked child: share nothing with the parent; no worker was started there."""
+
+    def abandon_after_fork(self) -> None:  # noqa: B027 - not every back end has something
+        """In a forked child: close the copies of what belongs to the parent."""
+
+
+def would_block() -> RuntimeError:
+    """Return why a work may not wait for another one of its own pool."""
+    return RuntimeError(
+        "a work must not block until another work of its own pool is done: when all workers "
+        "wait, nobody is left to run it. Make this work a coroutine function, and await "
+        "asyncio.wrap_future(future); or use a second executor"
+    )

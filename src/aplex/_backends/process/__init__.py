@@ -1,0 +1,1 @@
+"""Workers as processes, on the other end of pipes."""

@@ -1,0 +1,210 @@
+"""The Starter: starts worker processes, one at a time, in a thread of its own.
+
+Starting a process takes milliseconds, in which nobody else may have to wait. The thread is
+there while there is anything to start. It begins when the step that wanted workers is over:
+so all channels of that step are made, and known to `abandon_after_fork`, before its first
+process is forked. (Channels that are made later, while processes are being forked, are not
+known to these. A process with a copy of another one's lifeline keeps that one alive after a
+parent that dies, for as long as itself: the second that works have to clean up.)
+
+With ``fork``, the first process of a pool is started alone, and the others when it has ended
+a work. A fork stops the whole program for a moment, and so does the copying of pages after
+it: the first result would wait for all that. (Other processes take long to start, and do so
+side by side.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator
+from functools import partial
+from multiprocessing import resource_tracker
+from typing import Any, Final
+
+from aplex._backends.contract import Events
+from aplex._backends.listener import Listener
+from aplex._backends.process.last_words import kept
+from aplex._backends.process.link import Link
+from aplex._backends.process.main_module import importable_main, signals_blocked
+from aplex._common import late_imports
+from aplex._common.locks import RLock
+from aplex._pool.worker import PoolWorker
+from aplex._wire.counters import Progress
+from aplex._wire.packed_setup import PackedSetup
+from aplex._worker import process
+from aplex._worker.signals import SIGNALS
+
+NEEDED: Final = 10
+"""Descriptors that ``multiprocessing`` opens, at most, while it starts a process."""
+LONGEST_HOLD: Final = 0.02
+"""Seconds for which the others wait at most. (A first result is there after 5 to 10 ms.)"""
+
+Started = Callable[[PoolWorker, Link, BaseException | None], None]
+
+_lock = RLock()
+"""Held while a process starts: the main module is changed for a moment, see `importable_main`."""
+
+
+class Starter:
+    """Starts the processes of one pool."""
+
+    def __init__(
+        self,
+        context: Any,
+        setup: PackedSetup,
+        name: str,
+        main_path: str | None,
+        started: Started,
+    ) -> None:
+        """Have nothing to start yet.
+
+        Args:
+            context: Of ``multiprocessing``.
+            setup: What a worker gets, besides its channels.
+            name: Of the pool.
+            main_path: The file of the main module, None if a worker cannot import it.
+            started: Is called on the listener's thread when a process was started, or could
+                not be, with the reason.
+        """
+        self._context = context
+        self._setup = setup
+        self._name = name
+        self._main_path = main_path
+        self._report = started
+        self._alone = context.get_start_method() == "fork"  # so the first one is to be started
+        self._holds = False  # the others wait for it
+        self._waiting: deque[tuple[PoolWorker, Link]] = deque()
+        self._thread: threading.Thread | None = None  # changed with the lock of the pool
+
+    def bind(self, events: Events, listener: Listener) -> None:
+        """Tell whose lock that is, and which listener is told."""
+        self._events = events
+        self._listener = listener
+
+    def add(self, worker: PoolWorker, link: Link) -> None:
+        """Have a process started, soon."""
+        self._waiting.append((worker, link))
+        self._listener.call_soon(partial(self._events.locked, self._begin))
+
+    def go_on(self) -> None:
+        """Start the others, if they wait for the first one. Any thread."""
+        if self._holds:
+            self._holds = False
+            self._events.locked(self._begin)
+
+    def _begin(self) -> None:
+        if self._waiting and self._thread is None and not self._holds:
+            self._thread = threading.Thread(
+                target=self._run, name=f"{self._name}-starter", daemon=True
+            )
+            try:
+                self._thread.start()
+            except RuntimeError:  # the interpreter exits: no new threads
+                self._thread = None
+                self._start_all()
+
+    def _run(self) -> None:
+        try:
+            while self._thread is threading.current_thread():
+                self._start_all()
+                self._events.locked(self._end)
+        except BaseException as error:  # noqa: BLE001 - a bug: nobody would start the others
+            self._events.failed(error)
+
+    def close(self) -> None:
+        """Free what all workers share: no more will start."""
+        self._setup.close()
+
+    def abandon_after_fork(self) -> None:
+        """In a forked child: close the copies of what belongs to the parent."""
+        self._setup.abandon()
+
+    def _end(self) -> None:
+        if self._holds or not self._waiting:
+            self._thread = None
+
+    def _start_all(self) -> None:
+        while self._waiting and not self._holds:
+            worker, link = self._waiting.popleft()
+            if link.process is None:  # else it waited twice, as Ctrl-C broke into its `start`
+                failure = self._start(worker, link)
+                link.child_ends.close()
+                if self._alone and failure is None:
+                    self._hold()
+                self._listener.call_soon(partial(self._report, worker, link, failure))
+
+    def _hold(self) -> None:
+        self._alone, self._holds = False, True
+        end = time.monotonic() + LONGEST_HOLD
+        self._listener.call_soon(partial(self._listener.call_at, end, self.go_on))
+
+    def _start(self, worker: PoolWorker, link: Link) -> BaseException | None:
+        """Start a process; return why it could not be started, if so."""
+        with _lock:
+            link.process = self._context.Process(
+                target=process.main,
+                args=(link.child_ends, link.progress, self._setup, worker.id),
+                name=f"{self._name}-{worker.id}",
+                daemon=False,  # works may start processes of their own
+            )
+            if link.unwanted or link.stopped:
+                return RuntimeError("it is not wanted any more")
+            try:
+                check_descriptors()
+                if self._context.get_start_method() != "fork":
+                    self._setup.share()
+                with self._conditions(link.process, link.progress):
+                    link.process.start()
+            except BaseException as error:  # noqa: BLE001 - told to whoever waits for a worker
+                # Its frames hold what was opened; it may be the reason of all that fails later.
+                traceback.clear_frames(error.__traceback__)
+                return error
+        return None
+
+    @contextlib.contextmanager
+    def _conditions(self, process: Any, progress: Progress) -> Generator[None]:
+        method = self._context.get_start_method()
+        if method == "fork":
+            with late_imports.importing, signals_blocked(SIGNALS):
+                yield
+            return
+        # Started on demand, it would unblock the signals that are about to be blocked.
+        resource_tracker.ensure_running()
+        # A fork server may be started now, too, whose children keep its mask: others' children,
+        # which `Process.terminate` is to end. (It loses no works: they begin after the start.)
+        numbers = {signal.SIGINT} if method == "forkserver" else SIGNALS
+        with signals_blocked(numbers), importable_main(self._main_path), kept(process, progress):
+            yield
+
+
+def check_descriptors() -> None:
+    """Check whether as many descriptors are left as a start needs.
+
+    If they end in the middle of one, ``multiprocessing`` never closes those it has opened
+    (``popen_fork``, between its two pipes). Others may take them before it does.
+
+    Raises:
+        OSError: They are not.
+    """
+    if sys.platform == "win32":
+        return
+    taken: list[int] = []
+    try:
+        while len(taken) < NEEDED:
+            taken += os.pipe()
+    finally:
+        for fd in taken:
+            os.close(fd)
+
+
+def renew() -> None:
+    """In a forked child: the thread that held the lock is not in this process."""
+    global _lock  # noqa: PLW0603
+    _lock = RLock()

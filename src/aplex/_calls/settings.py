@@ -1,0 +1,100 @@
+"""What an executor is made with: all its options, checked in one place. Logic only.
+
+Those of single works are checked where they belong, in `WorkOptions`. Each message names the
+option, says what was given and what is allowed. A bool is no int here: ``retries=True`` is a
+mistake. Infinite seconds mean that there is no limit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aplex._common.options import WorkOptions, as_limit, as_seconds, check_count
+from aplex.load_balancers import LoadBalancerFactory, RoundRobin
+
+Loop = asyncio.AbstractEventLoop
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolSettings:
+    """The options of an executor; see `AsyncPoolExecutor` for what they mean.
+
+    Attributes:
+        works: The options of its usual works.
+    """
+
+    awaitable: bool = False
+    pool_size: int | None = None
+    max_works_per_worker: int = 300
+    load_balancer: LoadBalancerFactory = RoundRobin
+    future_loop: Loop | None = None
+    worker_loop_factory: Callable[[], Loop] | None = None
+    initializer: Callable[..., object] | None = None
+    initargs: tuple[Any, ...] = ()
+    exit_grace: float = 5.0
+    retries: int = 0
+    quarantine_after: int = 3
+    max_restarts: int = 3
+    restart_window: float = 5.0
+    max_works_per_child: int | None = None
+    max_pending: int | None = None
+    start_timeout: float | None = None
+    works: WorkOptions = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            TypeError: A value is of the wrong kind.
+            ValueError: A value is out of range.
+        """
+        if not isinstance(self.awaitable, bool):
+            raise TypeError(f"awaitable must be a bool, not {self.awaitable!r}")
+        check_count("pool_size", self.pool_size, optional=True)
+        check_count("max_works_per_worker", self.max_works_per_worker)
+        check_count("max_restarts", self.max_restarts, least=0)
+        check_count("max_works_per_child", self.max_works_per_child, optional=True)
+        check_count("max_pending", self.max_pending, optional=True)
+        check_callable("load_balancer", self.load_balancer)
+        check_callable("worker_loop_factory", self.worker_loop_factory, optional=True)
+        check_callable("initializer", self.initializer, optional=True)
+        check_loop("future_loop", self.future_loop)
+        if self.future_loop is not None and not self.awaitable:
+            raise ValueError("future_loop needs awaitable=True")
+        note = object.__setattr__  # frozen
+        note(self, "initargs", _arguments("initargs", self.initargs))
+        note(self, "exit_grace", as_seconds("exit_grace", self.exit_grace))
+        note(self, "restart_window", as_seconds("restart_window", self.restart_window))
+        note(self, "start_timeout", as_limit("start_timeout", self.start_timeout))
+        works = WorkOptions(retries=self.retries, quarantine_after=self.quarantine_after)
+        note(self, "works", works)
+
+
+def check_callable(name: str, value: object, *, optional: bool = False) -> None:
+    """Check an option that is called.
+
+    Raises:
+        TypeError: It is not callable.
+    """
+    if not callable(value) and not (optional and value is None):
+        raise TypeError(f"{name} must be callable{' or None' if optional else ''}, not {value!r}")
+
+
+def check_loop(name: str, value: object) -> None:
+    """Check an option that is an event loop, or None.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if value is not None and not isinstance(value, Loop):
+        raise TypeError(f"{name} must be an event loop or None, not {value!r}")
+
+
+def _arguments(name: str, value: Any) -> tuple[Any, ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a tuple of arguments, not {value!r}")
+    arguments: Iterable[Any] = value
+    return tuple(arguments)

@@ -1,0 +1,1 @@
+"""Words that every room speaks. It imports nothing of ours."""

@@ -1,0 +1,100 @@
+"""What happens to pools when the interpreter exits or forks.
+
+Nothing is registered at import: the hooks are set when the first pool is made. (Not when it is
+first used: then one that was never used would take works after the hook of the others has run,
+and nobody would see to their end.)
+
+* Exit: plain functions are finished, as ``concurrent.futures`` does; coroutine
+  works have ``exit_grace`` seconds and are then cancelled, as ``asyncio.run``
+  cancels what is left. The hook is registered after ``multiprocessing`` was
+  imported, so it runs before the hook of that, which would wait for children.
+* Fork: the child's copies of used pools are dead. Their descriptors are closed,
+  or they would hide the parent's death from the workers. Those that were never used, as
+  servers make them that load a program before they fork, can be used in the child.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aplex._manager.manager import Manager
+
+_managers: weakref.WeakSet[Manager] = weakref.WeakSet()
+_registered = False
+_forks = False  # whether the hook of forks is set, which children inherit
+_over = False  # whether the hook of the exit has begun
+
+
+def remember(manager: Manager) -> None:
+    """Let a pool be ended at exit."""
+    global _registered, _forks  # noqa: PLW0603 - the process has one exit
+    if not _registered:
+        _registered = True
+        from multiprocessing import parent_process, util  # has registered its exit hook now
+
+        atexit.register(_at_exit)
+        if parent_process() is not None:
+            # Children of multiprocessing run no atexit hooks in time, or none at all.
+            util.Finalize(None, _at_exit, exitpriority=100)
+        if hasattr(os, "register_at_fork") and not _forks:
+            os.register_at_fork(after_in_child=_after_fork)
+            _forks = True
+    _managers.add(manager)
+
+
+def forget(manager: Manager) -> None:
+    """The pool is gone."""
+    _managers.discard(manager)
+
+
+def is_over() -> bool:
+    """Whether no pool can begin any more: nobody would see to its end."""
+    return _over
+
+
+def _after_fork() -> None:
+    global _registered, _over  # noqa: PLW0603
+    _registered = False  # multiprocessing forgets its finalizers in its children
+    _over = False  # of the parent, which starts workers in its last moments
+    managers = list(_managers)
+    _managers.clear()
+    _managers.update([manager for manager in managers if manager.after_fork()])
+
+
+def _at_exit() -> None:
+    global _over  # noqa: PLW0603
+    _over = True
+    # Set by the interpreter when it has shown an exception that nobody caught; in an
+    # interactive session that may have been long ago.
+    uncaught = getattr(sys, "last_value", None)
+    interrupted = isinstance(uncaught, KeyboardInterrupt) and not hasattr(sys, "ps1")
+    managers = list(_managers)
+    for manager in managers if not interrupted else ():
+        manager.prepare_exit()
+    for manager in managers:
+        manager.close(cancel_waiting=interrupted, why="interpreter exit")
+    timeouts = [manager.interrupt() for manager in managers if interrupted]
+    began = time.monotonic()
+    for manager in managers:
+        if interrupted:
+            manager.wait(max(0.0, began + max(timeouts) - time.monotonic()))
+        else:
+            _finish(manager, began + manager.exit_grace)
+
+
+def _finish(manager: Manager, deadline: float) -> None:
+    cancelled = manager.cancel_coroutines_at(deadline)
+    if cancelled:
+        works = "1 coroutine work" if cancelled == 1 else f"{cancelled} coroutine works"
+        print(  # noqa: T201 - the last words of a program that forgot something
+            f"aplex: cancelled {works} still unfinished {manager.exit_grace:g} s after the end of "
+            "the program; use `with` or call shutdown() to wait for them",
+            file=sys.stderr,
+        )
+    manager.finish_at_exit()

@@ -1,0 +1,1 @@
+"""`map`: from iterables to works, and from works to results."""

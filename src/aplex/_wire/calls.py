@@ -1,0 +1,376 @@
+"""What travels between processes, and in which form.
+
+Every call and every outcome is pickled alone, at the moment it is made: later
+changes by the caller are not seen, one object that cannot travel harms only
+its own work, and works share nothing by accident. What needs no pickle (small
+immutable atoms) is left as it is, for the frame to carry.
+
+Plain ``pickle`` is tried first, ``cloudpickle`` carries the rest: lambdas,
+closures, and whatever lives in a ``__main__`` that a worker cannot import.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import types
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from aplex._common import late_imports
+from aplex._common.locks import RLock
+from aplex._common.messages import ATOMS
+from aplex._common.names import describe
+from aplex.exceptions import SerializationError
+
+if TYPE_CHECKING:
+    from aplex._wire.segments import Place
+    from aplex._wire.shared_memory import Parcel
+
+_BIG: Final = 32 * 1024  # bytes from which a payload travels as a buffer of its own
+SHARED: Final = 64 * 1024  # bytes from which it travels in shared memory, where there is such
+LESS: Final = (
+    "Send less at a time (parts; the items of a stream; the path of a file), or allow more memory"
+)
+"""The cure for what is too big."""
+_BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
+
+Payload: TypeAlias = "bytes | pickle.PickleBuffer | Parcel"
+# A call is a tuple of atoms (its positional arguments), or a pickle.
+Call: TypeAlias = "tuple[Any, ...] | Payload"
+Put: TypeAlias = "Callable[[Sequence[bytes | memoryview]], Parcel | None]"
+"""Puts payloads into shared memory, if it can."""
+Open: TypeAlias = "Callable[[Place], list[memoryview]]"
+"""Returns views of what was put there."""
+Work: TypeAlias = Callable[..., Any]
+
+
+def dumps(value: Any, *, by_value: bool = False, buffer_callback: Buffers | None = None) -> bytes:
+    """Pickle a value, by ``cloudpickle`` where plain pickle cannot or must not."""
+    if not by_value:
+        try:
+            return pickle.dumps(value, 5, buffer_callback=buffer_callback)
+        except Exception:  # noqa: BLE001, S110 - any __reduce__ may raise anything
+            pass
+    with late_imports.importing:
+        import cloudpickle
+
+    if buffer_callback is not None:
+        buffer_callback.views.clear()
+    by_cloudpickle: Callable[..., bytes] = cloudpickle.dumps
+    return by_cloudpickle(value, 5, buffer_callback=buffer_callback)
+
+
+class _BigBytes:
+    """Bytes that are copied into shared memory as they are, and not into a pickle before."""
+
+    def __init__(self, value: bytes) -> None:
+        self._value = value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytes, (pickle.PickleBuffer(self._value),)
+
+
+def _wrapped(value: Any) -> Any:
+    return _BigBytes(value) if type(value) is bytes and len(value) >= SHARED else value
+
+
+class Buffers:
+    """Takes the big buffers of a pickle out of it (PEP 574)."""
+
+    def __init__(self) -> None:
+        self.views: list[memoryview] = []
+
+    def __call__(self, buffer: pickle.PickleBuffer) -> bool:
+        """Return whether the buffer stays in the pickle."""
+        view = buffer.raw()
+        if view.nbytes < _BIG:
+            return True
+        self.views.append(view)
+        return False
+
+
+def pack(pickler: Callable[..., bytes], put: Put | None, value: Any) -> Payload:
+    """Pickle a value, into shared memory if it is big and there is such.
+
+    Args:
+        pickler: Pickles a value; takes a ``buffer_callback``.
+        put: Puts payloads into shared memory. None: there is none.
+        value: What is to travel.
+    """
+    if put is not None:
+        buffers = Buffers()
+        data = pickler(value, buffer_callback=buffers)
+        if len(data) + sum(view.nbytes for view in buffers.views) >= SHARED:
+            parcel = put([data, *buffers.views])
+            if parcel is not None:
+                return parcel
+        if not buffers.views:
+            return data if len(data) < _BIG else pickle.PickleBuffer(data)
+    data = pickler(value)
+    return data if len(data) < _BIG else pickle.PickleBuffer(data)
+
+
+class Unopened:
+    """Stands for what lies in shared memory that could not be mapped here."""
+
+    def __init__(self, size: int, reason: BaseException) -> None:
+        self.nbytes = size
+        self.reason = reason
+
+
+def unpack(data: Any) -> Any:
+    """Return what was packed: from a pickle, or from the views of shared memory."""
+    if isinstance(data, Unopened):
+        raise MemoryError(str(data.reason)) from data.reason  # noqa: TRY004
+    if isinstance(data, list):
+        views: list[memoryview] = data
+        return pickle.loads(views[0], buffers=views[1:])
+    return pickle.loads(data)
+
+
+def is_atom(value: Any) -> bool:
+    """Whether a value is small, immutable, and needs no pickle of its own."""
+    kind = type(value)
+    return kind in ATOMS or ((kind is str or kind is bytes) and len(value) < _BIG)
+
+
+class CallEncoder:
+    """Pickles works and their arguments in the submitting thread."""
+
+    def __init__(self, put: Put | None = None, *, main_by_value: bool = False) -> None:
+        self._put = put
+        self._main_by_value = main_by_value  # no worker can import this ``__main__``
+        # Functions that pickle as a name: their numbers, from 1; and each name, pickled once.
+        self._numbers: dict[Work, int] = {}
+        self._by_name: dict[bytes, int] = {}
+        self._pickled: dict[int, bytes] = {}
+        self._new_numbers = itertools.count(1)
+        self._lock = RLock()  # for making numbers
+
+    def encode(self, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Call]:
+        """Return the number of the function and the call.
+
+        The number is 0 where the callable may have state of its own (a partial, a
+        bound method, a closure): it then travels, anew each time, in the call.
+
+        Raises:
+            SerializationError: Something cannot be pickled; says what.
+        """
+        number = self._numbers.get(work) if type(work) in _BY_REFERENCE else None
+        if number is None:
+            number = self._numbered(work)
+        if number and not kwargs:
+            for value in args:
+                if type(value) not in ATOMS and not is_atom(value):
+                    break
+            else:
+                return number, args
+        try:
+            if self._put is not None:
+                args = tuple(map(_wrapped, args))
+            if number:
+                return number, pack(self.dumps, self._put, (args, kwargs))
+            return 0, pack(self.dumps, self._put, (work, args, kwargs))
+        except Exception as error:
+            raise self._explained(error, work, args, kwargs) from error
+
+    def definitions(self, known: set[int], numbers: list[int]) -> dict[int, bytes]:
+        """Return the pickled functions that are not known yet."""
+        new = set(numbers) - known - {0}
+        return {number: self._pickled[number] for number in new}
+
+    def dumps(self, value: Any, *, buffer_callback: Buffers | None = None) -> bytes:
+        """Pickle one object as it is now."""
+        data = dumps(value, buffer_callback=buffer_callback)
+        # A worker cannot look names up in this __main__: send what they name.
+        # (A mere string that says so costs nothing but the slower pickle.)
+        if self._main_by_value and b"__main__" in data:
+            if buffer_callback is not None:
+                buffer_callback.views.clear()
+            return dumps(value, by_value=True, buffer_callback=buffer_callback)
+        return data
+
+    def _numbered(self, work: Work) -> int:
+        """Return the number of a function or class that pickles as a name, 0 for others."""
+        pickled = self._referenced(work)
+        if pickled is None:
+            return 0
+        with self._lock:
+            number = self._by_name.get(pickled)
+            if number is None:
+                # A signal handler may come here in the middle, for another function (then it
+                # gets another number) or for this one (then its number stands).
+                number = next(self._new_numbers)
+                self._pickled[number] = pickled
+                number = self._by_name.setdefault(pickled, number)
+        if type(work) in _BY_REFERENCE:  # others may not be hashable: classes of metaclasses
+            self._numbers[work] = number
+        return number
+
+    def _referenced(self, work: Work) -> bytes | None:
+        """Return the pickled name of a function or class, None if it does not pickle so."""
+        if not isinstance(work, _BY_REFERENCE):
+            return None
+        owner = getattr(work, "__self__", None)  # ``[].append`` is a builtin function, too
+        if not isinstance(owner, (types.ModuleType, type, type(None))):
+            return None
+        try:
+            pickled = pickle.dumps(work, 5)
+        except Exception:  # noqa: BLE001 - a lambda, a closure, a local class …
+            return None
+        if self._main_by_value and b"__main__" in pickled:
+            return None
+        return pickled
+
+    def _explained(
+        self, error: Exception, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> SerializationError:
+        if isinstance(error, MemoryError):
+            return SerializationError(
+                f"there is not enough memory to pickle the call of {describe(work)}: "
+                f"{_say(error)}. {LESS}"
+            )
+        named = [("the work", work)]
+        named += [(f"argument {i}", arg) for i, arg in enumerate(args)]
+        named += [(f"argument {name!r}", arg) for name, arg in kwargs.items()]
+        for name, value in named:
+            try:
+                self.dumps(value)
+            except Exception as reason:  # noqa: BLE001 - this one is the culprit
+                return SerializationError(
+                    f"{name} of {describe(work)} cannot be pickled: {_say(reason)}. Pass what is "
+                    "needed to make it in the worker instead (a path, not an open file), "
+                    "or use ThreadAsyncPoolExecutor, which pickles nothing"
+                )
+        return SerializationError(f"the call of {describe(work)} cannot be pickled: {_say(error)}")
+
+
+class CallDecoder:
+    """Unpickles what a `CallEncoder` has pickled; belongs to one lane of a worker."""
+
+    def __init__(self, open_: Open | None = None) -> None:
+        self._open = open_
+        # The functions by their numbers: pickled until they are first called.
+        self._pickled: dict[int, bytes] = {}
+        self._functions: dict[int, Work] = {}
+
+    def define(self, definitions: dict[int, bytes]) -> None:
+        """Take in functions that calls to come will name by number."""
+        self._pickled.update(definitions)
+
+    def run(self, function: int, call: Any) -> Any:
+        """Call a work with its arguments.
+
+        Raises:
+            SerializationError: This process cannot unpickle them; says the cure.
+            BaseException: What the work raises.
+        """
+        work = self._functions.get(function)
+        if work is not None and type(call) is tuple:
+            return work(*call)
+        work, args, kwargs = self.decode(function, call)
+        return work(*args, **kwargs)
+
+    def decode(self, function: int, call: Any) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
+        """Return the work, its positional and its keyword arguments.
+
+        Raises:
+            SerializationError: This process cannot unpickle them; says the cure.
+        """
+        pickled: Any = call
+        try:
+            if isinstance(call, list) and self._open is not None:
+                place: Place = call
+                pickled = self._opened(place)
+            if not function:
+                work, args, kwargs = unpack(pickled)
+                return work, args, kwargs
+            work = self._functions.get(function) or self._loaded(function)
+            if type(pickled) is tuple:
+                return work, pickled, {}
+            args, kwargs = unpack(pickled)
+        except MemoryError as error:
+            raise SerializationError(
+                f"the worker has not enough memory for the arguments{_size(pickled)}: "
+                f"{_say(error)}. {LESS}"
+            ) from error
+        except Exception as error:
+            raise SerializationError(
+                f"the worker cannot unpickle the call: {_say(error)}. Functions and classes must "
+                "be importable in a worker: define them at the top of a module, and not under "
+                "`if __name__ == '__main__'`"
+            ) from error
+        return work, args, kwargs
+
+    def _opened(self, place: Place) -> Any:
+        assert self._open is not None
+        try:
+            return self._open(place)
+        except (MemoryError, OSError) as error:
+            return Unopened(sum(place[4:]), error)
+
+    def _loaded(self, number: int) -> Work:
+        work: Work = pickle.loads(self._pickled[number])
+        self._functions[number] = work
+        return work
+
+
+def encode_value(value: Any, put: Put | None = None) -> Payload:
+    """Pickle a result.
+
+    Raises:
+        SerializationError: The value cannot be pickled.
+    """
+    try:
+        return pack(dumps, put, value if put is None else _wrapped(value))
+    except MemoryError as error:
+        raise SerializationError(
+            f"the worker has not enough memory to pickle the result, of type "
+            f"{type(value).__qualname__}: {_say(error)}. {LESS}"
+        ) from error
+    except BaseException as error:
+        raise SerializationError(
+            f"the result, of type {type(value).__qualname__}, cannot be pickled: {_say(error)}. "
+            "Return plain data made from it, or use ThreadAsyncPoolExecutor"
+        ) from error
+
+
+def decode_value(data: Any) -> Any:
+    """Unpickle a result.
+
+    Raises:
+        SerializationError: This process cannot unpickle it.
+    """
+    try:
+        return unpack(data)
+    except MemoryError as error:
+        raise SerializationError(
+            f"the work succeeded, but there is not enough memory here for its result"
+            f"{_size(data)}: {_say(error)}. {LESS}"
+        ) from error
+    except BaseException as error:
+        raise SerializationError(
+            f"the work succeeded, but its result cannot be unpickled here: {_say(error)}. Check "
+            "the __reduce__ or __setstate__ of its class"
+        ) from error
+
+
+def _size(data: Any) -> str:
+    """Return how much was to be unpickled, in brackets; nothing if it was no pickle."""
+    if type(data) is tuple:
+        return ""
+    parts: list[Any] = data if isinstance(data, list) else [data]
+    sizes = [part.nbytes if type(part) is Unopened else memoryview(part).nbytes for part in parts]
+    return f" (pickled, {sum(sizes) / 2**20:,.0f} MiB)"
+
+
+def _say(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_message(error)}"
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:  # noqa: BLE001 - user code
+        return "(its message cannot be shown)"

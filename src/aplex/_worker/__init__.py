@@ -1,0 +1,1 @@
+"""What runs in a worker, wherever it was started. It knows nothing of the parent."""

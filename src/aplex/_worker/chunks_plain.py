@@ -1,0 +1,89 @@
+"""What runs in a worker for a chunk of plain functions. No ``asyncio``, unless it is needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any
+
+from aplex._common import late_imports
+from aplex._worker.chunks import Chunk, Columns
+from aplex._worker.chunks_measured import MeasuredChunk, measured, measured_chunk
+from aplex._worker.lane import is_coroutine
+from aplex.exceptions import WorkInterrupted
+
+
+def run_plain_chunk(
+    work: Callable[..., Any], columns: Columns
+) -> Chunk | Coroutine[Any, Any, Chunk]:
+    """Run a function on each item, until one fails.
+
+    If it turns out to return coroutines, they run on the loop, as those of single works do.
+    """
+    began = time.perf_counter()
+    values: list[Any] = []
+    error: BaseException | None = None
+    put = values.append
+    calls: Iterator[Any]
+    try:
+        if len(columns) == 1:
+            calls = iter(
+                columns[0]
+            )  # by this name a copy of the worker finds it, see `_worker.forked_copies`
+            for item in calls:
+                put(work(item))
+        else:
+            calls = zip(*columns, strict=True)
+            for args in calls:
+                put(work(*args))
+    except WorkInterrupted:  # meant for the chunk
+        raise
+    except BaseException as raised:  # noqa: BLE001 - raised again where its item is
+        error = raised
+    if _has_coroutines(values):
+        with late_imports.importing:
+            from aplex._worker.chunks_coroutine import run_returned
+
+        return run_returned(values, error)
+    return Chunk(values, error, time.perf_counter() - began)
+
+
+def _has_coroutines(values: list[Any]) -> bool:
+    kind: type | None = None  # mostly they are all of one type: it is looked at once
+    for value in values:
+        if type(value) is not kind:
+            kind = type(value)
+            if is_coroutine(value):
+                return True
+    return False
+
+
+def run_measured_plain(
+    work: Callable[..., Any], columns: Columns, sent: float
+) -> MeasuredChunk | Coroutine[Any, Any, MeasuredChunk]:
+    """Run a function on each item."""
+    made = run_plain_chunk(partial(_call, work, sent), columns)
+    if isinstance(made, Chunk):
+        return measured_chunk(made)
+    with late_imports.importing:
+        from aplex._worker.chunks_coroutine import measured_when_done
+
+    return measured_when_done(made)
+
+
+def _call(work: Callable[..., Any], sent: float, /, *args: Any) -> Any:
+    """Call a function; return a `Measured`, or a coroutine of one if it returned one."""
+    began = time.monotonic()
+    try:
+        value = work(*args)
+    except WorkInterrupted:  # meant for the chunk
+        raise
+    except BaseException as error:  # noqa: BLE001 - it belongs to the item
+        return measured(began, sent, None, error)
+    if is_coroutine(value):
+        with late_imports.importing:
+            from aplex._worker.chunks_coroutine import measure
+
+        return measure(value, began, sent)
+    return measured(began, sent, value, None)
