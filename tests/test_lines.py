@@ -14,11 +14,11 @@ from aplex._messages import VALUE
 from aplex._telling import Bell, TellingFuture
 from aplex.futures import ConcurrentFuture
 
-MANAGER = SimpleNamespace(arm=lambda: None, read_until=lambda _done, _end: None)
+MANAGER = SimpleNamespace(arm=lambda: None, read_until=lambda _done, _end, _work: None)
 
 
 def unordered() -> AsCompleted:
-    return AsCompleted(Bells(lambda: Bell(MANAGER), Bell.ring), told=True)
+    return AsCompleted(Bells(lambda: Bell(MANAGER, lambda: None), Bell.ring), told=True)
 
 
 def test_in_order_the_first_is_the_next_whether_done_or_not() -> None:
@@ -146,7 +146,7 @@ def test_two_threads_may_ring_a_bell_at_a_time() -> None:
             self.set_result(None)  # another thread does, just now
             super()._set_outcome(kind, data)
 
-    bell = Rung(MANAGER)
+    bell = Rung(MANAGER, lambda: None)
     assert bell._condition  # somebody has come to wait
     bell.ring()
     assert bell.result(0) is None

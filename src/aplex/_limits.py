@@ -16,7 +16,7 @@ of the other lane, may have been faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
@@ -131,6 +131,15 @@ class Limits:
             self.holders.discard(work)
             group.holders.discard(work)
         self._offer(group)
+
+    def beside(self, work: Work) -> Collection[Work]:
+        """Return the works of the same key that hold a place. It may not have been added yet.
+
+        Raises:
+            TypeError: The key cannot be hashed.
+        """
+        group = self._members.get(work) or self._group_of(work)
+        return () if group is None else group.holders
 
     def first(self, room: Sequence[bool]) -> Work | None:
         """Return the ready work that comes first, of the lines for which there is room."""

@@ -107,7 +107,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             """Where ``wait`` and ``as_completed`` leave what is to be told of the end."""
             work = self._work
             if self._state is PENDING and work is not None:
-                work.manager.check_may_block()
+                work.manager.check_may_block(work)
             return self._waiting
 
     def __init__(self) -> None:
@@ -166,8 +166,9 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         Raises:
             TimeoutError: It was not done in time.
             CancelledError: The work was cancelled.
-            RuntimeError: This thread runs a work of the same pool, and it would wait for ever
-                if it has to: it has no timeout.
+            RuntimeError: It has to wait, without a timeout, and might wait for ever: this
+                thread runs a work of the same pool, and is not a plain function that waits
+                for a coroutine; or it is, and the two may wait for each other.
             BaseException: What the work raised.
         """
         if self._state is PENDING:
@@ -199,7 +200,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         if work is None:
             return of_lock(timeout)
         end = None if timeout is None else time.monotonic() + timeout
-        work.manager.read_until(self._is_done, end)
+        work.manager.read_until(self._is_done, end, work)
         return None if end is None else of_lock(max(0.0, end - time.monotonic()))
 
     def _settle(self, kind: int, data: Any) -> None:
