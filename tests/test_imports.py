@@ -132,7 +132,7 @@ RANKS = [
     {"_work", "_coroutine_lane", "_plain_lane", "_arena", "_lent", "_progress"}
     | {"_packed_setup", "_exception_copies"},
     {"_pool_worker", "_exception_pickling"},
-    {"_pool", "_chunks", "_interrupts", "_timeouts", "_settings"},
+    {"_pool", "_chunks", "_interrupts", "_timeouts", "_settings", "_nesting"},
     {"_chunks_measured", "_ladder"},
     {
         "_works",

@@ -16,7 +16,7 @@ of the other lane, may have been faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
@@ -129,6 +129,17 @@ class Limits:
         heappush(group.lines[work.lane], (*rank(work), work))
         self._give_back(work, group)
         self._offer(group)
+
+    def beside(self, work: Work) -> Collection[Work]:
+        """Return the works of the same key that hold a place. It may not have been added yet.
+
+        Raises:
+            TypeError: The key cannot be hashed.
+        """
+        group = self._members.get(work) or self._group_of(work)
+        if group is None or not group.held:
+            return ()
+        return [other for other in self.holders if self._members.get(other) is group]
 
     def first(self, room: Sequence[bool]) -> Work | None:
         """Return the ready work that comes first, of the lines for which there is room."""
