@@ -1,9 +1,10 @@
-"""Races: cancels, mutual kills, the parent's death, resizes and shutdowns, all at random moments.
+"""Races: cancels, mutual kills, the parent's death, resizes, shutdowns and waits, all at random.
 
 cancels   each work is cancelled from none to twice its duration after it was submitted
 kills     works that kill the workers of other works
 parents   programs that are killed, also while their workers start: no worker lives on
 resizes   pools that are resized and shut down by some threads while others submit
+nested    works of threads that submit to their own pool, and wait for it
 """
 
 from __future__ import annotations
@@ -11,7 +12,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from reliability import _cancel_race, _command, _mutual_kills, _parent_kills, _resizes
+from reliability import (
+    _cancel_race,
+    _command,
+    _mutual_kills,
+    _nested_works,
+    _parent_kills,
+    _resizes,
+)
 from reliability._report import Report
 
 
@@ -24,12 +32,15 @@ class Form:
     kills: int  # rounds of each
     moments: int  # at which a parent is killed, of each start method
     resizes: int  # pools, of each engine
+    nested: int  # pools
     limit: float  # seconds
 
 
 FORMS = {
-    "long": Form(100_000, (1, 2, 5, 13), kills=20, moments=20, resizes=30, limit=3_600),
-    "short": Form(4_000, (1, 2, 5), kills=1, moments=1, resizes=2, limit=60),
+    "long": Form(
+        100_000, (1, 2, 5, 13), kills=20, moments=20, resizes=30, nested=5_000, limit=3_600
+    ),
+    "short": Form(4_000, (1, 2, 5), kills=1, moments=1, resizes=2, nested=100, limit=60),
 }
 
 
@@ -49,7 +60,17 @@ def resizes(form: Form, rng: random.Random) -> Report:
     return _resizes.resizes(form.resizes, rng)
 
 
-PARTS = {"cancels": cancels, "kills": kills, "parents": parents, "resizes": resizes}
+def nested(form: Form, rng: random.Random) -> Report:
+    return _nested_works.programs(form.nested, rng)
+
+
+PARTS = {
+    "cancels": cancels,
+    "kills": kills,
+    "parents": parents,
+    "resizes": resizes,
+    "nested": nested,
+}
 
 if __name__ == "__main__":
     _command.run(__doc__ or "", FORMS, PARTS)

@@ -68,15 +68,39 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "_pool": GROUND,
     "futures": (*GROUND, "_wire", "_pool.work"),
     "_backends": (*GROUND, "_wire", "_worker", "_pool.work", "_pool.worker", "_pool.workforce"),
-    "_manager": (*GROUND, "_wire.exceptions", "_pool", "futures")
-    + ("_backends.contract", "_backends.listener"),
+    "_manager": (
+        *GROUND,
+        "_wire.exceptions",
+        "_pool",
+        "futures",
+        "_backends.contract",
+        "_backends.listener",
+    ),
     "_map": (*GROUND, "_worker", "futures"),
-    "streams": (*GROUND, "_wire", "_worker", "futures", "_map", "_pool.inflow", "_pool.work")
-    + ("_manager",),
+    "streams": (
+        *GROUND,
+        "_wire",
+        "_worker",
+        "futures",
+        "_map",
+        "_pool.inflow",
+        "_pool.work",
+        "_manager",
+    ),
     "_calls": (*GROUND, "_wire", "_worker", "_pool", "futures", "_manager", "_map", "streams"),
     "views": (*GROUND, "_map", "_calls", "futures", "streams", "executors"),
-    "executors": (*GROUND, "_worker", "_pool", "futures", "_backends", "_manager", "_map")
-    + ("_calls", "streams", "views"),
+    "executors": (
+        *GROUND,
+        "_worker",
+        "_pool",
+        "futures",
+        "_backends",
+        "_manager",
+        "_map",
+        "_calls",
+        "streams",
+        "views",
+    ),
     "": tuple(sorted({rooms.room(name) for name in MODULES if name})),
 }
 """For each room, the rooms, or modules of them, that it may import."""
@@ -110,7 +134,7 @@ def test_a_room_says_what_it_is_for_and_re_exports_nothing() -> None:
 def test_the_pool_is_only_logic() -> None:
     """No IO, no clock, no thread: nothing of the kind is imported, not even late."""
     allowed = {"__future__", "enum", "collections", "collections.abc", "typing", "itertools"}
-    allowed |= {"abc", "dataclasses", "heapq", "math"}
+    allowed |= {"abc", "dataclasses", "heapq", "math", "weakref"}
     logic = [name for name in MODULES if rooms.room(name) == "_pool"]
     imports = set().union(*(rooms.imported(MODULES[name]) for name in logic))
     names = {name for name in imports if "aplex" not in name}

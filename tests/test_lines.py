@@ -16,14 +16,14 @@ from aplex.futures import ConcurrentFuture
 
 MANAGER = SimpleNamespace(
     arm=lambda: None,
-    read_until=lambda _done, _end: None,
+    read_until=lambda _done, _end, _work: None,
     check_may_sleep=lambda: None,
     may_tell=lambda: True,
 )
 
 
 def unordered() -> AsCompleted:
-    return AsCompleted(Bells(lambda: Bell(MANAGER), Bell.ring), told=True)
+    return AsCompleted(Bells(lambda: Bell(MANAGER, lambda: None), Bell.ring), told=True)
 
 
 def test_in_order_the_first_is_the_next_whether_done_or_not() -> None:
@@ -151,7 +151,7 @@ def test_two_threads_may_ring_a_bell_at_a_time() -> None:
             super()._take(kind, data)  # another thread does, just now
             return super()._take(kind, data)
 
-    bell = Rung(MANAGER)
+    bell = Rung(MANAGER, lambda: None)
     assert bell._condition  # somebody has come to wait
     bell.ring()
     assert bell.result(0) is None

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Draws the rooms of `src/aplex` from the real imports; a test compares, and uses its parts.
 
     python3 docs/_ext/rooms.py            print the drawing

@@ -334,7 +334,8 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
                 asynchronous generator function.
             RuntimeError: The executor was shut down; or ``awaitable=True`` and no
                 loop runs and there is no ``future_loop``; or this is a worker process
-                that still imports the main module.
+                that still imports the main module; or a work of this executor calls,
+                and functions that wait for works hold what the new one needs.
             BrokenPoolError: The workers cannot be started.
             PoolFullError: ``max_pending`` works are pending, and the caller must not
                 block: with ``awaitable=True``, in a callback of a future, or in a work.
@@ -354,8 +355,10 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
     ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]:
         future: AsyncioFuture[Any] | ConcurrentFuture[Any]
         lane = lane_of(work)
-        if self._in_threads and this_pool() is self._backend:
+        take = self._take
+        if self._in_threads and self._is_called_by_work():
             self._manager.warn_of_nesting(limited=options.max_concurrency is not None)
+            take = functools.partial(self._manager.take_nested, take)
         running = None
         if self._awaitable:
             running = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
@@ -386,10 +389,14 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
         if options.timeout is not None and lane != COROUTINE:
             item.limited = True
         future._work = item  # noqa: SLF001 - private to the package
-        self._take(item, running)
+        take(item, running)
         if options.deadline is not None:
             self._manager.limit(item, submitted + options.deadline)
         return future
+
+    def _is_called_by_work(self) -> bool:
+        """Whether this thread runs works of this executor."""
+        return this_pool() is self._backend
 
     # -- map ------------------------------------------------------------------
 
@@ -568,7 +575,10 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
             if loop is None:
                 raise _no_loop("stream")
         call = work, args, kwargs
-        return open_stream(self._manager, self._backend.encode, options, call, loop)
+        take = self._manager.submit
+        if self._in_threads and self._is_called_by_work():
+            take = functools.partial(self._manager.take_nested, take)
+        return open_stream(take, self._manager, self._backend.encode, options, call, loop)
 
     # -- options of works -----------------------------------------------------
 

@@ -112,7 +112,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
             """Where ``wait`` and ``as_completed`` leave what is to be told of the end."""
             work = self._work
             if self._state is PENDING and work is not None:
-                work.manager.check_may_block()
+                work.manager.check_may_block(work)
             made = []
             if self._waiting is None:
                 self._waiting = made
@@ -173,9 +173,10 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         Raises:
             TimeoutError: It was not done in time.
             CancelledError: The work was cancelled.
-            RuntimeError: It has to wait, without a timeout, and would wait for ever: this
-                thread runs a work of the same pool, or this is a signal handler, or a
-                finalizer, that has broken into a call of that pool.
+            RuntimeError: It has to wait, without a timeout, and might wait for ever: this
+                thread runs a work of the same pool, and is not a plain function that waits
+                for a coroutine; or it is, and the two may wait for each other; or this is a
+                signal handler, or a finalizer, that has broken into a call of that pool.
             BaseException: What the work raised.
         """
         if self._state is PENDING:
@@ -246,7 +247,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         end = None if timeout is None else time.monotonic() + timeout
         work = self._work
         if work is not None:
-            work.manager.read_until(self._is_done, end)
+            work.manager.read_until(self._is_done, end, work)
             if self._state is not PENDING:
                 return
             if end is None:

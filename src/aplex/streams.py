@@ -172,7 +172,7 @@ class Stream(_Reader[T], Iterator[T]):
         """Wait until something comes; read the reports meanwhile."""
         inflow = self._inflow
         inflow.owner = this_reader()
-        bell = Bell(self._manager)
+        bell = Bell(self._manager, lambda: self._work)
         inflow.bell = bell.ring
         # What came before is seen by this look, what comes after it rings.
         if not inflow.is_ready():

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from aplex import SerializationError, ThreadAsyncPoolExecutor
+from aplex import LoadBalancer, PoolFullError, SerializationError, ThreadAsyncPoolExecutor
 from tests.support import works
 from tests.support.callers import Caller
 
@@ -64,8 +64,9 @@ def pool() -> Any:
         yield pool
 
 
-@pytest.mark.parametrize("outer_is_coroutine", [False, True])
-@pytest.mark.parametrize("inner_is_coroutine", [False, True])
+@pytest.mark.parametrize(
+    ("outer_is_coroutine", "inner_is_coroutine"), [(False, False), (True, False), (True, True)]
+)
 @pytest.mark.parametrize("wait", WAITS)
 def test_a_work_that_blocks_for_its_own_pool_is_told(
     pool: Any, wait: Callable[[Any], Any], inner_is_coroutine: bool, outer_is_coroutine: bool
@@ -174,10 +175,282 @@ def test_a_limit_that_nested_works_count_for_is_warned_of(limit: str) -> None:
     with ThreadAsyncPoolExecutor(pool_size=1, **executor) as pool:
         view: Any = pool.options(**({} if executor else {"max_concurrency": 2, "key": "k"}))
 
-        def outer() -> list[str]:
+        async def outer() -> list[str]:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 view.submit(works.add, 1, 1)
             return [f"{warning.category.__name__} {warning.filename}" for warning in caught]
 
         assert view.submit(outer).result(10) == [f"RuntimeWarning {__file__}"]
+
+
+def test_a_function_that_fills_the_pool_is_not_warned(pool: Any) -> None:
+    """It cannot await, and is told when it is about to block."""
+
+    def outer() -> int:
+        return sum(future.result() for future in [pool.submit(double, x) for x in range(400)])
+
+    assert pool.submit(outer).result(10) == 400 * 399
+
+
+# -- functions that wait for coroutines -----------------------------------------------------
+
+STARVES = "if they may wait for each other"
+
+
+async def double(x: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * x
+
+
+def collected(pool: Any, how: str) -> list[int]:
+    """Have three coroutines run, and block until they are done."""
+    if how == "result":
+        return [pool.submit(double, x).result() for x in range(3)]
+    if how == "map":
+        return list(pool.map(double, range(3)))
+    if how == "chunks":
+        return list(pool.map(double, range(3), chunksize=2))
+    if how == "any":
+        return sorted(pool.map(double, range(3), ordered=False))
+    futures = [pool.submit(double, x) for x in range(3)]
+    if how == "results":
+        return [future.result() for future in futures]
+    if how == "exceptions":
+        assert [future.exception() for future in futures] == [None] * 3
+    elif how == "wait":
+        concurrent.futures.wait(futures)
+    elif how == "first":
+        while concurrent.futures.wait(futures, return_when="FIRST_COMPLETED").not_done:
+            pass
+    else:
+        return sorted(future.result() for future in concurrent.futures.as_completed(futures))
+    return [future.result() for future in futures]
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["result", "results", "exceptions", "wait", "first", "as_completed", "map", "chunks", "any"],
+)
+@pytest.mark.parametrize("size", [1, 2])
+def test_functions_may_wait_for_coroutines(size: int, how: str) -> None:
+    with ThreadAsyncPoolExecutor(pool_size=size) as pool:
+        futures = [pool.submit(collected, pool, how) for _ in range(4 * size)]
+        assert [future.result(10) for future in futures] == [[0, 2, 4]] * len(futures)
+
+
+def test_a_function_may_read_a_stream_of_coroutines(pool: Any) -> None:
+    assert pool.submit(lambda: list(pool.stream(works.acount_to, 40))).result(10) == list(range(40))
+
+
+def test_a_function_may_wait_for_a_coroutine_that_was_submitted_elsewhere(pool: Any) -> None:
+    go = threading.Event()
+
+    async def inner() -> int:
+        while not go.is_set():
+            await asyncio.sleep(0)
+        return 2
+
+    future = pool.submit(inner)
+    waits = threading.Event()
+
+    def outer() -> int:
+        waits.set()
+        result: int = future.result()
+        return result
+
+    outcome = pool.submit(outer)
+    assert waits.wait(10)
+    go.set()
+    assert outcome.result(10) == 2
+
+
+def waits_for_it(pool: Any, work: Callable[..., Any], *args: Any) -> Any:
+    return pool.submit(work, *args).result()
+
+
+@pytest.mark.parametrize("kind", ["submit", "map", "stream"])
+def test_what_a_coroutine_submits_for_the_thread_that_waits_for_it_is_refused(
+    pool: Any, kind: str
+) -> None:
+    async def inner() -> Any:
+        if kind == "map":
+            return list(pool.map(works.add, [1]))
+        if kind == "stream":
+            return list(pool.stream(works.count_to, 3))
+        return await asyncio.wrap_future(pool.submit(works.add, 1, 1))
+
+    error = pool.submit(waits_for_it, pool, inner).exception(10)
+    assert type(error) is RuntimeError
+    # Which of the two is told depends on which is faster.
+    assert "must not block until another work of its own pool" in str(error)
+    assert pool.submit(waits_for_it, pool, double, 1).result(10) == 2  # nothing is left of it
+
+
+def test_a_coroutine_may_submit_for_another_thread() -> None:
+    with ThreadAsyncPoolExecutor(pool_size=2) as pool:
+
+        async def inner() -> int:
+            result: int = await asyncio.wrap_future(pool.submit(works.add, 1, 1))
+            return result
+
+        assert pool.submit(waits_for_it, pool, inner).result(10) == 2
+
+
+def test_two_threads_do_not_wait_both_if_a_work_of_a_work_needs_one() -> None:
+    """Also if that one waits for a coroutine which has nothing to do with it."""
+    with ThreadAsyncPoolExecutor(pool_size=2) as pool:
+        busy, submitted, go = threading.Event(), threading.Event(), threading.Event()
+
+        async def inner() -> int:
+            while not busy.is_set():
+                await asyncio.sleep(0)
+            future = pool.submit(works.add, 1, 1)
+            submitted.set()
+            result: int = await asyncio.wrap_future(future)
+            return result
+
+        def last() -> Any:
+            busy.set()
+            assert go.wait(10)
+            return waits_for_it(pool, double, 1)
+
+        first = pool.submit(waits_for_it, pool, inner)
+        second = pool.submit(last)
+        assert submitted.wait(10)
+        go.set()
+        # Whoever waits last is told; nobody, if the second is done before the first waits.
+        errors = [future.exception(10) for future in (first, second)]
+        told = [error for error in errors if error is not None]
+        assert len(told) <= 1
+        assert all(STARVES in str(error) for error in told)
+
+
+@pytest.mark.parametrize("limit", ["max_works_per_worker", "max_concurrency"])
+def test_no_function_waits_on_the_place_that_its_coroutine_needs(limit: str) -> None:
+    places = {"max_works_per_worker": 1} if limit == "max_works_per_worker" else {}
+    with ThreadAsyncPoolExecutor(pool_size=1, **places) as pool:
+        view: Any = pool.options(**({} if places else {"max_concurrency": 1, "key": "k"}))
+        error = view.submit(waits_for_it, view, double, 1).exception(10)
+        assert type(error) is RuntimeError
+        assert STARVES in str(error)
+        if not places:
+            other = pool.options(max_concurrency=2, key="k")
+            assert view.submit(waits_for_it, other, double, 1).result(10) == 2
+
+
+def test_a_stream_that_nobody_reads_meanwhile_holds_its_place() -> None:
+    with ThreadAsyncPoolExecutor(pool_size=1, max_works_per_worker=2) as pool:
+
+        def outer() -> Any:
+            with pool.stream(works.acount_to, 100):
+                return waits_for_it(pool, double, 1)
+
+        error = pool.submit(outer).exception(10)
+        assert type(error) is RuntimeError
+        assert STARVES in str(error)
+
+
+def test_a_load_balancer_that_keeps_its_choice_may_choose_a_thread_that_waits() -> None:
+    class First(LoadBalancer):
+        keeps_choice = True
+
+        def get_proper_worker(self, load_balancing_meta: Any) -> Any:
+            return self.workers[0]
+
+    with ThreadAsyncPoolExecutor(pool_size=2, load_balancer=First) as pool:
+
+        async def inner() -> int:
+            result: int = await asyncio.wrap_future(pool.submit(works.add, 1, 1))
+            return result
+
+        error = pool.submit(waits_for_it, pool, inner).exception(10)
+        assert type(error) is RuntimeError
+        assert STARVES in str(error)
+        assert pool.submit(waits_for_it, pool, double, 1).result(10) == 2
+
+
+def test_a_pool_that_gets_smaller_fails_what_its_last_thread_was_to_run() -> None:
+    class First(LoadBalancer):
+        keeps_choice = False
+
+        def get_proper_worker(self, load_balancing_meta: Any) -> Any:
+            return next(worker for worker in self.workers if worker.available)
+
+    with ThreadAsyncPoolExecutor(pool_size=2, load_balancer=First) as pool:
+        both = threading.Barrier(2)  # until both workers are there
+        for future in [pool.submit(both.wait, 10) for _ in range(2)]:
+            future.result(10)
+        waits, submitted, go = threading.Event(), threading.Event(), threading.Event()
+
+        async def inner() -> int:
+            waits.set()
+            while not busy:
+                await asyncio.sleep(0)
+            future = pool.submit(works.add, 1, 1)
+            submitted.set()
+            result: int = await asyncio.wrap_future(future)
+            return result
+
+        busy: list[Any] = []
+        # Both are on the first worker. The second has less to do, and will be retired.
+        first = pool.submit(waits_for_it, pool, inner)
+        assert waits.wait(10)
+        running = threading.Event()
+
+        def run() -> bool:
+            running.set()
+            return go.wait(10)
+
+        other = pool.submit(run)
+        assert running.wait(10)
+        busy.append(True)
+        assert submitted.wait(10)
+        pool.resize(1)
+        error = first.exception(10)
+        go.set()
+        assert other.result(10)
+        assert type(error) is RuntimeError
+        assert STARVES in str(error)
+
+
+def test_a_callback_in_a_thread_for_functions_may_not_wait(pool: Any) -> None:
+    errors = []
+    tried = threading.Event()
+
+    async def inner() -> None:
+        while not tried.is_set():
+            await asyncio.sleep(0)
+
+    def callback(_future: Any) -> None:
+        try:
+            waits_for_it(pool, inner)
+        except RuntimeError as error:
+            errors.append(error)
+        tried.set()
+
+    go = threading.Event()
+    future = pool.submit(go.wait, 10)
+    future.add_done_callback(callback)
+    go.set()
+    assert tried.wait(10)
+    assert "must not block until another work of its own pool" in str(errors[0])
+
+
+def test_a_work_that_could_not_be_submitted_is_forgotten() -> None:
+    with ThreadAsyncPoolExecutor(pool_size=1, max_pending=1) as pool:
+        kept = []
+
+        def outer() -> str:
+            try:
+                pool.submit(works.add, 1, 1)
+            except PoolFullError as error:
+                kept.append(error)
+            return type(kept[0]).__name__
+
+        assert pool.submit(outer).result(10) == "PoolFullError"
+
+        def reads() -> list[int]:
+            return list(pool.map(double, [1]))  # which needs no room
+
+        assert pool.submit(reads).result(10) == [2]

@@ -64,6 +64,8 @@ class Backend(ABC):
     """Whether ``kill`` ends a worker."""
     can_interrupt: ClassVar[bool] = False
     """Whether ``interrupt`` and ``kill_at`` stop plain functions that run."""
+    in_threads: ClassVar[bool] = False
+    """Whether works run in threads of this process, and may wait for works."""
     events: Events
     listener: Listener
 
@@ -178,6 +180,10 @@ class Backend(ABC):
         """
         return False
 
+    def function_here(self) -> tuple[PoolWorker, int] | None:
+        """Return the worker whose plain function the caller is, and its number; else None."""
+        return None
+
     def arm(self) -> None:  # noqa: B027
         """Have the listener read: somebody waits who does not call ``read_until``."""
 
@@ -203,12 +209,3 @@ class Backend(ABC):
 
     def abandon_after_fork(self) -> None:  # noqa: B027 - not every back end has something
         """In a forked child: close the copies of what belongs to the parent."""
-
-
-def would_block() -> RuntimeError:
-    """Return why a work may not wait for another one of its own pool."""
-    return RuntimeError(
-        "a work must not block until another work of its own pool is done: when all workers "
-        "wait, nobody is left to run it. Make this work a coroutine function, and await "
-        "asyncio.wrap_future(future); or use a second executor"
-    )

@@ -15,7 +15,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
-from aplex._backends.contract import Backend, Death, Events, Setup, would_block
+from aplex._backends.contract import Backend, Death, Events, Setup
 from aplex._common.identity import be_worker, this_pool
 from aplex._common.locks import RLock
 from aplex._common.messages import (
@@ -71,6 +71,7 @@ class ThreadBackend(Backend):
     """Starts workers that are threads of this process."""
 
     can_kill = False
+    in_threads = True
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -145,17 +146,16 @@ class ThreadBackend(Backend):
     def owns_current_thread(self) -> bool:
         return this_pool() is self
 
-    def read_until(
-        self,
-        done: Callable[[], bool],  # noqa: ARG002
-        end: float | None,
-        quiet: Callable[[], bool],  # noqa: ARG002
-    ) -> None:
-        if end is None and self.runs_current_thread():
-            raise would_block()
-
     def runs_current_thread(self) -> bool:
         return self.owns_current_thread()
+
+    def function_here(self) -> tuple[PoolWorker, int] | None:
+        me = threading.current_thread()
+        for worker, threads in self._workers.items():
+            if threads.threads[0] is me:
+                seq, since = running_in(threads.started)
+                return (worker, seq) if seq and since else None
+        return None  # a thread of an event loop, which others need
 
     def close(self) -> None:
         assert not self._workers

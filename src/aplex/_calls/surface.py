@@ -102,6 +102,7 @@ class Streaming(Generic[Awaits]):
 
 
 def open_stream(
+    take: Callable[[Work, Loop | None], None],
     manager: Manager,
     encode: Callable[..., tuple[Any, Any]],
     options: WorkOptions,
@@ -111,7 +112,8 @@ def open_stream(
     """Submit a stream.
 
     Args:
-        manager: Takes the work.
+        take: Takes the work in.
+        manager: That of the pool.
         encode: That of the back end.
         options: Those of the work.
         call: The work, its positional and its keyword arguments.
@@ -136,7 +138,7 @@ def open_stream(
     item.manager, item.options, item.what, item.is_stream = manager, options, work, True
     running = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
     stream._begin(item)  # noqa: SLF001 - if Ctrl-C breaks in from here, its finalizer cancels
-    manager.submit(item, loop if loop is running else None)
+    take(item, loop if loop is running else None)
     return stream  # type: ignore[no-any-return]
 
 

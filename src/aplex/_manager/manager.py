@@ -39,7 +39,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
-from aplex._backends.contract import Backend, Death, would_block
+from aplex._backends.contract import Backend, Death
 from aplex._backends.listener import Listener
 from aplex._common.locks import RLock, is_mine
 from aplex._common.messages import COROUTINE, PLAIN, RAISED, Reports
@@ -48,6 +48,7 @@ from aplex._common.stdlib_waits import waits_here
 from aplex._manager import exit_hooks
 from aplex._manager.settling import Settled, at_end_of_loop, settle
 from aplex._pool.escalation import Ladder
+from aplex._pool.nesting import Nesting, would_block, would_starve
 from aplex._pool.pool import LINED_UP, LONG, Pool
 from aplex._pool.work import Work, WorkState
 from aplex._pool.worker import PoolWorker
@@ -97,6 +98,8 @@ class Manager:
         self._pid: int | None = None  # where it was first used; a fork may come before
         self._backend = backend
         pool.can_interrupt = backend.can_interrupt
+        self._in_threads = backend.in_threads  # works may wait for works
+        self._nesting = Nesting(pool, backend.has_started)
         self._ladder = Ladder(pool, backend.running)
         self._rings_at = math.inf  # monotonic; for when the ladder's next timer is set
         self._lock = RLock()
@@ -194,11 +197,14 @@ class Manager:
         """
         self._backend.arm()
         self._step(self._cancel, work)
-        with self._lock:
-            worker = work.worker
-            if worker is None or work.lane != PLAIN or self.pool.can_stop(work):
-                return not work.is_done
-            return not self._backend.has_started(worker, work.seq)
+        return self.within(partial(self._is_asked, work))
+
+    def _is_asked(self, work: Work) -> bool:
+        """Whether a work that was cancelled is not done, and may end for it."""
+        worker = work.worker
+        if worker is None or work.lane != PLAIN or self.pool.can_stop(work):
+            return not work.is_done
+        return not self._backend.has_started(worker, work.seq)
 
     def limit(self, work: Work, end: float) -> None:
         """Mind the deadline, on the monotonic clock, of a work that was submitted."""
@@ -280,13 +286,18 @@ class Manager:
         self._listener.join()
         return True
 
-    def read_until(self, done: Callable[[], bool], end: float | None) -> None:
+    def read_until(self, done: Callable[[], bool], end: float | None, work: Any) -> None:
         """Read reports in the caller's thread until ``done()`` or the monotonic time ``end``.
 
         May return earlier: at the latest when nothing in the way of the listener is left.
+
+        Raises:
+            RuntimeError: As for `check_may_block`, if there is no end.
         """
         if is_mine(self._lock):  # a signal handler in the middle of a step
             return
+        if end is None and self._in_threads:
+            self.check_may_block(work)
         if self._taken:
             self._settle_own()
         try:
@@ -297,22 +308,67 @@ class Manager:
             self._resume_soon()
             raise
 
-    def check_may_block(self) -> None:
-        """Raise an error in a thread that runs a work of this pool.
+    def check_may_block(self, work: Any) -> None:
+        """Note that a work of this pool is about to wait for another one, if the caller is one.
+
+        No step: the caller may have the locks of futures.
 
         Raises:
-            RuntimeError: It does.
+            RuntimeError: It might wait for ever.
         """
-        if self._backend.runs_current_thread():
+        if not self._backend.runs_current_thread():
+            return
+        awaited = work.awaited()
+        if awaited is None:
+            return
+        try:
+            with self._lock:
+                nested = self._stepping
+                self._stepping = True  # a finalizer that breaks in only asks
+                try:
+                    self._note_wait(awaited, None if nested else self._backend.function_here())
+                finally:
+                    self._stepping = nested
+        finally:
+            if self._put_off:
+                self._listener.call_soon(partial(self._step, None))
+
+    def _note_wait(self, awaited: Work, function: tuple[PoolWorker, int] | None) -> None:
+        if function is not None:
+            self._nesting.wait(*function, awaited)
+        elif not awaited.is_done:
             raise would_block()
+
+    def take_nested(
+        self, take: Callable[[Work, Loop | None], None], work: Work, loop: Loop | None
+    ) -> None:
+        """Take in what a work of this pool submits.
+
+        Args:
+            take: Takes in any work.
+            work: The new one.
+            loop: As for `submit`.
+
+        Raises:
+            RuntimeError: It might never start, and others wait for it. Or as for ``take``.
+        """
+        self.within(partial(self._nesting.submit, work))
+        try:
+            take(work, loop)
+        except BaseException:
+            self.within(partial(self._nesting.forget, work))
+            raise
 
     def warn_of_nesting(self, *, limited: bool) -> None:
         """Warn a work of ours that submits one if that may have to wait until it is done itself.
 
+        Not a plain function: it cannot await, and is told when it is about to block.
+
         Args:
             limited: Whether the new work has a limit of its own.
         """
-        if self.within(self.pool.is_full) or limited:
+        awaits = self._backend.function_here() is None
+        if awaits and (limited or self.within(self.pool.is_full)):
             limit = "max_concurrency" if limited else "max_works_per_worker"
             warnings.warn(
                 f"a work submits to its own pool, and {limit} may let the new one wait until it "
@@ -684,6 +740,8 @@ class Manager:
     def _resize(self, size: int) -> None:
         if self._phase is Phase.RUNNING:
             self.pool.resize(size)
+            for work in self._nesting.starved():
+                self.pool.expire(work, would_starve())
         elif self._phase is Phase.NEW:
             self.pool.size = size
 

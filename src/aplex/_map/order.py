@@ -183,6 +183,11 @@ class AsCompleted(InOrder):
             self._done.popleft()  # it has told twice
         return None
 
+    def awaited(self) -> Any:
+        """Return a work that whoever waits for the next one waits for, among others."""
+        works = (future._work for future in self._held)  # noqa: SLF001 - private to the package
+        return next((work for work in works if work is not None), None)
+
     def drop(self) -> None:
         """Drop the next work: its result was taken."""
         if self._done:  # else a signal handler has closed the map just now

@@ -153,7 +153,12 @@ def _line(place: Place, plan: Plan, *, asynchronous: bool) -> tuple[InOrder, Sub
         return (InOrderWithBell(bells) if asynchronous else InOrder()), place.submit
     if plan.ordered:
         return InOrder(), place.submit
-    line = AsCompleted(Bells(partial(Bell, place.manager), Bell.ring), told=True)
+    line: AsCompleted
+
+    def bell() -> Bell:
+        return Bell(place.manager, line.awaited)
+
+    line = AsCompleted(Bells(bell, Bell.ring), told=True)
     return line, lambda *args: place.submit(*args, TellingFuture(line.tell))
 
 

@@ -41,11 +41,12 @@ class Bell(ConcurrentFuture[None]):
 
     Args:
         manager: Who reads.
+        awaited: Returns a work without which it is not rung, or None.
     """
 
-    def __init__(self, manager: Any) -> None:
+    def __init__(self, manager: Any, awaited: Callable[[], Any]) -> None:
         super().__init__()
-        self._work: Any = SimpleNamespace(manager=manager)
+        self._work: Any = SimpleNamespace(manager=manager, awaited=awaited)
 
     def ring(self) -> None:
         """Be done. Any thread, and several at a time.

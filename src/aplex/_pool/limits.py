@@ -16,7 +16,7 @@ of the other lane, may have been faster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,10 +46,10 @@ def rank(work: Work) -> Rank:
 class Group:
     """The works of one key: those that hold a place, and those that wait for one."""
 
-    __slots__ = ("alarmed", "base", "busy_until", "holders", "late", "lines", "offered")
+    __slots__ = ("alarmed", "base", "busy_until", "held", "late", "lines", "offered")
 
     def __init__(self) -> None:
-        self.holders: set[Work] = set()
+        self.held = 0  # places; `Limits.holders` knows by whom
         self.lines: tuple[list[Entry], list[Entry]] = ([], [])
         self.offered: list[Work | None] = [None, None]  # the ready head of each line
         self.base = float("-inf")  # when the last start was, or should have been
@@ -60,7 +60,7 @@ class Group:
     def is_full_for(self, work: Work) -> bool:
         """Whether as many works hold a place as this one allows."""
         bound = work.options.max_concurrency
-        return bound is not None and len(self.holders) >= bound
+        return bound is not None and self.held >= bound
 
     def due(self, work: Work) -> float:
         """Return when a work may start, as far as its rate is concerned."""
@@ -68,7 +68,7 @@ class Group:
         return self.base if rate is None else self.base + 1 / rate
 
     def start(self, work: Work, now: float) -> None:
-        """Give a place to a work.
+        """Give a place to a work, which has none.
 
         A timer is always a little late. Up to half of the spacing is made good, else a rate
         would never be reached; so from one start to the m-th after it there are m - 1/2
@@ -82,7 +82,7 @@ class Group:
             self.busy_until = max(self.busy_until, now + 1 / rate)
         self.base = now - late
         self.late = False
-        self.holders.add(work)
+        self.held += 1
 
     def head(self, lane: int) -> Work | None:
         """Return the first work of a line; drop those in front that have left it."""
@@ -127,10 +127,19 @@ class Limits:
             heappush(self._ready[work.lane], (*rank(work), work))
             return
         heappush(group.lines[work.lane], (*rank(work), work))
-        if work in self.holders:
-            self.holders.discard(work)
-            group.holders.discard(work)
+        self._give_back(work, group)
         self._offer(group)
+
+    def beside(self, work: Work) -> Collection[Work]:
+        """Return the works of the same key that hold a place. It may not have been added yet.
+
+        Raises:
+            TypeError: The key cannot be hashed.
+        """
+        group = self._members.get(work) or self._group_of(work)
+        if group is None or not group.held:
+            return ()
+        return [other for other in self.holders if self._members.get(other) is group]
 
     def first(self, room: Sequence[bool]) -> Work | None:
         """Return the ready work that comes first, of the lines for which there is room."""
@@ -161,8 +170,7 @@ class Limits:
         work.apart = False
         self.waiting.discard(work)
         if group is not None:
-            self.holders.discard(work)
-            group.holders.discard(work)
+            self._give_back(work, group)
             self._offer(group)
 
     def left(self, settled: Iterable[tuple[Work, int, Any]]) -> None:
@@ -197,7 +205,7 @@ class Limits:
         """
         members = list(self._members)
         for group in self._groups.values():
-            group.holders.clear()
+            group.held = 0
             group.offered = [None, None]
             group.lines = ([], [])
             group.alarmed = False  # one alarm too many does no harm
@@ -218,13 +226,19 @@ class Limits:
             del self._members[work]
         elif is_elsewhere or not work.is_waiting:
             if group is not None:
-                group.holders.add(work)
+                group.held += 1
                 self.holders.add(work)
         else:
             work.apart = True
             self.waiting.add(work)
             line = self._ready[work.lane] if group is None else group.lines[work.lane]
             heappush(line, (*rank(work), work))
+
+    def _give_back(self, work: Work, group: Group) -> None:
+        """Take the place from a work, if it has one."""
+        if work in self.holders:
+            self.holders.discard(work)
+            group.held -= 1
 
     def _group_of(self, work: Work) -> Group | None:
         options = work.options

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Any, Final
 
@@ -163,6 +163,19 @@ class Pool(Workforce):
         """Whether every worker has as many works as it may have."""
         limit = self.max_works_per_worker
         return all(len(worker.works) >= limit for worker in self.workers)
+
+    @property
+    def keeps_choice(self) -> bool:
+        """Whether works wait for the worker that the load balancer has chosen."""
+        return self._balancer.keeps_choice
+
+    def holders_beside(self, work: Work) -> Collection[Work]:
+        """Return the works that hold a place which that work needs: those of its key.
+
+        Raises:
+            TypeError: The key cannot be hashed.
+        """
+        return self._limits.beside(work)
 
     @property
     def pending(self) -> int:

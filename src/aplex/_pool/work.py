@@ -51,6 +51,7 @@ class Work:
     yielded = False  # items of it have arrived: it cannot run again
     what: Any = None  # the callable, for messages that name it
     deaths: tuple[BaseException, ...] = ()  # of workers that ran it
+    awaits: Any = ()  # what it has waited for, a dictionary then; see `_nesting`
 
     def __init__(self, lane: int, function: Any, call: Any, meta: Any, future: Any) -> None:
         self.lane = lane
@@ -58,6 +59,10 @@ class Work:
         self.call = call
         self.meta = meta
         self.future = future
+
+    def awaited(self) -> Work:
+        """Return the work that whoever waits for its future waits for."""
+        return self
 
     @property
     def is_waiting(self) -> bool:
