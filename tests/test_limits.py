@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from aplex._common.messages import COROUTINE, ITEMS, LANES, PLAIN, RAISED, RETURNED, VALUE
 from aplex._common.options import WorkOptions
 from aplex._pool.inflow import Inflow
-from aplex._pool.limits import FEW
-from aplex._pool.work import Work, WorkState
+from aplex._pool.limits import KEPT_GROUPS
+from aplex._pool.state import Work, WorkState
 from aplex.exceptions import WorkerLostError
 from tests.support.pools import ALL_STARTED, DrivenPool, choosing
 
 
 def aboard(*works: Work) -> list[bool]:
-    return [work.state is WorkState.ABOARD for work in works]
+    return [work.state is WorkState.IN_FLIGHT for work in works]
 
 
 def submit(pool: DrivenPool, count: int = 1, lane: int = COROUTINE, **options: Any) -> list[Work]:
@@ -68,7 +68,7 @@ def test_a_function_that_outlives_its_time_keeps_its_place() -> None:
     pool = DrivenPool(2)
     late, waiting = submit(pool, 2, PLAIN, max_concurrency=1)
     other = pool.plain()
-    pool.pool.forsake(late, TimeoutError())
+    pool.pool.fail_early(late, TimeoutError())
     assert other.worker is not None
     pool.pool.take_in(other.worker, (0.0, [], [other.id], ["result"], [], []))
     pool.pool.dispatch()
@@ -148,9 +148,9 @@ def test_works_wait_for_no_limit_when_the_pool_is_closed_or_broken() -> None:
 
 def test_groups_are_forgotten_when_nobody_needs_them() -> None:
     pool = DrivenPool()
-    for key in range(10 * FEW):
+    for key in range(10 * KEPT_GROUPS):
         pool.end(*submit(pool, 1, max_concurrency=1, key=key))
-    assert len(pool.pool._limits._groups) <= FEW
+    assert len(pool.pool._limits._groups) <= KEPT_GROUPS
 
 
 # -- rate -----------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_bounds_hold_whatever_happens(
     def look() -> None:
         for key, times in starts.items():
             works = [work for work in pool.submitted if work.options.key == key]
-            running = [work for work in works if work.state is WorkState.ABOARD]
+            running = [work for work in works if work.state is WorkState.IN_FLIGHT]
             assert len(running) <= bound
             begun = sum(w in works for worker in pool.sent for w in pool.works_of(worker))
             assert begun - len(times) <= (1 if rate else bound)
@@ -259,7 +259,7 @@ def test_bounds_hold_whatever_happens(
 
 def _take(pool: DrivenPool, event: Any, bound: int, rate: float | None) -> None:
     """Let something happen to a pool."""
-    running = [work for work in pool.submitted if work.state is WorkState.ABOARD]
+    running = [work for work in pool.submitted if work.state is WorkState.IN_FLIGHT]
     match event:
         case "submit", lane, key, priority:
             options = {"key": key, "priority": priority, "retries": 1}
@@ -274,7 +274,7 @@ def _take(pool: DrivenPool, event: Any, bound: int, rate: float | None) -> None:
             pool.pass_pauses()
             pool.ready(pool.workers[index % len(pool.workers)])
         case "mend", _:
-            pool.pool.mend()
+            pool.pool.recount()
             pool.take_effects()
         case "time", seconds:
             pool.now += seconds

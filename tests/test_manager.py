@@ -24,9 +24,8 @@ from aplex._common.messages import (
     only,
 )
 from aplex._manager.manager import Manager
-from aplex._pool.pool import GATHERED, LINED_UP, LONG, Pool
-from aplex._pool.work import Work
-from aplex._pool.worker import PoolWorker
+from aplex._pool.pool import AHEAD_SECONDS, LONG_SECONDS, MAX_GATHERED_WORKS, Pool
+from aplex._pool.state import PoolWorker, Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin, Worker
@@ -112,11 +111,11 @@ def test_works_for_a_busy_worker_gather(desks: Callable[..., Desk]) -> None:
     desk.serve()
     assert desk.sent_ids() == [1]
     with desk.manager._lock:  # the listener cannot send meanwhile
-        for _ in range(GATHERED - 1):
+        for _ in range(MAX_GATHERED_WORKS - 1):
             desk.submit()
         assert desk.sent_ids() == [1]
         desk.submit()
-        assert desk.sent_ids() == list(range(1, GATHERED + 2))
+        assert desk.sent_ids() == list(range(1, MAX_GATHERED_WORKS + 2))
 
 
 def test_works_for_many_busy_workers_come_in_few_frames(desks: Callable[..., Desk]) -> None:
@@ -164,7 +163,7 @@ def end_functions(desk: Desk, workers: list[PoolWorker]) -> None:
 def recalls(desk: Desk) -> int:
     """Wait until the listener has done what was planned; count what was recalled, each time."""
     done = threading.Event()
-    desk.manager._in(10 * LINED_UP, done.set)
+    desk.manager._in(10 * AHEAD_SECONDS, done.set)
     assert done.wait(DEADLINE)
     sent = [item for items in desk.backend.sent.values() for item in items]
     return sum(isinstance(item, Cancel) for item in sent)
@@ -221,11 +220,14 @@ def test_what_was_sent_ahead_is_recalled_if_the_function_before_it_is_long(
             sent.set()
 
     desk.backend.send = noted  # type: ignore[method-assign]
-    desk.backend.runs[worker] = 2, time.monotonic() + 2 * LONG  # the first look is too early
+    desk.backend.runs[worker] = (
+        2,
+        time.monotonic() + 2 * LONG_SECONDS,
+    )  # the first look is too early
     for _ in range(4):
         desk.submit(PLAIN)
     assert sent.wait(DEADLINE)
-    assert time.monotonic() >= desk.backend.runs[worker][1] + LONG
+    assert time.monotonic() >= desk.backend.runs[worker][1] + LONG_SECONDS
     assert [item.id for item in desk.backend.sent[worker] if isinstance(item, Cancel)] == [3, 4, 5]
 
 

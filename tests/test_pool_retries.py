@@ -6,7 +6,7 @@ import pytest
 
 from aplex._common.messages import COROUTINE, PLAIN
 from aplex._common.options import WorkOptions
-from aplex._pool.work import Work, WorkState
+from aplex._pool.state import Work, WorkState
 from aplex.exceptions import WorkerLostError, WorkQuarantinedError
 from tests.support.pools import ALL_STARTED, DrivenPool
 
@@ -41,7 +41,7 @@ def test_a_retried_work_runs_again_on_another_worker(lane: int) -> None:
     work = pool.submit(lane, options=retried(1))
     first = work.worker
     kill(pool, work)
-    assert work.state is WorkState.ABOARD
+    assert work.state is WorkState.IN_FLIGHT
     assert work.worker is not first
     pool.end(work, data="in the end")
     assert pool.value(work) == "in the end"
@@ -75,7 +75,7 @@ def test_a_work_that_has_killed_so_many_workers_never_runs_again(quarantine_afte
     assert isinstance(pool.error(work), WorkerLostError)
     assert isinstance(pool.error(work), WorkQuarantinedError) is (quarantine_after > 1)
     assert pool.pool.broken is None
-    assert pool.submit().state is WorkState.ABOARD
+    assert pool.submit().state is WorkState.IN_FLIGHT
 
 
 def test_works_that_were_not_started_see_no_death() -> None:
@@ -148,9 +148,9 @@ def test_a_worker_has_one_suspect_at_a_time_and_other_works_beside_it() -> None:
     works = [pool.submit(options=retried(9)) for _ in range(3)]
     kill(pool, works[0])
     kill(pool, works[0])
-    assert [work.state for work in works].count(WorkState.ABOARD) == 1
+    assert [work.state for work in works].count(WorkState.IN_FLIGHT) == 1
     other = pool.submit()
-    assert other.state is WorkState.ABOARD
+    assert other.state is WorkState.IN_FLIGHT
     for _ in range(3):
         worker = pool.workers[0]
         pool.end(worker.works[worker.suspect])

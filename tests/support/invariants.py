@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from aplex._common.messages import LANES
 from aplex._pool.pool import SUSPECT, SUSPECTS, Pool
-from aplex._pool.work import ABOARD, WAITING
-from aplex._pool.workforce import WorkerState
+from aplex._pool.state import IN_FLIGHT, WAITING, WorkerState
 
 
 def check(pool: Pool) -> None:
@@ -24,7 +23,7 @@ def check(pool: Pool) -> None:
     for worker in pool.everyone():
         assert 0 <= worker.workload <= pool.max_works_per_worker
         assert worker.plain == sum(w.lane for w in worker.works.values())
-        assert all(w.state is ABOARD for w in worker.works.values())
+        assert all(w.state is IN_FLIGHT for w in worker.works.values())
         assert all(w.worker is worker for w in worker.works.values())
     for lane in LANES:
         rooms = [worker for worker in pool.workers if worker.room[lane]]
@@ -66,7 +65,7 @@ def _check_workers(pool: Pool) -> None:
         assert worker.room == [False, False]
         assert not any(worker.pinned)
     assert pool._starting == sum(w.state is WorkerState.STARTING for w in pool.workers)
-    worn = sum(worker.worn for worker in pool.workers)
+    worn = sum(worker.due_for_recycling for worker in pool.workers)
     assert len(pool.workers) - worn <= pool.size
     serving = sum(w.state is WorkerState.SERVING for w in pool.workers)
     assert not worn or serving <= pool.size

@@ -18,24 +18,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from aplex._common.messages import LANES, PLAIN
-
-if TYPE_CHECKING:
-    from aplex._pool.work import Work
+from aplex._pool.state import Work
 
 SPACED_PLAIN: Final = 2
 """Index of the ready plain functions with a ``rate``, which need an idle worker.
 
 Others are sent ahead to busy workers. These would then start at any time, two at once.
 """
-FEW: Final = 64
+KEPT_GROUPS: Final = 64
 """Groups that are kept without a look at which of them are still needed."""
 
 Rank = tuple[int, int]
 """What works are ordered by: the lower, the earlier."""
-Entry = tuple[int, int, "Work"]
+Entry = tuple[int, int, Work]
 
 
 def rank(work: Work) -> Rank:
@@ -99,7 +97,7 @@ class Limits:
         self._clock = clock
         self._alarm = alarm  # is told after how many seconds to call `due`
         self._groups: dict[Hashable, Group] = {}
-        self._many = FEW  # groups after which those not needed are dropped
+        self._many = KEPT_GROUPS  # groups after which those not needed are dropped
         self._ready: tuple[list[Entry], list[Entry], list[Entry]] = ([], [], [])
         self._members: dict[Work, Group | None] = {}  # all that are not done
         self.waiting: set[Work] = set()  # of those, who waits apart
@@ -189,7 +187,7 @@ class Limits:
             self.waiting.discard(work)
         return works
 
-    def mend(self, elsewhere: set[Work]) -> None:
+    def recount(self, elsewhere: set[Work]) -> None:
         """Begin anew, after an exception that can come at any moment broke into an event.
 
         Args:
@@ -230,7 +228,7 @@ class Limits:
         options = work.options
         if options.max_concurrency is None and options.rate is None:
             return None  # it has a priority only
-        key = work.what if options.key is None else options.key
+        key = work.target if options.key is None else options.key
         try:
             group = self._groups.get(key)
         except TypeError as error:
@@ -253,7 +251,7 @@ class Limits:
             for key, group in self._groups.items()
             if id(group) in used or group.busy_until > now
         }
-        self._many = max(FEW, 2 * len(self._groups))
+        self._many = max(KEPT_GROUPS, 2 * len(self._groups))
 
     def _may_start(self, work: Work) -> bool:
         """Whether nothing but a worker is missing."""

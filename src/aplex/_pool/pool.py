@@ -44,9 +44,19 @@ from aplex._common.messages import (
 from aplex._common.names import shown
 from aplex._pool.balancer_views import WorkersView, WorkloadsView
 from aplex._pool.limits import Group, Limits, rank
-from aplex._pool.work import ABOARD, DONE, WAITING, Work
-from aplex._pool.worker import PoolWorker
-from aplex._pool.workforce import STAYING, Death, RestartPolicy, WorkerState, Workforce
+from aplex._pool.restarts import RestartPolicy
+from aplex._pool.state import (
+    DONE,
+    IN_FLIGHT,
+    STAYING,
+    WAITING,
+    Death,
+    PoolWorker,
+    Question,
+    Work,
+    WorkerState,
+)
+from aplex._pool.workforce import Workforce
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkQuarantinedError
 from aplex.load_balancers import (
     BUILT_IN,
@@ -56,23 +66,23 @@ from aplex.load_balancers import (
     chooser,
 )
 
-GATHERED: Final = 64
+MAX_GATHERED_WORKS: Final = 64
 """Works gathered for busy workers before they are dispatched without waiting for more."""
 RUN: Final = 32
 """Works for each worker, on average, that are gathered at most while as many are aboard.
 
-Each worker gets a frame of its own. Were works always dispatched when `GATHERED` of them are
-there, then each of 64 workers would get frames of one work. While as many works are aboard as
-gather, workers do not wait for them, or what they wait for is whoever submits.
+Each worker gets a frame of its own. If works were dispatched whenever `MAX_GATHERED_WORKS` of
+them are there, each of 64 workers would get frames of one work. As long as as many works are in
+flight as gather, no worker has to wait, unless it is for whoever submits.
 """
 FEW: Final = 4
 """Works in a line that are given to workers one by one, and not in one go."""
-LINED_UP: Final = 0.002
+AHEAD_SECONDS: Final = 0.002
 """Seconds of plain functions sent ahead to a worker, at the pace of the last ones."""
-FAR_AHEAD: Final = 10 * LINED_UP
+FAR_AHEAD_SECONDS: Final = 10 * AHEAD_SECONDS
 """Seconds of plain functions lined up at a worker, at its pace of now, of which those are
 recalled that would not have been sent at this pace. Less is over soon."""
-LONG: Final = 0.02
+LONG_SECONDS: Final = 0.02
 """Seconds after which a function that still runs is long: those behind it are recalled. And
 seconds between two looks at what was sent ahead."""
 SUSPECT: Final = 2
@@ -110,11 +120,11 @@ class Pool(Workforce):
         """
         super().__init__(size, policy or RestartPolicy(), max_works_per_child)
         self.max_works_per_worker = max_works_per_worker
-        self._short = LINED_UP / max_works_per_worker  # seconds of works of any number
+        self._short = AHEAD_SECONDS / max_works_per_worker  # seconds of works of any number
         self.closing = False
         self.terminating = False  # the workers are being killed: nothing runs again
         self.broken: BrokenPoolError | None = None
-        self.asked_lane = COROUTINE  # the lane of the work the load balancer is asked about
+        self.question = Question()
         self._balancer = load_balancer(
             WorkersView(self.workers), WorkloadsView(self.workers), max_works_per_worker
         )
@@ -146,13 +156,13 @@ class Pool(Workforce):
         # Effects, taken by the Manager.
         self.outbound: set[PoolWorker] = set()
         self.settled: list[tuple[Work, int, Any]] = []
-        self.concerns: list[Work] = []  # what the ladder is to look at
+        self.to_watch: list[Work] = []  # what the ladder is to look at
 
     def __repr__(self) -> str:
         state = "broken" if self.broken else "closing" if self.closing else "open"
         return (
             f"<Pool {state}: {len(self.workers)} workers ({self._starting} starting), "
-            f"{self._waiting} works waiting, {self._aboard} aboard>"
+            f"{self._waiting} works waiting, {self._aboard} in flight>"
         )
 
     def is_quiet(self) -> bool:
@@ -203,11 +213,11 @@ class Pool(Workforce):
             self._limits.add(work)
         else:
             self._lines[work.lane].append(work)
-        # No call below this line, see `mend`.
+        # No call below this line, see `recount`.
         self._waiting += 1
         self.added = added = self.added + 1
         aboard = self._aboard
-        if added >= GATHERED and (added >= aboard or added >= RUN * self.size):
+        if added >= MAX_GATHERED_WORKS and (added >= aboard or added >= RUN * self.size):
             return False
         return added + aboard > self.size
 
@@ -225,7 +235,7 @@ class Pool(Workforce):
             return None
         if work.limited or work.options.apart:
             return None
-        self.asked_lane = lane
+        self.question.lane = lane
         worker = self._choose(work.meta)
         self._work_ids = work.id = self._work_ids + 1
         self._waiting = 1  # until the end of the next line
@@ -248,7 +258,7 @@ class Pool(Workforce):
             if self._rare:  # it may have had a place that another one waits for
                 self.dispatch()
             self._check_finished()
-        elif work.state is ABOARD and not work.cancel_asked:
+        elif work.state is IN_FLIGHT and not work.cancel_asked:
             assert work.worker is not None
             work.worker.cancels.append(Cancel(work.id, work.seq if work.lane == PLAIN else 0))
             self.outbound.add(work.worker)
@@ -256,31 +266,31 @@ class Pool(Workforce):
 
     def credit(self, work: Work, count: int) -> None:
         """Let a stream yield so many items, counted from its first one."""
-        if work.state is ABOARD and not work.cancel_asked:
+        if work.state is IN_FLIGHT and not work.cancel_asked:
             assert work.worker is not None
             work.worker.credits.append(Credit(work.id, count))
             self.outbound.add(work.worker)
 
     def expire(self, work: Work, error: BaseException) -> None:
         """Fail a waiting work: its time is over."""
-        work.instead = error
+        work.error_if_cancelled = error
         self.cancel(work)
 
     def can_stop(self, work: Work) -> bool:
         """Whether the ladder sees to the end of a plain function that runs."""
         return self.can_interrupt and work.options.interruptible and not work.is_stream
 
-    def forsake(self, work: Work, error: BaseException) -> None:
+    def fail_early(self, work: Work, error: BaseException) -> None:
         """Fail the future of a work that goes on, and stays aboard until it ends."""
         self.settled.append((work, RAISED, error))
 
-    def expel(self, worker: PoolWorker, seq: int) -> None:
+    def retire_for(self, worker: PoolWorker, stuck: Work) -> None:
         """Retire a worker in which a plain function does not end; it has that number.
 
         Functions behind it are recalled. If the worker cannot answer, they will go elsewhere
         after its end.
         """
-        behind = [work for work in worker.works.values() if work.lane and work.seq > seq]
+        behind = [work for work in worker.works.values() if work.lane and work.seq > stuck.seq]
         worker.recalls += [Cancel(work.id, work.seq) for work in behind]
         self.outbound.add(worker)
         if worker.state is WorkerState.SERVING:
@@ -316,14 +326,14 @@ class Pool(Workforce):
         work = works.get(ids[0] if ids else pickled[0])
         if work is None or work.state is DONE or self._holders or self.max_works_per_child:
             return False
-        if self.closing or not worker.served or worker.doom or worker.state is not SERVING:
+        if self.closing or not worker.served or worker.condemned_for or worker.state is not SERVING:
             return False
         if seconds and (seconds > self._short or worker.depth < self.max_works_per_worker):
             self.paced(worker, seconds, 1)
         work.state = DONE
         self.settled.append((work, VALUE, values[0]) if ids else (work, PICKLED, pickles[0]))
         work.function = work.call = None  # an alarm may know the work for long
-        # No call below this line, see `mend`. Is it not reached, the same frame comes again.
+        # No call below this line, see `recount`. Is it not reached, the same frame comes again.
         del works[work.id]
         worker.plain = 0
         work.worker = None
@@ -380,7 +390,7 @@ class Pool(Workforce):
                     works[work_id].cancel_delivered = True
             elif kind == TOO_LATE:
                 if work_id in works:  # not settled: it runs on, unless the ladder can stop it
-                    self.concerns.append(works[work_id])
+                    self.to_watch.append(works[work_id])
             elif kind == ITEMS:
                 if work_id in works:
                     self._take_items(worker, works[work_id], *data)
@@ -408,7 +418,7 @@ class Pool(Workforce):
         if not worker.served:
             self._serves(worker)
 
-    def has_idler(self) -> bool:
+    def has_idle_worker(self) -> bool:
         """Whether plain functions wait at one worker, while another has none."""
         if not self._lined_up or self._lines[PLAIN]:
             return False
@@ -417,7 +427,7 @@ class Pool(Workforce):
         self._lined_up = any(worker.plain > 1 for worker in self.workers)
         return self._lined_up
 
-    def take_over(self, has_started: Callable[[PoolWorker, int], bool]) -> None:
+    def steal(self, has_started: Callable[[PoolWorker, int], bool]) -> None:
         """Recall plain functions that wait at busy workers, if others idle.
 
         They were sent ahead because those before them were short. The worker gives back
@@ -435,7 +445,7 @@ class Pool(Workforce):
         for worker in busy:
             self._recall(worker, 1)
         for worker in serving if busy else ():
-            worker.depth, worker.pace = 1, max(worker.pace, LINED_UP)
+            worker.depth, worker.pace = 1, max(worker.pace, AHEAD_SECONDS)
             self._refresh(worker)
 
     def can_recall(self, worker: PoolWorker) -> bool:
@@ -451,7 +461,7 @@ class Pool(Workforce):
 
         Args:
             now: The time.
-            running: As for the `Ladder`.
+            running: As for the `Escalation`.
 
         Returns:
             Seconds after which to look again; ``math.inf``: when functions are sent next.
@@ -462,14 +472,14 @@ class Pool(Workforce):
                 continue
             seq, since = running(worker)
             age = now - since if seq else 0.0
-            if age >= LONG:
+            if age >= LONG_SECONDS:
                 worker.depth, worker.pace = 1, max(worker.pace, age)
                 self._refresh(worker)
                 self._recall(worker, sum(0 < work.seq <= seq for work in worker.works.values()))
                 continue
-            if worker.plain > worker.depth and worker.plain * worker.pace > FAR_AHEAD:
+            if worker.plain > worker.depth and worker.plain * worker.pace > FAR_AHEAD_SECONDS:
                 self._recall(worker, worker.depth)
-            again = min(again, LONG - age)
+            again = min(again, LONG_SECONDS - age)
         return again
 
     def _recall(self, worker: PoolWorker, keep: int) -> None:
@@ -504,7 +514,7 @@ class Pool(Workforce):
         if pace < worker.pace:
             pace = 0.7 * worker.pace + 0.3 * pace
         worker.pace = pace
-        depth = int(LINED_UP / pace) if pace else self.max_works_per_worker
+        depth = int(AHEAD_SECONDS / pace) if pace else self.max_works_per_worker
         if depth >= self.max_works_per_worker:
             depth = self.max_works_per_worker
         else:  # a power of two: so it seldom changes while the works are alike
@@ -532,23 +542,27 @@ class Pool(Workforce):
 
     def _fill(self, lane: int, line: deque[Work]) -> None:
         """Give the works of a line to workers, as long as one has room."""
-        self.asked_lane = lane
+        self.question.lane = lane
         while self._in_turn and self._open[lane] and len(line) > FEW:
             self._fill_in_turn(self._in_turn, lane, line)
         while self._open[lane] and line:
-            work = line[0]  # it stays in the line until it is elsewhere, see `mend`
+            work = line[0]  # it stays in the line until it is elsewhere, see `recount`
             if work.state is WAITING:
                 try:
                     worker = self._choose(work.meta)
                 except BaseException as error:
                     if not isinstance(error, Exception) and not work.interrupted:
-                        # Ctrl-C, not meant for us. The work stays: `mend` dispatches again. If
+                        # Ctrl-C, not meant for us. The work stays: `recount` dispatches again. If
                         # it comes once more, it was the load balancer itself.
                         work.interrupted = True
                         raise
                     self._choice_failed(work, error)
                 else:
-                    if type(worker) is PoolWorker and worker.pool is self and worker.room[lane]:
+                    if (
+                        type(worker) is PoolWorker
+                        and worker.question is self.question
+                        and worker.room[lane]
+                    ):
                         self._hand(work, worker)
                     else:
                         self._pin(work, worker)
@@ -581,10 +595,10 @@ class Pool(Workforce):
         seqs, aboard, seq = worker.seqs, worker.works, worker.seqs[lane]
         for work in works:
             if work.limited:
-                self.concerns.append(work)
+                self.to_watch.append(work)
             # No call below this line, up to the end of the loop, see `_hand`.
             seqs[lane] = work.seq = seq = seq + 1
-            work.state = ABOARD
+            work.state = IN_FLIGHT
             work.worker = worker
             aboard[work.id] = work
         self._waiting -= len(works)
@@ -659,7 +673,7 @@ class Pool(Workforce):
         """Whether a work of the lane is not done."""
         return not self.idle and bool(self.held(lane))
 
-    def mend(self) -> None:
+    def recount(self) -> None:
         """Count anew, after an exception that can come at any moment broke into an event.
 
         That is ``KeyboardInterrupt`` on the main thread. The work that was being
@@ -671,12 +685,12 @@ class Pool(Workforce):
         waiting = {work for line in lines for work in line if work.state is WAITING}
         for work in waiting:
             work.worker = None  # it was given back, up to this
-        self._limits.mend(waiting)
+        self._limits.recount(waiting)
         self._rare = self._lined_up = True
         self._pins = self._pins or any(line for worker in self.workers for line in worker.pinned)
         self._waiting = len(waiting) + len(self._limits.waiting)
         for worker in self.everyone():
-            for work in [work for work in worker.works.values() if work.state is not ABOARD]:
+            for work in [work for work in worker.works.values() if work.state is not IN_FLIGHT]:
                 del worker.works[work.id]  # it is done, or was given back and waits
                 work.worker = None
             worker.plain = sum(work.lane for work in worker.works.values())
@@ -714,7 +728,7 @@ class Pool(Workforce):
         for work in [work for line in lines for work in line]:
             if work.state is not DONE:
                 work.state = DONE
-                work.worker = work.function = work.call = work.meta = work.what = None
+                work.worker = work.function = work.call = work.meta = work.target = None
                 self.settled.append((work, RAISED, self.broken))
         for worker in everyone:
             worker.state = WorkerState.GONE
@@ -726,7 +740,7 @@ class Pool(Workforce):
         self._waiting = self._aboard = self._starting = self.added = 0
         self.workers.clear()
         self.leaving.clear()
-        for effects in (self.outbound, self.to_start, self.to_stop, self.pauses, self.concerns):
+        for effects in (self.outbound, self.to_start, self.to_stop, self.pauses, self.to_watch):
             effects.clear()
         return self.take_settled()
 
@@ -766,7 +780,7 @@ class Pool(Workforce):
         limit = self.max_works_per_worker
         if self._starting:
             # No work waits for the successor of a worn worker.
-            worn = sum(worker.worn for worker in self.workers)
+            worn = sum(worker.due_for_recycling for worker in self.workers)
             if self._starting > worn:
                 share = -(-(self._waiting + self._aboard) // (len(self.workers) - worn))
                 limit = max(1, min(share, limit))
@@ -796,7 +810,7 @@ class Pool(Workforce):
         """Let a work wait for the chosen worker, which has no room; if it is one of ours."""
         if (
             type(worker) is PoolWorker
-            and worker.pool is self
+            and worker.question is self.question
             and self._balancer.keeps_choice
             and worker.state in STAYING
         ):
@@ -818,13 +832,13 @@ class Pool(Workforce):
     def _hand(self, work: Work, worker: PoolWorker) -> None:
         lane = work.lane
         if work.limited:
-            self.concerns.append(work)
+            self.to_watch.append(work)
         self.outbound.add(worker)
         worker.outboxes[lane].append(work)
-        # No call below this line: Ctrl-C may raise after any, and `mend` sets right
+        # No call below this line: Ctrl-C may raise after any, and `recount` sets right
         # only what is all here or not here at all.
         worker.seqs[lane] = work.seq = worker.seqs[lane] + 1
-        work.state = ABOARD
+        work.state = IN_FLIGHT
         work.worker = worker
         works = worker.works
         works[work.id] = work
@@ -849,9 +863,9 @@ class Pool(Workforce):
         work.state = DONE
         if work.options.apart:
             self._limits.leave(work)
-        work.function = work.call = work.meta = work.what = None
-        if kind == CANCELLED and work.instead is not None:
-            kind, data = RAISED, work.instead
+        work.function = work.call = work.meta = work.target = None
+        if kind == CANCELLED and work.error_if_cancelled is not None:
+            kind, data = RAISED, work.error_if_cancelled
         self.settled.append((work, kind, data))
 
     def _dispatch_rare(self) -> None:
@@ -872,7 +886,7 @@ class Pool(Workforce):
             head = self._head(line)
             if head is not None and (0, head.id) < rank(work):
                 self._fill(work.lane, deque((head,)))
-                line.popleft()  # it stayed there until it was elsewhere, see `mend`
+                line.popleft()  # it stayed there until it was elsewhere, see `recount`
                 continue
             self._limits.take(work)
             if len(work.deaths) >= SUSPECT:
@@ -900,7 +914,7 @@ class Pool(Workforce):
                 work = line[0]
                 if work.state is WAITING:
                     self._hand(work, worker)
-                line.popleft()  # it stayed there until it was elsewhere, see `mend`
+                line.popleft()  # it stayed there until it was elsewhere, see `recount`
 
     def _dispatch_suspects(self) -> None:
         """Give each worker one suspect at a time. The load balancer is not asked.
@@ -916,7 +930,7 @@ class Pool(Workforce):
                 return
             worker.suspect = work.id
             self._hand(work, worker)
-            line.popleft()  # it stayed there until it was elsewhere, see `mend`
+            line.popleft()  # it stayed there until it was elsewhere, see `recount`
 
     def _detach(self, worker: PoolWorker, work_id: int) -> None:
         """Note that a plain function returned a coroutine, which runs on the loop now."""
@@ -929,7 +943,7 @@ class Pool(Workforce):
     # -- life of workers ------------------------------------------------------
 
     def _make_worker(self, number: int) -> PoolWorker:
-        return PoolWorker(self, number)
+        return PoolWorker(self.question, number)
 
     def _failed_to_serve(self, worker: PoolWorker, death: Death) -> bool:
         """Whether the death of a worker counts as a failed start."""
@@ -1004,7 +1018,7 @@ class Pool(Workforce):
             again = [work for work in again if len(work.deaths) < SUSPECT]
             self._lines[lane].extendleft(reversed(again))
             self._lines[SUSPECTS].extend(suspects)
-            worker.pinned[lane].clear()  # not before they are elsewhere, see `mend`
+            worker.pinned[lane].clear()  # not before they are elsewhere, see `recount`
 
     def _break(self, reason: BaseException | None) -> None:
         """Give up: no worker is left and none could be started."""

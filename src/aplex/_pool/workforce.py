@@ -6,91 +6,15 @@ to wait goes out as a number of seconds, and comes back in as ``restart_due``.
 A worker is *starting*, then *serving*, then *stopping*, then *gone*. One that is to go while
 the pool stays is *retiring* before it stops: it gets no more works and finishes those it has.
 It is in ``leaving`` then, where no load balancer sees it.
-
-How failed starts are counted, after the restart intensity of OTP's supervisors
-(https://www.erlang.org/doc/system/sup_princ.html): a worker that ends before it has served is
-a failed start. The first is made good at once, further ones in a row after pauses that double.
-After ``max_restarts`` of them no more are tried, unless a worker serves: then a pool stays open
-for ever, and tries on. A work that was served, or ``restart_window`` seconds in which no start
-failed, end the row. Unlike OTP's, the window does not count the time that a start itself takes:
-else starts that fail slowly would be tried for ever.
 """
 
 from __future__ import annotations
 
-import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from aplex._pool.worker import PoolWorker
-
-FIRST_PAUSE: Final = 0.1
-"""Seconds before the second restart in a row; the first is made at once."""
-LONGEST_PAUSE: Final = 30.0
-"""Seconds; pauses grow to this."""
-
-
-class WorkerState(enum.Enum):
-    """Where a worker is in its life."""
-
-    STARTING = "starting"
-    SERVING = "serving"
-    RETIRING = "retiring"
-    STOPPING = "stopping"
-    GONE = "gone"
-
-
-STAYING: Final = (WorkerState.STARTING, WorkerState.SERVING)
-"""States of a worker that works may wait for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """The end of a worker."""
-
-    started: tuple[int, int]  # how many works it had started, per lane
-    error: BaseException | None  # what to tell the works it had started
-    reason: BaseException | None  # why it never served, if that is known
-    uptime: float | None = None  # seconds it lived; None: unknown
-
-
-class RestartPolicy:
-    """Decides when the place of a worker that never served is filled again."""
-
-    __slots__ = ("_last_failure", "_restarts", "failures", "max_restarts", "window")
-
-    def __init__(self, max_restarts: int = 3, window: float = 5.0) -> None:
-        self.max_restarts = max_restarts  # in a row
-        self.window = window  # seconds
-        self.failures = 0  # failed starts in a row
-        self._restarts = 0  # of those, made good, or about to be
-        self._last_failure = float("-inf")
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether all restarts are used up."""
-        return self._restarts >= self.max_restarts
-
-    def failed(self, began: float, now: float) -> None:
-        """Count a failed start, begun and ended at these times."""
-        if began - self._last_failure > self.window:
-            self.succeeded()
-        self._last_failure = now
-        self.failures += 1
-
-    def succeeded(self) -> None:
-        """End the row of failures."""
-        self.failures = self._restarts = 0
-
-    def restart(self) -> float:
-        """Count a restart; return after how many seconds to make it."""
-        self._restarts += 1
-        if self._restarts == 1:
-            return 0.0
-        return min(FIRST_PAUSE * 2.0 ** min(self._restarts - 2, 32), LONGEST_PAUSE)
+from aplex._pool.restarts import RestartPolicy
+from aplex._pool.state import PoolWorker, WorkerState
 
 
 class Workforce(ABC):
@@ -167,15 +91,17 @@ class Workforce(ABC):
         """How many workers to start. One that is worn out serves until another can."""
         if not self.wants_workers:
             return 0
-        worn = sum(worker.worn for worker in self.workers)
+        worn = sum(worker.due_for_recycling for worker in self.workers)
         return self.size + worn - len(self.workers) - self._pauses
 
     def _fit(self) -> None:
         """Retire who is one too many, start who is missing."""
-        while len(self.workers) - sum(worker.worn for worker in self.workers) > self.size:
+        while (
+            len(self.workers) - sum(worker.due_for_recycling for worker in self.workers) > self.size
+        ):
             self._retire(min(self.workers, key=_worth))
         serving = sum(worker.state is WorkerState.SERVING for worker in self.workers)
-        for worker in [worker for worker in self.workers if worker.worn]:
+        for worker in [worker for worker in self.workers if worker.due_for_recycling]:
             if serving > self.size:
                 self._retire(worker)
                 serving -= 1
@@ -205,9 +131,9 @@ class Workforce(ABC):
             self.max_works_per_child is not None
             and worker.works_done >= self.max_works_per_child
             and worker.state is WorkerState.SERVING
-            and not worker.worn
+            and not worker.due_for_recycling
         ):
-            worker.worn = True
+            worker.due_for_recycling = True
             self._fit()
 
     def _retire(self, worker: PoolWorker) -> None:
@@ -287,4 +213,4 @@ def _worth(worker: PoolWorker) -> tuple[int, int]:
     """
     if worker.state is WorkerState.STARTING:
         return 0, -worker.id
-    return (1 if worker.worn else 2), worker.workload
+    return (1 if worker.due_for_recycling else 2), worker.workload
