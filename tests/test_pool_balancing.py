@@ -12,7 +12,8 @@ from hypothesis import given, settings
 
 from aplex._common.messages import LANES, PLAIN, RETURNED, VALUE, Cancel
 from aplex._common.options import WorkOptions
-from aplex._pool.pool import LONG_SECONDS, Pool
+from aplex._pool.pacing import LONG_SECONDS
+from aplex._pool.pool import Pool
 from aplex._pool.state import Work, WorkerState, WorkState
 from aplex.exceptions import LoadBalancerError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
@@ -613,7 +614,7 @@ def test_what_a_load_balancer_insists_on_is_not_recalled() -> None:
 
 
 def test_a_suspect_that_is_recalled_stays_one() -> None:
-    """It waits apart from other works, see `_pool.pool.SUSPECT`."""
+    """It waits apart from other works, see `_pool.ledger.SUSPECT_DEATHS`."""
     pool = DrivenPool(1)
     options = WorkOptions(retries=9, quarantine_after=9)
     suspect = pool.submit(PLAIN, options=options)

@@ -48,7 +48,8 @@ from aplex._common.stdlib_waits import waits_here
 from aplex._manager import exit_hooks
 from aplex._manager.settling import Settled, at_end_of_loop, settle
 from aplex._pool.escalation import Escalation
-from aplex._pool.pool import AHEAD_SECONDS, LONG_SECONDS, Pool
+from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
+from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, Work, WorkerState, WorkState
 from aplex._wire.exceptions import decode_exception
 from aplex.exceptions import BrokenPoolError, WorkerStartError
