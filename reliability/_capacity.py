@@ -73,7 +73,7 @@ def wait_for_workers(submit: Submit, workers: int) -> None:
 def idles(pool: Any) -> bool:
     """Whether a pool comes to hold no work; a function that was given up may still run."""
     deadline = time.monotonic() + PATIENCE
-    while "0 works waiting, 0 aboard" not in repr(pool):
+    while "0 works waiting, 0 in flight" not in repr(pool):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.001)  # nobody tells

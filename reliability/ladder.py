@@ -144,7 +144,7 @@ class Race:
                 self.seen.wrong.append(f"work {number} started after it was cancelled")
         self.seen.outcomes["cancelled at once"] = len(self._ends)
         end = time.monotonic() + PATIENCE
-        while "0 works waiting, 0 aboard" not in repr(self._pool):
+        while "0 works waiting, 0 in flight" not in repr(self._pool):
             if time.monotonic() > end:
                 self.seen.wrong.append(f"a slot is lost: {self._pool!r}")
                 return

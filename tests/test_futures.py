@@ -12,8 +12,7 @@ import pytest
 
 from aplex import futures
 from aplex._common.messages import CANCELLED, COROUTINE, ERROR, PICKLED, RAISED, TOO_LATE, VALUE
-from aplex._pool.work import Work
-from aplex._pool.worker import PoolWorker
+from aplex._pool.state import PoolWorker, Work
 from aplex._wire.exceptions import encode_exception
 from aplex.exceptions import RemoteTraceback, SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from aplex._common.messages import COROUTINE, ITEMS, LANES, PLAIN, RAISED, RETURNED, VALUE
 from aplex._common.options import WorkOptions
 from aplex._pool.inflow import Inflow
-from aplex._pool.limits import FEW
-from aplex._pool.work import Work, WorkState
+from aplex._pool.limits import KEPT_GROUPS
+from aplex._pool.state import Work, WorkState
 from aplex.exceptions import WorkerLostError
 from tests.support.pools import ALL_STARTED, DrivenPool, choosing
 
 
-def aboard(*works: Work) -> list[bool]:
-    return [work.state is WorkState.ABOARD for work in works]
+def in_flight(*works: Work) -> list[bool]:
+    return [work.state is WorkState.IN_FLIGHT for work in works]
 
 
 def submit(pool: DrivenPool, count: int = 1, lane: int = COROUTINE, **options: Any) -> list[Work]:
@@ -32,20 +32,20 @@ def submit(pool: DrivenPool, count: int = 1, lane: int = COROUTINE, **options: A
 
 
 @pytest.mark.parametrize("lane", LANES)
-def test_no_more_works_of_a_key_than_its_bound_are_aboard(lane: int) -> None:
+def test_no_more_works_of_a_key_than_its_bound_are_in_flight(lane: int) -> None:
     pool = DrivenPool(4)
     works = submit(pool, 4, lane, max_concurrency=2)
-    assert aboard(*works) == [True, True, False, False]
+    assert in_flight(*works) == [True, True, False, False]
     pool.end(works[1])
-    assert aboard(*works) == [True, False, True, False]
+    assert in_flight(*works) == [True, False, True, False]
     pool.end(works[0], kind=RAISED, data=ValueError())
-    assert aboard(*works) == [False, False, True, True]
+    assert in_flight(*works) == [False, False, True, True]
 
 
 def test_other_works_pass_those_that_wait_for_their_limit() -> None:
     pool = DrivenPool()
     works = submit(pool, 2, max_concurrency=1)
-    assert aboard(*works, pool.submit()) == [True, False, True]
+    assert in_flight(*works, pool.submit()) == [True, False, True]
 
 
 @pytest.mark.parametrize("lane", LANES)
@@ -58,9 +58,9 @@ def test_a_stream_keeps_its_place_until_it_ends(lane: int) -> None:
     other = pool.submit()
     worker = pool.workers[0]
     pool.report(worker, (streams[0].id, ITEMS, (0, [(False, "item")])), (other.id, VALUE, "result"))
-    assert aboard(*streams) == [True, False, False]
+    assert in_flight(*streams) == [True, False, False]
     pool.end(streams[0])
-    assert aboard(*streams) == [False, True, False]
+    assert in_flight(*streams) == [False, True, False]
 
 
 def test_a_function_that_outlives_its_time_keeps_its_place() -> None:
@@ -68,11 +68,11 @@ def test_a_function_that_outlives_its_time_keeps_its_place() -> None:
     pool = DrivenPool(2)
     late, waiting = submit(pool, 2, PLAIN, max_concurrency=1)
     other = pool.plain()
-    pool.pool.forsake(late, TimeoutError())
+    pool.pool.fail_early(late, TimeoutError())
     assert other.worker is not None
     pool.pool.take_in(other.worker, (0.0, [], [other.id], ["result"], [], []))
     pool.pool.dispatch()
-    assert aboard(late, waiting) == [True, False]
+    assert in_flight(late, waiting) == [True, False]
 
 
 def test_both_lanes_and_several_bounds_of_a_key_count_together() -> None:
@@ -81,9 +81,9 @@ def test_both_lanes_and_several_bounds_of_a_key_count_together() -> None:
     (third,) = submit(pool, 1, PLAIN, max_concurrency=3, key="api")
     (other,) = submit(pool, 1, max_concurrency=1, key="other")
     (fourth,) = submit(pool, 1, PLAIN, max_concurrency=3, key="api")
-    assert aboard(first, second, third, other, fourth) == [True, True, True, True, False]
+    assert in_flight(first, second, third, other, fourth) == [True, True, True, True, False]
     pool.end(first)
-    assert aboard(fourth) == [True]
+    assert in_flight(fourth) == [True]
 
 
 def test_a_work_that_is_cancelled_gives_its_turn_away() -> None:
@@ -92,7 +92,7 @@ def test_a_work_that_is_cancelled_gives_its_turn_away() -> None:
     pool.cancel(second)
     assert pool.is_cancelled(second)
     pool.end(first)
-    assert aboard(third) == [True]
+    assert in_flight(third) == [True]
 
 
 def test_a_place_is_not_lost_with_a_lane_that_was_changed() -> None:
@@ -104,16 +104,16 @@ def test_a_place_is_not_lost_with_a_lane_that_was_changed() -> None:
     pool.detach(works[0])
     pool.ready(pool.workers[1])
     pool.lose(pool.workers[0], ALL_STARTED, error=WorkerLostError(1, -9, 1))
-    assert aboard(*works) == [True, False]
+    assert in_flight(*works) == [True, False]
     pool.end(works[0])
-    assert aboard(*works) == [False, True]
+    assert in_flight(*works) == [False, True]
 
 
 def test_a_place_is_not_lost_with_a_choice_that_failed() -> None:
     pool = DrivenPool(load_balancer=choosing(lambda balancer, meta: meta or balancer.workers[0]))
     bad = pool.submit(meta="nonsense", options=WorkOptions(max_concurrency=1))
     assert pool.error(bad)
-    assert aboard(*submit(pool, 2, max_concurrency=1)) == [True, False]
+    assert in_flight(*submit(pool, 2, max_concurrency=1)) == [True, False]
 
 
 @pytest.mark.parametrize("started", [(0, 0), ALL_STARTED])
@@ -123,7 +123,7 @@ def test_a_place_is_not_lost_with_its_worker(started: tuple[int, int]) -> None:
     assert works[0].worker is not None
     pool.lose(works[0].worker, started)
     expected = [True, False] if started == (0, 0) else [False, True]
-    assert aboard(works[0], works[1]) == expected
+    assert in_flight(works[0], works[1]) == expected
     pool.run_to_the_end()
 
 
@@ -132,7 +132,7 @@ def test_a_work_that_runs_again_waits_for_a_place_again() -> None:
     first, second, third = submit(pool, 3, max_concurrency=2, retries=1)
     assert first.worker is not None
     pool.lose(first.worker, ALL_STARTED)
-    assert aboard(first, second, third) == [True, True, False]
+    assert in_flight(first, second, third) == [True, True, False]
 
 
 def test_works_wait_for_no_limit_when_the_pool_is_closed_or_broken() -> None:
@@ -148,9 +148,9 @@ def test_works_wait_for_no_limit_when_the_pool_is_closed_or_broken() -> None:
 
 def test_groups_are_forgotten_when_nobody_needs_them() -> None:
     pool = DrivenPool()
-    for key in range(10 * FEW):
+    for key in range(10 * KEPT_GROUPS):
         pool.end(*submit(pool, 1, max_concurrency=1, key=key))
-    assert len(pool.pool._limits._groups) <= FEW
+    assert len(pool.pool._limits._groups) <= KEPT_GROUPS
 
 
 # -- rate -----------------------------------------------------------------------------------
@@ -159,37 +159,37 @@ def test_groups_are_forgotten_when_nobody_needs_them() -> None:
 def test_starts_are_spaced() -> None:
     pool = DrivenPool(2)
     works = submit(pool, 3, rate=4)
-    assert aboard(*works) == [True, False, False]
+    assert in_flight(*works) == [True, False, False]
     pool.pass_alarm()
-    assert (pool.now, aboard(*works)) == (0.25, [True, True, False])
+    assert (pool.now, in_flight(*works)) == (0.25, [True, True, False])
     pool.pass_alarm(late=0.05)
-    assert aboard(*works) == [True, True, True]
+    assert in_flight(*works) == [True, True, True]
     pool.end(*works)
     pool.now += 0.19
     later = submit(pool, 2, rate=4)
-    assert aboard(*later) == [False, False], "what a timer was late is made good, no more"
+    assert in_flight(*later) == [False, False], "what a timer was late is made good, no more"
     pool.pass_alarm()
-    assert (pool.now, aboard(*later)) == (pytest.approx(0.75), [True, False])
+    assert (pool.now, in_flight(*later)) == (pytest.approx(0.75), [True, False])
 
 
 def test_a_spaced_function_goes_only_to_an_idle_worker() -> None:
     pool = DrivenPool(1)
     pool.pace(pool.workers[0], 0.0001)
     busy = pool.plain()
-    assert aboard(pool.plain()) == [True], "others are sent ahead"
+    assert in_flight(pool.plain()) == [True], "others are sent ahead"
     (spaced,) = submit(pool, 1, PLAIN, rate=1)
-    assert aboard(spaced) == [False]
+    assert in_flight(spaced) == [False]
     pool.end(busy, *[work for work in pool.workers[0].works.values() if work is not busy])
-    assert aboard(spaced) == [True]
+    assert in_flight(spaced) == [True]
 
 
 def test_a_spaced_work_that_is_given_back_is_spaced_again() -> None:
     pool = DrivenPool(1)
     (work,) = submit(pool, 1, PLAIN, rate=1)
     pool.report(pool.workers[0], (work.id, RETURNED, work.seq))
-    assert aboard(work) == [False]
+    assert in_flight(work) == [False]
     pool.pass_alarm()
-    assert aboard(work) == [True]
+    assert in_flight(work) == [True]
 
 
 # -- priority -------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_priorities_order_the_works_of_a_key() -> None:
         *submit(pool, 1, max_concurrency=1, priority=1),
     )
     pool.end(running)
-    assert aboard(low, high) == [False, True]
+    assert in_flight(low, high) == [False, True]
 
 
 # -- anything at once -----------------------------------------------------------------------
@@ -221,7 +221,7 @@ def test_priorities_order_the_works_of_a_key() -> None:
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("submit"), st.integers(0, 1), st.integers(0, 2), st.integers(-1, 1)),
-        st.tuples(st.sampled_from(["end", "cancel", "lose", "mend"]), st.integers(0, 99)),
+        st.tuples(st.sampled_from(["end", "cancel", "lose", "recount"]), st.integers(0, 99)),
         st.tuples(st.just("time"), st.floats(0, 1)),
     ),
     max_size=60,
@@ -239,7 +239,7 @@ def test_bounds_hold_whatever_happens(
     def look() -> None:
         for key, times in starts.items():
             works = [work for work in pool.submitted if work.options.key == key]
-            running = [work for work in works if work.state is WorkState.ABOARD]
+            running = [work for work in works if work.state is WorkState.IN_FLIGHT]
             assert len(running) <= bound
             begun = sum(w in works for worker in pool.sent for w in pool.works_of(worker))
             assert begun - len(times) <= (1 if rate else bound)
@@ -259,7 +259,7 @@ def test_bounds_hold_whatever_happens(
 
 def _take(pool: DrivenPool, event: Any, bound: int, rate: float | None) -> None:
     """Let something happen to a pool."""
-    running = [work for work in pool.submitted if work.state is WorkState.ABOARD]
+    running = [work for work in pool.submitted if work.state is WorkState.IN_FLIGHT]
     match event:
         case "submit", lane, key, priority:
             options = {"key": key, "priority": priority, "retries": 1}
@@ -273,8 +273,8 @@ def _take(pool: DrivenPool, event: Any, bound: int, rate: float | None) -> None:
             pool.lose(worker, ALL_STARTED if index % 2 else (0, 0))
             pool.pass_pauses()
             pool.ready(pool.workers[index % len(pool.workers)])
-        case "mend", _:
-            pool.pool.mend()
+        case "recount", _:
+            pool.pool.recount()
             pool.take_effects()
         case "time", seconds:
             pool.now += seconds

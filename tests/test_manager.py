@@ -24,9 +24,9 @@ from aplex._common.messages import (
     only,
 )
 from aplex._manager.manager import Manager
-from aplex._pool.pool import GATHERED, LINED_UP, LONG, Pool
-from aplex._pool.work import Work
-from aplex._pool.worker import PoolWorker
+from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
+from aplex._pool.pool import MAX_GATHERED_WORKS, Pool
+from aplex._pool.state import PoolWorker, Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin, Worker
@@ -112,11 +112,11 @@ def test_works_for_a_busy_worker_gather(desks: Callable[..., Desk]) -> None:
     desk.serve()
     assert desk.sent_ids() == [1]
     with desk.manager._lock:  # the listener cannot send meanwhile
-        for _ in range(GATHERED - 1):
+        for _ in range(MAX_GATHERED_WORKS - 1):
             desk.submit()
         assert desk.sent_ids() == [1]
         desk.submit()
-        assert desk.sent_ids() == list(range(1, GATHERED + 2))
+        assert desk.sent_ids() == list(range(1, MAX_GATHERED_WORKS + 2))
 
 
 def test_works_for_many_busy_workers_come_in_few_frames(desks: Callable[..., Desk]) -> None:
@@ -164,7 +164,7 @@ def end_functions(desk: Desk, workers: list[PoolWorker]) -> None:
 def recalls(desk: Desk) -> int:
     """Wait until the listener has done what was planned; count what was recalled, each time."""
     done = threading.Event()
-    desk.manager._in(10 * LINED_UP, done.set)
+    desk.manager._in(10 * AHEAD_SECONDS, done.set)
     assert done.wait(DEADLINE)
     sent = [item for items in desk.backend.sent.values() for item in items]
     return sum(isinstance(item, Cancel) for item in sent)
@@ -221,11 +221,14 @@ def test_what_was_sent_ahead_is_recalled_if_the_function_before_it_is_long(
             sent.set()
 
     desk.backend.send = noted  # type: ignore[method-assign]
-    desk.backend.runs[worker] = 2, time.monotonic() + 2 * LONG  # the first look is too early
+    desk.backend.runs[worker] = (
+        2,
+        time.monotonic() + 2 * LONG_SECONDS,
+    )  # the first look is too early
     for _ in range(4):
         desk.submit(PLAIN)
     assert sent.wait(DEADLINE)
-    assert time.monotonic() >= desk.backend.runs[worker][1] + LONG
+    assert time.monotonic() >= desk.backend.runs[worker][1] + LONG_SECONDS
     assert [item.id for item in desk.backend.sent[worker] if isinstance(item, Cancel)] == [3, 4, 5]
 
 
@@ -247,7 +250,7 @@ def test_what_gathered_is_sent_by_the_listener(desks: Callable[..., Desk]) -> No
     assert desk.sent_ids() == [1, 2]
 
 
-def test_cancel_of_a_work_aboard_asks_its_worker(desks: Callable[..., Desk]) -> None:
+def test_cancel_of_a_work_in_flight_asks_its_worker(desks: Callable[..., Desk]) -> None:
     """The future ends as the worker says."""
     desk = desks()
     future = desk.submit()
@@ -348,8 +351,8 @@ def test_ctrl_c_in_the_middle_of_a_submit_leaves_the_pool_in_order(
     with pytest.raises(KeyboardInterrupt):
         desk.submit()
     check(desk.pool)
-    aboard = [set(worker.works) for worker in desk.pool.workers]
-    assert set().union(*aboard) == {1, 2}
+    in_flight = [set(worker.works) for worker in desk.pool.workers]
+    assert set().union(*in_flight) == {1, 2}
 
 
 def test_a_raising_callback_harms_no_other_future(
@@ -581,7 +584,7 @@ def test_reports_that_are_not_the_result_of_the_only_work_are_read_once(
 
 
 class Broken(Desk):
-    """A desk whose pool breaks by a bug: one work runs, one waits aboard, one in the line."""
+    """A pool that breaks by a bug: one work runs, one waits on the worker, one in the line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -630,10 +633,10 @@ def _lost_raises(broken: Broken, bug: Exception) -> None:
 def _retry_raises(broken: Broken, bug: Exception) -> None:
     """In the middle of the loop that takes works off a lost worker."""
 
-    def is_retried(_: Work) -> bool:
+    def reroute(*_: Any) -> None:
         raise bug
 
-    broken.pool._is_retried = is_retried  # type: ignore[method-assign]
+    broken.pool._reroute = reroute  # type: ignore[method-assign]
     lost = WorkerLostError(7, -9, 2)
     broken.on_listener(lambda: broken.backend.die(broken.worker, (2, 0), lost))
 

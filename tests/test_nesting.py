@@ -9,7 +9,7 @@ import pytest
 from aplex._common.messages import COROUTINE, LANES, PLAIN
 from aplex._common.options import DEFAULTS, WorkOptions
 from aplex._pool.nesting import Nesting
-from aplex._pool.work import Work
+from aplex._pool.state import Work
 from tests.support.pools import DrivenPool
 
 STARVES = "if they may wait for each other"

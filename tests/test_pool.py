@@ -25,8 +25,7 @@ from aplex._common.messages import (
 )
 from aplex._common.options import WorkOptions
 from aplex._pool.pool import Pool
-from aplex._pool.work import Work, WorkState
-from aplex._pool.workforce import Death, WorkerState
+from aplex._pool.state import Death, Work, WorkerState, WorkState
 from aplex.load_balancers import Average, RoundRobin
 from tests.support.invariants import check
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
@@ -72,7 +71,7 @@ def test_while_others_start_a_worker_takes_only_its_fair_share() -> None:
         pool.ready(worker)
         assert worker.workload >= 1
         assert sum(other.workload for other in pool.workers) == 2 * ready
-    assert {work.state for work in works} == {WorkState.ABOARD}
+    assert {work.state for work in works} == {WorkState.IN_FLIGHT}
 
 
 def test_a_growing_share_is_used_at_once() -> None:
@@ -92,7 +91,7 @@ def test_a_share_that_grows_by_one_lane_is_used_by_the_other() -> None:
     waiting = [pool.submit() for _ in range(3)][-1]
     assert waiting.state is WorkState.WAITING
     plain = pool.plain()
-    assert {waiting.state, plain.state} == {WorkState.ABOARD}
+    assert {waiting.state, plain.state} == {WorkState.IN_FLIGHT}
 
 
 def test_a_share_that_grows_is_used_by_works_that_wait_for_their_worker() -> None:
@@ -285,7 +284,7 @@ def test_plain_functions_do_not_keep_coroutines_waiting() -> None:
     pool.plain()
     pool.plain()
     coroutine = pool.submit()
-    assert coroutine.state is WorkState.ABOARD
+    assert coroutine.state is WorkState.IN_FLIGHT
 
 
 def test_quick_plain_functions_are_sent_ahead_in_number() -> None:
@@ -333,7 +332,7 @@ def test_a_plain_function_that_returned_a_coroutine_frees_its_lane() -> None:
     first, second = pool.plain(), pool.plain()
     pool.detach(first)
     assert first.lane == COROUTINE
-    assert first.state is WorkState.ABOARD
+    assert first.state is WorkState.IN_FLIGHT
     assert pool.works_of(pool.workers[0]) == [first, second]
     pool.end(first, second)
     assert pool.pool.idle
@@ -371,7 +370,7 @@ def test_a_cancelled_waiting_work_holds_up_nobody(lane: int) -> None:
     running, waiting = pool.submit(lane), pool.submit(lane)
     pool.cancel(waiting)
     pool.end(running)
-    assert pool.submit(lane).state is WorkState.ABOARD
+    assert pool.submit(lane).state is WorkState.IN_FLIGHT
 
 
 def test_the_worker_of_a_running_work_is_asked_to_cancel_it() -> None:
@@ -422,7 +421,7 @@ def test_a_worker_tells_that_a_cancel_was_delivered() -> None:
     assert not work.cancel_delivered
     pool.report(worker, (work.id, DELIVERED, None))
     assert work.cancel_delivered
-    assert work.state is WorkState.ABOARD
+    assert work.state is WorkState.IN_FLIGHT
     pool.end(work, kind=CANCELLED, data=None)
     pool.report(worker, (work.id, DELIVERED, None))  # too late: there is no such work
     assert pool.is_cancelled(work)
@@ -465,9 +464,9 @@ def test_cancel_waiting_spares_what_is_aboard() -> None:
     pool.cancel(cancelled)
     pool.cancel_waiting()
     assert all(map(pool.is_cancelled, (pinned, in_line)))
-    assert {aboard.state, other.state} == {WorkState.ABOARD}
+    assert {aboard.state, other.state} == {WorkState.IN_FLIGHT}
     pool.end(aboard, other)
-    assert pool.submit(meta=0).state is WorkState.ABOARD
+    assert pool.submit(meta=0).state is WorkState.IN_FLIGHT
 
 
 # -- what the pool holds --------------------------------------------------------------------
@@ -613,7 +612,7 @@ def test_a_failed_start_is_tried_again() -> None:
     work = pool.submit()
     pool.fail_to_start(pool.workers[0])
     pool.ready(pool.workers[0])
-    assert work.state is WorkState.ABOARD
+    assert work.state is WorkState.IN_FLIGHT
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
@@ -783,9 +782,9 @@ def test_pools_workers_and_works_show_their_states() -> None:
     pool = DrivenPool(2, ready=False, load_balancer=Average)
     pool.ready(pool.workers[0])
     work, waiting = pool.submit(), pool.submit()
-    assert repr(pool.workers[0]) == "<worker 1 serving, 1 aboard>"
-    assert repr(work) == "<Work 1 aboard on <worker 1 serving, 1 aboard>>"
+    assert repr(pool.workers[0]) == "<worker 1 serving, 1 in flight>"
+    assert repr(work) == "<Work 1 in flight on <worker 1 serving, 1 in flight>>"
     assert repr(waiting) == "<Work 2 waiting>"
-    assert repr(pool.pool) == ("<Pool open: 2 workers (1 starting), 1 works waiting, 1 aboard>")
+    assert repr(pool.pool) == ("<Pool open: 2 workers (1 starting), 1 works waiting, 1 in flight>")
     pool.end(work, kind=RAISED, data=ValueError())
     assert repr(work) == "<Work 1 done>"

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 
 from aplex._common.messages import LANES, PLAIN, RETURNED, VALUE, Cancel
 from aplex._common.options import WorkOptions
-from aplex._pool.pool import LONG, Pool
-from aplex._pool.work import Work, WorkState
-from aplex._pool.workforce import WorkerState
+from aplex._pool.pacing import LONG_SECONDS
+from aplex._pool.pool import Pool
+from aplex._pool.state import Work, WorkerState, WorkState
 from aplex.exceptions import LoadBalancerError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
 from tests.support.invariants import check
@@ -199,7 +199,7 @@ class Careless(LoadBalancer):
 def test_a_balancer_that_keeps_no_choice_must_choose_an_available_worker() -> None:
     pool = DrivenPool(2, limit=1, load_balancer=Careless)
     first, second = pool.submit(), pool.submit()
-    assert first.state is WorkState.ABOARD
+    assert first.state is WorkState.IN_FLIGHT
     assert isinstance(pool.error(second), LoadBalancerError)
     assert "no available worker" in str(pool.error(second))
 
@@ -258,7 +258,7 @@ def test_a_balancer_that_raises_fails_only_the_work_it_was_asked_about() -> None
     assert isinstance(error, LoadBalancerError)
     assert "LookupError('no idea')" in str(error)
     assert isinstance(error.__cause__, LookupError)
-    assert good.state is WorkState.ABOARD
+    assert good.state is WorkState.IN_FLIGHT
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_a_balancer_that_exits_leaves_the_pool_in_order(exit_: BaseException) ->
         raised = error
     if raised is not None:  # that may have been Ctrl-C: once more
         assert raised is exit_
-        pool.pool.mend()
+        pool.pool.recount()
         pool.take_effects()
     check(pool.pool)
     assert pool.pool.idle
@@ -448,8 +448,8 @@ def lined_up(balancer: LoadBalancerFactory = RoundRobin) -> DrivenPool:
 def test_an_idle_worker_takes_over_what_another_has_not_started() -> None:
     pool = lined_up()
     busy, idle = pool.workers
-    assert pool.pool.has_idler()
-    pool.take_over()
+    assert pool.pool.has_idle_worker()
+    pool.steal()
     running, *lined = pool.works_of(busy)
     assert pool.recalled[busy] == [Cancel(work.id, work.seq) for work in lined]
     for work in lined:
@@ -465,7 +465,7 @@ def test_short_works_that_have_ended_meanwhile_change_nothing() -> None:
     pool = lined_up()
     pool.end(*pool.works_of(pool.workers[0]))
     depths = [worker.depth for worker in pool.workers]
-    pool.take_over()
+    pool.steal()
     assert [worker.depth for worker in pool.workers] == depths
     assert depths[0] > 1
 
@@ -474,7 +474,7 @@ def test_nothing_is_recalled_from_a_worker_whose_reports_are_on_their_way() -> N
     """Whoever submits thousands of works reads no reports meanwhile; that holds up nobody."""
     pool = lined_up()
     depths = [worker.depth for worker in pool.workers]
-    pool.take_over(all_started=True)
+    pool.steal(all_started=True)
     assert not any(pool.recalled.values())
     assert [worker.depth for worker in pool.workers] == depths
 
@@ -484,7 +484,7 @@ def test_nothing_is_recalled_while_no_worker_idles() -> None:
     pool.plain()
     pool.plain()
     assert all(worker.plain for worker in pool.workers)
-    pool.take_over()
+    pool.steal()
     assert not any(pool.recalled.values())
 
 
@@ -492,7 +492,7 @@ def test_a_work_that_was_cancelled_meanwhile_is_not_taken_over() -> None:
     pool = lined_up()
     busy = pool.workers[0]
     work = pool.works_of(busy)[1]
-    pool.take_over()
+    pool.steal()
     pool.cancel(work)
     pool.report(busy, (work.id, RETURNED, work.seq))
     assert pool.is_cancelled(work)
@@ -502,7 +502,7 @@ def test_a_work_that_was_started_meanwhile_stays() -> None:
     pool = lined_up()
     busy = pool.workers[0]
     work = pool.works_of(busy)[1]
-    pool.take_over()
+    pool.steal()
     pool.end(work)
     pool.report(busy, (work.id, RETURNED, work.seq))
     assert pool.value(work) == "result"
@@ -513,7 +513,7 @@ def test_a_load_balancer_that_insists_keeps_its_word() -> None:
     pool.pace(pool.workers[0], 1e-6)
     for _ in range(3):
         pool.plain(meta=0)
-    pool.take_over()
+    pool.steal()
     assert not any(pool.recalled.values())
 
 
@@ -529,7 +529,7 @@ def give_back_all(pool: DrivenPool) -> None:
 
 def look(pool: DrivenPool) -> None:
     """Look at what was sent ahead while no function runs for long."""
-    assert pool.pool.recall_ahead(5.0, lambda _: (0, 0.0)) == LONG
+    assert pool.pool.recall_ahead(5.0, lambda _: (0, 0.0)) == LONG_SECONDS
     pool.take_effects()
 
 
@@ -589,7 +589,7 @@ def test_what_waits_behind_a_long_function_is_recalled_before_that_one_ends() ->
     now, ran = 5.0, works[4]
     assert high.worker is worker
     soon = pool.pool.recall_ahead(now, lambda _: (ran.seq, now - 0.005))
-    assert soon == pytest.approx(LONG - 0.005)
+    assert soon == pytest.approx(LONG_SECONDS - 0.005)
     assert not any(pool.recalled.values())
     assert pool.pool.recall_ahead(now, lambda _: (ran.seq, now - 0.1)) == math.inf
     pool.take_effects()
@@ -614,7 +614,7 @@ def test_what_a_load_balancer_insists_on_is_not_recalled() -> None:
 
 
 def test_a_suspect_that_is_recalled_stays_one() -> None:
-    """It waits apart from other works, see `_pool.pool.SUSPECT`."""
+    """It waits apart from other works, see `_pool.ledger.SUSPECT_DEATHS`."""
     pool = DrivenPool(1)
     options = WorkOptions(retries=9, quarantine_after=9)
     suspect = pool.submit(PLAIN, options=options)

@@ -33,9 +33,7 @@ from aplex._common.messages import (
     VALUE,
 )
 from aplex._common.options import WorkOptions
-from aplex._pool.work import Work, WorkState
-from aplex._pool.worker import PoolWorker
-from aplex._pool.workforce import WorkerState
+from aplex._pool.state import PoolWorker, Work, WorkerState, WorkState
 from aplex.exceptions import (
     BrokenPoolError,
     LoadBalancerError,
@@ -158,7 +156,7 @@ class Histories(RuleBasedStateMachine):
         self.driven.cancel(work)
         if was is WorkState.WAITING:
             assert self.driven.is_cancelled(work), "a waiting work is cancelled at once"
-        elif was is WorkState.ABOARD:
+        elif was is WorkState.IN_FLIGHT:
             self.asked.add(work)
 
     @precondition(lambda self: self.workers(WorkerState.STARTING, WorkerState.STOPPING))
@@ -184,7 +182,7 @@ class Histories(RuleBasedStateMachine):
         work = data.draw(st.sampled_from(self.aboard()))
         assert work.worker is not None
         self.driven.report(work.worker, (work.id, DELIVERED, None))
-        assert work.state is WorkState.ABOARD
+        assert work.state is WorkState.IN_FLIGHT
 
     @precondition(lambda self: any(work.lane == PLAIN for work in self.aboard()))
     @rule(data=st.data())
@@ -195,7 +193,7 @@ class Histories(RuleBasedStateMachine):
         self.begun[work.worker] = max(work.seq, self.begun.get(work.worker, 0))
         self.driven.detach(work)
         assert work.lane == COROUTINE
-        assert work.state is WorkState.ABOARD
+        assert work.state is WorkState.IN_FLIGHT
 
     @precondition(lambda self: self.workers(WorkerState.SERVING, WorkerState.STOPPING))
     @rule(
@@ -208,8 +206,8 @@ class Histories(RuleBasedStateMachine):
         self.driven.pace(data.draw(st.sampled_from(workers)), seconds, count)
 
     @rule()
-    def take_over(self) -> None:
-        self.driven.take_over()
+    def steal(self) -> None:
+        self.driven.steal()
 
     @precondition(lambda self: any(self.driven.recalled.values()))
     @rule(data=st.data())
@@ -328,13 +326,13 @@ class Histories(RuleBasedStateMachine):
             works = [work for work in self.driven.submitted if work.lane == lane]
             works = [work for work in works if not work.options.apart]
             waiting = [work.id for work in works if work.state is WorkState.WAITING]
-            aboard = [work.id for work in works if work.state is WorkState.ABOARD]
+            aboard = [work.id for work in works if work.state is WorkState.IN_FLIGHT]
             assert not waiting or not aboard or max(aboard) < min(waiting) or self._detached(works)
 
     @staticmethod
     def _detached(works: list[Work]) -> bool:
         """Whether works changed from one lane to the other: their order is then another."""
-        return any(work.state is WorkState.ABOARD and work.seq == 0 for work in works)
+        return any(work.state is WorkState.IN_FLIGHT and work.seq == 0 for work in works)
 
     @invariant()
     def the_pool_is_as_large_as_it_can_be(self) -> None:

@@ -16,11 +16,13 @@ import pytest
 
 from aplex._common.messages import COROUTINE, LANES, READY, RETURNED, VALUE
 from aplex._common.options import WorkOptions
-from aplex._pool import pool, workforce
-from aplex._pool.work import Work
-from aplex._pool.workforce import WorkerState
+from aplex._pool import dispatch, ledger, pacing, pool, retries, workforce
+from aplex._pool.state import Work, WorkerState
 from aplex.exceptions import WorkerLostError
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
+
+FILES = {module.__file__ for module in (dispatch, ledger, pacing, pool, retries, workforce)}
+"""In which Ctrl-C comes."""
 
 
 class InterruptAt:
@@ -39,7 +41,7 @@ class InterruptAt:
         sys.settrace(self._before)
 
     def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename not in (pool.__file__, workforce.__file__):
+        if frame.f_code.co_filename not in FILES:
             return None
         if event == "line":
             if self.left == 0:
@@ -136,7 +138,7 @@ def report_alone(driven: DrivenPool) -> None:
     try:
         taken = driven.pool.take_alone(worker, frame)
     except KeyboardInterrupt:  # then the same frame comes again
-        driven.pool.mend()
+        driven.pool.recount()
         driven.pool.take_in(worker, frame)
         raise
     assert taken
@@ -241,7 +243,7 @@ def test_a_pool_interrupted_anywhere_can_be_mended(
             with InterruptAt(line) as interrupt:
                 event(driven)
         except KeyboardInterrupt:
-            driven.pool.mend()
+            driven.pool.recount()
         ended = interrupt.left > 0
         driven.take_effects()
         driven.close()

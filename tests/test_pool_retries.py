@@ -6,7 +6,8 @@ import pytest
 
 from aplex._common.messages import COROUTINE, PLAIN
 from aplex._common.options import WorkOptions
-from aplex._pool.work import Work, WorkState
+from aplex._pool.retries import Fate, verdict
+from aplex._pool.state import Work, WorkState
 from aplex.exceptions import WorkerLostError, WorkQuarantinedError
 from tests.support.pools import ALL_STARTED, DrivenPool
 
@@ -41,7 +42,7 @@ def test_a_retried_work_runs_again_on_another_worker(lane: int) -> None:
     work = pool.submit(lane, options=retried(1))
     first = work.worker
     kill(pool, work)
-    assert work.state is WorkState.ABOARD
+    assert work.state is WorkState.IN_FLIGHT
     assert work.worker is not first
     pool.end(work, data="in the end")
     assert pool.value(work) == "in the end"
@@ -75,7 +76,7 @@ def test_a_work_that_has_killed_so_many_workers_never_runs_again(quarantine_afte
     assert isinstance(pool.error(work), WorkerLostError)
     assert isinstance(pool.error(work), WorkQuarantinedError) is (quarantine_after > 1)
     assert pool.pool.broken is None
-    assert pool.submit().state is WorkState.ABOARD
+    assert pool.submit().state is WorkState.IN_FLIGHT
 
 
 def test_works_that_were_not_started_see_no_death() -> None:
@@ -148,9 +149,9 @@ def test_a_worker_has_one_suspect_at_a_time_and_other_works_beside_it() -> None:
     works = [pool.submit(options=retried(9)) for _ in range(3)]
     kill(pool, works[0])
     kill(pool, works[0])
-    assert [work.state for work in works].count(WorkState.ABOARD) == 1
+    assert [work.state for work in works].count(WorkState.IN_FLIGHT) == 1
     other = pool.submit()
-    assert other.state is WorkState.ABOARD
+    assert other.state is WorkState.IN_FLIGHT
     for _ in range(3):
         worker = pool.workers[0]
         pool.end(worker.works[worker.suspect])
@@ -183,3 +184,48 @@ def test_suspects_are_held_cancelled_and_failed_as_others_are() -> None:
     pool.cancel_waiting()
     assert all(map(pool.is_cancelled, waiting))
     assert [work.id for work in pool.pool.held(COROUTINE)] == [pool.workers[0].suspect]
+
+
+# -- the verdict, without a pool ------------------------------------------------------------
+
+
+def lost_work(retries: int = 0, deaths: int = 1, **notes: bool) -> Work:
+    """Return a work whose worker has died, and that many before."""
+    work = Work(PLAIN, None, None, None, None)
+    work.options = WorkOptions(retries=retries)
+    work.deaths = tuple(ConnectionError(str(number)) for number in range(deaths))
+    for name, value in notes.items():
+        setattr(work, name, value)
+    return work
+
+
+def judge(
+    work: Work, *, started: bool = True, terminating: bool = False, broken: Exception | None = None
+) -> Fate | BaseException:
+    return verdict(work, started=started, terminating=terminating, broken=broken)
+
+
+def test_a_work_that_was_not_started_runs_again_or_ends_with_the_pool() -> None:
+    broken = RuntimeError()
+    work = lost_work(deaths=0)
+    assert judge(work, started=False) is Fate.AGAIN
+    assert judge(work, started=False, broken=broken) is broken
+    assert judge(work, started=False, terminating=True) is Fate.CANCELLED
+
+
+def test_a_work_that_was_started_runs_again_only_if_it_may() -> None:
+    assert judge(lost_work(retries=1)) is Fate.AGAIN
+    for work in lost_work(), lost_work(retries=1, yielded=True):
+        assert judge(work) is work.deaths[0]
+    for again in ({"terminating": True}, {"broken": RuntimeError()}):
+        work = lost_work(retries=1)
+        assert judge(work, **again) is work.deaths[0]  # type: ignore[arg-type]
+
+
+def test_a_work_that_several_workers_died_of_is_quarantined() -> None:
+    assert isinstance(judge(lost_work(retries=1, deaths=2)), WorkQuarantinedError)
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_work_that_was_to_be_cancelled_is_cancelled(started: bool) -> None:
+    assert judge(lost_work(cancel_asked=True), started=started) is Fate.CANCELLED

@@ -6,8 +6,8 @@ import pytest
 
 from aplex._common.messages import COROUTINE, PLAIN
 from aplex._common.options import WorkOptions
-from aplex._pool.work import WorkState
-from aplex._pool.workforce import FIRST_PAUSE, LONGEST_PAUSE, RestartPolicy, WorkerState
+from aplex._pool.restarts import FIRST_PAUSE, LONGEST_PAUSE, RestartPolicy
+from aplex._pool.state import WorkerState, WorkState
 from aplex.exceptions import BrokenPoolError
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
 
@@ -263,7 +263,7 @@ def test_shrinking_lets_worn_workers_go_first() -> None:
     fresh, worn = pool.workers
     works = [pool.submit(), pool.submit()]
     pool.end(*(work for work in works if work.worker is worn))
-    assert worn.worn
+    assert worn.due_for_recycling
     pool.resize(1)
     assert pool.workers == [fresh]
     assert {worker.state for worker in pool.pool.leaving} == {WorkerState.STOPPING}

@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from aplex._pool.workforce import Death
+from aplex._pool.state import Death
 from reliability.killing.hooks import install
 from reliability.points import POINTS, WORKER
 

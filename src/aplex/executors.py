@@ -44,8 +44,8 @@ from aplex._map import results as map_results
 from aplex._map.plan import Place, Plan, check_input, open_window
 from aplex._map.unread import Unread
 from aplex._pool.pool import Pool
-from aplex._pool.work import Work
-from aplex._pool.workforce import RestartPolicy
+from aplex._pool.restarts import RestartPolicy
+from aplex._pool.state import Work
 from aplex._worker.timeouts import run_within
 from aplex.exceptions import SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
@@ -385,7 +385,7 @@ class AsyncPoolExecutor(Streaming[Awaits], concurrent.futures.Executor):
         item = Work(lane, function, call, options.load_balancing_meta, future)
         item.manager = self._manager
         item.options = options
-        item.what = work
+        item.target = work
         if options.timeout is not None and lane != COROUTINE:
             item.limited = True
         future._work = item  # noqa: SLF001 - private to the package

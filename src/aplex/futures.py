@@ -29,7 +29,7 @@ from aplex._wire.calls import decode_value
 from aplex._wire.exceptions import decode_exception
 
 if TYPE_CHECKING:
-    from aplex._pool.work import Work
+    from aplex._pool.state import Work
 
 __all__ = ["AsyncioFuture", "ConcurrentFuture"]
 

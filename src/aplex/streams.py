@@ -20,7 +20,7 @@ from aplex.futures import outcome
 
 if TYPE_CHECKING:
     from aplex._manager.manager import Manager
-    from aplex._pool.work import Work
+    from aplex._pool.state import Work
 
 __all__ = ["AsyncStream", "Stream"]
 

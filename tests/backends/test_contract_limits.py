@@ -81,7 +81,7 @@ def test_a_higher_priority_does_not_wait_behind_what_was_sent_ahead(
     high = caller.through(caller.pool.options(priority=1))
     futures.append(high.submit(works.say, signals.path, "high"))
     deadline = time.monotonic() + DEADLINE
-    while "41 works waiting, 1 aboard" not in repr(caller.pool):
+    while "41 works waiting, 1 in flight" not in repr(caller.pool):
         assert time.monotonic() < deadline, caller.pool
         time.sleep(0.001)
     gate.open()

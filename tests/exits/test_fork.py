@@ -114,7 +114,7 @@ def test_an_executor_that_was_made_before_a_fork_is_used_after_it(engine, tmp_pa
         assert next(stream) == 0
         del stream
         gc.collect()
-        while "0 works waiting, 0 aboard" not in repr(pool):
+        while "0 works waiting, 0 in flight" not in repr(pool):
             time.sleep(0.01)  # its worker closes it
         before = threading.active_count()
         del pool

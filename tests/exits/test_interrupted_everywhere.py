@@ -185,7 +185,7 @@ TEXT = """
                     assert caller.result(caller.submit(work, 0)) == 0
                 gc.collect()  # a task, its exception, and the stream that was being opened
                 end = time.monotonic() + PATIENCE
-                while "0 works waiting, 0 aboard" not in repr(caller.pool):
+                while "0 works waiting, 0 in flight" not in repr(caller.pool):
                     assert time.monotonic() < end, repr(caller.pool)
                     caller.result(caller.submit(note, 0))
                 assert time.monotonic() < began + PATIENCE, "a result was there, and not seen"

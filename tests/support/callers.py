@@ -111,7 +111,7 @@ class Blocking:
     def assert_idle(self) -> None:
         """The last test has left no work in the pool."""
         deadline = time.monotonic() + DEADLINE
-        while "0 works waiting, 0 aboard" not in repr(self.pool):
+        while "0 works waiting, 0 in flight" not in repr(self.pool):
             assert time.monotonic() < deadline, self.pool
             time.sleep(0.001)
 

@@ -26,9 +26,8 @@ from aplex._common.messages import (
 )
 from aplex._common.options import DEFAULTS, WorkOptions
 from aplex._pool.pool import Pool
-from aplex._pool.work import Work, WorkState
-from aplex._pool.worker import PoolWorker
-from aplex._pool.workforce import Death, RestartPolicy, WorkerState
+from aplex._pool.restarts import RestartPolicy
+from aplex._pool.state import Death, PoolWorker, Work, WorkerState, WorkState
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
 
 ALL_STARTED = (2**63 - 1, 2**63 - 1)
@@ -84,7 +83,7 @@ class DrivenPool:
     ) -> Work:
         """Submit a work; if it may be ``alone``, the short way where the pool takes it so."""
         work = Work(lane, "function", "call", meta, None)
-        work.options, work.what = options, print
+        work.options, work.target = options, print
         self.submitted.append(work)
         if not (alone and self.pool.add_alone(work)):
             self.pool.submit(work)
@@ -188,8 +187,8 @@ class DrivenPool:
         self.pool.close(cancel_waiting=cancel_waiting)
         self.take_effects()
 
-    def take_over(self, *, all_started: bool = False) -> None:
-        self.pool.take_over(lambda _worker, _seq: all_started)
+    def steal(self, *, all_started: bool = False) -> None:
+        self.pool.steal(lambda _worker, _seq: all_started)
         self.take_effects()
 
     def cancel_waiting(self) -> None:

@@ -24,9 +24,7 @@ from typing import Any, ClassVar, Protocol
 
 from aplex._backends.listener import Listener
 from aplex._common.messages import Reports
-from aplex._pool.work import Work
-from aplex._pool.worker import PoolWorker
-from aplex._pool.workforce import Death
+from aplex._pool.state import Death, PoolWorker, Work
 
 __all__ = ["Backend", "Death", "Events", "Setup"]
 

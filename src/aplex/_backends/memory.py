@@ -12,8 +12,7 @@ from typing import Any
 
 from aplex._backends.contract import Backend, Death, Setup
 from aplex._common.messages import COROUTINE, LANES, READY, Cancel, Credit, Report
-from aplex._pool.work import Work
-from aplex._pool.worker import PoolWorker
+from aplex._pool.state import PoolWorker, Work
 from aplex.exceptions import AplexWorkerError
 
 

@@ -32,8 +32,7 @@ from aplex._common.messages import (
     Reports,
     only,
 )
-from aplex._pool.work import Work
-from aplex._pool.worker import PoolWorker
+from aplex._pool.state import PoolWorker, Work
 from aplex._wire.counters import running_in
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.green_threads import check_program

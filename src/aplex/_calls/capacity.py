@@ -23,7 +23,7 @@ from aplex.exceptions import PoolFullError
 
 if TYPE_CHECKING:
     from aplex._manager.manager import Loop, Manager
-    from aplex._pool.work import Work
+    from aplex._pool.state import Work
 
 AWAIT: Final = "`await pool.room()` before submit(), with no other await in between"
 ELSEWHERE: Final = (

@@ -10,7 +10,7 @@ from aplex._calls.lanes import stream_lane_of
 from aplex._common.messages import RAISED
 from aplex._common.options import WorkOptions
 from aplex._pool.inflow import Inflow
-from aplex._pool.work import Work
+from aplex._pool.state import Work
 from aplex._worker.producers import produce
 from aplex.exceptions import SerializationError
 from aplex.streams import AsyncStream, Stream, this_reader
@@ -135,7 +135,7 @@ def open_stream(
         inflow.end = RAISED, _named(failure, encode, call)
         return stream  # type: ignore[no-any-return]
     item = Work(lane, function, packed, options.load_balancing_meta, inflow)
-    item.manager, item.options, item.what, item.is_stream = manager, options, work, True
+    item.manager, item.options, item.target, item.is_stream = manager, options, work, True
     running = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
     stream._begin(item)  # noqa: SLF001 - if Ctrl-C breaks in from here, its finalizer cancels
     take(item, loop if loop is running else None)

@@ -47,12 +47,11 @@ from aplex._common.sleepers import Sleepers
 from aplex._common.stdlib_waits import waits_here
 from aplex._manager import exit_hooks
 from aplex._manager.settling import Settled, at_end_of_loop, settle
-from aplex._pool.escalation import Ladder
+from aplex._pool.escalation import Escalation
 from aplex._pool.nesting import Nesting, would_block, would_starve
-from aplex._pool.pool import LINED_UP, LONG, Pool
-from aplex._pool.work import Work, WorkState
-from aplex._pool.worker import PoolWorker
-from aplex._pool.workforce import WorkerState
+from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
+from aplex._pool.pool import Pool
+from aplex._pool.state import PoolWorker, Work, WorkerState, WorkState
 from aplex._wire.exceptions import decode_exception
 from aplex.exceptions import BrokenPoolError, WorkerStartError
 from aplex.futures import ConcurrentFuture
@@ -100,8 +99,8 @@ class Manager:
         pool.can_interrupt = backend.can_interrupt
         self._in_threads = backend.in_threads  # works may wait for works
         self._nesting = Nesting(pool, backend.has_started)
-        self._ladder = Ladder(pool, backend.running)
-        self._rings_at = math.inf  # monotonic; for when the ladder's next timer is set
+        self._escalation = Escalation(pool, backend.running)
+        self._escalation_due = math.inf  # monotonic; for when its next timer is set
         self._lock = RLock()
         # What is called at the exit of the interpreter, if the executor is still there.
         self.before_exit: Callable[[], Callable[[], None] | None] = lambda: None
@@ -115,7 +114,7 @@ class Manager:
         self._phase = Phase.NEW
         self._open = False  # whether works are taken just so: running, not shut, not broken
         self._shut = ""  # why nothing new is taken, if so
-        self._take_over_planned = False
+        self._steal_planned = False
         self._recall_planned = False
         self._flush_planned: Loop | Listener | None = None  # in whose next turn
         self._over_at: float | None = None  # monotonic; when an interrupted pool is given up
@@ -185,7 +184,7 @@ class Manager:
                 self._backend.send_alone(worker, work)
                 pool.outbound.clear()
         except BaseException:  # of a signal handler
-            pool.mend()
+            pool.recount()
             raise
         return worker is not None
 
@@ -208,7 +207,7 @@ class Manager:
 
     def limit(self, work: Work, end: float) -> None:
         """Mind the deadline, on the monotonic clock, of a work that was submitted."""
-        self._step(self._ladder.limit, work, end)
+        self._step(self._escalation.limit, work, end)
 
     def cancel_soon(self, work: Work) -> None:
         """Have a work cancelled. For finalizers: only asks; takes no lock."""
@@ -687,30 +686,30 @@ class Manager:
             if lane and reports[0]:
                 pool.paced(worker, reports[0], len(reports[1]) + len(reports[2]) + len(reports[4]))
             frames.popleft()
-        if worker.doom is not None:
-            self._ladder.recheck(worker, time.monotonic())
+        if worker.condemned_for is not None:
+            self._escalation.recheck(worker, time.monotonic())
         if pool.wants_dispatch:
             pool.dispatch()
         if (lane and not worker.plain) or not worker.served:  # or it has just become ready
-            self._look_for_idler()
+            self._look_for_idle_worker()
         if new and worker.served:
             self._backend.served()
 
-    def _look_for_idler(self) -> None:
+    def _look_for_idle_worker(self) -> None:
         """Plan a take-over if a worker idles while functions wait at another.
 
         So it can be when a worker has ended its last function, when it has become ready, and
         when functions were sent: the load balancer may have chosen the busy one, and perhaps
         nothing is reported before that one is done.
         """
-        if not self._take_over_planned and self.pool.has_idler():
-            self._take_over_planned = True
-            self._in(LINED_UP, self._take_over)
+        if not self._steal_planned and self.pool.has_idle_worker():
+            self._steal_planned = True
+            self._in(AHEAD_SECONDS, self._steal)
 
-    def _take_over(self) -> None:
+    def _steal(self) -> None:
         """Look whether a worker still idles while works wait at another."""
-        self._take_over_planned = False
-        self._step(self.pool.take_over, self._backend.has_started)
+        self._steal_planned = False
+        self._step(self.pool.steal, self._backend.has_started)
 
     def _recall_ahead(self) -> None:
         """Look whether what was sent ahead should wait here instead, by its priority."""
@@ -727,9 +726,9 @@ class Manager:
     def _cancel(self, work: Work) -> None:
         self.pool.cancel(work)
         if work.worker is not None and work.lane == PLAIN:
-            self._ladder.cancelled(work, time.monotonic())
+            self._escalation.cancelled(work, time.monotonic())
         else:
-            work.instead = None
+            work.error_if_cancelled = None
 
     def _cancel_held(self, work: Work) -> None:
         """Cancel a work if the pool has it. Its submit may have failed, or been broken into."""
@@ -805,8 +804,8 @@ class Manager:
                 self._put_off.popleft()()
             if pool.added:
                 pool.dispatch()
-            if pool.concerns:
-                self._ladder.take(time.monotonic())
+            if pool.to_watch:
+                self._escalation.take(time.monotonic())
             if pool.outbound:
                 functions = ahead = False
                 for worker in pool.outbound:
@@ -817,15 +816,15 @@ class Manager:
                 pool.outbound.clear()
                 if ahead and not self._recall_planned:
                     self._recall_planned = True
-                    self._in(LONG, self._recall_ahead)
+                    self._in(LONG_SECONDS, self._recall_ahead)
                 if functions:  # not after a recall, or it would come again until it is answered
-                    self._look_for_idler()
+                    self._look_for_idle_worker()
             if pool.to_start or pool.to_stop or pool.pauses or not pool.workers:
                 self._carry_out()
-            if self._ladder.changed:
+            if self._escalation.changed:
                 self._stop_functions()
         except BaseException:
-            pool.mend()
+            pool.recount()
             raise
         if self._waiters:
             self._notify()
@@ -841,7 +840,7 @@ class Manager:
     def _resume(self, settled: Settled) -> None:
         if settle(settled):
             self._backend.wake()
-        self._step(self.pool.mend)
+        self._step(self.pool.recount)
         self._backend.resume()
 
     def _carry_out(self) -> None:
@@ -855,29 +854,29 @@ class Manager:
             self._listener.call_soon(self._finish)
 
     def _stop_functions(self) -> None:
-        """Carry out what the ladder has decided; have it look again when it wants to."""
+        """Carry out what the escalation has decided; have it look again when it wants to."""
         # Each is dropped only when it was done: a signal handler may raise meanwhile.
-        ladder = self._ladder
-        while ladder.interrupts:
-            self._backend.interrupt(*ladder.interrupts[0])
-            ladder.interrupts.pop(0)
-        while ladder.kills:
-            worker, seq, why = ladder.kills[0]
+        escalation = self._escalation
+        while escalation.interrupts:
+            self._backend.interrupt(*escalation.interrupts[0])
+            escalation.interrupts.pop(0)
+        while escalation.kills:
+            worker, seq, why = escalation.kills[0]
             if self._backend.kill_at(worker, seq):
                 worker.why_killed = why
-            ladder.kills.pop(0)
-        first = ladder.first
-        if first < self._rings_at:
-            self._in(first - time.monotonic(), self._ring)
-            self._rings_at = first
-        ladder.changed = False
+            escalation.kills.pop(0)
+        first = escalation.first
+        if first < self._escalation_due:
+            self._in(first - time.monotonic(), self._check_due)
+            self._escalation_due = first
+        escalation.changed = False
 
-    def _ring(self) -> None:
-        """Have the ladder look at what is due."""
+    def _check_due(self) -> None:
+        """Have the escalation look at what is due."""
 
         def ring() -> None:
-            self._rings_at = math.inf
-            self._ladder.ring(time.monotonic())
+            self._escalation_due = math.inf
+            self._escalation.check_due(time.monotonic())
 
         self._step(ring)
 

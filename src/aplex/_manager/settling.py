@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from aplex._common.messages import DELIVERED
 from aplex._pool.inflow import Inflow
-from aplex._pool.work import Work
+from aplex._pool.state import Work
 from aplex.futures import AsyncioFuture
 
 _log = logging.getLogger("aplex")

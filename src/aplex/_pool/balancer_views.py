@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
+from aplex._pool.state import PoolWorker
 from aplex.load_balancers import Worker
 
-if TYPE_CHECKING:
-    from aplex._pool.worker import PoolWorker
 
-
-class WorkersView(Sequence["PoolWorker"]):
+class WorkersView(Sequence[PoolWorker]):
     """The workers, read-only, for load balancers."""
 
     __slots__ = ("_workers",)
@@ -38,7 +36,7 @@ class WorkersView(Sequence["PoolWorker"]):
 
 
 class WorkloadsView(Mapping[Worker, int]):
-    """Worker -> works aboard, read-only, for load balancers."""
+    """Worker -> works in flight, read-only, for load balancers."""
 
     __slots__ = ("_workers",)
 

@@ -1,18 +1,19 @@
-"""The ladder: how works whose time is over, and functions that were cancelled, are stopped.
+"""Escalation: how works out of time, and running functions that were cancelled, are stopped.
 
-Rules of this file: logic only, as in ``_pool.pool``. Time comes in as a number. What a worker runs,
-and since when, is asked of a function that needs no help of the worker, which may be stuck.
+Rules of this file: logic only, as in ``_pool.pool``; time comes in as a number. What a worker
+runs, and since when, is asked of a function that must not need the worker's help, since the
+worker may be stuck.
 
-A coroutine is cancelled. A plain function climbs the rungs, if it can be interrupted:
+A coroutine is cancelled. A plain function that can be interrupted is stopped in three steps:
 
 1. It is *interrupted*: an exception is raised in it.
-2. If it still runs ``grace`` seconds later, its worker is *expelled*: it retires, and gets no
-   more works. What it has not started goes elsewhere.
-3. The worker is *killed* when no coroutine is aboard any more; ``grace`` seconds after it was
-   expelled at the latest.
+2. If it still runs ``grace`` seconds later, its worker *retires*: it gets no more works, and
+   works that it has not started go elsewhere.
+3. The worker is *killed* as soon as it has no coroutine in flight, and at the latest ``grace``
+   seconds after it retired.
 
-Every step looks at the state of things anew. So it does not matter in which order, or whether
-at all, reports, deaths and cancels come in between.
+Each step looks at the present state only. So reports, deaths and cancels may come in between,
+in any order.
 """
 
 from __future__ import annotations
@@ -21,20 +22,18 @@ import math
 from collections.abc import Callable
 
 from aplex._common.messages import COROUTINE, PLAIN, TOO_LATE
-from aplex._pool.deadlines import Alarms
+from aplex._pool.deadlines import Deadlines
 from aplex._pool.pool import Pool
-from aplex._pool.work import ABOARD, DONE, WAITING, Work
-from aplex._pool.worker import PoolWorker
-from aplex._pool.workforce import WorkerState
+from aplex._pool.state import DONE, IN_FLIGHT, WAITING, PoolWorker, Work, WorkerState
 
 
-class Ladder:
-    """Minds the time of works, and stops what is to stop.
+class Escalation:
+    """Watches the time limits of works, and decides how to stop the works that exceed them.
 
     Attributes:
-        changed: Whether there are effects, or ``first`` may be another.
-        interrupts: Workers, and the numbers of functions to be interrupted there.
-        kills: Workers to be killed if they still run a function, its number, and why.
+        changed: Whether there are effects to carry out, or `first` may have changed.
+        interrupts: Workers, and the numbers of the functions to interrupt there.
+        kills: Workers to kill if they still run a function: its number, and the reason.
 
     Args:
         pool: The works.
@@ -45,32 +44,32 @@ class Ladder:
     def __init__(self, pool: Pool, running: Callable[[PoolWorker], tuple[int, float]]) -> None:
         self._pool = pool
         self._running = running
-        self._alarms: Alarms[Work | PoolWorker] = Alarms(_is_over)
+        self._deadlines: Deadlines[Work | PoolWorker] = Deadlines(_is_over)
         self.changed = False
         self.interrupts: list[tuple[PoolWorker, int]] = []
         self.kills: list[tuple[PoolWorker, int, str]] = []
 
     @property
     def first(self) -> float:
-        """When ``ring`` is to be called next."""
-        return self._alarms.first
+        """When to call ``check_due`` next."""
+        return self._deadlines.first
 
     # -- events ---------------------------------------------------------------
 
     def limit(self, work: Work, end: float) -> None:
-        """Mind the deadline of a work that was submitted."""
+        """Watch the deadline of a work that was submitted."""
         self._set(end, work)
 
     def cancelled(self, work: Work, now: float) -> None:
-        """See to the end of a work that its user has cancelled."""
-        work.instead = None
-        if work.state is ABOARD and self._pool.can_stop(work):
-            self._climb(work, now)
+        """Stop a work that its user has cancelled."""
+        work.error_if_cancelled = None
+        if work.state is IN_FLIGHT and self._pool.can_stop(work):
+            self._escalate(work, now)
 
     def take(self, now: float) -> None:
-        """Take the pool's concerns: functions with a timeout that were sent, or that run."""
-        concerns, self._pool.concerns = self._pool.concerns, []
-        for work in concerns:
+        """Take what the pool wants watched: functions with a timeout, sent or running."""
+        to_watch, self._pool.to_watch = self._pool.to_watch, []
+        for work in to_watch:
             worker = work.worker
             if worker is None:
                 continue  # it has ended meanwhile
@@ -78,28 +77,28 @@ class Ladder:
                 assert work.options.timeout is not None
                 self._look_at(worker, now + work.options.timeout)
             elif self._pool.can_stop(work):
-                self._climb(work, now)
+                self._escalate(work, now)
             else:
                 self._pool.settled.append((work, TOO_LATE, None))
 
     def recheck(self, worker: PoolWorker, now: float) -> None:
-        """Look at an expelled worker that has reported something."""
-        if worker.doom is not None:
-            self._climb(worker.doom, now)
+        """Look at a condemned worker that has reported something."""
+        if worker.condemned_for is not None:
+            self._escalate(worker.condemned_for, now)
 
-    def ring(self, now: float) -> None:
-        """Look at all that is due."""
+    def check_due(self, now: float) -> None:
+        """Look at every work and worker whose time has come."""
         self.changed = True
-        while (thing := self._alarms.due(now)) is not None:
+        while (thing := self._deadlines.due(now)) is not None:
             if isinstance(thing, PoolWorker):
                 self._look(thing, now)
             elif not thing.cancel_asked:
                 self._deadline(thing, now)
             elif thing.lane == PLAIN:
-                self._climb(thing, now)
-            elif not thing.cancel_delivered and thing.instead is not None:
+                self._escalate(thing, now)
+            elif not thing.cancel_delivered and thing.error_if_cancelled is not None:
                 # Something blocks the event loop of its worker.
-                self._pool.forsake(thing, thing.instead)
+                self._pool.fail_early(thing, thing.error_if_cancelled)
 
     # -- limits ---------------------------------------------------------------
 
@@ -115,15 +114,15 @@ class Ladder:
     def _look(self, worker: PoolWorker, now: float) -> None:
         """Stop the function that runs in a worker if its time is over."""
         if now < worker.look_at:
-            return  # another alarm is set for that time
+            return  # another deadline is set for that time
         worker.look_at = math.inf
         seq, since = self._running(worker)
         for work in list(worker.works.values()):
             if not work.limited or work.cancel_asked or 0 < work.seq < seq:
                 continue  # it has no limit, or has ended
             assert work.options.timeout is not None
-            # What has not begun has all its time left. Of what turned out to be a coroutine,
-            # the time counts from the first look.
+            # A function that has not begun has all its time left. If it turned out to be a
+            # coroutine, its time counts from the first look.
             began = since if 0 < seq == work.seq else now
             if not work.seq:
                 began = work.detached_at = work.detached_at or now
@@ -138,46 +137,46 @@ class Ladder:
             self._set(when, worker)
 
     def _stop(self, work: Work, error: TimeoutError, now: float) -> None:
-        """Stop a work that is aboard, and whose time is over."""
-        work.instead = error
+        """Stop a work that is in flight and out of time."""
+        work.error_if_cancelled = error
         self._pool.cancel(work)
         if work.lane != PLAIN:
             self._set(now + work.options.grace, work)
         elif self._pool.can_stop(work):
-            self._climb(work, now)
+            self._escalate(work, now)
         else:
             why = (
                 "is marked as not to be interrupted" if self._pool.can_interrupt else "is a thread"
             )
             error.add_note(f"The function cannot be stopped, as {why}")
-            self._pool.forsake(work, error)
+            self._pool.fail_early(work, error)
 
-    # -- rungs ----------------------------------------------------------------
+    # -- steps ----------------------------------------------------------------
 
-    def _climb(self, work: Work, now: float) -> None:
-        """Take the rung on which a plain function is due."""
+    def _escalate(self, work: Work, now: float) -> None:
+        """Take the step that is due for a plain function."""
         worker = work.worker
-        if worker is None or work.lane != PLAIN:  # the cancel reaches it as a coroutine
+        if worker is None or work.lane != PLAIN:  # a coroutine by now: the cancel reaches it
             return
         grace = work.options.grace
         if self._running(worker)[0] != work.seq:
-            if not work.interrupted_at:  # it may yet start before the cancel comes to it
+            if not work.interrupted_at:  # it may still start before the cancel arrives
                 self._set(now + grace, work)
         elif not work.interrupted_at:
             work.interrupted_at = now
             self.interrupts.append((worker, work.seq))
             self._set(now + grace, work)
         elif now >= work.interrupted_at + grace:
-            self._expel(worker, work, now)
+            self._retire_and_kill(worker, work, now)
         self.changed = True
 
-    def _expel(self, worker: PoolWorker, work: Work, now: float) -> None:
-        if worker.doom is not work:
-            worker.doom = work
-            work.expelled_at = now
+    def _retire_and_kill(self, worker: PoolWorker, work: Work, now: float) -> None:
+        if worker.condemned_for is not work:
+            worker.condemned_for = work
+            work.condemned_at = now
             self._set(now + work.options.grace, work)
-            self._pool.expel(worker, work.seq)
-        late = now >= work.expelled_at + work.options.grace
+            self._pool.retire_for(worker, work)
+        late = now >= work.condemned_at + work.options.grace
         if late or not any(other.lane == COROUTINE for other in worker.works.values()):
             why = (
                 f"{work.name} still ran {work.options.grace:g} s after it had been interrupted "
@@ -186,7 +185,7 @@ class Ladder:
             self.kills.append((worker, work.seq, why))
 
     def _set(self, when: float, thing: Work | PoolWorker) -> None:
-        self._alarms.set(when, thing)
+        self._deadlines.set(when, thing)
         self.changed = True
 
 

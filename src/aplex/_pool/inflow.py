@@ -1,14 +1,14 @@
-"""The parent's side of a stream: what has arrived, what was handed over, what may come.
+"""The parent's side of a stream: what has arrived, what was handed over, what may still come.
 
-Logic only. Items are put in under the Manager's lock (`take`), in the order in which the
-worker has yielded them; the end is put in later, outside of it. One reader takes them
-out (`next`). Neither needs a lock, as each step is one operation on a dictionary, found by
-the number of the item: a frame that Ctrl-C brings a second time changes nothing.
+Logic only. `take` puts items in, under the Manager's lock and in the order in which the worker
+yielded them; the end is put in later, without the lock. One reader takes items out with `next`.
+The two need no lock of their own, since each step is one operation on a dictionary whose key is
+the number of an item: a frame that is read a second time, because of Ctrl-C, changes nothing.
 
-Credit: the worker may yield item ``n`` (from 0) if ``n < credit``. It begins with
-``size``, and grows by what the reader is done with; so never more than ``size`` items are
-yielded and not handed over. It is sent when half of the buffer has been read: not a
-message for each item. What is sent is a total and no difference: it may arrive twice.
+Credit: the worker may yield item ``n`` (from 0) if ``n < credit``. The credit starts at ``size``
+and grows by each item that the reader is done with. So at most ``size`` items are yielded and not
+handed over. Credit is not sent for each item, but when half of the buffer has been read. It is
+sent as a total, not as a difference, so it may arrive twice.
 """
 
 from __future__ import annotations
@@ -31,10 +31,9 @@ class Inflow:
     Attributes:
         size: How many items may be yielded and not handed over.
         loop: The event loop whose thread it is settled on; None: any thread.
-        owner: Who reads it; as long as he does something else, nobody does.
+        owner: Who reads it; while the owner does something else, nobody reads.
         end: Kind and data of the last report; None: more may come.
-        bell: Called, perhaps again and again, when there may be something for a reader who
-            waits.
+        bell: Called, perhaps repeatedly, when there may be something for a waiting reader.
     """
 
     def __init__(self, size: int, loop: Any, owner: Owner) -> None:
@@ -43,11 +42,11 @@ class Inflow:
         self.owner = owner
         self.end: tuple[int, Any] | None = None
         self.bell: Callable[[], object] | None = None
-        self._arrived: dict[int, list[Item]] = {}  # batches, by the number of their first item
-        self._batch: list[Item] = []  # the one that is read now
-        self._at = 0  # in the batch
-        self._number = 0  # of items handed out
-        self._credit = size  # sent to the worker
+        self._arrived: dict[int, list[Item]] = {}  # batches, by the numbers of their first items
+        self._batch: list[Item] = []  # the batch that is being read
+        self._at = 0  # the next place in it
+        self._number = 0  # how many items were handed out
+        self._credit = size  # the last that was sent to the worker
         self._dropped = False
 
     def __repr__(self) -> str:
@@ -58,7 +57,7 @@ class Inflow:
     # -- the pool's side ------------------------------------------------------
 
     def take(self, number: int, items: list[Item]) -> None:
-        """Put items in; the first one has that number. Under the Manager's lock."""
+        """Put items in, of which the first has that number. Needs the Manager's lock."""
         if not self._dropped:
             self._arrived[number] = items
 
@@ -67,7 +66,7 @@ class Inflow:
         return self.loop
 
     def _settle(self, kind: int, data: Any) -> None:
-        """Take a report that concerns whoever waits, as futures do."""
+        """Take a report, as futures do, and wake a waiting reader."""
         if kind == TOO_LATE:
             return  # it ends at its next yield
         if kind != ITEMS and self.end is None:
@@ -75,8 +74,8 @@ class Inflow:
         self.ring()
 
     def ring(self) -> None:
-        """Wake who waits."""
-        # It stays, and may be rung again: had it been taken away, Ctrl-C could lose it.
+        """Wake a reader who waits."""
+        # It stays, and may be called again: if it were taken away, Ctrl-C could lose it.
         if self.bell is not None:
             self.bell()
 
@@ -85,7 +84,7 @@ class Inflow:
     def due(self) -> int:
         """Return the credit that is to be sent now, 0 if none is.
 
-        All that was handed out so far is done with when the reader asks for more.
+        When the reader asks for more, it is done with all that was handed out so far.
         """
         credit = self._number + self.size
         if self.end is None and credit - self._credit >= max(1, self.size // 2):
@@ -106,7 +105,7 @@ class Inflow:
             batch, at = arrived, 0
             self._at = 0
             self._batch = batch
-            self._arrived.pop(self._number, None)  # not before: Ctrl-C must not lose it
+            self._arrived.pop(self._number, None)  # not earlier: Ctrl-C must not lose it
         item = batch[at]
         batch[at] = NOTHING  # big items must not live on until the batch is read
         self._at = at + 1
@@ -118,7 +117,7 @@ class Inflow:
         return self.end is not None or self._at < len(self._batch) or self._number in self._arrived
 
     def drop(self) -> None:
-        """Take no more items in, and forget those that were not read."""
+        """Discard the items that were not read, and all that are still to come."""
         self._dropped = True
         self._arrived.clear()
         self._batch = []
@@ -131,5 +130,5 @@ class Inflow:
 
     @property
     def was_cancelled(self) -> bool:
-        """Whether it has ended by a cancel."""
+        """Whether it was cancelled."""
         return self.end is not None and self.end[0] == CANCELLED

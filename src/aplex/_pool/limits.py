@@ -1,45 +1,44 @@
 """Limits: which works wait for more than a worker, and when they may go to one.
 
-Rules of this file: logic only, as in ``_pool.pool``. The clock is handed in; a time to come goes
-out as a number of seconds, after which `Limits.due` is to be called.
+Rules of this file: logic only, as in ``_pool.pool``. The clock is handed in; an alarm goes out as
+a number of seconds, after which `Limits.due` is to be called.
 
-A work with ``max_concurrency``, ``rate`` or ``priority`` does not wait in the line of its
-lane but *apart*, here. Works of one key are a `Group`, each lane of which has a line by rank
-(the highest priority first, then the oldest). The head of a line is *ready* when the limits
-of its group allow it to start; then it only needs a worker with room, and the Pool takes it
-at the moment it gives it to one. From then until it is done the work *holds* a place in its
-group. One that has to wait again (its worker died, or gave it back) returns its place.
+A work with ``max_concurrency``, ``rate`` or ``priority`` does not wait in the line of its lane but
+*apart*, here. Works of one key form a `Group`, which has a line for each lane, ordered by rank
+(the highest priority first, then the oldest). The head of a line is *ready* when the limits of
+its group allow it to start. Then it only needs a worker with room; the Pool takes it at the
+moment it has one. From then until it is done the work *holds* a place in its group. If it has to
+wait again (its worker died, or gave it back), it returns its place.
 
-That a head is ready is a hint, looked at again when it is taken: another work of the group,
-of the other lane, may have been faster.
+That a head is ready is only a hint, and is checked again when the work is taken: a work of the
+same group in the other lane may have been faster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from aplex._common.messages import LANES, PLAIN
+from aplex._pool.state import Work
 
-if TYPE_CHECKING:
-    from aplex._pool.work import Work
-
-SPACED_PLAIN: Final = 2
+SPACED_LINE: Final = 2
 """Index of the ready plain functions with a ``rate``, which need an idle worker.
 
-Others are sent ahead to busy workers. These would then start at any time, two at once.
+Other functions are sent ahead to busy workers. These would then start at any time, perhaps two
+at once.
 """
-FEW: Final = 64
-"""Groups that are kept without a look at which of them are still needed."""
+KEPT_GROUPS: Final = 64
+"""Groups that are kept without checking which of them are still needed."""
 
 Rank = tuple[int, int]
-"""What works are ordered by: the lower, the earlier."""
-Entry = tuple[int, int, "Work"]
+"""By what works are ordered: the lowest first."""
+Entry = tuple[int, int, Work]
 
 
 def rank(work: Work) -> Rank:
-    """Return the rank of a work: by priority, then by age."""
+    """Return the rank of a work: by its priority, then by its age."""
     return -work.options.priority, work.id
 
 
@@ -53,26 +52,26 @@ class Group:
         self.lines: tuple[list[Entry], list[Entry]] = ([], [])
         self.offered: list[Work | None] = [None, None]  # the ready head of each line
         self.base = float("-inf")  # when the last start was, or should have been
-        self.busy_until = float("-inf")  # when the last start does not matter any more
-        self.alarmed = False  # whether `Limits.due` will be called
-        self.late = False  # the next start has waited for its time
+        self.busy_until = float("-inf")  # until when the last start matters
+        self.alarmed = False  # whether `Limits.due` is going to be called
+        self.late = False  # whether the next start has waited for an alarm
 
     def is_full_for(self, work: Work) -> bool:
-        """Whether as many works hold a place as this one allows."""
+        """Whether as many works hold a place as this work allows."""
         bound = work.options.max_concurrency
         return bound is not None and self.held >= bound
 
     def due(self, work: Work) -> float:
-        """Return when a work may start, as far as its rate is concerned."""
+        """Return the time from which the rate of a work allows it to start."""
         rate = work.options.rate
         return self.base if rate is None else self.base + 1 / rate
 
     def start(self, work: Work, now: float) -> None:
         """Give a place to a work, which has none.
 
-        A timer is always a little late. Up to half of the spacing is made good, else a rate
-        would never be reached; so from one start to the m-th after it there are m - 1/2
-        spacings, or more.
+        A timer is always a little late. Up to half a spacing of that is made good, since
+        otherwise no rate would ever be reached. So between one start and the m-th after it there
+        are at least m - 1/2 spacings.
         """
         rate = work.options.rate
         late = 0.0
@@ -97,18 +96,18 @@ class Limits:
 
     def __init__(self, clock: Callable[[], float], alarm: Callable[[float, Group], None]) -> None:
         self._clock = clock
-        self._alarm = alarm  # is told after how many seconds to call `due`
+        self._alarm = alarm  # called with the seconds after which to call `due`
         self._groups: dict[Hashable, Group] = {}
-        self._many = FEW  # groups after which those not needed are dropped
+        self._clean_above = KEPT_GROUPS  # groups; above, those not needed are dropped
         self._ready: tuple[list[Entry], list[Entry], list[Entry]] = ([], [], [])
         self._members: dict[Work, Group | None] = {}  # all that are not done
-        self.waiting: set[Work] = set()  # of those, who waits apart
-        self.holders: set[Work] = set()  # and who holds a place
+        self.waiting: set[Work] = set()  # those of them that wait apart
+        self.holders: set[Work] = set()  # those of them that hold a place
 
     @property
     def spaced(self) -> bool:
         """Whether a plain function is ready, and needs an idle worker."""
-        return bool(self._ready[SPACED_PLAIN])
+        return bool(self._ready[SPACED_LINE])
 
     # -- events ---------------------------------------------------------------
 
@@ -142,7 +141,7 @@ class Limits:
         return [other for other in self.holders if self._members.get(other) is group]
 
     def first(self, room: Sequence[bool]) -> Work | None:
-        """Return the ready work that comes first, of the lines for which there is room."""
+        """Return the first of the ready works for which there is room."""
         best: Entry | None = None
         for place, ready in enumerate(self._ready):
             if room[place]:
@@ -153,7 +152,7 @@ class Limits:
         return None if best is None else best[2]
 
     def take(self, work: Work) -> None:
-        """Give a place to the work that was the first, which goes to a worker."""
+        """Give a place to the work that ``first`` has returned: it goes to a worker."""
         group = self._members[work]
         work.apart = False
         self.waiting.discard(work)
@@ -174,31 +173,31 @@ class Limits:
             self._offer(group)
 
     def left(self, settled: Iterable[tuple[Work, int, Any]]) -> None:
-        """Forget works that are done, among others.
+        """Forget the works among these that are done.
 
-        What was settled tells not only of these: a stream that has yielded, or a function whose
-        future has failed and that cannot be stopped, runs on, and keeps its place.
+        Others run on and keep their places: a stream that has yielded, or a function whose future
+        has failed and that cannot be stopped.
         """
         for work, _, _ in settled:
             if work.is_done and work in self.holders:
                 self.leave(work)
 
     def due(self, group: Group) -> None:
-        """The time of an alarm has come."""
+        """Look at a group whose alarm is due."""
         group.alarmed = False
         group.late = any(group.head(lane) for lane in LANES)
         self._offer(group)
 
     def clear(self) -> list[Work]:
-        """Let no work wait any more; return those that did, by rank."""
+        """Remove all works that wait; return them by rank."""
         works = sorted(self.waiting, key=rank)
         for work in works:
             work.apart = False
             self.waiting.discard(work)
         return works
 
-    def mend(self, elsewhere: set[Work]) -> None:
-        """Begin anew, after an exception that can come at any moment broke into an event.
+    def recount(self, elsewhere: set[Work]) -> None:
+        """Build everything anew from the works, after an exception broke into an event.
 
         Args:
             elsewhere: Works that wait, but not here.
@@ -244,7 +243,7 @@ class Limits:
         options = work.options
         if options.max_concurrency is None and options.rate is None:
             return None  # it has a priority only
-        key = work.what if options.key is None else options.key
+        key = work.target if options.key is None else options.key
         try:
             group = self._groups.get(key)
         except TypeError as error:
@@ -258,8 +257,8 @@ class Limits:
         return group
 
     def _drop_groups(self) -> None:
-        """Drop the groups that have no works and remember no start that matters."""
-        if len(self._groups) < self._many:
+        """Drop groups without works whose last start no longer matters."""
+        if len(self._groups) < self._clean_above:
             return
         used, now = {id(group) for group in self._members.values()}, self._clock()
         self._groups = {
@@ -267,10 +266,10 @@ class Limits:
             for key, group in self._groups.items()
             if id(group) in used or group.busy_until > now
         }
-        self._many = max(FEW, 2 * len(self._groups))
+        self._clean_above = max(KEPT_GROUPS, 2 * len(self._groups))
 
     def _may_start(self, work: Work) -> bool:
-        """Whether nothing but a worker is missing."""
+        """Whether the work lacks nothing but a worker."""
         if not work.apart:
             return False
         group = self._members[work]
@@ -280,15 +279,15 @@ class Limits:
         )
 
     def _withdraw(self, work: Work) -> None:
-        """A work that was ready is not: it has left, or another one was faster."""
+        """Note that a work is not ready after all: it has left, or another one was faster."""
         group = self._members.get(work)
         if group is not None and work in group.offered:
-            # Not the lane it has now: a function that returned a coroutine has changed lanes.
+            # Not by its present lane: a function that returned a coroutine has changed lanes.
             group.offered[group.offered.index(work)] = None
             self._offer(group)
 
     def _offer(self, group: Group) -> None:
-        """Let the heads of a group be ready, if its limits allow; or set an alarm."""
+        """Make the heads of a group ready if its limits allow it; otherwise set an alarm."""
         for lane in LANES:
             head = group.head(lane)
             if head is None or group.is_full_for(head) or group.offered[lane] is head:
@@ -297,7 +296,7 @@ class Limits:
             if wait <= 0:
                 group.offered[lane] = head
                 spaced = lane == PLAIN and head.options.rate is not None
-                heappush(self._ready[SPACED_PLAIN if spaced else lane], (*rank(head), head))
+                heappush(self._ready[SPACED_LINE if spaced else lane], (*rank(head), head))
             elif not group.alarmed:
                 group.alarmed = True
                 self._alarm(wait, group)

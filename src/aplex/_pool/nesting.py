@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
 from aplex._common.messages import COROUTINE, PLAIN
-from aplex._pool.workforce import WorkerState
+from aplex._pool.state import PoolWorker, Work, WorkerState
 
 if TYPE_CHECKING:
     from aplex._pool.pool import Pool
-    from aplex._pool.work import Work
-    from aplex._pool.worker import PoolWorker
 
 
 def would_block() -> RuntimeError:

@@ -1,141 +1,46 @@
-"""Supervision: how many workers there are, and what follows from the death of one.
+"""The Workforce: how many workers there are, and what follows from the death of one.
 
 Rules of this file: logic only, as in ``_pool.pool``. Time comes in as a number; a restart that has
 to wait goes out as a number of seconds, and comes back in as ``restart_due``.
 
 A worker is *starting*, then *serving*, then *stopping*, then *gone*. One that is to go while
 the pool stays is *retiring* before it stops: it gets no more works and finishes those it has.
-It is in ``leaving`` then, where no load balancer sees it.
-
-How failed starts are counted, after the restart intensity of OTP's supervisors
-(https://www.erlang.org/doc/system/sup_princ.html): a worker that ends before it has served is
-a failed start. The first is made good at once, further ones in a row after pauses that double.
-After ``max_restarts`` of them no more are tried, unless a worker serves: then a pool stays open
-for ever, and tries on. A work that was served, or ``restart_window`` seconds in which no start
-failed, end the row. Unlike OTP's, the window does not count the time that a start itself takes:
-else starts that fail slowly would be tried for ever.
+It is in ``leaving`` then, where no load balancer sees it. One that is *due for recycling* has
+done as many works as a worker may do; it serves until another one can.
 """
 
 from __future__ import annotations
 
-import enum
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from aplex._pool.worker import PoolWorker
-
-FIRST_PAUSE: Final = 0.1
-"""Seconds before the second restart in a row; the first is made at once."""
-LONGEST_PAUSE: Final = 30.0
-"""Seconds; pauses grow to this."""
+from aplex._common.messages import CANCELLED, PLAIN, RAISED, Cancel
+from aplex._pool import retries
+from aplex._pool.dispatch import Dispatcher
+from aplex._pool.ledger import SERVING
+from aplex._pool.restarts import RestartPolicy
+from aplex._pool.state import Death, PoolWorker, Work, WorkerState
+from aplex.exceptions import BrokenPoolError
+from aplex.load_balancers import LoadBalancerFactory
 
 
-class WorkerState(enum.Enum):
-    """Where a worker is in its life."""
+class Workforce(Dispatcher):
+    """Starts and retires workers."""
 
-    STARTING = "starting"
-    SERVING = "serving"
-    RETIRING = "retiring"
-    STOPPING = "stopping"
-    GONE = "gone"
-
-
-STAYING: Final = (WorkerState.STARTING, WorkerState.SERVING)
-"""States of a worker that works may wait for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """The end of a worker."""
-
-    started: tuple[int, int]  # how many works it had started, per lane
-    error: BaseException | None  # what to tell the works it had started
-    reason: BaseException | None  # why it never served, if that is known
-    uptime: float | None = None  # seconds it lived; None: unknown
-
-
-class RestartPolicy:
-    """Decides when the place of a worker that never served is filled again."""
-
-    __slots__ = ("_last_failure", "_restarts", "failures", "max_restarts", "window")
-
-    def __init__(self, max_restarts: int = 3, window: float = 5.0) -> None:
-        self.max_restarts = max_restarts  # in a row
-        self.window = window  # seconds
-        self.failures = 0  # failed starts in a row
-        self._restarts = 0  # of those, made good, or about to be
-        self._last_failure = float("-inf")
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether all restarts are used up."""
-        return self._restarts >= self.max_restarts
-
-    def failed(self, began: float, now: float) -> None:
-        """Count a failed start, begun and ended at these times."""
-        if began - self._last_failure > self.window:
-            self.succeeded()
-        self._last_failure = now
-        self.failures += 1
-
-    def succeeded(self) -> None:
-        """End the row of failures."""
-        self.failures = self._restarts = 0
-
-    def restart(self) -> float:
-        """Count a restart; return after how many seconds to make it."""
-        self._restarts += 1
-        if self._restarts == 1:
-            return 0.0
-        return min(FIRST_PAUSE * 2.0 ** min(self._restarts - 2, 32), LONGEST_PAUSE)
-
-
-class Workforce(ABC):
-    """The workers of a pool, without their works."""
-
-    def __init__(self, size: int, policy: RestartPolicy, max_works_per_child: int | None) -> None:
+    def __init__(
+        self,
+        size: int,
+        max_works_per_worker: int,
+        load_balancer: LoadBalancerFactory,
+        policy: RestartPolicy,
+        max_works_per_child: int | None,
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(max_works_per_worker, load_balancer, clock)
         self.size = size
         self.policy = policy
         self.max_works_per_child = max_works_per_child
-        self.workers: list[PoolWorker] = []  # in place: the load balancer's view shows this list
-        self.leaving: list[PoolWorker] = []  # retiring, or asked to stop since
-        self._starting = 0  # of the workers
         self._pauses = 0  # restarts that wait for their time
         self._worker_ids = 0
-        # Effects, taken by the Manager.
-        self.to_start: list[PoolWorker] = []
-        self.to_stop: list[PoolWorker] = []
-        # Seconds, and what is to be called after them.
-        self.pauses: list[tuple[float, Callable[[], None]]] = []
-
-    # -- what the Pool adds ---------------------------------------------------
-
-    @property
-    @abstractmethod
-    def wants_workers(self) -> bool:
-        """Whether there may be works for a new worker."""
-
-    @abstractmethod
-    def _make_worker(self, number: int) -> PoolWorker: ...
-
-    @abstractmethod
-    def _refresh(self, worker: PoolWorker) -> None:
-        """Note whether the worker can take one more work."""
-
-    @abstractmethod
-    def _share(self) -> None:
-        """Adapt to how many workers are starting."""
-
-    @abstractmethod
-    def _give_back(self, worker: PoolWorker) -> None:
-        """Let works that wait for this worker wait for any."""
-
-    @abstractmethod
-    def dispatch(self) -> None:
-        """Give waiting works to workers with room."""
 
     # -- events ---------------------------------------------------------------
 
@@ -156,26 +61,43 @@ class Workforce(ABC):
         if self._missing() > 0:
             self.workers.append(self._new_worker())
 
+    def retire_for(self, worker: PoolWorker, stuck: Work) -> None:
+        """Retire a worker because a plain function in it does not end.
+
+        Functions behind it are recalled. If the worker cannot answer, they go elsewhere when
+        it has ended.
+        """
+        behind = [work for work in worker.works.values() if work.lane and work.seq > stuck.seq]
+        worker.recalls += [Cancel(work.id, work.seq) for work in behind]
+        self.outbound.add(worker)
+        if worker.state is SERVING:
+            self._retire(worker)
+            self._fit()
+            self.dispatch()
+
     # -- decisions ------------------------------------------------------------
 
-    def everyone(self) -> Iterator[PoolWorker]:
-        """Those that serve, or will, and those that are leaving."""
-        yield from self.workers
-        yield from self.leaving
+    @property
+    def wants_workers(self) -> bool:
+        """Whether there may be works for a new worker."""
+        return not (self.terminating or self.broken or (self.closing and self.idle))
 
     def _missing(self) -> int:
-        """How many workers to start. One that is worn out serves until another can."""
+        """How many workers to start. One that is due for recycling serves until another can."""
         if not self.wants_workers:
             return 0
-        worn = sum(worker.worn for worker in self.workers)
-        return self.size + worn - len(self.workers) - self._pauses
+        return self.size - self._counted() - self._pauses
+
+    def _counted(self) -> int:
+        """How many workers there are, without those that are due for recycling."""
+        return len(self.workers) - sum(worker.due_for_recycling for worker in self.workers)
 
     def _fit(self) -> None:
-        """Retire who is one too many, start who is missing."""
-        while len(self.workers) - sum(worker.worn for worker in self.workers) > self.size:
+        """Retire workers if there are too many, start those that are missing."""
+        while self._counted() > self.size:
             self._retire(min(self.workers, key=_worth))
-        serving = sum(worker.state is WorkerState.SERVING for worker in self.workers)
-        for worker in [worker for worker in self.workers if worker.worn]:
+        serving = sum(worker.state is SERVING for worker in self.workers)
+        for worker in [worker for worker in self.workers if worker.due_for_recycling]:
             if serving > self.size:
                 self._retire(worker)
                 serving -= 1
@@ -192,22 +114,22 @@ class Workforce(ABC):
                 self._fit()
 
     def _serves(self, worker: PoolWorker) -> None:
-        """A worker has ended its first work: workers can be started here."""
+        """Note that a worker has ended its first work: workers can be started here."""
         worker.served = True
         self.policy.succeeded()
         self.open()
 
     def _reported(self, worker: PoolWorker) -> None:
-        """A worker that retires, or may be worn out, has reported works."""
+        """Note that a worker that retires, or may be due for recycling, has reported works."""
         if worker.state is WorkerState.RETIRING:
             self._stop_if_idle(worker)
         elif (
             self.max_works_per_child is not None
             and worker.works_done >= self.max_works_per_child
-            and worker.state is WorkerState.SERVING
-            and not worker.worn
+            and worker.state is SERVING
+            and not worker.due_for_recycling
         ):
-            worker.worn = True
+            worker.due_for_recycling = True
             self._fit()
 
     def _retire(self, worker: PoolWorker) -> None:
@@ -219,25 +141,77 @@ class Workforce(ABC):
         if was is WorkerState.STARTING:
             self._started()
         self._refresh(worker)
-        self._give_back(worker)
+        self._unpin(worker)
         self._stop_if_idle(worker)
 
     def _stop_if_idle(self, worker: PoolWorker) -> None:
         if not worker.works:
-            self.to_stop.append(worker)  # first: nothing mends a worker never told
+            self.to_stop.append(worker)  # first: nothing repairs a stop that nobody sends
             worker.state = WorkerState.STOPPING
-
-    def _started(self) -> None:
-        """One worker fewer is starting."""
-        self._starting -= 1
-        self._share()
 
     def _new_worker(self) -> PoolWorker:
         self._worker_ids += 1
         self._starting += 1
-        worker = self._make_worker(self._worker_ids)
+        worker = PoolWorker(self.question, self._worker_ids)
         self.to_start.append(worker)
         return worker
+
+    # -- deaths ---------------------------------------------------------------
+
+    def lost(self, worker: PoolWorker, death: Death, now: float) -> None:
+        """Take note of a worker's end at that time, and replace it.
+
+        Works that it had not started wait again, in front; so do those that it had and
+        that may run again. The others fail.
+        """
+        was = worker.state
+        if was is WorkerState.GONE:
+            return
+        failed = self._failed_to_serve(worker, death)
+        if failed:
+            self.policy.failed(now - (death.uptime or 0.0), now)
+        worker.state = WorkerState.GONE
+        self._refresh(worker)
+        self.outbound.discard(worker)
+        for work in list(worker.works.values()):
+            self._leave(work, worker)
+            self._reroute(work, worker, death)
+            del worker.works[work.id]  # not before it is elsewhere: see `give_up`
+        self._unpin(worker)
+        if was is WorkerState.STARTING:
+            self._started()
+        self._replace(worker, failed=failed)
+        if not self.workers and not self._pauses and self.wants_workers:
+            self._break(death.reason or death.error)
+        self.dispatch()
+
+    def _reroute(self, work: Work, worker: PoolWorker, death: Death) -> None:
+        """Let a work of a lost worker wait again, or settle it."""
+        started = retries.had_started(work, death)
+        if started:
+            assert death.error is not None
+            work.deaths += (death.error,)
+        fate = retries.verdict(
+            work, started=started, terminating=self.terminating, broken=self.broken
+        )
+        if fate is retries.CANCELLED:
+            self._settle(work, CANCELLED, None)
+        elif fate is retries.AGAIN:
+            if started and not work.seq:
+                work.lane = PLAIN  # it was detached: its plain part runs again, too
+            self._wait_again(work, worker.pinned[work.lane])
+        else:
+            self._settle(work, RAISED, fate)
+
+    def _failed_to_serve(self, worker: PoolWorker, death: Death) -> bool:
+        """Whether the death of a worker counts as a failed start."""
+        if worker.state is WorkerState.STARTING:
+            return True
+        if worker.state is not SERVING or worker.served or any(death.started):
+            return False
+        # It did not start what it was given; or it was there for a moment only.
+        young = death.uptime is None or death.uptime <= self.policy.window
+        return bool(worker.works) or young
 
     def _replace(self, worker: PoolWorker, *, failed: bool) -> None:
         """Put a new worker in the place of a lost one: at once, later, or never."""
@@ -259,11 +233,24 @@ class Workforce(ABC):
         else:
             self.workers.insert(place, self._new_worker())
 
-    def _anyone_serves(self) -> bool:
-        return any(worker.state is WorkerState.SERVING for worker in self.workers)
+    def _break(self, reason: BaseException | None) -> None:
+        """Give up: no worker is left and none could be started."""
+        why = f": {reason}" if reason is not None else ""
+        self.broken = BrokenPoolError(
+            f"the pool is broken: {self.policy.failures} workers in a row ended before they "
+            f"served{why}"
+        )
+        self.broken.__cause__ = reason
+        for work in self._drain_waiting():
+            self._settle(work, RAISED, self.broken)
 
-    def _mend_workers(self) -> None:
-        """Finish a start or a retirement that Ctrl-C has broken into. Then ``_fit``."""
+    def _anyone_serves(self) -> bool:
+        return any(worker.state is SERVING for worker in self.workers)
+
+    # -- invariants -----------------------------------------------------------
+
+    def _recount_workers(self) -> None:
+        """Finish a start or a retirement that an exception broke into. Then ``_fit``."""
         everyone = list(self.everyone())
         self.to_start = [worker for worker in self.to_start if worker in everyone]
         for worker in self.leaving:
@@ -271,12 +258,28 @@ class Workforce(ABC):
                 self.workers.remove(worker)
             if worker.state not in (WorkerState.STOPPING, WorkerState.GONE):
                 worker.state = WorkerState.RETIRING
-                self._give_back(worker)
+                self._unpin(worker)
                 if worker not in self.to_stop:
                     self._stop_if_idle(worker)
                 elif not worker.works:
                     worker.state = WorkerState.STOPPING
         self._starting = sum(worker.state is WorkerState.STARTING for worker in self.workers)
+
+    def check(self) -> None:
+        """Assert, besides, that there are as many workers as there should be."""
+        super().check()
+        states = {worker.state for worker in self.leaving}
+        assert states <= {WorkerState.RETIRING, WorkerState.STOPPING}
+        for worker in self.leaving:
+            assert bool(worker.works) is (worker.state is WorkerState.RETIRING)
+            assert worker.room == [False, False]
+            assert not any(worker.pinned)
+        assert self._counted() <= self.size
+        if self._counted() < len(self.workers):
+            assert sum(worker.state is SERVING for worker in self.workers) <= self.size
+        assert self._pauses >= 0
+        if self.wants_workers and self.workers and not self.policy.failures:
+            assert self._missing() <= 0
 
 
 def _worth(worker: PoolWorker) -> tuple[int, int]:
@@ -287,4 +290,4 @@ def _worth(worker: PoolWorker) -> tuple[int, int]:
     """
     if worker.state is WorkerState.STARTING:
         return 0, -worker.id
-    return (1 if worker.worn else 2), worker.workload
+    return (1 if worker.due_for_recycling else 2), worker.workload

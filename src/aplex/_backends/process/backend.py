@@ -36,8 +36,7 @@ from aplex._backends.process.starter import Starter
 from aplex._common import late_imports
 from aplex._common.locks import RLock, is_mine
 from aplex._common.messages import COROUTINE, LANES, PLAIN, Reports
-from aplex._pool.work import Work
-from aplex._pool.worker import PoolWorker
+from aplex._pool.state import PoolWorker, Work
 from aplex._wire.calls import CallEncoder
 from aplex._wire.counters import Progress
 from aplex._wire.frames import End, PipeEnd, frame_of

@@ -18,7 +18,7 @@ from aplex._wire.shared_memory import Arena, Parcel, make_arena_file
 from aplex._worker import process
 
 if TYPE_CHECKING:
-    from aplex._pool.worker import PoolWorker
+    from aplex._pool.state import PoolWorker
 
 Loop = asyncio.AbstractEventLoop
 

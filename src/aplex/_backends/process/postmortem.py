@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from aplex._pool.worker import PoolWorker
+from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
 from aplex.exceptions import WorkerLostError
 

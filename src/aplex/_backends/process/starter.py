@@ -35,7 +35,7 @@ from aplex._backends.process.link import Link
 from aplex._backends.process.main_module import importable_main, signals_blocked
 from aplex._common import late_imports
 from aplex._common.locks import RLock
-from aplex._pool.worker import PoolWorker
+from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
 from aplex._wire.packed_setup import PackedSetup
 from aplex._worker import process

@@ -1,0 +1,197 @@
+"""The records of the pool: works, workers, their states, and deaths. Data that decides nothing.
+
+The Pool changes them, under the Manager's lock. Other rooms read them.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aplex._common.messages import COROUTINE, Cancel, Credit
+from aplex._common.names import described
+from aplex._common.options import DEFAULTS
+
+
+class WorkState(enum.Enum):
+    """Where a work is."""
+
+    WAITING = "waiting"
+    IN_FLIGHT = "in flight"
+    DONE = "done"
+
+
+WAITING: Final = WorkState.WAITING  # the members of an enum are slow to look up
+IN_FLIGHT: Final = WorkState.IN_FLIGHT
+DONE: Final = WorkState.DONE
+
+
+class WorkerState(enum.Enum):
+    """Where a worker is in its life."""
+
+    STARTING = "starting"
+    SERVING = "serving"
+    RETIRING = "retiring"
+    STOPPING = "stopping"
+    GONE = "gone"
+
+
+STAYING: Final = (WorkerState.STARTING, WorkerState.SERVING)
+"""States of a worker that works may wait for."""
+
+
+class Work:
+    """One submitted call, and where it is."""
+
+    # Most works never need another value of these. (No slots: all of them would have to be
+    # set for each work, which costs more than it saves.)
+    id = 0
+    seq = 0  # number in its lane on its worker, from 1
+    state = WAITING
+    worker: PoolWorker | None = None
+    manager: Any = None  # whoever cancels it asks this; the pool does not look at it
+    interrupted = False  # an exception broke into the load balancer while it was asked for this
+    recalled = 0  # the seq for which it was recalled
+    cancel_wanted = False  # the future's own note
+    cancel_asked = False
+    cancel_delivered = False  # the coroutine got it, and answers by its outcome
+    limited = False  # a plain function with a timeout
+    detached_at = 0.0  # seconds: when it was first seen to be a coroutine after all
+    interrupted_at = 0.0  # seconds, by the clock of the events
+    condemned_at = 0.0  # seconds: when its worker was condemned because of it
+    error_if_cancelled: BaseException | None = None  # what its future raises if it ends cancelled
+    options = DEFAULTS
+    apart = False  # it waits in the `Limits`
+    is_stream = False  # it yields: its future is an `Inflow`
+    yielded = False  # items of it have arrived: it cannot run again
+    target: Any = None  # the callable, for messages that name it
+    deaths: tuple[BaseException, ...] = ()  # of workers that ran it
+    awaits: Any = ()  # what it has waited for, a dictionary then; see ``_pool.nesting``
+
+    def __init__(self, lane: int, function: Any, call: Any, meta: Any, future: Any) -> None:
+        self.lane = lane
+        self.function = function
+        self.call = call
+        self.meta = meta
+        self.future = future
+
+    def awaited(self) -> Work:
+        """Return the work that a wait for its future waits for."""
+        return self
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for a worker."""
+        return self.state is WAITING
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is settled."""
+        return self.state is DONE
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.options.label or described(self.target)
+
+    def __repr__(self) -> str:
+        where = f" on {self.worker!r}" if self.worker else ""
+        return f"<Work {self.id} {self.state.value}{where}>"
+
+
+class Question:
+    """What the load balancer of one pool is being asked.
+
+    A pool and its workers share one. So a worker knows for which lane it has to be available,
+    and a pool recognizes its own workers, without a worker knowing its pool.
+    """
+
+    __slots__ = ("lane",)
+
+    def __init__(self) -> None:
+        self.lane = COROUTINE  # of the work to find a worker for
+
+
+class PoolWorker:
+    """What the Pool knows of one worker; load balancers see it as a `Worker`."""
+
+    __slots__ = (
+        "cancels",
+        "condemned_for",
+        "credits",
+        "depth",
+        "due_for_recycling",
+        "failure",
+        "id",
+        "look_at",
+        "outboxes",
+        "pace",
+        "pid",
+        "pinned",
+        "plain",
+        "question",
+        "recalls",
+        "room",
+        "seqs",
+        "served",
+        "state",
+        "suspect",
+        "why_killed",
+        "works",
+    )
+
+    def __init__(self, question: Question, number: int) -> None:
+        self.question = question
+        self.id = number
+        self.pid: int | None = None
+        self.state = WorkerState.STARTING
+        self.works: dict[int, Work] = {}  # in flight, by their ids
+        self.plain = 0  # how many of them are plain functions
+        self.depth = 1  # how many plain functions may be in flight
+        self.pace = 0.0  # seconds per plain function, lately
+        self.room = [False, False]  # whether there is room for one more work, per lane
+        self.served = False  # whether it has reported the end of a work
+        self.failure: Any = None  # what it said before it ended without ever serving
+        self.due_for_recycling = False  # it serves only until another worker can
+        self.suspect = 0  # id of the last suspect it was given
+        self.condemned_for: Work | None = None  # the stuck function because of which it retires
+        self.why_killed: str | None = None  # if it was killed because of that
+        self.look_at = math.inf  # when to look at what it runs, see `_pool.escalation`
+        self.seqs = [0, 0]  # works handed out so far, per lane
+        self.outboxes: list[list[Work]] = [[], []]  # works to send, per lane
+        self.cancels: list[Cancel] = []  # to be sent after them
+        self.recalls: list[Cancel] = []  # plain functions it is to give back
+        self.credits: list[Credit] = []  # of streams in flight
+        # Works that the load balancer insists on giving to this worker, per lane.
+        self.pinned: tuple[deque[Work], deque[Work]] = (deque(), deque())
+
+    @property
+    def workload(self) -> int:
+        """Works in flight."""
+        return len(self.works)
+
+    @property
+    def works_done(self) -> int:
+        """Works that have ended on it."""
+        return self.seqs[0] + self.seqs[1] - len(self.works)
+
+    @property
+    def available(self) -> bool:
+        """Whether it has room for the work that the load balancer is asked about."""
+        return self.room[self.question.lane]
+
+    def __repr__(self) -> str:
+        return f"<worker {self.id} {self.state.value}, {len(self.works)} in flight>"
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The end of a worker."""
+
+    started: tuple[int, int]  # how many works it had started, per lane
+    error: BaseException | None  # what to tell the works it had started
+    reason: BaseException | None  # why it never served, if that is known
+    uptime: float | None = None  # seconds it lived; None: unknown
