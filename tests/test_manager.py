@@ -164,7 +164,7 @@ def end_functions(desk: Desk, workers: list[PoolWorker]) -> None:
 def recalls(desk: Desk) -> int:
     """Wait until the listener has done what was planned; count what was recalled, each time."""
     done = threading.Event()
-    desk.manager._in(10 * LINED_UP, done.set)
+    desk.manager._effects.call_later(10 * LINED_UP, done.set)
     assert done.wait(DEADLINE)
     sent = [item for items in desk.backend.sent.values() for item in items]
     return sum(isinstance(item, Cancel) for item in sent)
@@ -488,7 +488,7 @@ def test_a_pool_that_closes_does_not_wait_for_a_restart(desks: Callable[..., Des
 
 def test_a_worker_that_is_not_ready_in_time_is_killed() -> None:
     desk = Desk()
-    desk.manager._start_timeout = 0.01
+    desk.manager._effects._start_timeout = 0.01
     killed = threading.Event()
     desk.backend.kill = lambda _worker: killed.set()  # type: ignore[method-assign]
     desk.pool.policy.max_restarts = 0
