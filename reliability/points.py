@@ -224,6 +224,7 @@ _END: Final = [
     *_worker("the interpreter ends", "aplex._worker.process:Child.run", AFTER, scene=STOP),
 ]
 _PROCESS: Final = "aplex._backends.process.backend:ProcessBackend"
+_PIPED: Final = "aplex._backends.process.piped:PipedBackend"
 _PARENTS_START: Final = [
     *_parent("start a process", "multiprocessing.process:BaseProcess.start", AFTER, unborn=True),
     *_parent("watch for its end", f"{_PROCESS}._started", BEFORE, AFTER, unborn=True),
@@ -231,19 +232,19 @@ _PARENTS_START: Final = [
 ]
 _PARENTS_SENDING: Final = [
     *_parent("hand a work over", "aplex._pool.pool:Pool._hand", BEFORE, AFTER, often=True),
-    *_parent("send an outbox", f"{_PROCESS}.send", BEFORE, AFTER, often=True),
-    *_parent("lend a big argument", f"{_PROCESS}._lend", BEFORE, AFTER, counts=_lent),
+    *_parent("send an outbox", f"{_PIPED}.send", BEFORE, AFTER, often=True),
+    *_parent("lend a big argument", f"{_PIPED}._lend", BEFORE, AFTER, counts=_lent),
     *_parent(
-        "write plain functions", f"{_PROCESS}._send_lane", BEFORE, HEADER, HALF, AFTER,
+        "write plain functions", f"{_PIPED}._send_lane", BEFORE, HEADER, HALF, AFTER,
         counts=_plain_works, often=True,
     ),
     *_parent(
-        "write coroutines", f"{_PROCESS}._send_lane", BEFORE, HEADER, HALF, AFTER,
+        "write coroutines", f"{_PIPED}._send_lane", BEFORE, HEADER, HALF, AFTER,
         counts=_coroutine_works,
     ),
-    *_parent("write on what did not fit, too", f"{_PROCESS}._flush_locked", BEFORE, AFTER),
+    *_parent("write on what did not fit, too", f"{_PIPED}._flush_locked", BEFORE, AFTER),
     *_parent("ask for a cancel", "aplex._pool.pool:Pool.cancel", BEFORE, AFTER, counts=_aboard),
-    *_parent("write cancels", f"{_PROCESS}._send_lane", BEFORE, HALF, AFTER, counts=_cancels),
+    *_parent("write cancels", f"{_PIPED}._send_lane", BEFORE, HALF, AFTER, counts=_cancels),
 ]  # fmt: skip
 _PARENTS_READING: Final = [
     *_parent("read reports", "aplex._backends.process.link:Link.read", BEFORE, AFTER, often=True),
@@ -270,12 +271,12 @@ _RECALL: Final = [
         counts=_return,
     ),
     *_parent(
-        "recall functions", f"{_PROCESS}._send_lane", BEFORE, HALF, AFTER, counts=_recalls,
+        "recall functions", f"{_PIPED}._send_lane", BEFORE, HALF, AFTER, counts=_recalls,
     ),
     *_parent("take a function back", "aplex._pool.pool:Pool._take_back", BEFORE, AFTER),
 ]  # fmt: skip
 _ALONE: Final = [
-    *_parent("write a work that is alone", f"{_PROCESS}.send_alone", BEFORE, HEADER, HALF, AFTER),
+    *_parent("write a work that is alone", f"{_PIPED}.send_alone", BEFORE, HEADER, HALF, AFTER),
     *_parent(
         "take the result of a work that is alone", "aplex._pool.pool:Pool.take_alone",
         BEFORE, AFTER,

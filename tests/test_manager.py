@@ -24,8 +24,7 @@ from aplex._common.messages import (
     only,
 )
 from aplex._manager.manager import Manager
-from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
-from aplex._pool.pool import MAX_GATHERED_WORKS, Pool
+from aplex._pool.pool import AHEAD_SECONDS, GATHERED, LONG_SECONDS, Pool
 from aplex._pool.state import PoolWorker, Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
@@ -112,11 +111,11 @@ def test_works_for_a_busy_worker_gather(desks: Callable[..., Desk]) -> None:
     desk.serve()
     assert desk.sent_ids() == [1]
     with desk.manager._lock:  # the listener cannot send meanwhile
-        for _ in range(MAX_GATHERED_WORKS - 1):
+        for _ in range(GATHERED - 1):
             desk.submit()
         assert desk.sent_ids() == [1]
         desk.submit()
-        assert desk.sent_ids() == list(range(1, MAX_GATHERED_WORKS + 2))
+        assert desk.sent_ids() == list(range(1, GATHERED + 2))
 
 
 def test_works_for_many_busy_workers_come_in_few_frames(desks: Callable[..., Desk]) -> None:
@@ -164,7 +163,7 @@ def end_functions(desk: Desk, workers: list[PoolWorker]) -> None:
 def recalls(desk: Desk) -> int:
     """Wait until the listener has done what was planned; count what was recalled, each time."""
     done = threading.Event()
-    desk.manager._in(10 * AHEAD_SECONDS, done.set)
+    desk.manager._effects.call_later(10 * AHEAD_SECONDS, done.set)
     assert done.wait(DEADLINE)
     sent = [item for items in desk.backend.sent.values() for item in items]
     return sum(isinstance(item, Cancel) for item in sent)
@@ -224,7 +223,7 @@ def test_what_was_sent_ahead_is_recalled_if_the_function_before_it_is_long(
     desk.backend.runs[worker] = (
         2,
         time.monotonic() + 2 * LONG_SECONDS,
-    )  # the first look is too early
+    )  # the first look is early
     for _ in range(4):
         desk.submit(PLAIN)
     assert sent.wait(DEADLINE)
@@ -250,7 +249,7 @@ def test_what_gathered_is_sent_by_the_listener(desks: Callable[..., Desk]) -> No
     assert desk.sent_ids() == [1, 2]
 
 
-def test_cancel_of_a_work_in_flight_asks_its_worker(desks: Callable[..., Desk]) -> None:
+def test_cancel_of_a_work_aboard_asks_its_worker(desks: Callable[..., Desk]) -> None:
     """The future ends as the worker says."""
     desk = desks()
     future = desk.submit()
@@ -351,8 +350,8 @@ def test_ctrl_c_in_the_middle_of_a_submit_leaves_the_pool_in_order(
     with pytest.raises(KeyboardInterrupt):
         desk.submit()
     check(desk.pool)
-    in_flight = [set(worker.works) for worker in desk.pool.workers]
-    assert set().union(*in_flight) == {1, 2}
+    aboard = [set(worker.works) for worker in desk.pool.workers]
+    assert set().union(*aboard) == {1, 2}
 
 
 def test_a_raising_callback_harms_no_other_future(
@@ -491,7 +490,7 @@ def test_a_pool_that_closes_does_not_wait_for_a_restart(desks: Callable[..., Des
 
 def test_a_worker_that_is_not_ready_in_time_is_killed() -> None:
     desk = Desk()
-    desk.manager._start_timeout = 0.01
+    desk.manager._effects._start_timeout = 0.01
     killed = threading.Event()
     desk.backend.kill = lambda _worker: killed.set()  # type: ignore[method-assign]
     desk.pool.policy.max_restarts = 0
@@ -584,7 +583,7 @@ def test_reports_that_are_not_the_result_of_the_only_work_are_read_once(
 
 
 class Broken(Desk):
-    """A pool that breaks by a bug: one work runs, one waits on the worker, one in the line."""
+    """A desk whose pool breaks by a bug: one work runs, one waits aboard, one in the line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -633,10 +632,10 @@ def _lost_raises(broken: Broken, bug: Exception) -> None:
 def _retry_raises(broken: Broken, bug: Exception) -> None:
     """In the middle of the loop that takes works off a lost worker."""
 
-    def reroute(*_: Any) -> None:
+    def is_retried(_: Work) -> bool:
         raise bug
 
-    broken.pool._reroute = reroute  # type: ignore[method-assign]
+    broken.pool._is_retried = is_retried  # type: ignore[method-assign]
     lost = WorkerLostError(7, -9, 2)
     broken.on_listener(lambda: broken.backend.die(broken.worker, (2, 0), lost))
 

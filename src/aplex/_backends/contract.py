@@ -1,7 +1,16 @@
 """The contract of a back end: what the Manager asks of it, and what it reports.
 
-A back end is only transport. It starts workers where it wants, carries their
-outboxes there and their reports back, and notices their end. It decides nothing.
+A back end is only transport. It starts workers where it wants, carries their outboxes there and
+their reports back, and notices their end. It decides nothing.
+
+A first back end implements the nine abstract methods of `Backend`, and is complete. Two parts are
+optional; each is overridden as a whole, or not at all:
+
+* `StopsFunctions`: plain functions that run can be interrupted, and a worker killed in one;
+* `ReadByCallers`: threads and event loops that wait for results read the reports themselves,
+  which saves a hand-over from the listener's thread.
+
+`memory.MemoryBackend` is the smallest one.
 
 Rules:
 
@@ -26,7 +35,7 @@ from aplex._backends.listener import Listener
 from aplex._common.messages import Reports
 from aplex._pool.state import Death, PoolWorker, Work
 
-__all__ = ["Backend", "Death", "Events", "Setup"]
+__all__ = ["Backend", "Death", "Events", "ReadByCallers", "Setup", "StopsFunctions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,71 +64,20 @@ class Events(Protocol):
         """Break the pool: there is a bug, seen in any thread."""
 
 
-class Backend(ABC):
-    """Starts workers and talks to them."""
+class StopsFunctions:
+    """Optional part: stops plain functions that run. As it is here, it stops none."""
 
-    can_kill: ClassVar[bool] = True
-    """Whether ``kill`` ends a worker."""
     can_interrupt: ClassVar[bool] = False
     """Whether ``interrupt`` and ``kill_at`` stop plain functions that run."""
-    in_threads: ClassVar[bool] = False
-    """Whether works run in threads of this process, and may wait for works."""
-    events: Events
-    listener: Listener
 
-    def bind(self, events: Events, listener: Listener) -> None:
-        """Tell where to report, and which listener waits for channels. Called once."""
-        self.events = events
-        self.listener = listener
-
-    @abstractmethod
-    def encode(
-        self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Any, Any]:
-        """Return the function and the call in the form that travels. Called unlocked.
-
-        Raises:
-            SerializationError: They cannot travel.
-        """
-
-    def check_can_start(self) -> None:  # noqa: B027 - most can always
-        """Check whether workers can be started in this process at this time.
-
-        Raises:
-            RuntimeError: They cannot; says why.
-        """
-
-    @abstractmethod
-    def start(self, worker: PoolWorker) -> None:
-        """Begin to start a worker; return at once."""
-
-    @abstractmethod
-    def send(self, worker: PoolWorker) -> None:
-        """Send what is in the worker's outboxes, and empty them."""
-
-    def send_alone(self, worker: PoolWorker, work: Work) -> None:  # noqa: ARG002
-        """Do what ``send`` does, where this work is all that is to be sent."""
-        self.send(worker)
-
-    def served(self) -> None:  # noqa: B027 - most start all workers at once
-        """Note that a worker has ended its first work."""
-
-    @abstractmethod
-    def running(self, worker: PoolWorker) -> tuple[int, float]:
-        """Return the number of the plain function that runs in a worker, and since when.
-
-        The number is that of the work's ``seq``, the time that of ``time.monotonic``. Zeros
-        if none runs. Known without the worker's help: it may not answer.
-        """
-
-    @abstractmethod
-    def has_started(self, worker: PoolWorker, seq: int) -> bool:
+    def has_started(self, worker: PoolWorker, seq: int) -> bool:  # noqa: ARG002
         """Whether a worker has started its plain function of that number, as ``running`` knows.
 
         False where it is not known.
         """
+        return False
 
-    def interrupt(self, worker: PoolWorker, seq: int) -> None:  # noqa: B027
+    def interrupt(self, worker: PoolWorker, seq: int) -> None:
         """Interrupt the plain function of that number, if it runs."""
 
     def kill_at(self, worker: PoolWorker, seq: int) -> bool:  # noqa: ARG002
@@ -130,21 +88,9 @@ class Backend(ABC):
         """
         return False
 
-    @abstractmethod
-    def stop(self, worker: PoolWorker) -> None:
-        """Ask an idle (or starting) worker to clean up and end."""
 
-    @abstractmethod
-    def kill(self, worker: PoolWorker) -> None:
-        """End a worker by force, where that is possible. With the lock, or without."""
-
-    def terminate(self, worker: PoolWorker) -> None:
-        """Ask a worker to end at once, whatever it does."""
-        self.kill(worker)
-
-    @abstractmethod
-    def owns_current_thread(self) -> bool:
-        """Whether the caller runs in a worker, so that waiting for it would never end."""
+class ReadByCallers:
+    """Optional part: callers read the reports. As it is here, only the listener reads."""
 
     def read_in(self, loop: asyncio.AbstractEventLoop | None) -> bool:  # noqa: ARG002
         """Let that running loop read the reports from now on; None: the listener.
@@ -154,7 +100,7 @@ class Backend(ABC):
         """
         return False
 
-    def read_until(  # noqa: B027
+    def read_until(
         self, done: Callable[[], bool], end: float | None, quiet: Callable[[], bool]
     ) -> None:
         """Read reports in this thread until ``done()`` or the monotonic time ``end``.
@@ -163,9 +109,14 @@ class Backend(ABC):
         If ``quiet()`` then, no report is to come before works are sent.
         """
 
-    def runs_current_thread(self) -> bool:
-        """Whether the caller is a work of this pool."""
-        return False
+    def arm(self) -> None:
+        """Have the listener read: somebody waits who does not call ``read_until``."""
+
+    def wake(self) -> None:
+        """Have ``read_until`` in another thread look at ``done()``: futures were settled."""
+
+    def resume(self) -> None:
+        """Report what was read and not taken in, as a signal handler raised. Unlocked."""
 
     def leads(self) -> bool:
         """Whether the caller is in a thread that is in ``read_until``."""
@@ -178,18 +129,61 @@ class Backend(ABC):
         """
         return False
 
-    def function_here(self) -> tuple[PoolWorker, int] | None:
-        """Return the worker whose plain function the caller is, and its number; else None."""
-        return None
 
-    def arm(self) -> None:  # noqa: B027
-        """Have the listener read: somebody waits who does not call ``read_until``."""
+class Backend(StopsFunctions, ReadByCallers, ABC):
+    """Starts workers and talks to them."""
 
-    def resume(self) -> None:  # noqa: B027
-        """Report what was read and not taken in, as a signal handler raised. Unlocked."""
+    can_kill: ClassVar[bool] = True
+    """Whether ``kill`` ends a worker."""
+    in_threads: ClassVar[bool] = False
+    """Whether works run in threads of this process, and may wait for works."""
+    events: Events
+    listener: Listener
 
-    def wake(self) -> None:  # noqa: B027
-        """Have ``read_until`` in another thread look at ``done()``: futures were settled."""
+    def bind(self, events: Events, listener: Listener) -> None:
+        """Tell where to report, and which listener waits for channels. Called once."""
+        self.events = events
+        self.listener = listener
+
+    # -- the nine methods that every back end has ------------------------------
+
+    @abstractmethod
+    def encode(
+        self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Any, Any]:
+        """Return the function and the call in the form that travels. Called unlocked.
+
+        Raises:
+            SerializationError: They cannot travel.
+        """
+
+    @abstractmethod
+    def start(self, worker: PoolWorker) -> None:
+        """Begin to start a worker; return at once."""
+
+    @abstractmethod
+    def send(self, worker: PoolWorker) -> None:
+        """Send what is in the worker's outboxes, and empty them."""
+
+    @abstractmethod
+    def running(self, worker: PoolWorker) -> tuple[int, float]:
+        """Return the number of the plain function that runs in a worker, and since when.
+
+        The number is that of the work's ``seq``, the time that of ``time.monotonic``. Zeros
+        if none runs. Known without the worker's help: it may not answer.
+        """
+
+    @abstractmethod
+    def stop(self, worker: PoolWorker) -> None:
+        """Ask an idle (or starting) worker to clean up and end."""
+
+    @abstractmethod
+    def kill(self, worker: PoolWorker) -> None:
+        """End a worker by force, where that is possible. With the lock, or without."""
+
+    @abstractmethod
+    def owns_current_thread(self) -> bool:
+        """Whether the caller runs in a worker, so that waiting for it would never end."""
 
     @abstractmethod
     def close(self) -> None:
@@ -202,8 +196,36 @@ class Backend(ABC):
         On the listener's thread, which ends. Nothing is reported any more. Called unlocked.
         """
 
-    def renew_after_fork(self) -> None:  # noqa: B027 - not every back end has something
+    # -- what has a default ----------------------------------------------------
+
+    def check_can_start(self) -> None:
+        """Check whether workers can be started in this process at this time.
+
+        Raises:
+            RuntimeError: They cannot; says why.
+        """
+
+    def send_alone(self, worker: PoolWorker, work: Work) -> None:  # noqa: ARG002
+        """Do what ``send`` does, where this work is all that is to be sent."""
+        self.send(worker)
+
+    def served(self) -> None:
+        """Note that a worker has ended its first work."""
+
+    def terminate(self, worker: PoolWorker) -> None:
+        """Ask a worker to end at once, whatever it does."""
+        self.kill(worker)
+
+    def runs_current_thread(self) -> bool:
+        """Whether the caller is a work of this pool."""
+        return False
+
+    def function_here(self) -> tuple[PoolWorker, int] | None:
+        """Return the worker whose plain function the caller is, and its number; else None."""
+        return None
+
+    def renew_after_fork(self) -> None:
         """In a forked child: share nothing with the parent; no worker was started there."""
 
-    def abandon_after_fork(self) -> None:  # noqa: B027 - not every back end has something
+    def abandon_after_fork(self) -> None:
         """In a forked child: close the copies of what belongs to the parent."""

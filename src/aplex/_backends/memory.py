@@ -1,7 +1,7 @@
-"""Workers on paper: a back end for tests.
+"""A back end for tests, whose workers exist only in memory.
 
-It starts nothing. A test sees what was sent to each worker, and plays the
-worker's part: it lets it be ready, report, and die.
+It starts nothing. A test sees what was sent to each worker, and plays the worker's part: it lets
+it be ready, report, and die. The smallest example of the contract.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from aplex.exceptions import AplexWorkerError
 
 
 class MemoryBackend(Backend):
-    """Records what the Manager asks for.
+    """Records what it is asked for, and reports what a test tells it to.
 
     Attributes:
         started: Workers that were to be started, in order.
@@ -29,6 +29,7 @@ class MemoryBackend(Backend):
     """
 
     def __init__(self, setup: Setup | None = None) -> None:
+        """Have no worker yet; `setup` is only kept."""
         self.setup = setup
         self.started: list[PoolWorker] = []
         self.stopped: list[PoolWorker] = []
@@ -66,13 +67,16 @@ class MemoryBackend(Backend):
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
+        """Return the call as it is: nothing travels."""
         return work, (args, kwargs)
 
     def start(self, worker: PoolWorker) -> None:
+        """Record it."""
         self.started.append(worker)
         self.sent[worker] = []
 
     def send(self, worker: PoolWorker) -> None:
+        """Record what is in the worker's outboxes, and empty them."""
         for lane in LANES:
             self.sent[worker] += worker.outboxes[lane]
             worker.outboxes[lane] = []
@@ -84,32 +88,41 @@ class MemoryBackend(Backend):
         worker.credits.clear()
 
     def running(self, worker: PoolWorker) -> tuple[int, float]:
+        """Return what a test has set in ``runs``."""
         return self.runs.get(worker, (0, 0.0))
 
     def has_started(self, worker: PoolWorker, seq: int) -> bool:
+        """Whether ``runs`` says so."""
         return self.running(worker)[0] >= seq
 
     def interrupt(self, worker: PoolWorker, seq: int) -> None:
+        """Record it."""
         self.interrupted.append((worker, seq))
 
     def kill_at(self, worker: PoolWorker, seq: int) -> bool:
+        """Record that the worker was killed, if the function runs."""
         if self.running(worker)[0] == seq:
             self.killed.append(worker)
             return True
         return False
 
     def stop(self, worker: PoolWorker) -> None:
+        """Record it."""
         self.stopped.append(worker)
 
     def kill(self, worker: PoolWorker) -> None:
+        """Record it; the worker dies when the test lets it."""
         self.killed.append(worker)
 
     def owns_current_thread(self) -> bool:
+        """Return False: no thread runs a worker."""
         return False
 
     def close(self) -> None:
+        """Record it."""
         self.closed = True
 
     def break_down(self) -> None:
+        """Record that all workers were killed."""
         self.killed += [worker for worker in self.started if worker not in self.killed]
         self.close()

@@ -20,18 +20,50 @@ import os
 import sys
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from aplex._manager.manager import Manager
 
-_managers: weakref.WeakSet[Manager] = weakref.WeakSet()
+class Ends(Protocol):
+    """What the hooks call of a pool's manager, which imports this module."""
+
+    @property
+    def exit_grace(self) -> float:
+        """Seconds that coroutine works have at the exit to finish by themselves."""
+        ...
+
+    def prepare_exit(self) -> None:
+        """Submit what is still to be submitted."""
+
+    def close(self, *, cancel_waiting: bool = ..., why: str = ...) -> None:
+        """Take no more works; go when the last one is done."""
+
+    def interrupt(self) -> float:
+        """Cancel everything; return the seconds in which it is all over."""
+        ...
+
+    def wait(self, timeout: float | None = ...) -> bool:
+        """Wait until the pool is gone; return whether it is."""
+        ...
+
+    def cancel_coroutines_at(self, deadline: float) -> int:
+        """Wait for the coroutine works; at the deadline cancel them, and return how many."""
+        ...
+
+    def finish_at_exit(self) -> None:
+        """Wait for plain functions to finish."""
+
+    def after_fork(self) -> bool:
+        """In a forked child: return whether this copy of the pool can be used."""
+        ...
+
+
+_managers: weakref.WeakSet[Ends] = weakref.WeakSet()
 _registered = False
 _forks = False  # whether the hook of forks is set, which children inherit
 _over = False  # whether the hook of the exit has begun
 
 
-def remember(manager: Manager) -> None:
+def remember(manager: Ends) -> None:
     """Let a pool be ended at exit."""
     global _registered, _forks  # noqa: PLW0603 - the process has one exit
     if not _registered:
@@ -48,7 +80,7 @@ def remember(manager: Manager) -> None:
     _managers.add(manager)
 
 
-def forget(manager: Manager) -> None:
+def forget(manager: Ends) -> None:
     """The pool is gone."""
     _managers.discard(manager)
 
@@ -88,7 +120,7 @@ def _at_exit() -> None:
             _finish(manager, began + manager.exit_grace)
 
 
-def _finish(manager: Manager, deadline: float) -> None:
+def _finish(manager: Ends, deadline: float) -> None:
     cancelled = manager.cancel_coroutines_at(deadline)
     if cancelled:
         works = "1 coroutine work" if cancelled == 1 else f"{cancelled} coroutine works"

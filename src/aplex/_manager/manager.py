@@ -1,86 +1,39 @@
-"""The Manager joins the Pool (only logic) to a Backend (only transport).
+"""The Manager joins the pool (logic only) to a back end (transport only).
 
-It is the one object that touches both, and owns the lock they need. Whatever
-happens (a call by the user, reports from a worker, a death, a deadline) becomes
-one *step*: the Pool takes the event under the lock; the effects whose order
-matters (sending, starting, stopping) are carried out before the lock is
-released; futures are settled after it, since settling runs users' code.
-
-One thread may enter the lock twice: a signal handler, a finalizer or a load balancer may
-call the pool in the middle of a step. Such an event is put off to the end of that step. So
-whoever takes the lock says that he is in a step, also if he only looks (`Manager.within`).
-What would wait in such a call does not: see `Manager.is_broken_into`.
-
-How a pool goes, in order:
-
-1. It is *closing*: nothing new is taken (``shutdown``, the end of ``with``,
-   garbage collection, exit of the interpreter).
-2. It holds no work any more: every worker is asked to stop. Those still there
-   after ``exit_grace`` seconds are killed; no work is aboard them.
-3. The last worker is reported lost: the listener frees the back end, resolves
-   ``gone`` and ends. Whoever waits for the shutdown waits for ``gone``.
+It is the one object that touches both. A chain of classes, one object: `Stepper` has the lock
+and takes events through the pool, `Lifecycle` begins and ends it, `Nested` knows what works may do
+with their own pool, and the `Manager` has the calls that users and back ends make.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import contextlib
-import enum
-import logging
-import math
 import os
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
+from typing import Any
 
 from aplex._backends.contract import Backend, Death
-from aplex._backends.listener import Listener
-from aplex._common.locks import RLock, is_mine
-from aplex._common.messages import COROUTINE, PLAIN, RAISED, Reports
-from aplex._common.sleepers import Sleepers
-from aplex._common.stdlib_waits import waits_here
+from aplex._common.locks import is_mine
+from aplex._common.messages import PLAIN, RAISED, Reports
 from aplex._manager import exit_hooks
+from aplex._manager.nested import Nested
 from aplex._manager.settling import Settled, at_end_of_loop, settle
-from aplex._pool.escalation import Escalation
-from aplex._pool.nesting import Nesting, would_block, would_starve
-from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
+from aplex._manager.steps import Phase
 from aplex._pool.pool import Pool
-from aplex._pool.state import PoolWorker, Work, WorkerState, WorkState
+from aplex._pool.state import PoolWorker, Work, WorkState
 from aplex._wire.exceptions import decode_exception
-from aplex.exceptions import BrokenPoolError, WorkerStartError
-from aplex.futures import ConcurrentFuture
+from aplex.exceptions import WorkerStartError
 
-_log = logging.getLogger("aplex")
-
-BROKEN: Final = (
-    "the pool is broken by an error that nobody expected: unless a work has broken its worker's "
-    "event loop, it is a bug of aplex. Please report it"
-)
-AT_EXIT: Final = "interpreter exit"
-INTERRUPT_GRACE: Final = 1.0
-"""Seconds that works have to clean up after Ctrl-C, before their workers are killed."""
-
-Args = TypeVarTuple("Args")
-T = TypeVar("T")
 Loop = asyncio.AbstractEventLoop
 
 
-class Phase(enum.Enum):
-    """Where a pool is in its life."""
-
-    NEW = "new"  # nothing was submitted yet: nothing is started
-    RUNNING = "running"
-    GOING = "going"  # the last worker is gone
-
-
-class Manager:
-    """Takes every event through the Pool and carries out what follows."""
+class Manager(Nested):
+    """Takes the calls of users and the reports of back ends."""
 
     def __init__(
         self,
@@ -90,38 +43,10 @@ class Manager:
         exit_grace: float,
         start_timeout: float | None = None,
     ) -> None:
-        self.pool = pool
-        self._start_timeout = start_timeout  # seconds
-        self.exit_grace = exit_grace
-        self.gone: ConcurrentFuture[None] = ConcurrentFuture()
-        self._pid: int | None = None  # where it was first used; a fork may come before
-        self._backend = backend
+        super().__init__(pool, backend, name, exit_grace, start_timeout)
         pool.can_interrupt = backend.can_interrupt
-        self._in_threads = backend.in_threads  # works may wait for works
-        self._nesting = Nesting(pool, backend.has_started)
-        self._escalation = Escalation(pool, backend.running)
-        self._escalation_due = math.inf  # monotonic; for when its next timer is set
-        self._lock = RLock()
-        # What is called at the exit of the interpreter, if the executor is still there.
-        self.before_exit: Callable[[], Callable[[], None] | None] = lambda: None
-        self.ring: Callable[[], None] | None = None  # tells those who wait without blocking
-        self._sleepers = Sleepers()  # threads that wait for a change
-        self._waiters = 0  # their number, and that of those who are told by ``ring``
-        self._stepping = False
-        # What was taken from the pool to be settled, with the threads that do so.
-        self._taken: dict[int, list[Any]] = {}
-        self._put_off: deque[Callable[[], None]] = deque()
-        self._phase = Phase.NEW
-        self._open = False  # whether works are taken just so: running, not shut, not broken
-        self._shut = ""  # why nothing new is taken, if so
-        self._steal_planned = False
-        self._recall_planned = False
-        self._flush_planned: Loop | Listener | None = None  # in whose next turn
-        self._over_at: float | None = None  # monotonic; when an interrupted pool is given up
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
         self._end_of_loop: AsyncGenerator[None] | None = None
-        self._listener_reads = False  # for good: there was more than one loop, or we are closing
-        self._listener = Listener(f"{name}-listener", self._break_down)
         backend.bind(self, self._listener)
         exit_hooks.remember(self)
 
@@ -222,22 +147,6 @@ class Manager:
         """Cancel the streams whose `Inflow` is wanted."""
         self._step(self._cancel_streams, wanted)
 
-    def close(self, *, cancel_waiting: bool = False, why: str = "shutdown") -> None:
-        """Take no more works; go when the last one is done."""
-
-        def close() -> None:
-            self._shut = self._shut or _cannot_submit(why)
-            self._open = False
-            if self._phase is Phase.RUNNING:
-                self._read_in_listener()
-                self.pool.close(cancel_waiting=cancel_waiting)
-            elif self._phase is Phase.NEW:
-                self._phase = Phase.GOING
-                self.gone.set_result(None)
-
-        self._backend.arm()
-        self._step(close)
-
     def resize(self, size: int) -> None:
         """Have another number of workers.
 
@@ -247,43 +156,6 @@ class Manager:
         """
         self.check_open()
         self._step(self._resize, size)
-
-    def end_workers(self, *, kill: bool) -> None:
-        """Take no more works, cancel what was not started, end the workers at once."""
-
-        def terminate() -> None:
-            if self._phase is Phase.RUNNING:  # and not a copy in a forked child
-                self.pool.terminate()
-                workers = list(self.pool.everyone())
-                for worker in workers:
-                    (self._backend.kill if kill else self._backend.terminate)(worker)
-                self._in(self.exit_grace, partial(self._kill, workers))
-
-        self.close(cancel_waiting=True)
-        self._step(terminate)
-
-    def cancel_all(self) -> None:
-        """Cancel all waiting works, and the coroutine works that run."""
-        self._step(self._cancel_coroutines)
-        self._step(self.pool.cancel_waiting)
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the pool is gone; return whether it is.
-
-        Returns at once in the threads that the going itself needs, and in a signal handler
-        that has broken into our own code: then it goes when that is left.
-        """
-        if not self._may_block() or waits_here():
-            return self.gone.done()
-        end = None if timeout is None else time.monotonic() + timeout
-        if self._backend.leads():  # a handler in the middle of `read_until`: nobody else reads
-            self._backend.read_until(self.gone.done, end, self.pool.is_quiet)
-        try:
-            self.gone.result(None if end is None else max(0.0, end - time.monotonic()))
-        except concurrent.futures.TimeoutError:
-            return False
-        self._listener.join()
-        return True
 
     def read_until(self, done: Callable[[], bool], end: float | None, work: Any) -> None:
         """Read reports in the caller's thread until ``done()`` or the monotonic time ``end``.
@@ -307,272 +179,9 @@ class Manager:
             self._resume_soon()
             raise
 
-    def check_may_block(self, work: Any) -> None:
-        """Note that a work of this pool is about to wait for another one, if the caller is one.
-
-        No step: the caller may have the locks of futures.
-
-        Raises:
-            RuntimeError: It might wait for ever.
-        """
-        if not self._backend.runs_current_thread():
-            return
-        awaited = work.awaited()
-        if awaited is None:
-            return
-        try:
-            with self._lock:
-                nested = self._stepping
-                self._stepping = True  # a finalizer that breaks in only asks
-                try:
-                    self._note_wait(awaited, None if nested else self._backend.function_here())
-                finally:
-                    self._stepping = nested
-        finally:
-            if self._put_off:
-                self._listener.call_soon(partial(self._step, None))
-
-    def _note_wait(self, awaited: Work, function: tuple[PoolWorker, int] | None) -> None:
-        if function is not None:
-            self._nesting.wait(*function, awaited)
-        elif not awaited.is_done:
-            raise would_block()
-
-    def take_nested(
-        self, take: Callable[[Work, Loop | None], None], work: Work, loop: Loop | None
-    ) -> None:
-        """Take in what a work of this pool submits.
-
-        Args:
-            take: Takes in any work.
-            work: The new one.
-            loop: As for `submit`.
-
-        Raises:
-            RuntimeError: It might never start, and others wait for it. Or as for ``take``.
-        """
-        self.within(partial(self._nesting.submit, work))
-        try:
-            take(work, loop)
-        except BaseException:
-            self.within(partial(self._nesting.forget, work))
-            raise
-
-    def warn_of_nesting(self, *, limited: bool) -> None:
-        """Warn a work of ours that submits one if that may have to wait until it is done itself.
-
-        Not a plain function: it cannot await, and is told when it is about to block.
-
-        Args:
-            limited: Whether the new work has a limit of its own.
-        """
-        awaits = self._backend.function_here() is None
-        if awaits and (limited or self.within(self.pool.is_full)):
-            limit = "max_concurrency" if limited else "max_works_per_worker"
-            warnings.warn(
-                f"a work submits to its own pool, and {limit} may let the new one wait until it "
-                "is done itself: if it awaits it, both wait for ever. Raise the limit, or use a "
-                "second executor",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-
     def arm(self) -> None:
         """Have the listener read: somebody waits who does not call ``read_until``."""
         self._backend.arm()
-
-    def interrupt(self) -> float:
-        """Cancel everything; soon kill the workers that have not ended then.
-
-        Returns:
-            Seconds in which it is all over, unless workers are threads and do not stop.
-        """
-        self.cancel_all()
-        now = time.monotonic()
-        if self._over_at is None:
-            self._in(INTERRUPT_GRACE, self._kill_workers)
-            self._over_at = now + INTERRUPT_GRACE * (2 if self._backend.can_kill else 1)
-        return max(0.0, self._over_at - now)
-
-    def check_open(self) -> None:
-        """Raise what ``submit`` would raise if it took no works.
-
-        Raises:
-            RuntimeError: The pool takes no more works.
-            BrokenPoolError: The pool is broken.
-        """
-        broken = self.pool.broken
-        if broken is not None:  # a new one each time: exceptions collect tracebacks
-            raise BrokenPoolError(*broken.args) from broken.__cause__
-        if self._shut:
-            raise RuntimeError(self._shut)
-        if self._phase is Phase.NEW and exit_hooks.is_over():
-            raise RuntimeError(_cannot_submit(AT_EXIT))
-
-    def abandon(self) -> None:
-        """Close, as the executor was garbage collected. Only asks; takes no lock."""
-        if os.getpid() == self._pid:
-            self._listener.call_soon(partial(self.close, why="garbage collection"))
-
-    # -- who waits for a change -----------------------------------------------
-
-    @property
-    def is_shut(self) -> bool:
-        """Whether no work is taken any more."""
-        return bool(self._shut) or self.pool.broken is not None
-
-    def within(self, look: Callable[[], T]) -> T:
-        """Make a call under the lock, as a step that changes nothing in the pool."""
-        try:
-            with self._lock:
-                nested = self._stepping
-                self._stepping = True
-                try:
-                    return look()
-                finally:
-                    self._stepping = nested
-        finally:
-            if self._put_off:  # in the middle of another step this does nothing
-                self._step(None)
-
-    def is_broken_into(self) -> bool:
-        """Whether the caller is a signal handler, or the like, in the middle of our own code.
-
-        Its thread has a lock then which others need: it must not wait for them.
-        """
-        return is_mine(self._lock) or self._backend.is_broken_into()
-
-    def check_may_sleep(self) -> None:
-        """Raise an error in a call that would wait for ever.
-
-        Raises:
-            RuntimeError: It would.
-        """
-        if self.is_broken_into():
-            raise RuntimeError(
-                "this would wait for ever: a signal handler, a finalizer or a load balancer must "
-                "not wait for a result when it has broken into a call of the same pool. Give it "
-                "a timeout, or let the handler only take a note"
-            )
-
-    def may_wait(self) -> bool:
-        """Whether the pool goes on while this thread waits for it."""
-        return self._may_block() and not self._backend.leads()
-
-    def _may_block(self) -> bool:
-        needed = self._listener.is_current() or self._backend.owns_current_thread()
-        return not needed and not self.is_broken_into()
-
-    def wait_for(self, happened: Callable[[], bool], end: float | None = None) -> bool:
-        """Block until something has happened to the pool; it is looked for in a step.
-
-        Returns:
-            Whether it has. It may not have at the monotonic time ``end``.
-        """
-        self._backend.arm()
-        self.within(partial(self.expect, 1))
-        try:
-            return self._sleepers.sleep_until(partial(self.within, happened), end)
-        finally:
-            self.within(partial(self.expect, -1))
-
-    def expect(self, count: int) -> None:
-        """Note that so many more, or fewer, wait to be told by ``ring``. In a step."""
-        self._waiters += count
-
-    def tell(self) -> None:
-        """Have everybody look who waits for a change."""
-        self.within(self._notify)
-
-    def _notify(self) -> None:
-        self._sleepers.wake()
-        if self.ring is not None:
-            self.ring()
-
-    # -- where futures are settled --------------------------------------------
-
-    def may_tell(self) -> bool:
-        """Whether waiters of futures, which have locks, may be told of it in this thread."""
-        here = self._listener.is_current() or self._backend.owns_current_thread()
-        return here and not is_mine(self._lock)
-
-    def may_call_back(self) -> bool:
-        """Whether callbacks of futures may be made in this thread.
-
-        Not in one that only waits for another result: it would come too late for its timeout.
-        """
-        leads = self._backend.leads() and not self._listener.is_current()
-        return not leads and not is_mine(self._lock)
-
-    def settle_soon(self, settle_one: Callable[[], None]) -> None:
-        """Have the listener settle a future. Safe anywhere; takes no lock."""
-        self._listener.call_surely(partial(self._settle_one, settle_one))
-
-    def _settle_own(self) -> None:
-        """Settle, once, what this thread was about to settle when a handler broke in."""
-        me = threading.get_ident()
-        for taken in list(self._taken.values()):
-            if taken[0] == me:
-                settle(taken[1])  # the outer call does so again, which does no harm
-                taken[1] = []
-
-    def _settle_one(self, settle_one: Callable[[], None]) -> None:
-        settle_one()
-        self._backend.wake()
-
-    # -- exit and fork --------------------------------------------------------
-
-    def prepare_exit(self) -> None:
-        """Have submitted what is still to be submitted."""
-        prepare = self.before_exit()
-        if prepare is not None:
-            try:
-                prepare()
-            except Exception:  # noqa: BLE001 - whatever the input raises
-                _log.exception("the input of a map could not be read to its end")
-
-    def cancel_coroutines_at(self, deadline: float) -> int:
-        """Wait for the coroutine works; at the deadline cancel them, and return how many."""
-        if self.wait_for(lambda: not self.pool.cancellable(), deadline):
-            return 0
-        count = self.within(lambda: len(self.pool.cancellable()))
-        self._step(self._cancel_coroutines)
-        return count
-
-    def finish_at_exit(self) -> None:
-        """Wait for plain functions to finish; kill what would not be cancelled."""
-        end = time.monotonic() + self.exit_grace
-        cancelled = self.wait_for(lambda: not self.pool.holds(COROUTINE), end)
-        self.wait_for(lambda: not self.pool.holds(PLAIN), None)
-        if not cancelled:
-            self._kill_workers()
-        # Threads cannot be killed: the exit leaves behind those that do not end.
-        self.wait(None if cancelled and self._backend.can_kill else self.exit_grace)
-
-    def after_fork(self) -> bool:
-        """In a forked child: this copy of the pool is dead, unless it was never used.
-
-        Takes no lock: a thread that is not here may have it.
-
-        Returns:
-            Whether it can be used here.
-        """
-        self._lock = RLock()
-        self._sleepers = Sleepers()
-        self._waiters = 0
-        self._stepping = False  # the thread that forked us may have been in a step
-        self._put_off.clear()
-        if self._phase is Phase.NEW:
-            self._backend.renew_after_fork()
-            return True
-        self._open = False
-        self._shut = "a fork: this executor belongs to the parent process; make a new one here"
-        self._phase = Phase.GOING
-        self.gone = ConcurrentFuture()
-        self.gone.set_result(None)
-        self._backend.abandon_after_fork()
-        self._listener.discard()
-        return False
 
     # -- Events: what back ends report ----------------------------------------
 
@@ -658,13 +267,7 @@ class Manager:
     def _admit(self, work: Work, loop: Loop | None) -> None:
         self.check_open()
         if self._phase is Phase.NEW:
-            self._backend.check_can_start()
-            self._listener.start()  # raises RuntimeError while the interpreter exits
-            self._pid = os.getpid()
-            self._phase = Phase.RUNNING
-            self._open = True
-            exit_hooks.remember(self)  # again: a fork may have come before
-            self.pool.open()
+            self._run()
         if loop is not None and loop is not self._known_loop:
             self._choose_reader(loop)
         self.pool.add(work)
@@ -695,34 +298,6 @@ class Manager:
         if new and worker.served:
             self._backend.served()
 
-    def _look_for_idle_worker(self) -> None:
-        """Plan a take-over if a worker idles while functions wait at another.
-
-        So it can be when a worker has ended its last function, when it has become ready, and
-        when functions were sent: the load balancer may have chosen the busy one, and perhaps
-        nothing is reported before that one is done.
-        """
-        if not self._steal_planned and self.pool.has_idle_worker():
-            self._steal_planned = True
-            self._in(AHEAD_SECONDS, self._steal)
-
-    def _steal(self) -> None:
-        """Look whether a worker still idles while works wait at another."""
-        self._steal_planned = False
-        self._step(self.pool.steal, self._backend.has_started)
-
-    def _recall_ahead(self) -> None:
-        """Look whether what was sent ahead should wait here instead, by its priority."""
-
-        def recall() -> None:
-            self._recall_planned = False
-            again = self.pool.recall_ahead(time.monotonic(), self._backend.running)
-            if again != math.inf:
-                self._recall_planned = True
-                self._in(again, self._recall_ahead)
-
-        self._step(recall)
-
     def _cancel(self, work: Work) -> None:
         self.pool.cancel(work)
         if work.worker is not None and work.lane == PLAIN:
@@ -736,203 +311,12 @@ class Manager:
         if not waiting or work in self.pool.held(work.lane):
             self._cancel(work)
 
-    def _resize(self, size: int) -> None:
-        if self._phase is Phase.RUNNING:
-            self.pool.resize(size)
-            for work in self._nesting.starved():
-                self.pool.expire(work, would_starve())
-        elif self._phase is Phase.NEW:
-            self.pool.size = size
-
-    def _cancel_coroutines(self) -> None:
-        for work in self.pool.cancellable():
-            self.pool.cancel(work)
-
     def _cancel_streams(self, wanted: Callable[[Any], bool]) -> None:
         for work in self.pool.cancellable():
             if work.is_stream and wanted(work.future):
                 self.pool.cancel(work)
 
-    # -- steps ----------------------------------------------------------------
-
-    def _step(self, event: Callable[[Unpack[Args]], None] | None, *args: *Args) -> None:
-        """Take an event in, carry out its effects, settle futures.
-
-        Args:
-            event: Changes the Pool. May raise before it has changed anything; but not if
-                it is put off. None: only dispatch the works that were added.
-            *args: Its arguments.
-        """
-        settled: Settled = []
-        fresh: Settled = []
-        taken = [threading.get_ident(), fresh]
-        try:
-            with self._lock:
-                if self._stepping:  # by this thread: a handler, a finalizer or a load balancer
-                    if event is not None:
-                        self._put_off.append(partial(event, *args))
-                    return
-                self._taken[id(taken)] = taken
-                self._stepping = True
-                try:
-                    self._take_step(event, *args)
-                    # No call, and nothing made (CPython 3.11 collects garbage there), from the
-                    # last look on: what was put off after it would wait for another step, and
-                    # Ctrl-C could lose what is settled.
-                    while self._put_off:
-                        self._take_step(None)
-                    taken[1] = settled = self.pool.settled
-                    self.pool.settled = fresh
-                finally:
-                    self._stepping = False
-            if settled and settle(settled):
-                self._backend.wake()
-        except BaseException:
-            # Ctrl-C, or whatever a signal handler raises, on the main thread, at any moment:
-            # what was read and is not settled must not be lost. (Or just an event's error.)
-            self._resume_soon(settled)
-            raise
-        finally:
-            self._taken.pop(id(taken), None)
-
-    def _take_step(self, event: Callable[[Unpack[Args]], None] | None, *args: *Args) -> None:
-        pool = self.pool
-        try:
-            if event is not None:
-                event(*args)
-            while self._put_off:
-                self._put_off.popleft()()
-            if pool.added:
-                pool.dispatch()
-            if pool.to_watch:
-                self._escalation.take(time.monotonic())
-            if pool.outbound:
-                functions = ahead = False
-                for worker in pool.outbound:
-                    if worker.outboxes[PLAIN]:
-                        functions = True
-                        ahead = ahead or pool.can_recall(worker)
-                    self._backend.send(worker)
-                pool.outbound.clear()
-                if ahead and not self._recall_planned:
-                    self._recall_planned = True
-                    self._in(LONG_SECONDS, self._recall_ahead)
-                if functions:  # not after a recall, or it would come again until it is answered
-                    self._look_for_idle_worker()
-            if pool.to_start or pool.to_stop or pool.pauses or not pool.workers:
-                self._carry_out()
-            if self._escalation.changed:
-                self._stop_functions()
-        except BaseException:
-            pool.recount()
-            raise
-        if self._waiters:
-            self._notify()
-
-    def _resume_soon(self, settled: Settled | None = None) -> None:
-        """Have the listener finish what Ctrl-C has broken into."""
-        self._flush_planned = None
-        if self._phase is Phase.RUNNING:
-            self._listener.call_soon(partial(self._resume, settled or []))
-        elif self._put_off:  # in the middle of an event that has failed
-            self._step(None)
-
-    def _resume(self, settled: Settled) -> None:
-        if settle(settled):
-            self._backend.wake()
-        self._step(self.pool.recount)
-        self._backend.resume()
-
-    def _carry_out(self) -> None:
-        pool = self.pool
-        self._start_and_stop()
-        if pool.broken:
-            self._open = False
-        gone = not pool.workers and not pool.leaving and not pool.wants_workers
-        if gone and self._phase is Phase.RUNNING:
-            self._phase = Phase.GOING
-            self._listener.call_soon(self._finish)
-
-    def _stop_functions(self) -> None:
-        """Carry out what the escalation has decided; have it look again when it wants to."""
-        # Each is dropped only when it was done: a signal handler may raise meanwhile.
-        escalation = self._escalation
-        while escalation.interrupts:
-            self._backend.interrupt(*escalation.interrupts[0])
-            escalation.interrupts.pop(0)
-        while escalation.kills:
-            worker, seq, why = escalation.kills[0]
-            if self._backend.kill_at(worker, seq):
-                worker.why_killed = why
-            escalation.kills.pop(0)
-        first = escalation.first
-        if first < self._escalation_due:
-            self._in(first - time.monotonic(), self._check_due)
-            self._escalation_due = first
-        escalation.changed = False
-
-    def _check_due(self) -> None:
-        """Have the escalation look at what is due."""
-
-        def ring() -> None:
-            self._escalation_due = math.inf
-            self._escalation.check_due(time.monotonic())
-
-        self._step(ring)
-
-    def _flush(self) -> None:
-        """Send what has gathered."""
-        try:
-            self._flush_planned = None
-            if self.pool.added:
-                self._step(None)
-        except BaseException:  # of a signal handler
-            self._resume_soon()
-            raise
-
-    def _start_and_stop(self) -> None:
-        # Each is dropped only when it was done: a signal handler may raise meanwhile.
-        pool = self.pool
-        starts = bool(pool.to_start)
-        while pool.to_start:
-            worker = pool.to_start[0]
-            self._backend.start(worker)
-            pool.to_start.pop(0)
-            if self._start_timeout is not None:
-                late = partial(self._start_too_late, worker, self._start_timeout)
-                self._in(self._start_timeout, late)
-        if starts:  # they may be no one's wish who waits: have their readiness read
-            self._backend.arm()
-        while pool.pauses:
-            seconds, then = pool.pauses[-1]
-            self._in(seconds, partial(self._step, then))
-            pool.pauses.pop()
-        if pool.to_stop:
-            self._in(self.exit_grace, partial(self._kill, list(pool.to_stop)))
-        while pool.to_stop:
-            self._backend.stop(pool.to_stop[0])
-            pool.to_stop.pop(0)
-
-    def _in(self, seconds: float, call: Callable[[], None]) -> None:
-        """Have the listener make a call after that time; never, if it is infinite."""
-        when = time.monotonic() + seconds
-        self._listener.call_soon(partial(self._listener.call_at, when, call))
-
-    def _start_too_late(self, worker: PoolWorker, seconds: float) -> None:
-        """Kill a worker that does not become ready: its end then counts as a failed start."""
-
-        def kill() -> None:
-            if worker.state is not WorkerState.STARTING:
-                return
-            worker.failure = WorkerStartError(
-                f"worker {worker.id} did not become ready within {seconds:g} s (start_timeout)"
-            )
-            # Under the lock: released, it could be ready, and given works, just before it dies.
-            self._backend.kill(worker)
-
-        self._step(kill)
-
-    # -- life -----------------------------------------------------------------
+    # -- who reads the reports ------------------------------------------------
 
     def _choose_reader(self, loop: Loop) -> None:
         """Let the loop of the futures read the reports, as long as there is only one."""
@@ -951,53 +335,6 @@ class Manager:
             self._known_loop = None
             self._backend.read_in(None)
 
-    def _read_in_listener(self) -> None:
-        self._listener_reads = True
-        self._backend.read_in(None)
-
-    def _kill_workers(self) -> None:
-        self._step(lambda: self._kill(list(self.pool.everyone())))
-
-    def _kill(self, workers: list[PoolWorker]) -> None:
-        """Kill workers that may have ended meanwhile."""
-        for worker in workers:
-            self._backend.kill(worker)
-
-    def _finish(self) -> None:
-        """Free everything: the last act of the listener."""
-        self._backend.close()
-        self._listener.stop()
-        self._be_gone()
-
-    def _be_gone(self) -> None:
-        exit_hooks.forget(self)
-        self.gone.set_result(None)
-
-    def _break_down(self, error: BaseException) -> None:
-        """Break the pool: the last act of a listener that ends by a bug of ours.
-
-        The state of things is in doubt, and nobody will notice anything any more. So works
-        get the reason, workers are killed, and no step is taken that could fail as well.
-        """
-        with contextlib.suppress(Exception):  # of a handler of the user's
-            _log.critical("%s", BROKEN, exc_info=error)
-        settled: Settled = []
-        try:
-            with self._lock:
-                self._stepping = self._open = False
-                self._phase = Phase.GOING
-                while self._put_off:
-                    with contextlib.suppress(Exception):
-                        self._put_off.popleft()()
-                settled = self.pool.give_up(BROKEN, error)
-                self._notify()
-            settle(settled)
-            self._listener.make_what_is_left()  # futures may be among that
-            self._backend.wake()
-            self._backend.break_down()
-        finally:
-            self._be_gone()
-
 
 def is_bug(error: BaseException) -> bool:
     """Whether an exception of our own code means that there is a bug in it.
@@ -1007,10 +344,6 @@ def is_bug(error: BaseException) -> bool:
     """
     main = threading.current_thread() is threading.main_thread()
     return isinstance(error, Exception) and not main
-
-
-def _cannot_submit(why: str) -> str:
-    return f"cannot submit a work after {why}"
 
 
 def _throw(error: BaseException) -> None:

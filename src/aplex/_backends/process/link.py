@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -135,6 +137,14 @@ class Link:
         except (MemoryError, OSError) as error:  # what is in the frame beside it can be read
             self.results.give_back(place)
             return Unopened(sum(place[LENGTHS:]), error)
+
+    def kill(self) -> None:
+        """Kill the process, which was started; it may have ended by now."""
+        with contextlib.suppress(OSError, ValueError):  # its end is known
+            if self.pidfd is not None:  # its number may be another's by now
+                signal.pidfd_send_signal(self.pidfd.fileno(), signal.SIGKILL)
+            else:
+                self.process.kill()
 
     def close(self) -> None:
         """Close the parent's ends."""

@@ -34,7 +34,7 @@ _PIECE: Final = 512  # bytes: a pipe that can be written takes so many at once
 _FAULTS: Final = {"SIGSEGV", "SIGFPE", "SIGABRT", "SIGBUS", "SIGILL"}  # what it handles
 
 
-def certify(
+def postmortem(
     worker: PoolWorker,
     process: Any,
     *,
