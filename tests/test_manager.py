@@ -24,7 +24,8 @@ from aplex._common.messages import (
     only,
 )
 from aplex._manager.manager import Manager
-from aplex._pool.pool import AHEAD_SECONDS, GATHERED, LONG_SECONDS, Pool
+from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
+from aplex._pool.pool import MAX_GATHERED_WORKS, Pool
 from aplex._pool.state import PoolWorker, Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
@@ -111,11 +112,11 @@ def test_works_for_a_busy_worker_gather(desks: Callable[..., Desk]) -> None:
     desk.serve()
     assert desk.sent_ids() == [1]
     with desk.manager._lock:  # the listener cannot send meanwhile
-        for _ in range(GATHERED - 1):
+        for _ in range(MAX_GATHERED_WORKS - 1):
             desk.submit()
         assert desk.sent_ids() == [1]
         desk.submit()
-        assert desk.sent_ids() == list(range(1, GATHERED + 2))
+        assert desk.sent_ids() == list(range(1, MAX_GATHERED_WORKS + 2))
 
 
 def test_works_for_many_busy_workers_come_in_few_frames(desks: Callable[..., Desk]) -> None:

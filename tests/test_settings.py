@@ -16,7 +16,7 @@ from aplex._common.options import MOST, WorkOptions
 
 COUNTS = {"max_works_per_worker": 1, "retries": 0, "quarantine_after": 1, "max_restarts": 0}
 """Options that count something, and the least that is allowed."""
-COUNTS_OR_NONE = {"pool_size": 1, "max_works_per_child": 1, "max_pending": 1}
+COUNTS_OR_NONE = {"pool_size": 1, "max_workers": 1, "max_works_per_child": 1, "max_pending": 1}
 SECONDS = ("exit_grace", "restart_window")
 LIMITS = ("start_timeout",)
 OTHERS = {"awaitable", "load_balancer", "future_loop", "worker_loop_factory", "initializer"} | {
@@ -151,3 +151,9 @@ def test_a_context_is_of_multiprocessing_or_like_it() -> None:
         ProcessAsyncPoolExecutor(mp_context=3)  # type: ignore[call-overload]
     for context in (multiprocessing, multiprocessing.get_context("spawn"), "spawn", None):
         ProcessAsyncPoolExecutor(mp_context=context).shutdown()  # type: ignore[arg-type]
+
+
+def test_max_workers_is_another_name_of_pool_size() -> None:
+    assert settings(max_workers=3).pool_size == 3
+    with pytest.raises(TypeError, match="pool_size and max_workers are the same"):
+        settings(pool_size=3, max_workers=3)

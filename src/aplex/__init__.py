@@ -70,6 +70,7 @@ _MODULES = (
     "load_balancers",
     "outcomes",
     "streams",
+    "typing",
     "views",
 )
 

@@ -13,7 +13,7 @@ from aplex.load_balancers import Worker
 from tests.support import works
 from tests.support.callers import Caller, make_pool
 
-NAMES = ("work", "self", "options", "retries", "quarantine_after", "load_balancing_meta")
+NAMES = ("work", "self", "options", "retries", "quarantine_after")
 
 
 def noting(metas: list[Any]) -> type[LoadBalancer]:
@@ -38,7 +38,7 @@ def test_a_view_submits_and_maps_as_the_executor_does(caller: Caller) -> None:
 
 def test_all_keyword_arguments_are_the_works(caller: Caller) -> None:
     """Also those that are named like an option, or like a parameter of ``submit``."""
-    view = caller.through(caller.pool.options(load_balancing_meta="ours"))
+    view = caller.through(caller.pool.options(retries=1))
     keywords = dict.fromkeys(NAMES, "theirs")
     assert view.call(dict, **keywords) == keywords
 
@@ -51,7 +51,9 @@ def test_the_load_balancer_gets_the_meta(new_caller: Callable[..., Caller]) -> N
     list(view.map(works.add, [1]))
     caller.call(works.add, 1)
     list(caller.map(works.add, [1], load_balancing_meta="far"))
-    assert metas == ["near", "near", None, "far"]
+    view.call(works.add, 1, load_balancing_meta="here")
+    list(view.map(works.add, [1], load_balancing_meta="there"))
+    assert metas == ["near", "near", None, "far", "here", "there"]
 
 
 def test_views_are_refined_and_never_changed() -> None:

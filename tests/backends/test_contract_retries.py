@@ -190,7 +190,7 @@ def test_a_kill_is_laid_on_the_kernel_if_its_counter_says_so(
     events.write_text("low 0\noom 0\noom_kill 3\n")
     caller = new_caller(pool_size=1)
     caller.call(works.pid)
-    kills = caller.pool._backend._oom_kills  # type: ignore[union-attr]
+    kills = caller.pool._manager._backend._oom_kills  # type: ignore[union-attr]
     kills.close()
     kills._fd, kills._blamed = os.open(events, os.O_RDONLY), 3
     assert caller.raised(works.die, "SIGKILL").out_of_memory is False  # type: ignore[attr-defined]
@@ -211,7 +211,7 @@ def test_someone_else_may_take_the_exit_status(new_caller: Callable[..., Caller]
     """As ``multiprocessing.active_children()`` does for all children."""
     caller = new_caller()
     pid = caller.call(works.pid)
-    process = caller.pool._backend._links[caller.pool._manager.pool.workers[0]].process  # type: ignore[union-attr]
+    process = caller.pool._manager._backend._links[caller.pool._manager.pool.workers[0]].process  # type: ignore[union-attr]
     with caller.pool._manager._lock:
         os.kill(pid, signal.SIGKILL)
         process.join()

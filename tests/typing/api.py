@@ -16,7 +16,7 @@ import asyncio
 import concurrent.futures
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, assert_type
+from typing import Any, Literal, Unpack, assert_type
 
 from aplex import (
     AsyncioFuture,
@@ -31,6 +31,7 @@ from aplex import (
     ThreadAsyncPoolExecutor,
 )
 from aplex.load_balancers import Average, Random, RoundRobin, Worker
+from aplex.typing import WorkOptions
 
 
 class Page:
@@ -62,6 +63,18 @@ def kinds() -> None:
     assert_type(ThreadAsyncPoolExecutor(awaitable=True), ThreadAsyncPoolExecutor[Literal[True]])
     standard: concurrent.futures.Executor = blocking
     assert standard is not None
+
+
+def like_the_standard_library() -> None:
+    assert_type(ProcessAsyncPoolExecutor(4), ProcessAsyncPoolExecutor[Literal[False]])
+    pool = ThreadAsyncPoolExecutor(max_workers=4, awaitable=True)
+    assert_type(pool, ThreadAsyncPoolExecutor[Literal[True]])
+    assert_type(pool.max_workers, int)
+    pool.max_workers = 2  # type: ignore[misc] # pyright: ignore
+
+
+def wrapped(**options: Unpack[WorkOptions]) -> Iterator[Page]:
+    return ProcessAsyncPoolExecutor(4).options(**options).map(fetch, ["one"])
 
 
 def unknown_kind(flag: bool) -> None:
@@ -306,7 +319,7 @@ def wrong_options() -> None:
     ThreadAsyncPoolExecutor().map(area, numbers())  # type: ignore[call-overload]  # pyright: ignore
     ThreadAsyncPoolExecutor().map(area, [1], buffer=1)  # type: ignore[call-overload]  # pyright: ignore
     ThreadAsyncPoolExecutor().map(area, [1], chunksize="best")  # type: ignore[call-overload]  # pyright: ignore
-    ProcessAsyncPoolExecutor(4)  # type: ignore[call-overload]  # pyright: ignore
+    ProcessAsyncPoolExecutor(4, "spawn")  # type: ignore[call-overload]  # pyright: ignore
     ProcessAsyncPoolExecutor(pool_size="4")  # type: ignore[call-overload]  # pyright: ignore
     ThreadAsyncPoolExecutor(mp_context="spawn")  # type: ignore[call-overload]  # pyright: ignore
     ProcessAsyncPoolExecutor(load_balancer=Mine.is_available)  # type: ignore[arg-type]  # pyright: ignore

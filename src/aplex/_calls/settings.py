@@ -28,6 +28,7 @@ class PoolSettings:
 
     awaitable: bool = False
     pool_size: int | None = None
+    max_workers: int | None = None
     max_works_per_worker: int = 300
     load_balancer: LoadBalancerFactory = RoundRobin
     future_loop: Loop | None = None
@@ -53,6 +54,12 @@ class PoolSettings:
         """
         if not isinstance(self.awaitable, bool):
             raise TypeError(f"awaitable must be a bool, not {self.awaitable!r}")
+        note = object.__setattr__  # frozen
+        if self.max_workers is not None:
+            if self.pool_size is not None:
+                raise TypeError("pool_size and max_workers are the same: give one of them")
+            check_count("max_workers", self.max_workers, optional=True)
+            note(self, "pool_size", self.max_workers)
         check_count("pool_size", self.pool_size, optional=True)
         check_count("max_works_per_worker", self.max_works_per_worker)
         check_count("max_restarts", self.max_restarts, least=0)
@@ -64,7 +71,6 @@ class PoolSettings:
         check_loop("future_loop", self.future_loop)
         if self.future_loop is not None and not self.awaitable:
             raise ValueError("future_loop needs awaitable=True")
-        note = object.__setattr__  # frozen
         note(self, "initargs", _arguments("initargs", self.initargs))
         note(self, "exit_grace", as_seconds("exit_grace", self.exit_grace))
         note(self, "restart_window", as_seconds("restart_window", self.restart_window))

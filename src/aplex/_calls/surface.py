@@ -1,40 +1,293 @@
-"""The method ``stream``, which an executor and its views have in common."""
+"""What users call: ``submit``, ``map`` and ``stream``, typed once, for executors and views."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
+import dataclasses
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+)
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
-from aplex._calls.lanes import stream_lane_of
-from aplex._common.messages import RAISED
+from aplex._calls.gateway import Gateway
 from aplex._common.options import WorkOptions
-from aplex._pool.inflow import Inflow
-from aplex._pool.state import Work
-from aplex._worker.producers import produce
-from aplex.exceptions import SerializationError
-from aplex.streams import AsyncStream, Stream, this_reader
-
-if TYPE_CHECKING:
-    from aplex._manager.manager import Manager
+from aplex._map.plan import Plan
+from aplex.futures import AsyncioFuture, ConcurrentFuture
+from aplex.outcomes import Outcome
+from aplex.streams import AsyncStream, Stream
+from aplex.typing import MapOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Awaits = TypeVar("Awaits", bound=bool)
-Loop = asyncio.AbstractEventLoop
-
-BUFFERSIZE = 16
-"""Items ahead of the reader, unless ``options(buffersize=…)`` says otherwise."""
+"""Whether results are awaited: ``Literal[True]`` or ``Literal[False]``."""
 
 
-class Streaming(Generic[Awaits]):
-    """Has the method ``stream``."""
+class Calls(Generic[Awaits]):
+    """Has ``submit``, ``map`` and ``stream``.
+
+    Attributes:
+        _gateway: What makes works of calls, and submits them.
+        _options: Those of the works.
+    """
 
     __slots__ = ()
 
+    _gateway: Gateway
+    _options: WorkOptions
+
+    # -- submit ---------------------------------------------------------------
+
+    @overload
+    def submit(
+        self: Calls[Literal[True]],
+        work: Callable[P, Coroutine[Any, Any, T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncioFuture[T]: ...
+    @overload
+    def submit(
+        self: Calls[Literal[True]],
+        work: Callable[P, T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncioFuture[T]: ...
+    @overload
+    def submit(
+        self: Calls[Literal[False]],
+        work: Callable[P, Coroutine[Any, Any, T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ConcurrentFuture[T]: ...
+    @overload
+    def submit(
+        self: Calls[Literal[False]],
+        work: Callable[P, T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> ConcurrentFuture[T]: ...
+    # A ParamSpec leaves no place for a keyword argument of ours (PEP 612), so with
+    # load_balancing_meta the arguments of the work are not checked.
+    @overload
+    def submit(  # type: ignore[overload-cannot-match]
+        self: Calls[Literal[True]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        load_balancing_meta: Any,
+        **kwargs: Any,
+    ) -> AsyncioFuture[T]: ...
+    @overload
+    def submit(  # type: ignore[overload-cannot-match]
+        self: Calls[Literal[True]],
+        work: Callable[..., T],
+        /,
+        *args: Any,
+        load_balancing_meta: Any,
+        **kwargs: Any,
+    ) -> AsyncioFuture[T]: ...
+    @overload
+    def submit(  # type: ignore[overload-cannot-match]
+        self: Calls[Literal[False]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        load_balancing_meta: Any,
+        **kwargs: Any,
+    ) -> ConcurrentFuture[T]: ...
+    @overload
+    def submit(  # type: ignore[overload-cannot-match]
+        self: Calls[Literal[False]],
+        work: Callable[..., T],
+        /,
+        *args: Any,
+        load_balancing_meta: Any,
+        **kwargs: Any,
+    ) -> ConcurrentFuture[T]: ...
+    @overload
+    def submit(
+        self: Calls[bool], work: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]: ...
+    def submit(
+        self,
+        work: Callable[..., Any],
+        /,
+        *args: Any,
+        load_balancing_meta: Any = None,
+        **kwargs: Any,
+    ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]:
+        """Run a work in one of the workers.
+
+        Arguments are captured now: process workers get them as they are at this
+        moment. (Thread workers share the objects.)
+
+        Args:
+            work: A coroutine function, or any other callable. A coroutine runs on
+                the worker's event loop, anything else on a thread beside it.
+            *args: Positional arguments of the work.
+            load_balancing_meta: Passed to the load balancer.
+            **kwargs: Keyword arguments of the work.
+
+        Returns:
+            A `ConcurrentFuture`, or with ``awaitable=True`` an `AsyncioFuture` of the
+            running loop (or of ``future_loop``). What the work raises, and whatever
+            goes wrong with this work only, is the future's exception: among others
+            `SerializationError`, `LoadBalancerError` and `WorkerLostError`.
+
+        Raises:
+            TypeError: ``work`` is not callable, is a coroutine *object*, or an
+                asynchronous generator function.
+            RuntimeError: The executor was shut down; or ``awaitable=True`` and no
+                loop runs and there is no ``future_loop``; or this is a worker process
+                that still imports the main module; or a work of this executor calls,
+                and functions that wait for works hold what the new one needs.
+            BrokenPoolError: The workers cannot be started.
+            PoolFullError: ``max_pending`` works are pending, and the caller must not
+                block: with ``awaitable=True``, in a callback of a future, or in a work.
+        """
+        options = self._options
+        if load_balancing_meta is not None:
+            options = dataclasses.replace(options, load_balancing_meta=load_balancing_meta)
+        return self._gateway.submit(options, work, args, kwargs)
+
+    # -- map ------------------------------------------------------------------
+
+    @overload
+    def map(
+        self: Calls[Literal[True]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptions],
+    ) -> AsyncIterator[T]: ...
+    @overload
+    def map(
+        self: Calls[Literal[True]],
+        work: Callable[..., T],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptions],
+    ) -> AsyncIterator[T]: ...
+    @overload
+    def map(
+        self: Calls[Literal[False]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any],
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptions],
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self: Calls[Literal[False]],
+        work: Callable[..., T],
+        *iterables: Iterable[Any],
+        return_outcomes: Literal[False] = False,
+        **options: Unpack[MapOptions],
+    ) -> Iterator[T]: ...
+    @overload
+    def map(
+        self: Calls[Literal[True]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptions],
+    ) -> AsyncIterator[Outcome[T]]: ...
+    @overload
+    def map(
+        self: Calls[Literal[True]],
+        work: Callable[..., T],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptions],
+    ) -> AsyncIterator[Outcome[T]]: ...
+    @overload
+    def map(
+        self: Calls[Literal[False]],
+        work: Callable[..., Coroutine[Any, Any, T]],
+        *iterables: Iterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptions],
+    ) -> Iterator[Outcome[T]]: ...
+    @overload
+    def map(
+        self: Calls[Literal[False]],
+        work: Callable[..., T],
+        *iterables: Iterable[Any],
+        return_outcomes: Literal[True],
+        **options: Unpack[MapOptions],
+    ) -> Iterator[Outcome[T]]: ...
+    def map(
+        self,
+        work: Callable[..., Any],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        timeout: float | None = None,
+        chunksize: int | Literal["auto"] = 1,
+        buffersize: int | None = None,
+        ordered: bool = True,
+        return_outcomes: bool = False,
+        load_balancing_meta: Any = None,
+    ) -> Iterator[Any] | AsyncIterator[Any]:
+        """Run a work on each item; yield the results in the order of the items.
+
+        Like ``concurrent.futures.Executor.map``, but lazy: as many items as the
+        workers can hold (``pool_size * max_works_per_worker``) are submitted now,
+        and one more whenever a result is taken. An endless iterable is fine.
+
+        Args:
+            work: As for `submit`.
+            *iterables: One for each positional argument; the shortest ends the map. With
+                ``awaitable=True`` they may be asynchronous, too; the map closes those.
+            timeout: Seconds from this call until the last result must be there. None, or
+                infinite: no limit.
+            chunksize: Items that travel together as one work. More than 1 pays for
+                many short works. The coroutines of a chunk run concurrently.
+                ``"auto"``: chunks adapt to how long the works take. It submits a few
+                items now, the others while results are taken; never more than 8,192
+                for each worker (or ``max_works_per_worker``, if that is more) are taken
+                from the input and not handed over.
+            buffersize: How many items, at most, are taken from the input and not yet
+                handed over, as in CPython 3.14; chunks get smaller to fit. None: what
+                the workers can hold; for chunks see above.
+            ordered: Whether results come in the order of the items. If not, they come as
+                works complete.
+            return_outcomes: Whether to yield an `Outcome` for each item, which tells what
+                it returned or raised, and never to stop at a failure.
+            load_balancing_meta: Passed to the load balancer for each work.
+
+        Returns:
+            An iterator; with ``awaitable=True`` an asynchronous iterator. Where a
+            work raised, it raises, and the works not yet done are cancelled. So they
+            are when it is closed, or dropped after a ``break``.
+
+        Raises:
+            ValueError: ``chunksize`` or ``buffersize`` is less than 1; or ``timeout`` is NaN.
+            TypeError: As for `submit`; ``chunksize`` is no int and not ``"auto"``;
+                ``buffersize`` is no int; ``timeout`` is no number; or an iterable is
+                asynchronous and the executor is not.
+            RuntimeError: The executor was shut down.
+            TimeoutError: While iterating: the timeout passed.
+        """
+        options = self._options
+        if load_balancing_meta is not None:
+            options = dataclasses.replace(options, load_balancing_meta=load_balancing_meta)
+        if buffersize is None:
+            buffersize = options.buffersize
+        plan = Plan(chunksize, buffersize, ordered, return_outcomes)
+        return self._gateway.map(options, work, iterables, timeout, plan)
+
+    # -- stream ---------------------------------------------------------------
+
     @overload
     def stream(
-        self: Streaming[Literal[True]],
+        self: Calls[Literal[True]],
         work: Callable[P, AsyncIterable[T]],
         /,
         *args: P.args,
@@ -42,7 +295,7 @@ class Streaming(Generic[Awaits]):
     ) -> AsyncStream[T]: ...
     @overload
     def stream(
-        self: Streaming[Literal[True]],
+        self: Calls[Literal[True]],
         work: Callable[P, Iterable[T]],
         /,
         *args: P.args,
@@ -50,7 +303,7 @@ class Streaming(Generic[Awaits]):
     ) -> AsyncStream[T]: ...
     @overload
     def stream(
-        self: Streaming[Literal[False]],
+        self: Calls[Literal[False]],
         work: Callable[P, AsyncIterable[T]],
         /,
         *args: P.args,
@@ -58,7 +311,7 @@ class Streaming(Generic[Awaits]):
     ) -> Stream[T]: ...
     @overload
     def stream(
-        self: Streaming[Literal[False]],
+        self: Calls[Literal[False]],
         work: Callable[P, Iterable[T]],
         /,
         *args: P.args,
@@ -66,7 +319,7 @@ class Streaming(Generic[Awaits]):
     ) -> Stream[T]: ...
     @overload
     def stream(
-        self: Streaming[bool], work: Callable[..., Any], /, *args: Any, **kwargs: Any
+        self: Calls[bool], work: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> AsyncStream[Any] | Stream[Any]: ...
     def stream(
         self, work: Callable[..., Any], /, *args: Any, **kwargs: Any
@@ -93,61 +346,4 @@ class Streaming(Generic[Awaits]):
             RuntimeError: As for ``submit``.
             BrokenPoolError: The workers cannot be started.
         """
-        return self._stream(work, args, kwargs)
-
-    def _stream(
-        self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> AsyncStream[Any] | Stream[Any]:
-        raise NotImplementedError
-
-
-def open_stream(
-    take: Callable[[Work, Loop | None], None],
-    manager: Manager,
-    encode: Callable[..., tuple[Any, Any]],
-    options: WorkOptions,
-    call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]],
-    loop: Loop | None,
-) -> AsyncStream[Any] | Stream[Any]:
-    """Submit a stream.
-
-    Args:
-        take: Takes the work in.
-        manager: That of the pool.
-        encode: That of the back end.
-        options: Those of the work.
-        call: The work, its positional and its keyword arguments.
-        loop: The event loop that awaits the items; None: they are not awaited.
-
-    Raises:
-        TypeError: The work is none, or no stream.
-        RuntimeError: The executor was shut down.
-        BrokenPoolError: It is broken.
-    """
-    work, args, kwargs = call
-    lane = stream_lane_of(work)
-    inflow = Inflow(options.buffersize or BUFFERSIZE, loop, this_reader())
-    stream: Any = (Stream if loop is None else AsyncStream)(manager, inflow)
-    try:
-        function, packed = encode(produce, (inflow.size, work, *args), kwargs)
-    except SerializationError as failure:
-        manager.check_open()
-        inflow.end = RAISED, _named(failure, encode, call)
-        return stream  # type: ignore[no-any-return]
-    item = Work(lane, function, packed, options.load_balancing_meta, inflow)
-    item.manager, item.options, item.target, item.is_stream = manager, options, work, True
-    running = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
-    stream._begin(item)  # noqa: SLF001 - if Ctrl-C breaks in from here, its finalizer cancels
-    take(item, loop if loop is running else None)
-    return stream  # type: ignore[no-any-return]
-
-
-def _named(
-    failure: SerializationError, encode: Callable[..., tuple[Any, Any]], call: tuple[Any, ...]
-) -> SerializationError:
-    """Return the failure in the words of a call that is no stream: about the user's function."""
-    try:
-        encode(*call)
-    except SerializationError as error:
-        return error
-    return failure
+        return self._gateway.stream(self._options, work, args, kwargs)

@@ -90,6 +90,10 @@ class _Results:
             self._close()
             raise
 
+    async def read_all_out(self) -> None:
+        """Submit what is left of the input, also of an asynchronous one."""
+        self.read_out()
+
     def __del__(self) -> None:
         """Cancel what is left of a loop that was left. A map nobody iterated runs on."""
         if self._begun:

@@ -76,6 +76,11 @@ class Unread:
             else:
                 results.read_out()
 
+    async def read_all_out(self) -> None:
+        """Submit what is left of all inputs, in an event loop, which futures can belong to."""
+        for results in self.take():
+            await results.read_all_out()
+
     def forget(self) -> None:
         """Read nothing out: the works are not wanted any more."""
         for results in self._dropped:

@@ -1,0 +1,111 @@
+"""How an executor ends: ``shutdown``, and the end of a ``with`` block."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from aplex._calls.gateway import Gateway
+from aplex.streams import of_this_task, of_this_thread
+
+
+class Ending:
+    """Has ``shutdown``, and is a context manager of both kinds."""
+
+    _gateway: Gateway
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Take no more works, and end the workers when the submitted works are done.
+
+        May be called from any thread, and more than once.
+
+        Args:
+            wait: Block until the workers have ended. (In a callback of a future, in a
+                work of a thread worker, or in a signal handler that has broken into a
+                call of this executor, it returns at once: the end would wait for
+                itself.) In a coroutine use ``async with``, or `aclose`, which do not block.
+                Streams that this thread reads are cancelled: it could not go on reading.
+            cancel_futures: Cancel the works that wait for a worker.
+
+        Before, the input of a `map` that nobody has begun to iterate is read to its end, unless
+        ``cancel_futures`` or the map's ``buffersize`` was given. What the input raises, is
+        raised here.
+        """
+        self._gateway.finalizer.detach()
+        try:
+            if not cancel_futures:
+                self._gateway.read_out()
+        finally:
+            self._gateway.unread.forget()
+            self._gateway.manager.close(cancel_waiting=cancel_futures)
+        if wait:
+            self._gateway.manager.cancel_streams(of_this_thread())
+            self._gateway.manager.wait()
+
+    def __enter__(self) -> Self:
+        """Return the executor."""
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Wait for the works; if an exception leaves the block, cancel them first."""
+        if exc_type is None:
+            try:
+                self._gateway.read_out()
+            except BaseException as error:
+                self.__exit__(type(error), error, error.__traceback__)
+                raise
+        self.shutdown(wait=False, cancel_futures=exc_type is not None)
+        self._gateway.manager.cancel_streams(of_this_thread())
+        self._gateway.manager.wait(self._cancel_for(exc_type))
+
+    async def aclose(self) -> None:
+        """Do what `shutdown` does, without blocking the event loop.
+
+        Returns when the workers have ended. May be awaited more than once. For the end of an
+        executor that is kept in an object; where there is a block of code, use ``async with``.
+        """
+        await self.__aexit__(None, None, None)
+
+    async def __aenter__(self) -> Self:
+        """Return the executor."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Wait for the works; if an exception leaves the block, cancel them first."""
+        if exc_type is None:
+            try:
+                if not self._gateway.manager.is_shut:
+                    await self._gateway.unread.read_all_out()
+            except BaseException as error:
+                await self.__aexit__(type(error), error, error.__traceback__)
+                raise
+        self.shutdown(wait=False, cancel_futures=exc_type is not None)
+        self._gateway.manager.cancel_streams(of_this_task())
+        timeout = self._cancel_for(exc_type)
+        gone = asyncio.wrap_future(self._gateway.manager.gone)
+        await asyncio.wait((gone,), timeout=timeout)
+        self._gateway.manager.wait(0)
+
+    def _cancel_for(self, exc_type: type[BaseException] | None) -> float | None:
+        """Cancel works as an exception that leaves a block asks for.
+
+        Returns:
+            How long to wait for the end, in seconds; None: until it comes.
+        """
+        if exc_type is None:
+            return None
+        if issubclass(exc_type, (KeyboardInterrupt, asyncio.CancelledError)):
+            return self._gateway.manager.interrupt()
+        self._gateway.manager.cancel_all()
+        return None

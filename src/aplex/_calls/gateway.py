@@ -1,0 +1,260 @@
+"""Makes a future and a work of each call, and submits it; opens maps and streams.
+
+An executor and its views share a gateway, and each *face* has one: works are submitted from
+threads that block, or from event loops that await. The two faces of an executor share all else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+import time
+import weakref
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from aplex._backends.contract import Backend
+from aplex._calls.capacity import Room
+from aplex._calls.lanes import lane_of, stream_lane_of
+from aplex._calls.settings import PoolSettings
+from aplex._common.identity import this_pool
+from aplex._common.messages import COROUTINE, RAISED
+from aplex._common.options import WorkOptions, as_limit
+from aplex._map import results as map_results
+from aplex._map.plan import Place, Plan, check_input, open_window
+from aplex._map.unread import Unread
+from aplex._pool.inflow import Inflow
+from aplex._pool.state import Work
+from aplex._worker.producers import produce
+from aplex._worker.timeouts import run_within
+from aplex.exceptions import SerializationError
+from aplex.futures import AsyncioFuture, ConcurrentFuture
+from aplex.streams import AsyncStream, Stream, this_reader
+
+if TYPE_CHECKING:
+    from aplex._manager.manager import Manager
+
+BUFFERSIZE = 16
+"""Items ahead of the reader of a stream, unless ``options(buffersize=…)`` says otherwise."""
+
+
+class Gateway:
+    """One face of an executor: submits what is called through it.
+
+    When the gateway that the executor was made with is garbage, so are the executor and all
+    its views: the pool then closes.
+
+    Args:
+        kind: Name of the executor's class.
+        manager: Takes the works.
+        backend: Encodes calls.
+        settings: The options of the executor.
+        in_threads: Whether works run in threads of this process.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        manager: Manager,
+        backend: Backend,
+        settings: PoolSettings,
+        *,
+        in_threads: bool,
+    ) -> None:
+        self.kind = kind
+        self.manager = manager
+        self.awaitable = settings.awaitable
+        self.future_loop = settings.future_loop
+        self.unread = Unread()
+        self.room: Room | None = None
+        self._backend = backend
+        self._encode = backend.encode
+        self._settings = settings
+        self._in_threads = in_threads
+        self._take = manager.submit
+        if settings.max_pending is not None:
+            self.room = Room(manager, settings.max_pending, awaitable=self.awaitable)
+            self._take = self.room.submit
+        manager.before_exit = weakref.WeakMethod(self.read_out)
+        # Asks only: a finalizer may run in any thread, at any moment.
+        self.finalizer = weakref.finalize(self, manager.abandon)
+        self.finalizer.atexit = False
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.manager.pool!r}>"
+
+    # -- works ----------------------------------------------------------------
+
+    def submit(
+        self,
+        options: WorkOptions,
+        work: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        blocking: ConcurrentFuture[Any] | None = None,
+    ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]:
+        """Submit a work. ``blocking`` is its future, if it is not to be made here.
+
+        Raises:
+            TypeError: The work is none.
+            RuntimeError: There is no loop; or the executor was shut down; or a work submits, and
+                functions that wait for works hold what the new one needs.
+            BrokenPoolError: The workers cannot be started.
+            PoolFullError: There is no room, and this thread must not block.
+        """
+        future: AsyncioFuture[Any] | ConcurrentFuture[Any]
+        lane = lane_of(work)
+        take = self._take
+        if self._in_threads and this_pool() is self._backend:
+            self.manager.warn_of_nesting(limited=options.max_concurrency is not None)
+            take = functools.partial(self.manager.take_nested, take)
+        running = None
+        if self.awaitable:
+            running = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
+            loop = self.future_loop or running
+            if loop is None:
+                raise _no_loop("submit")
+            future = AsyncioFuture(loop=loop)
+            if loop is not running:
+                running = None
+        else:
+            future = ConcurrentFuture() if blocking is None else blocking
+        submitted = time.monotonic() if options.deadline is not None else 0.0
+        try:
+            if options.timeout is not None and lane == COROUTINE:
+                function, call = self._encode(run_within, (options.timeout, work, *args), kwargs)
+            else:
+                function, call = self._encode(work, args, kwargs)
+        except SerializationError as error:
+            self.manager.check_open()
+            future.set_exception(error)
+            return future
+        item = Work(lane, function, call, options.load_balancing_meta, future)
+        item.manager = self.manager
+        item.options = options
+        item.target = work
+        if options.timeout is not None and lane != COROUTINE:
+            item.limited = True
+        future._work = item  # noqa: SLF001 - private to the package
+        take(item, running)
+        if options.deadline is not None:
+            self.manager.limit(item, submitted + options.deadline)
+        return future
+
+    # -- maps -----------------------------------------------------------------
+
+    def map(
+        self,
+        options: WorkOptions,
+        work: Callable[..., Any],
+        iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
+        timeout: float | None,
+        plan: Plan,
+    ) -> Iterator[Any] | AsyncIterator[Any]:
+        """Open a map. To be called by the method that the user calls: a warning names its caller.
+
+        Raises:
+            TypeError: The work is none; or an iterable is asynchronous, and nobody awaits.
+            ValueError: The timeout is NaN.
+            RuntimeError: The executor was shut down.
+            BrokenPoolError: It is broken.
+        """
+        timeout = as_limit("timeout", timeout, passed=True)
+        lane = lane_of(work)
+        options = options.for_map_of(work)
+        asynchronous = check_input(iterables, awaitable=self.awaitable)
+        self.manager.check_open()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        place = Place(
+            self.submit,
+            self.manager.pool.size,
+            self._settings.max_works_per_worker,
+            None if self.awaitable else self.manager,
+        )
+        window = functools.partial(open_window, place, plan, options, work, lane, iterables)
+        results: map_results.BlockingResults | map_results.AwaitableResults
+        if self.awaitable:
+            # Without a running loop there is nothing to make awaitable futures with yet.
+            running = asyncio._get_running_loop()  # noqa: SLF001
+            at_once = bool(running or (self.future_loop and plan.ordered and not asynchronous))
+            kind = map_results.AwaitableChunks if plan.in_chunks else map_results.AwaitableResults
+            results = kind(window, deadline, at_once=at_once)
+        elif plan.in_chunks:
+            results = map_results.BlockingChunks(window, deadline)
+        else:
+            results = map_results.BlockingResults(window, deadline)
+        caller = sys._getframe(2)  # noqa: SLF001 - for a warning; much quicker than `inspect`
+        where = caller.f_code.co_filename, caller.f_lineno
+        bounded = plan.buffersize is not None
+        self.unread.add(results, where, bounded=bounded, asynchronous=asynchronous)
+        if isinstance(results, map_results.BlockingChunks):
+            return map_results.FlatResults.of(results)
+        return results
+
+    def read_out(self) -> None:
+        """Submit what is left of the input of maps that nobody has begun to iterate."""
+        if not self.manager.is_shut:
+            loop = self.future_loop or asyncio._get_running_loop()  # noqa: SLF001
+            self.unread.read_out(loop=not self.awaitable or loop is not None)
+
+    # -- streams --------------------------------------------------------------
+
+    def stream(
+        self,
+        options: WorkOptions,
+        work: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AsyncStream[Any] | Stream[Any]:
+        """Submit a stream.
+
+        Raises:
+            TypeError: The work is none, or no stream.
+            RuntimeError: There is no loop; or the executor was shut down.
+            BrokenPoolError: It is broken.
+        """
+        loop = running = None
+        if self.awaitable:
+            running = asyncio._get_running_loop()  # noqa: SLF001 - documented, for libraries
+            loop = self.future_loop or running
+            if loop is None:
+                raise _no_loop("stream")
+        lane = stream_lane_of(work)
+        inflow = Inflow(options.buffersize or BUFFERSIZE, loop, this_reader())
+        stream: Any = (Stream if loop is None else AsyncStream)(self.manager, inflow)
+        try:
+            function, call = self._encode(produce, (inflow.size, work, *args), kwargs)
+        except SerializationError as failure:
+            self.manager.check_open()
+            inflow.end = RAISED, self._named(failure, work, args, kwargs)
+            return stream  # type: ignore[no-any-return]
+        item = Work(lane, function, call, options.load_balancing_meta, inflow)
+        item.manager, item.options, item.target, item.is_stream = self.manager, options, work, True
+        stream._begin(item)  # noqa: SLF001 - if Ctrl-C breaks in from here, its finalizer cancels
+        take = self.manager.submit
+        if self._in_threads and this_pool() is self._backend:
+            take = functools.partial(self.manager.take_nested, take)
+        take(item, loop if loop is running else None)
+        return stream  # type: ignore[no-any-return]
+
+    def _named(
+        self,
+        failure: SerializationError,
+        work: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> SerializationError:
+        """Return the failure as that of the user's function, and not of what calls it."""
+        try:
+            self._encode(work, args, kwargs)
+        except SerializationError as error:
+            return error
+        return failure
+
+
+def _no_loop(method: str) -> RuntimeError:
+    return RuntimeError(
+        f"no running event loop: with awaitable=True call {method}() in a coroutine, or give the "
+        "executor a future_loop"
+    )

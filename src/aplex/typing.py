@@ -1,0 +1,71 @@
+"""Types of keyword arguments, for functions that pass them on.
+
+For example, a function that hands its options on to a pool::
+
+    def crawl(urls: list[str], **options: Unpack[WorkOptions]) -> None:
+        pages = pool.options(**options).map(fetch, urls)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable
+from multiprocessing.context import BaseContext
+from typing import Any, Literal, TypedDict
+
+from aplex.load_balancers import LoadBalancerFactory
+
+__all__ = ["MapOptions", "PoolOptions", "ProcessOptions", "WorkOptions"]
+
+
+class PoolOptions(TypedDict, total=False):
+    """The keyword arguments that all executors share, but for ``awaitable`` and ``pool_size``."""
+
+    max_workers: int | None
+    max_works_per_worker: int
+    load_balancer: LoadBalancerFactory
+    future_loop: asyncio.AbstractEventLoop | None
+    worker_loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    exit_grace: float
+    retries: int
+    quarantine_after: int
+    max_restarts: int
+    restart_window: float
+    max_works_per_child: int | None
+    max_pending: int | None
+
+
+class ProcessOptions(PoolOptions, total=False):
+    """The keyword arguments of `ProcessAsyncPoolExecutor`, but for the same two."""
+
+    mp_context: BaseContext | str | None
+    start_timeout: float | None
+
+
+class WorkOptions(TypedDict, total=False):
+    """The keyword arguments of ``options``."""
+
+    load_balancing_meta: Any
+    retries: int
+    quarantine_after: int
+    max_concurrency: int | None
+    rate: float | None
+    priority: int
+    key: Hashable
+    buffersize: int | None
+    timeout: float | None
+    deadline: float | None
+    grace: float
+    interruptible: bool
+
+
+class MapOptions(TypedDict, total=False):
+    """The keyword arguments of ``map``, but for ``return_outcomes``."""
+
+    timeout: float | None
+    chunksize: int | Literal["auto"]
+    buffersize: int | None
+    ordered: bool
+    load_balancing_meta: Any
