@@ -224,7 +224,7 @@ def test_what_was_sent_ahead_is_recalled_if_the_function_before_it_is_long(
     desk.backend.runs[worker] = (
         2,
         time.monotonic() + 2 * LONG_SECONDS,
-    )  # the first look is early
+    )  # the first look is too early
     for _ in range(4):
         desk.submit(PLAIN)
     assert sent.wait(DEADLINE)
@@ -250,7 +250,7 @@ def test_what_gathered_is_sent_by_the_listener(desks: Callable[..., Desk]) -> No
     assert desk.sent_ids() == [1, 2]
 
 
-def test_cancel_of_a_work_aboard_asks_its_worker(desks: Callable[..., Desk]) -> None:
+def test_cancel_of_a_work_in_flight_asks_its_worker(desks: Callable[..., Desk]) -> None:
     """The future ends as the worker says."""
     desk = desks()
     future = desk.submit()
@@ -351,8 +351,8 @@ def test_ctrl_c_in_the_middle_of_a_submit_leaves_the_pool_in_order(
     with pytest.raises(KeyboardInterrupt):
         desk.submit()
     check(desk.pool)
-    aboard = [set(worker.works) for worker in desk.pool.workers]
-    assert set().union(*aboard) == {1, 2}
+    in_flight = [set(worker.works) for worker in desk.pool.workers]
+    assert set().union(*in_flight) == {1, 2}
 
 
 def test_a_raising_callback_harms_no_other_future(
@@ -584,7 +584,7 @@ def test_reports_that_are_not_the_result_of_the_only_work_are_read_once(
 
 
 class Broken(Desk):
-    """A desk whose pool breaks by a bug: one work runs, one waits aboard, one in the line."""
+    """A pool that breaks by a bug: one work runs, one waits on the worker, one in the line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -633,10 +633,10 @@ def _lost_raises(broken: Broken, bug: Exception) -> None:
 def _retry_raises(broken: Broken, bug: Exception) -> None:
     """In the middle of the loop that takes works off a lost worker."""
 
-    def is_retried(_: Work) -> bool:
+    def reroute(*_: Any) -> None:
         raise bug
 
-    broken.pool._is_retried = is_retried  # type: ignore[method-assign]
+    broken.pool._reroute = reroute  # type: ignore[method-assign]
     lost = WorkerLostError(7, -9, 2)
     broken.on_listener(lambda: broken.backend.die(broken.worker, (2, 0), lost))
 
