@@ -167,6 +167,8 @@ class Manager:
                 if not self.pool.is_alone:
                     self._backend.arm()
             else:
+                if self._phase is Phase.NEW and not nested:
+                    self._begin()
                 self._step(self._admit_late if nested else self._admit, work, loop)
         except BaseException:  # of a signal handler
             self._resume_soon()
@@ -564,6 +566,7 @@ class Manager:
         self._stepping = False  # the thread that forked us may have been in a step
         self._put_off.clear()
         if self._phase is Phase.NEW:
+            self._listener.renew()
             self._backend.renew_after_fork()
             return True
         self._open = False
@@ -660,7 +663,7 @@ class Manager:
         self.check_open()
         if self._phase is Phase.NEW:
             self._backend.check_can_start()
-            self._listener.start()  # raises RuntimeError while the interpreter exits
+            self._listener.start()  # where that was not done by `_begin`
             self._pid = os.getpid()
             self._phase = Phase.RUNNING
             self._open = True
@@ -669,6 +672,21 @@ class Manager:
         if loop is not None and loop is not self._known_loop:
             self._choose_reader(loop)
         self.pool.add(work)
+
+    def _begin(self) -> None:
+        """Start the listener, with no lock: a finalizer that runs in its thread may want one.
+
+        Raises:
+            RuntimeError: No workers can be started here; or the interpreter exits.
+        """
+        self.check_open()
+        self._backend.check_can_start()
+        try:
+            self._listener.start()
+        except RuntimeError as error:
+            if self._phase is not Phase.NEW:  # another thread relies on it already
+                self._break_down(error)
+            raise
 
     def _admit_late(self, work: Work, loop: Loop | None) -> None:
         """Take in a work that was submitted in the middle of a step."""

@@ -125,7 +125,7 @@ class ProcessBackend(Backend):
             self._oom_kills = OomKills()  # what was killed before is no worker of ours
         try:
             if AVAILABLE and self._gate is None:
-                self._gate = Gate()
+                self._gate = Gate(self._take_in_rest)
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
             if worker not in self._links:  # else Ctrl-C broke into this very method
                 self._links[worker] = Link(self._shared(), worker)
@@ -458,9 +458,15 @@ class ProcessBackend(Backend):
     def resume(self) -> None:
         if self._gate is not None:
             self._gate.settle(lambda: False)
-        for worker, link in list(self._links.items()):
+        for link in list(self._links.values()):
             for lane in LANES:
                 self._flush(link, lane)
+        self._take_in_rest()
+
+    def _take_in_rest(self) -> None:
+        """Report what was read and not taken in, as a signal handler broke into that."""
+        for worker, link in list(self._links.items()):
+            for lane in LANES:
                 if link.readers[lane].interrupted:
                     read = partial(self._read, link, lane, lambda: None)
                     self.events.receive(worker, lane, read)
