@@ -80,9 +80,18 @@ class Listener:
         # Made by ``start``: since CPython 3.13 a thread that was made before a fork cannot be
         # started in the child.
         self._thread: threading.Thread | None = None
+        self._claim = threading.Lock()  # taken by who starts it, and kept; nobody waits for it
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread, unless somebody does so. With no lock that others may want.
+
+        ``start`` of a thread waits until that has begun, and a finalizer may run there first.
+
+        Raises:
+            RuntimeError: There can be no more threads: the interpreter exits.
+        """
+        if not self._claim.acquire(blocking=False):
+            return  # calls that are asked for before the thread begins are made then
         self._over = False
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._selector = selectors.DefaultSelector()
@@ -93,9 +102,14 @@ class Listener:
         try:
             self._thread.start()
         except RuntimeError:
-            self._thread = None
+            self.renew()
             self.discard()
             raise
+
+    def renew(self) -> None:
+        """Have no thread: in a forked child, or because none could be started."""
+        self._thread = None
+        self._claim = threading.Lock()
 
     def is_current(self) -> bool:
         """Whether the caller runs on the listener's thread."""

@@ -89,13 +89,17 @@ class ThreadBackend(Backend):
         if worker not in self._workers:  # else Ctrl-C broke into this very method
             bury = partial(self._bury, worker)
             self._workers[worker] = ThreadWorker(self, self._setup, worker, self.events, bury)
+        # Not here, with the lock: ``start`` of a thread waits until that has begun, and a
+        # finalizer that runs there first may want the lock.
+        self.listener.call_soon(partial(self._launch, worker, self._workers[worker]))
+
+    def _launch(self, worker: PoolWorker, threads: ThreadWorker) -> None:
         try:
-            self._workers[worker].start()
+            threads.start()
         except RuntimeError as error:  # there can be no more threads
             failure = WorkerStartError(f"a worker thread could not be started: {error}")
             failure.__cause__ = error
-            unborn = partial(self._bury, worker, failure)
-            self.listener.call_soon(partial(self.events.lost, worker, unborn))
+            self.events.lost(worker, partial(self._bury, worker, failure))
 
     def _bury(self, worker: PoolWorker, failure: WorkerStartError | None = None) -> Death:
         """Forget a worker; its threads run their last lines. Under the Manager's lock."""
@@ -234,11 +238,8 @@ class ThreadWorker:
             self._wakes.put(True)
         if not loop:
             return
-        try:
-            self._start_loop()
-        except RuntimeError as error:  # there can be no more threads
-            self._refuse(error)
-            return
+        if self._is_first_to_want_loop():
+            self._pool.listener.call_soon(self._launch_loop)  # see `ThreadBackend.start`
         if self._failure is not None:
             self._refuse(self._failure)
         elif self._loop is not None and not self._drain_planned:
@@ -303,19 +304,25 @@ class ThreadWorker:
         if ids:
             self._plain.run(ids, functions, calls)
 
-    def _start_loop(self) -> None:
+    def _is_first_to_want_loop(self) -> bool:
+        """Whether nobody has wanted the loop before; who is told so starts its thread."""
         with self._loop_lock:
-            if not self._loop_wanted:
-                self._loop_wanted = True  # not after it: a finalizer may come here meanwhile
-                try:
-                    self._loop_thread.start()
-                except BaseException:
-                    self._loop_wanted = self._loop_thread.ident is not None
-                    raise
+            wanted, self._loop_wanted = self._loop_wanted, True
+        return not wanted
+
+    def _launch_loop(self) -> None:
+        """Start the loop's thread. With no lock: a finalizer that runs there may want one."""
+        try:
+            self._loop_thread.start()
+        except RuntimeError as error:  # there can be no more threads
+            self._failure = error
+            self._made.set()
+            self._refuse(error)
 
     def _want_loop(self) -> None:
         """Start the loop's thread, and wait until it has made its loop."""
-        self._start_loop()
+        if self._is_first_to_want_loop():
+            self._launch_loop()
         self._made.wait()
         if self._failure is not None:
             raise self._failure
@@ -331,15 +338,14 @@ class ThreadWorker:
         run_on(self._loop, coroutine)
 
     def _stop_loop(self) -> None:
-        with self._loop_lock:
-            wanted, self._loop_wanted = self._loop_wanted, True
-        if not wanted:
-            return
+        if self._is_first_to_want_loop():
+            return  # and nobody starts it now
         # A cancel or a recall that came too late may have started it just now.
         self._made.wait()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop)
-        self._loop_thread.join()
+        if self._loop_thread.ident is not None:
+            self._loop_thread.join()
 
     def _adopt_soon(self, work_id: int, made: Detached) -> None:
         self._want_loop()

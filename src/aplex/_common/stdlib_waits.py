@@ -30,8 +30,8 @@ def waits_here() -> bool:
 
 
 def _holds(names: dict[str, Any]) -> bool:
-    futures = names.get("fs")
-    if isinstance(futures, (set, list, tuple)):
+    futures: Any = names.get("fs")
+    if type(futures) in (set, list, tuple):
         for future in futures:
             # A look at the condition of one of ours would make it.
             lock = future._lock_made if hasattr(future, "_lock_made") else future._condition  # noqa: SLF001

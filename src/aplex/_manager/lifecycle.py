@@ -91,6 +91,21 @@ class Lifecycle(Stepper):
         """Whether no work is taken any more."""
         return bool(self._shut) or self.pool.broken is not None
 
+    def _begin(self) -> None:
+        """Start the listener, with no lock: a finalizer that runs in its thread may want one.
+
+        Raises:
+            RuntimeError: No workers can be started here; or the interpreter exits.
+        """
+        self.check_open()
+        self._backend.check_can_start()
+        try:
+            self._listener.start()
+        except RuntimeError as error:
+            if self._phase is not Phase.NEW:  # another thread relies on it already
+                self._break_down(error)
+            raise
+
     def _run(self) -> None:
         """Start what a pool needs, as its first work comes. In a step.
 
@@ -98,7 +113,7 @@ class Lifecycle(Stepper):
             RuntimeError: No thread, or no worker, can be started in this process now.
         """
         self._backend.check_can_start()
-        self._listener.start()  # raises RuntimeError while the interpreter exits
+        self._listener.start()  # where `_begin` has not done so
         self._pid = os.getpid()
         self._phase = Phase.RUNNING
         self._open = True
@@ -273,6 +288,7 @@ class Lifecycle(Stepper):
         self._stepping = False  # the thread that forked us may have been in a step
         self._put_off.clear()
         if self._phase is Phase.NEW:
+            self._listener.renew()
             self._backend.renew_after_fork()
             return True
         self._open = False

@@ -91,6 +91,8 @@ class Manager(Nested):
                 if not self.pool.is_alone:
                     self._backend.arm()
             else:
+                if self._phase is Phase.NEW and not nested:
+                    self._begin()
                 self._step(self._admit_late if nested else self._admit, work, loop)
         except BaseException:  # of a signal handler
             self._resume_soon()

@@ -76,7 +76,7 @@ class ProcessBackend(PipedBackend):
             self._oom_kills = OomKills()  # what was killed before is no worker of ours
         try:
             if AVAILABLE and self._gate is None:
-                self._gate = Gate()
+                self._gate = Gate(self._take_in_rest)
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
             if worker not in self._links:  # else Ctrl-C broke into this very method
                 self._links[worker] = Link(self._shared(), worker)

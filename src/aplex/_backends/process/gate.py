@@ -49,7 +49,14 @@ AVAILABLE: Final = hasattr(select, "epoll") and hasattr(os, "eventfd")
 class Gate:
     """Waits for channels, in the listener or in the thread of a caller."""
 
-    def __init__(self) -> None:
+    def __init__(self, resume: Callable[[], None] = lambda: None) -> None:
+        """Watch nothing yet.
+
+        Args:
+            resume: Takes in what was read and not taken in. Called when a signal handler begins
+                to wait that has broken into the thread that leads.
+        """
+        self._resume = resume
         self._channels = select.epoll()
         self._outer = select.epoll()
         self._wakee = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -122,6 +129,8 @@ class Gate:
                     return
                 first = leader is None
                 self._leader = me
+            if not first:
+                self._resume()  # what the call that was broken into has read does not come again
             if first and not self._rests:
                 self._outer.modify(self._channels.fileno(), 0)
                 self._rests = True  # until we leave, or somebody wants the listener

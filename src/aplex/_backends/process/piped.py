@@ -307,9 +307,15 @@ class PipedBackend(Backend):
     def resume(self) -> None:
         if self._gate is not None:
             self._gate.settle(lambda: False)
-        for worker, link in list(self._links.items()):
+        for link in list(self._links.values()):
             for lane in LANES:
                 self._flush(link, lane)
+        self._take_in_rest()
+
+    def _take_in_rest(self) -> None:
+        """Report what was read and not taken in, because a signal handler broke into that."""
+        for worker, link in list(self._links.items()):
+            for lane in LANES:
                 if link.readers[lane].interrupted:
                     read = partial(self._read, link, lane, lambda: None)
                     self.events.receive(worker, lane, read)

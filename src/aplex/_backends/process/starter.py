@@ -104,11 +104,16 @@ class Starter:
             self._thread = threading.Thread(
                 target=self._run, name=f"{self._name}-starter", daemon=True
             )
-            try:
-                self._thread.start()
-            except RuntimeError:  # the interpreter exits: no new threads
-                self._thread = None
-                self._start_all()
+            # Not here, with the lock: ``start`` waits until the new thread has begun, and a
+            # finalizer that runs there first may want the lock.
+            self._listener.call_soon(partial(self._launch, self._thread))
+
+    def _launch(self, thread: threading.Thread) -> None:
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter exits: no new threads
+            self._start_all()
+            self._events.locked(self._end)
 
     def _run(self) -> None:
         try:
