@@ -74,9 +74,9 @@ BALANCERS = (RoundRobin, Random, Average, Whimsical, WhimsicalSkipping)
 LIMITS = st.sampled_from(
     [
         *[{}] * 4,
-        {"max_concurrency": 1, "key": "one"},
-        {"max_concurrency": 2, "key": "one", "priority": 1},
-        {"rate": 1.0, "key": "two"},
+        {"max_concurrency": 1, "limit_key": "one"},
+        {"max_concurrency": 2, "limit_key": "one", "priority": 1},
+        {"rate": 1.0, "limit_key": "two"},
         {"priority": 1},
         {"priority": -1},
     ]
@@ -103,7 +103,7 @@ class Histories(RuleBasedStateMachine):
         wear: int | None,
     ) -> None:
         self.driven = DrivenPool(
-            size, limit, balancer, ready=False, max_restarts=restarts, max_works_per_child=wear
+            size, limit, balancer, ready=False, max_restarts=restarts, max_tasks_per_child=wear
         )
         self.whimsical = issubclass(balancer, Whimsical)
         self.pins = balancer is Whimsical

@@ -161,7 +161,7 @@ def grow(driven: DrivenPool) -> None:
 
 
 def wear_out(driven: DrivenPool) -> None:
-    driven.pool.max_works_per_child = 1
+    driven.pool.max_tasks_per_child = 1
     report(driven)
 
 

@@ -219,7 +219,7 @@ def test_a_broken_pool_lets_a_leaving_worker_finish() -> None:
 
 @pytest.mark.parametrize("lane", [COROUTINE, PLAIN])
 def test_a_worn_worker_serves_until_its_successor_does(lane: int) -> None:
-    pool = DrivenPool(max_works_per_child=2)
+    pool = DrivenPool(max_tasks_per_child=2)
     worn = pool.workers[0]
     pool.end(pool.submit(lane))
     assert len(pool.started) == 1
@@ -239,7 +239,7 @@ def test_a_worn_worker_serves_until_its_successor_does(lane: int) -> None:
 
 
 def test_a_successor_that_fails_to_start_is_tried_again_after_a_pause() -> None:
-    pool = DrivenPool(max_works_per_child=1)
+    pool = DrivenPool(max_tasks_per_child=1)
     worn = pool.workers[0]
     pool.end(pool.submit())
     for _ in range(10):
@@ -251,7 +251,7 @@ def test_a_successor_that_fails_to_start_is_tried_again_after_a_pause() -> None:
 
 
 def test_a_worn_worker_that_dies_has_its_successor_already() -> None:
-    pool = DrivenPool(max_works_per_child=1)
+    pool = DrivenPool(max_tasks_per_child=1)
     pool.end(pool.submit())
     pool.lose(pool.workers[0])
     assert len(pool.workers) == 1
@@ -259,7 +259,7 @@ def test_a_worn_worker_that_dies_has_its_successor_already() -> None:
 
 
 def test_shrinking_lets_worn_workers_go_first() -> None:
-    pool = DrivenPool(2, max_works_per_child=1)
+    pool = DrivenPool(2, max_tasks_per_child=1)
     fresh, worn = pool.workers
     works = [pool.submit(), pool.submit()]
     pool.end(*(work for work in works if work.worker is worn))
@@ -270,7 +270,7 @@ def test_shrinking_lets_worn_workers_go_first() -> None:
 
 
 def test_a_closing_pool_renews_no_worker() -> None:
-    pool = DrivenPool(max_works_per_child=1)
+    pool = DrivenPool(max_tasks_per_child=1)
     works = [pool.submit(), pool.submit()]
     pool.close()
     pool.end(works[0])

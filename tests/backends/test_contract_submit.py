@@ -191,7 +191,7 @@ def test_seconds_without_end_are_no_limit(
     """Longer than locks, selectors and epoll can wait; in every option and argument."""
     options = {"exit_grace": seconds, "restart_window": seconds}
     caller = new_caller(**options, **({"start_timeout": seconds} if processes else {}))
-    limited = {"timeout": seconds, "deadline": seconds, "grace": seconds}
+    limited = {"time_limit": seconds, "deadline": seconds, "kill_after": seconds}
     view = caller.through(caller.pool.options(**limited))
     for work in (works.span, works.aspan):
         assert caller.call(work, 0.05)

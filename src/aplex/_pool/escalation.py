@@ -6,9 +6,9 @@ and since when, is asked of a function that needs no help of the worker, which m
 A coroutine is cancelled. A plain function climbs the rungs, if it can be interrupted:
 
 1. It is *interrupted*: an exception is raised in it.
-2. If it still runs ``grace`` seconds later, its worker is *expelled*: it retires, and gets no
+2. If it still runs ``kill_after`` seconds later, its worker is *expelled*: it retires, and gets no
    more works. What it has not started goes elsewhere.
-3. The worker is *killed* when no coroutine is aboard any more; ``grace`` seconds after it was
+3. The worker is *killed* when no coroutine is aboard any more; ``kill_after`` seconds after it was
    expelled at the latest.
 
 Every step looks at the state of things anew. So it does not matter in which order, or whether
@@ -68,15 +68,15 @@ class Ladder:
             self._climb(work, now)
 
     def take(self, now: float) -> None:
-        """Take the pool's concerns: functions with a timeout that were sent, or that run."""
+        """Take the pool's concerns: functions with a time limit that were sent, or that run."""
         concerns, self._pool.concerns = self._pool.concerns, []
         for work in concerns:
             worker = work.worker
             if worker is None:
                 continue  # it has ended meanwhile
             if not work.cancel_asked:
-                assert work.options.timeout is not None
-                self._look_at(worker, now + work.options.timeout)
+                assert work.options.time_limit is not None
+                self._look_at(worker, now + work.options.time_limit)
             elif self._pool.can_stop(work):
                 self._climb(work, now)
             else:
@@ -121,16 +121,16 @@ class Ladder:
         for work in list(worker.works.values()):
             if not work.limited or work.cancel_asked or 0 < work.seq < seq:
                 continue  # it has no limit, or has ended
-            assert work.options.timeout is not None
+            assert work.options.time_limit is not None
             # What has not begun has all its time left. Of what turned out to be a coroutine,
             # the time counts from the first look.
             began = since if 0 < seq == work.seq else now
             if not work.seq:
                 began = work.detached_at = work.detached_at or now
-            if began + work.options.timeout <= now:
+            if began + work.options.time_limit <= now:
                 self._stop(work, _timeout_error(work), now)
             else:
-                self._look_at(worker, began + work.options.timeout)
+                self._look_at(worker, began + work.options.time_limit)
 
     def _look_at(self, worker: PoolWorker, when: float) -> None:
         if when < worker.look_at:
@@ -142,7 +142,7 @@ class Ladder:
         work.instead = error
         self._pool.cancel(work)
         if work.lane != PLAIN:
-            self._set(now + work.options.grace, work)
+            self._set(now + work.options.kill_after, work)
         elif self._pool.can_stop(work):
             self._climb(work, now)
         else:
@@ -159,15 +159,15 @@ class Ladder:
         worker = work.worker
         if worker is None or work.lane != PLAIN:  # the cancel reaches it as a coroutine
             return
-        grace = work.options.grace
+        kill_after = work.options.kill_after
         if self._running(worker)[0] != work.seq:
             if not work.interrupted_at:  # it may yet start before the cancel comes to it
-                self._set(now + grace, work)
+                self._set(now + kill_after, work)
         elif not work.interrupted_at:
             work.interrupted_at = now
             self.interrupts.append((worker, work.seq))
-            self._set(now + grace, work)
-        elif now >= work.interrupted_at + grace:
+            self._set(now + kill_after, work)
+        elif now >= work.interrupted_at + kill_after:
             self._expel(worker, work, now)
         self.changed = True
 
@@ -175,13 +175,13 @@ class Ladder:
         if worker.doom is not work:
             worker.doom = work
             work.expelled_at = now
-            self._set(now + work.options.grace, work)
+            self._set(now + work.options.kill_after, work)
             self._pool.expel(worker, work.seq)
-        late = now >= work.expelled_at + work.options.grace
+        late = now >= work.expelled_at + work.options.kill_after
         if late or not any(other.lane == COROUTINE for other in worker.works.values()):
             why = (
-                f"{work.name} still ran {work.options.grace:g} s after it had been interrupted "
-                "(grace)"
+                f"{work.name} still ran {work.options.kill_after:g} s after its interrupt "
+                "(kill_after)"
             )
             self.kills.append((worker, work.seq, why))
 
@@ -196,4 +196,6 @@ def _is_over(thing: Work | PoolWorker) -> bool:
 
 
 def _timeout_error(work: Work) -> TimeoutError:
-    return TimeoutError(f"{work.name} did not end within {work.options.timeout:g} s (timeout)")
+    return TimeoutError(
+        f"{work.name} did not end within {work.options.time_limit:g} s (time_limit)"
+    )

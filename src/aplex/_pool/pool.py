@@ -95,7 +95,7 @@ class Pool(Workforce):
         max_works_per_worker: int,
         load_balancer: LoadBalancerFactory,
         policy: RestartPolicy | None = None,
-        max_works_per_child: int | None = None,
+        max_tasks_per_child: int | None = None,
         clock: Callable[[], float] = float,
     ) -> None:
         """Have no workers yet.
@@ -105,10 +105,10 @@ class Pool(Workforce):
             max_works_per_worker: How many works one may have aboard.
             load_balancer: Makes the load balancer.
             policy: When a worker is started in the place of one that never served.
-            max_works_per_child: After how many works a worker is replaced.
+            max_tasks_per_child: After how many works a worker is replaced.
             clock: Tells seconds, to works with a ``rate``; without one time stands still.
         """
-        super().__init__(size, policy or RestartPolicy(), max_works_per_child)
+        super().__init__(size, policy or RestartPolicy(), max_tasks_per_child)
         self.max_works_per_worker = max_works_per_worker
         self._short = LINED_UP / max_works_per_worker  # seconds of works of any number
         self.closing = False
@@ -297,7 +297,7 @@ class Pool(Workforce):
             self._results(worker, VALUE, ids, values)
         if pickled:
             self._results(worker, PICKLED, pickled, pickles)
-        if self.max_works_per_child is not None or worker.state is not WorkerState.SERVING:
+        if self.max_tasks_per_child is not None or worker.state is not WorkerState.SERVING:
             self._reported(worker)
 
     def take_alone(self, worker: PoolWorker, reports: Reports) -> bool:
@@ -314,7 +314,7 @@ class Pool(Workforce):
             return False
         works = worker.works
         work = works.get(ids[0] if ids else pickled[0])
-        if work is None or work.state is DONE or self._holders or self.max_works_per_child:
+        if work is None or work.state is DONE or self._holders or self.max_tasks_per_child:
             return False
         if self.closing or not worker.served or worker.doom or worker.state is not SERVING:
             return False

@@ -40,7 +40,7 @@ class Work:
     cancel_wanted = False  # the future's own note
     cancel_asked = False
     cancel_delivered = False  # the coroutine has got it, and answers by its outcome
-    limited = False  # a plain function with a timeout
+    limited = False  # a plain function with a time limit
     detached_at = 0.0  # seconds: when it was first seen to be a coroutine after all
     interrupted_at = 0.0  # seconds, of the clock of the events
     expelled_at = 0.0  # seconds: when its worker was, for its sake

@@ -96,10 +96,10 @@ class RestartPolicy:
 class Workforce(ABC):
     """The workers of a pool, without their works."""
 
-    def __init__(self, size: int, policy: RestartPolicy, max_works_per_child: int | None) -> None:
+    def __init__(self, size: int, policy: RestartPolicy, max_tasks_per_child: int | None) -> None:
         self.size = size
         self.policy = policy
-        self.max_works_per_child = max_works_per_child
+        self.max_tasks_per_child = max_tasks_per_child
         self.workers: list[PoolWorker] = []  # in place: the load balancer's view shows this list
         self.leaving: list[PoolWorker] = []  # retiring, or asked to stop since
         self._starting = 0  # of the workers
@@ -202,8 +202,8 @@ class Workforce(ABC):
         if worker.state is WorkerState.RETIRING:
             self._stop_if_idle(worker)
         elif (
-            self.max_works_per_child is not None
-            and worker.works_done >= self.max_works_per_child
+            self.max_tasks_per_child is not None
+            and worker.works_done >= self.max_tasks_per_child
             and worker.state is WorkerState.SERVING
             and not worker.worn
         ):
