@@ -39,7 +39,7 @@ def best_effort() -> int:
 def main() -> None:
     with ProcessAsyncPoolExecutor(pool_size=2) as pool:
         list(pool.map(abs, range(10)))  # the workers have started
-        impatient = pool.options(timeout=0.5, grace=0.5)
+        impatient = pool.options(time_limit=0.5, kill_after=0.5)
         for work in (wait, compute, sleep, stuck_in_c):
             began = time.monotonic()
             error = impatient.submit(work).exception()

@@ -32,7 +32,7 @@ def report(requests: list[tuple[object, float, float]]) -> None:
 
 async def main() -> None:
     async with ProcessAsyncPoolExecutor(pool_size=2, awaitable=True, max_pending=50) as pool:
-        service = pool.options(key="service", rate=RATE, max_concurrency=AT_ONCE)
+        service = pool.options(limit_key="service", rate=RATE, max_concurrency=AT_ONCE)
         futures = []
         for number in range(30):
             await pool.room()

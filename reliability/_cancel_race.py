@@ -18,7 +18,7 @@ from reliability._report import Report
 
 WORKERS: Final = 2
 EACH: Final = 100
-"""Works that a worker may have aboard."""
+"""Works that a worker may have in flight."""
 
 
 def race(works: int, rng: random.Random) -> Report:

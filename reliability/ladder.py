@@ -91,8 +91,8 @@ class Race:
     def submit(self, number: int) -> None:
         """Submit one more work, whose fate is chance."""
         chance, options = self._chance, {}
-        fate = chance.choice(["alone", "cancel", "timeout", "deadline"])
-        if fate in ("timeout", "deadline"):
+        fate = chance.choice(["alone", "cancel", "time_limit", "deadline"])
+        if fate in ("time_limit", "deadline"):
             options[fate] = chance.uniform(0, 2 * SPAN)
         work = chance.choice([burn, sleep, asleep])
         seconds = chance.uniform(0, SPAN)

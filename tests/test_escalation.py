@@ -41,7 +41,7 @@ class Stand:
     def submit(self, lane: int, **options: Any) -> Work:
         work = Work(lane, None, None, None, None)
         work.options = WorkOptions(**options)
-        work.limited = lane == PLAIN and work.options.timeout is not None
+        work.limited = lane == PLAIN and work.options.time_limit is not None
         self.pool.submit(work)
         self.escalation.take(0.0)
         return work
@@ -98,7 +98,7 @@ def test_a_work_in_flight_is_cancelled_at_its_deadline_and_raises_timeout_error(
 
 def test_who_swallows_the_interrupt_keeps_the_result() -> None:
     stand = Stand()
-    work = stand.submit(PLAIN, timeout=1.0)
+    work = stand.submit(PLAIN, time_limit=1.0)
     stand.runs = (work.seq, 0.0)
     stand.escalation.check_due(1.0)
     stand.report(work.id, VALUE, "result")
@@ -107,7 +107,7 @@ def test_who_swallows_the_interrupt_keeps_the_result() -> None:
 
 def test_a_timeout_counts_from_the_start_in_the_worker() -> None:
     stand = Stand()
-    first, second = stand.submit(PLAIN), stand.submit(PLAIN, timeout=1.0)
+    first, second = stand.submit(PLAIN), stand.submit(PLAIN, time_limit=1.0)
     stand.runs = (first.seq, 0.5)
     stand.escalation.check_due(1.0)  # it cannot be over: it had not begun
     assert stand.escalation.first == 2.0
@@ -121,7 +121,7 @@ def test_a_timeout_counts_from_the_start_in_the_worker() -> None:
 
 def test_the_steps() -> None:
     stand = Stand()
-    stuck, behind = stand.submit(PLAIN, grace=2.0), stand.submit(PLAIN)
+    stuck, behind = stand.submit(PLAIN, kill_after=2.0), stand.submit(PLAIN)
     stand.runs = (stuck.seq, 0.0)
     stand.cancel(stuck, 10.0)
     assert stand.interrupted() == [stuck.seq]
@@ -141,7 +141,7 @@ def test_the_steps() -> None:
 
 def test_coroutines_get_the_grace_again_before_their_worker_is_killed() -> None:
     stand = Stand()
-    neighbour, stuck = stand.submit(COROUTINE), stand.submit(PLAIN, grace=2.0)
+    neighbour, stuck = stand.submit(COROUTINE), stand.submit(PLAIN, kill_after=2.0)
     stand.runs = (stuck.seq, 0.0)
     stand.cancel(stuck, 10.0)
     stand.escalation.check_due(12.0)
@@ -156,7 +156,7 @@ def test_coroutines_get_the_grace_again_before_their_worker_is_killed() -> None:
 def test_the_bound_of_coroutines_in_flight() -> None:
     stand = Stand()
     stand.submit(COROUTINE)
-    stuck = stand.submit(PLAIN, grace=2.0)
+    stuck = stand.submit(PLAIN, kill_after=2.0)
     stand.runs = (stuck.seq, 0.0)
     stand.cancel(stuck, 10.0)
     stand.escalation.check_due(12.0)
@@ -190,7 +190,7 @@ def test_a_cancel_that_comes_before_the_start_is_tried_again() -> None:
 @pytest.mark.parametrize("can_interrupt", [True, False])
 def test_what_cannot_be_interrupted_only_fails_its_future(can_interrupt: bool) -> None:
     stand = Stand(can_interrupt=can_interrupt)
-    work = stand.submit(PLAIN, timeout=1.0, interruptible=not can_interrupt)
+    work = stand.submit(PLAIN, time_limit=1.0, interruptible=not can_interrupt)
     stand.runs = (work.seq, 0.0)
     stand.escalation.check_due(1.0)
     [(_, kind, error)] = stand.outcomes()
@@ -204,7 +204,7 @@ def test_what_cannot_be_interrupted_only_fails_its_future(can_interrupt: bool) -
 
 def test_a_blocked_event_loop_does_not_hold_up_a_deadline() -> None:
     stand = Stand()
-    work = stand.submit(COROUTINE, deadline=1.0, grace=2.0)
+    work = stand.submit(COROUTINE, deadline=1.0, kill_after=2.0)
     stand.escalation.limit(work, 1.0)
     stand.escalation.check_due(1.0)
     assert stand.outcomes() == []

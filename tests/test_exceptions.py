@@ -97,10 +97,16 @@ def test_the_standard_library_knows_some_of_them() -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (WorkerLostError(7, -9, 3), "worker process 7 was killed by SIGKILL with 3 works aboard"),
-        (WorkerLostError(7, -11, 1), "worker process 7 was killed by SIGSEGV with 1 work aboard"),
-        (WorkerLostError(7, -250, 0), "was killed by signal 250 with 0 works aboard"),
-        (WorkerLostError(7, 3, 2), "worker process 7 exited with code 3 with 2 works aboard"),
+        (
+            WorkerLostError(7, -9, 3),
+            "worker process 7 was killed by SIGKILL with 3 works in flight",
+        ),
+        (
+            WorkerLostError(7, -11, 1),
+            "worker process 7 was killed by SIGSEGV with 1 work in flight",
+        ),
+        (WorkerLostError(7, -250, 0), "was killed by signal 250 with 0 works in flight"),
+        (WorkerLostError(7, 3, 2), "worker process 7 exited with code 3 with 2 works in flight"),
         (WorkerLostError(7, 0, 2), "exited with code 0"),
         (WorkerLostError(7, None, 2), "ended for an unknown reason"),
     ],
@@ -134,7 +140,7 @@ CERTIFICATE = WorkerLostError(
 
 def test_a_death_certificate_reads_well() -> None:
     assert str(CERTIFICATE) == (
-        "worker process 7 was killed by SIGSEGV with 3 works aboard (m.f, m.g), after 2.5 s and "
+        "worker process 7 was killed by SIGSEGV with 3 works in flight (m.f, m.g), after 2.5 s and "
         "12 works done, at most 300 MiB in memory; this work had been started there and may "
         "have run in part"
     )
@@ -143,7 +149,7 @@ def test_a_death_certificate_reads_well() -> None:
 
 def test_a_death_certificate_names_a_few_works_and_the_want_of_memory() -> None:
     error = WorkerLostError(7, -9, 300, works=("m.f",) * 16, out_of_memory=True)
-    assert "with 300 works aboard (m.f, …)" in str(error)
+    assert "with 300 works in flight (m.f, …)" in str(error)
     assert "probably by the kernel, which was out of memory" in str(error)
 
 
@@ -155,14 +161,14 @@ def test_a_quarantined_work_shows_all_deaths() -> None:
     assert (error.pid, error.signal_name, error.uptime) == (7, "SIGSEGV", 2.54)
     assert "m.f was started 2 times, and each time its worker died" in str(error)
     assert error.__notes__ == [
-        "1. worker process 1 was killed by SIGKILL with 1 work aboard",
+        "1. worker process 1 was killed by SIGKILL with 1 work in flight",
         f"2. {CERTIFICATE.summary}",
     ]
 
 
 def test_a_lost_worker_has_numbers_to_be_used() -> None:
     error = WorkerLostError(7, -9, 3)
-    assert (error.pid, error.exitcode, error.aboard) == (7, -9, 3)
+    assert (error.pid, error.exitcode, error.in_flight) == (7, -9, 3)
 
 
 def test_a_lost_workers_numbers_are_not_taken_for_those_of_an_os_error() -> None:

@@ -77,10 +77,10 @@ def test_a_function_that_outlives_its_time_keeps_its_place() -> None:
 
 def test_both_lanes_and_several_bounds_of_a_key_count_together() -> None:
     pool = DrivenPool(4)
-    first, second = submit(pool, 2, max_concurrency=2, key="api")
-    (third,) = submit(pool, 1, PLAIN, max_concurrency=3, key="api")
-    (other,) = submit(pool, 1, max_concurrency=1, key="other")
-    (fourth,) = submit(pool, 1, PLAIN, max_concurrency=3, key="api")
+    first, second = submit(pool, 2, max_concurrency=2, limit_key="api")
+    (third,) = submit(pool, 1, PLAIN, max_concurrency=3, limit_key="api")
+    (other,) = submit(pool, 1, max_concurrency=1, limit_key="other")
+    (fourth,) = submit(pool, 1, PLAIN, max_concurrency=3, limit_key="api")
     assert in_flight(first, second, third, other, fourth) == [True, True, True, True, False]
     pool.end(first)
     assert in_flight(fourth) == [True]
@@ -149,7 +149,7 @@ def test_works_wait_for_no_limit_when_the_pool_is_closed_or_broken() -> None:
 def test_groups_are_forgotten_when_nobody_needs_them() -> None:
     pool = DrivenPool()
     for key in range(10 * KEPT_GROUPS):
-        pool.end(*submit(pool, 1, max_concurrency=1, key=key))
+        pool.end(*submit(pool, 1, max_concurrency=1, limit_key=key))
     assert len(pool.pool._limits._groups) <= KEPT_GROUPS
 
 
@@ -238,7 +238,7 @@ def test_bounds_hold_whatever_happens(
 
     def look() -> None:
         for key, times in starts.items():
-            works = [work for work in pool.submitted if work.options.key == key]
+            works = [work for work in pool.submitted if work.options.limit_key == key]
             running = [work for work in works if work.state is WorkState.IN_FLIGHT]
             assert len(running) <= bound
             begun = sum(w in works for worker in pool.sent for w in pool.works_of(worker))
@@ -262,7 +262,7 @@ def _take(pool: DrivenPool, event: Any, bound: int, rate: float | None) -> None:
     running = [work for work in pool.submitted if work.state is WorkState.IN_FLIGHT]
     match event:
         case "submit", lane, key, priority:
-            options = {"key": key, "priority": priority, "retries": 1}
+            options = {"limit_key": key, "priority": priority, "retries": 1}
             submit(pool, 1, lane, max_concurrency=bound, rate=rate, **options)
         case "end", index if running:
             pool.end(running[index % len(running)])

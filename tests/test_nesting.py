@@ -17,7 +17,7 @@ LIMITED = WorkOptions(max_concurrency=1, key="k")
 
 
 class Nested:
-    """A pool in which works submit works. Functions run as soon as they are aboard, one each."""
+    """A pool in which works submit works. Functions run as soon as they are in flight, one each."""
 
     def __init__(self, size: int = 1, **kwargs: Any) -> None:
         self.pool = DrivenPool(size, **kwargs)
@@ -30,7 +30,7 @@ class Nested:
     def submit(self, lane: int, options: WorkOptions = DEFAULTS) -> Work:
         """Have a work submit one."""
         new = Work(lane, "function", "call", None, None)
-        new.options, new.what = options, print
+        new.options, new.target = options, print
         self.nesting.submit(new)
         self.pool.pool.submit(new)
         return new

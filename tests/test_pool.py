@@ -161,7 +161,7 @@ def test_what_is_more_than_the_result_of_the_only_work_is_not_taken_so() -> None
         lambda pool: pool.lose(pool.workers[0]),
         lambda pool: pool.close(),
     ],
-    ids=["coroutine aboard", "function aboard", "worker starts", "worker lost", "closing"],
+    ids=["coroutine in flight", "function in flight", "worker starts", "worker lost", "closing"],
 )
 def test_a_work_is_not_alone(crowded: Callable[[DrivenPool], object]) -> None:
     pool = DrivenPool()
@@ -454,9 +454,9 @@ def test_cancelling_a_work_that_is_done_changes_nothing() -> None:
     assert pool.cancels_of(pool.workers[0]) == []
 
 
-def test_cancel_waiting_spares_what_is_aboard() -> None:
+def test_cancel_waiting_spares_what_is_in_flight() -> None:
     pool = DrivenPool(2, limit=1, load_balancer=PinningByIndex)
-    aboard = pool.submit(meta=0)
+    in_flight = pool.submit(meta=0)
     pinned = pool.submit(meta=0)
     cancelled = pool.submit(meta=0)
     other = pool.submit(meta=1)
@@ -464,8 +464,8 @@ def test_cancel_waiting_spares_what_is_aboard() -> None:
     pool.cancel(cancelled)
     pool.cancel_waiting()
     assert all(map(pool.is_cancelled, (pinned, in_line)))
-    assert {aboard.state, other.state} == {WorkState.IN_FLIGHT}
-    pool.end(aboard, other)
+    assert {in_flight.state, other.state} == {WorkState.IN_FLIGHT}
+    pool.end(in_flight, other)
     assert pool.submit(meta=0).state is WorkState.IN_FLIGHT
 
 
@@ -474,15 +474,15 @@ def test_cancel_waiting_spares_what_is_aboard() -> None:
 
 def test_held_names_the_works_of_a_lane_waiting_first() -> None:
     pool = DrivenPool(2, limit=2, load_balancer=PinningByIndex)
-    aboard = [pool.submit(meta=0), pool.submit(meta=0)]
+    in_flight = [pool.submit(meta=0), pool.submit(meta=0)]
     pinned = pool.submit(meta=0)
     plain = pool.plain(meta=1)
     waiting_plain = pool.plain(meta=1)
-    assert pool.pool.held(COROUTINE) == [pinned, *aboard]
+    assert pool.pool.held(COROUTINE) == [pinned, *in_flight]
     assert pool.pool.held(PLAIN) == [waiting_plain, plain]
     assert pool.pool.holds(COROUTINE)
     pool.cancel(pinned)
-    pool.end(*aboard)
+    pool.end(*in_flight)
     assert not pool.pool.holds(COROUTINE)
     assert pool.pool.holds(PLAIN)
 

@@ -45,9 +45,9 @@ class Both:
 
     def end(self, places: set[int]) -> None:
         for pool in self.pools:
-            aboard = [work for work in pool.submitted if work.worker is not None]
+            in_flight = [work for work in pool.submitted if work.worker is not None]
             for worker in list(pool.workers):
-                ended = [w for i, w in enumerate(aboard) if i in places and w.worker is worker]
+                ended = [w for i, w in enumerate(in_flight) if i in places and w.worker is worker]
                 if ended:
                     pool.report(worker, *((work.id, VALUE, None) for work in ended))
 

@@ -72,9 +72,9 @@ BALANCERS = (RoundRobin, Random, Average, Whimsical, WhimsicalSkipping)
 LIMITS = st.sampled_from(
     [
         *[{}] * 4,
-        {"max_concurrency": 1, "key": "one"},
-        {"max_concurrency": 2, "key": "one", "priority": 1},
-        {"rate": 1.0, "key": "two"},
+        {"max_concurrency": 1, "limit_key": "one"},
+        {"max_concurrency": 2, "limit_key": "one", "priority": 1},
+        {"rate": 1.0, "limit_key": "two"},
         {"priority": 1},
         {"priority": -1},
     ]
@@ -101,11 +101,11 @@ class Histories(RuleBasedStateMachine):
         wear: int | None,
     ) -> None:
         self.driven = DrivenPool(
-            size, limit, balancer, ready=False, max_restarts=restarts, max_works_per_child=wear
+            size, limit, balancer, ready=False, max_restarts=restarts, max_tasks_per_child=wear
         )
         self.whimsical = issubclass(balancer, Whimsical)
         self.pins = balancer is Whimsical
-        self.asked: set[Work] = set()  # works whose cancel was asked while they were aboard
+        self.asked: set[Work] = set()  # works whose cancel was asked while they were in flight
         self.dead: list[PoolWorker] = []
         self.begun: dict[PoolWorker, int] = {}  # number of a plain function that has run
         self.returned = False
@@ -122,7 +122,7 @@ class Histories(RuleBasedStateMachine):
     def workers(self, *states: WorkerState) -> list[PoolWorker]:
         return [worker for worker in self.everyone() if worker.state in states]
 
-    def aboard(self) -> list[Work]:
+    def in_flight(self) -> list[Work]:
         return [work for worker in self.everyone() for work in worker.works.values()]
 
     # -- events -----------------------------------------------------------------
@@ -165,29 +165,29 @@ class Histories(RuleBasedStateMachine):
         workers = self.workers(WorkerState.STARTING, WorkerState.STOPPING)
         self.driven.ready(data.draw(st.sampled_from(workers)))
 
-    @precondition(lambda self: self.aboard())
+    @precondition(lambda self: self.in_flight())
     @rule(data=st.data(), kind=st.sampled_from([VALUE, RAISED, CANCELLED]), alone=st.booleans())
     def done(self, data: st.DataObject, kind: int, alone: bool) -> None:
-        """One frame of reports: any of the works aboard a worker, in any order."""
-        worker = data.draw(st.sampled_from(self.aboard())).worker
+        """One frame of reports: any of the works in flight a worker, in any order."""
+        worker = data.draw(st.sampled_from(self.in_flight())).worker
         assert worker is not None
         works = data.draw(st.lists(st.sampled_from(list(worker.works.values())), unique=True))
         self.driven.report(worker, *[(work.id, kind, "data") for work in works], alone=alone)
         for work in works:
             assert self.driven.outcomes[work] == (kind, "data")
 
-    @precondition(lambda self: self.aboard())
+    @precondition(lambda self: self.in_flight())
     @rule(data=st.data())
     def delivered(self, data: st.DataObject) -> None:
-        work = data.draw(st.sampled_from(self.aboard()))
+        work = data.draw(st.sampled_from(self.in_flight()))
         assert work.worker is not None
         self.driven.report(work.worker, (work.id, DELIVERED, None))
         assert work.state is WorkState.IN_FLIGHT
 
-    @precondition(lambda self: any(work.lane == PLAIN for work in self.aboard()))
+    @precondition(lambda self: any(work.lane == PLAIN for work in self.in_flight()))
     @rule(data=st.data())
     def detached(self, data: st.DataObject) -> None:
-        plain = [work for work in self.aboard() if work.lane == PLAIN]
+        plain = [work for work in self.in_flight() if work.lane == PLAIN]
         work = data.draw(st.sampled_from(plain))
         assert work.worker is not None
         self.begun[work.worker] = max(work.seq, self.begun.get(work.worker, 0))
@@ -319,15 +319,20 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def the_line_keeps_its_order(self) -> None:
-        """Of works with equal rights, those aboard a worker came before those that wait."""
+        """Of works with equal rights, those in flight came before those that wait."""
         if self.dead or self.returned or self.pins or self.whimsical or self.driven.pool.leaving:
             return
         for lane in LANES:
             works = [work for work in self.driven.submitted if work.lane == lane]
             works = [work for work in works if not work.options.apart]
             waiting = [work.id for work in works if work.state is WorkState.WAITING]
-            aboard = [work.id for work in works if work.state is WorkState.IN_FLIGHT]
-            assert not waiting or not aboard or max(aboard) < min(waiting) or self._detached(works)
+            in_flight = [work.id for work in works if work.state is WorkState.IN_FLIGHT]
+            assert (
+                not waiting
+                or not in_flight
+                or max(in_flight) < min(waiting)
+                or self._detached(works)
+            )
 
     @staticmethod
     def _detached(works: list[Work]) -> bool:

@@ -80,7 +80,7 @@ def idle() -> DrivenPool:
     return DrivenPool(2)
 
 
-def one_aboard() -> DrivenPool:
+def one_in_flight() -> DrivenPool:
     driven = DrivenPool(2)
     for lane in LANES:
         for _ in range(2):
@@ -163,7 +163,7 @@ def grow(driven: DrivenPool) -> None:
 
 
 def wear_out(driven: DrivenPool) -> None:
-    driven.pool.max_works_per_child = 1
+    driven.pool.max_tasks_per_child = 1
     report(driven)
 
 
@@ -219,7 +219,7 @@ CASES: list[tuple[Callable[[], DrivenPool], Callable[[DrivenPool], None]]] = [
     *((half_idle, event) for event in (submit, cancel_running_one, close, report, pace)),
     *((half_started, event) for event in (submit, close, report, pace, started)),
     (half_idle, submit_many),
-    (one_aboard, report_alone),
+    (one_in_flight, report_alone),
     *((idle, event) for event in (submit, submit_alone, close, shrink, grow)),
     *((serving, event) for event in (shrink, grow, wear_out)),
     *((half_started, event) for event in (shrink, grow)),

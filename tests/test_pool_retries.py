@@ -125,7 +125,7 @@ def test_a_closing_pool_lets_retried_works_finish() -> None:
 
 
 def test_one_poison_work_does_not_take_its_neighbours_with_it() -> None:
-    """They were aboard with it twice. The third time each suspect is on its own."""
+    """They were in flight with it twice. The third time each suspect is on its own."""
     pool = DrivenPool(2)
     works = [pool.submit(options=retried(9)) for _ in range(10)]
     poison = works[4]

@@ -202,15 +202,15 @@ def test_a_closing_pool_waits_for_those_that_are_leaving() -> None:
 
 def test_a_broken_pool_lets_a_leaving_worker_finish() -> None:
     pool = DrivenPool(2, max_restarts=0)
-    aboard = [pool.submit(options=WorkOptions(retries=2)), pool.submit()]
+    in_flight = [pool.submit(options=WorkOptions(retries=2)), pool.submit()]
     pool.resize(1)
     (leaving,) = pool.pool.leaving
     pool.lose(pool.workers[0], (0, 0), uptime=0.1)
     broken = pool.pool.broken
     assert broken is not None
-    kept = [work for work in aboard if work.worker is leaving]
+    kept = [work for work in in_flight if work.worker is leaving]
     pool.lose(leaving, ALL_STARTED)
-    assert all(work in pool.outcomes for work in aboard)
+    assert all(work in pool.outcomes for work in in_flight)
     assert kept
 
 
@@ -219,7 +219,7 @@ def test_a_broken_pool_lets_a_leaving_worker_finish() -> None:
 
 @pytest.mark.parametrize("lane", [COROUTINE, PLAIN])
 def test_a_worn_worker_serves_until_its_successor_does(lane: int) -> None:
-    pool = DrivenPool(max_works_per_child=2)
+    pool = DrivenPool(max_tasks_per_child=2)
     worn = pool.workers[0]
     pool.end(pool.submit(lane))
     assert len(pool.started) == 1
@@ -239,7 +239,7 @@ def test_a_worn_worker_serves_until_its_successor_does(lane: int) -> None:
 
 
 def test_a_successor_that_fails_to_start_is_tried_again_after_a_pause() -> None:
-    pool = DrivenPool(max_works_per_child=1)
+    pool = DrivenPool(max_tasks_per_child=1)
     worn = pool.workers[0]
     pool.end(pool.submit())
     for _ in range(10):
@@ -251,7 +251,7 @@ def test_a_successor_that_fails_to_start_is_tried_again_after_a_pause() -> None:
 
 
 def test_a_worn_worker_that_dies_has_its_successor_already() -> None:
-    pool = DrivenPool(max_works_per_child=1)
+    pool = DrivenPool(max_tasks_per_child=1)
     pool.end(pool.submit())
     pool.lose(pool.workers[0])
     assert len(pool.workers) == 1
@@ -259,7 +259,7 @@ def test_a_worn_worker_that_dies_has_its_successor_already() -> None:
 
 
 def test_shrinking_lets_worn_workers_go_first() -> None:
-    pool = DrivenPool(2, max_works_per_child=1)
+    pool = DrivenPool(2, max_tasks_per_child=1)
     fresh, worn = pool.workers
     works = [pool.submit(), pool.submit()]
     pool.end(*(work for work in works if work.worker is worn))
@@ -270,7 +270,7 @@ def test_shrinking_lets_worn_workers_go_first() -> None:
 
 
 def test_a_closing_pool_renews_no_worker() -> None:
-    pool = DrivenPool(max_works_per_child=1)
+    pool = DrivenPool(max_tasks_per_child=1)
     works = [pool.submit(), pool.submit()]
     pool.close()
     pool.end(works[0])

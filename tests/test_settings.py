@@ -16,7 +16,7 @@ from aplex._common.options import MOST, WorkOptions
 
 COUNTS = {"max_works_per_worker": 1, "retries": 0, "quarantine_after": 1, "max_restarts": 0}
 """Options that count something, and the least that is allowed."""
-COUNTS_OR_NONE = {"pool_size": 1, "max_workers": 1, "max_works_per_child": 1, "max_pending": 1}
+COUNTS_OR_NONE = {"pool_size": 1, "max_workers": 1, "max_tasks_per_child": 1, "max_pending": 1}
 SECONDS = ("exit_grace", "restart_window")
 LIMITS = ("start_timeout",)
 OTHERS = {"awaitable", "load_balancer", "future_loop", "worker_loop_factory", "initializer"} | {
@@ -78,9 +78,9 @@ def test_infinite_seconds_mean_no_limit(value: float) -> None:
     made = settings(exit_grace=value, restart_window=value, start_timeout=value)
     assert made.exit_grace == made.restart_window == math.inf
     assert made.start_timeout is settings(start_timeout=None).start_timeout is None
-    works = WorkOptions(timeout=value, deadline=value, grace=value)
-    assert works.timeout is works.deadline is None
-    assert works.grace == math.inf
+    works = WorkOptions(time_limit=value, deadline=value, kill_after=value)
+    assert works.time_limit is works.deadline is None
+    assert works.kill_after == math.inf
 
 
 @pytest.mark.parametrize("name", ["load_balancer", "worker_loop_factory", "initializer"])
@@ -121,9 +121,13 @@ def test_works_have_the_options_of_their_executor() -> None:
         ({"max_concurrency": True}, TypeError, "max_concurrency must be an int or None, not True"),
         ({"priority": True}, TypeError, "priority must be an int, not True"),
         ({"rate": True}, TypeError, "rate must be a number per second or None, not True"),
-        ({"timeout": True}, TypeError, "timeout must be a number of seconds or None, not True"),
+        (
+            {"time_limit": True},
+            TypeError,
+            "time_limit must be a number of seconds or None, not True",
+        ),
         ({"deadline": NAN}, ValueError, "deadline must not be negative or NaN"),
-        ({"grace": NAN}, ValueError, "grace must not be negative or NaN"),
+        ({"kill_after": NAN}, ValueError, "kill_after must not be negative or NaN"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
 )

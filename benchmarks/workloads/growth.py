@@ -138,7 +138,7 @@ def keys(task: Task) -> Figures:
     """Each work has a key of its own, of which one at a time may run."""
 
     def submit(pool: Peer, number: int) -> Any:
-        view = executor(pool).options(key=number, max_concurrency=1)
+        view = executor(pool).options(limit_key=number, max_concurrency=1)
         return view.submit(task_work(task), number)
 
     return waiting(task, OPTIONS, submit)
@@ -148,7 +148,7 @@ def deadlines(task: Task) -> Figures:
     """Each work has a deadline, an hour away."""
 
     def submit(pool: Peer, number: int) -> Any:
-        return executor(pool).options(timeout=FAR).submit(task_work(task), number)
+        return executor(pool).options(time_limit=FAR).submit(task_work(task), number)
 
     return waiting(task, OPTIONS, submit)
 

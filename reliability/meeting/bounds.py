@@ -107,7 +107,7 @@ def _haste(case: Case, notes: Notes, began: int) -> Iterator[str]:
 
 
 def _passed_over(case: Case, notes: Notes, sent: list[Line]) -> Iterator[str]:
-    """Only what was aboard already may begin before an urgent work that waits."""
+    """Only what was in flight already may begin before an urgent work that waits."""
     at = {line["work"]: line["when"] for line in sent}
     begun = {
         work: min(note.when for note in all_notes if note.event == BEGAN)

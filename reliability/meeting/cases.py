@@ -20,7 +20,7 @@ COLUMNS: Final = {
     "lane": ("plain", "coroutine"),
     "limits": (OFF, "concurrency", "rate"),
     "priority": (OFF, "mixed"),
-    "deadline": (OFF, "timeout", "deadline"),
+    "deadline": (OFF, "time_limit", "deadline"),
     "cancel": (OFF, "early", "late"),
     "retries": (OFF, "two"),
     "big": (OFF, "bytes", "buffer"),

@@ -11,7 +11,7 @@ from reliability.meeting.blocks import Block
 from reliability.meeting.cases import OFF, Case
 
 USUAL, LATE, DOOMED, HELD = "usual", "late", "doomed", "held"
-LIMITS: Final = {"timeout": 0.25, "deadline": 0.8}
+LIMITS: Final = {"time_limit": 0.25, "deadline": 0.8}
 """Seconds that some works have."""
 ITEMS: Final = 8
 """Of a stream."""
@@ -148,9 +148,9 @@ def _fill(case: Case, job: Job, rng: random.Random) -> None:
 def _options(case: Case, call: Call) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if case.limits == "concurrency":
-        options.update(max_concurrency=concurrency(case), key="meeting")
+        options.update(max_concurrency=concurrency(case), limit_key="meeting")
     elif case.limits == "rate":
-        options.update(rate=RATE, key="meeting")
+        options.update(rate=RATE, limit_key="meeting")
     if case.priority != OFF:
         options["priority"] = PRIORITIES[case.priority][call.urgent]
     if call.limited and case.deadline != OFF:

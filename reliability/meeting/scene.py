@@ -36,7 +36,7 @@ def make(case: Case, folder: str) -> Any:
         "max_works_per_worker": 3,
         "exit_grace": 15.0,
         "retries": 0 if case.retries == OFF else 2,
-        "max_works_per_child": None if case.recycling == OFF else 4,
+        "max_tasks_per_child": None if case.recycling == OFF else 4,
         "max_restarts": 1_000,  # to be killed before it serves is no end here
         "initializer": works.prepare,
         "initargs": (folder,),

@@ -50,7 +50,7 @@ class Reference:
 
     def __init__(self, size: int, limit: int) -> None:
         self.size = size
-        self.limit = limit  # works that a worker may have aboard
+        self.limit = limit  # works that a worker may have in flight
         self.works: list[Expected] = []
         self.killed: set[int] = set()
         self.closed = False

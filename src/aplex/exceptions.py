@@ -43,7 +43,7 @@ class WorkerLostError(AplexWorkerError):
         pid (int | None): The process id the worker had.
         exitcode (int | None): Its exit code; negative means killed by that
             signal, as in ``multiprocessing.Process.exitcode``; None if unknown.
-        aboard (int): How many works were aboard (started or not), in works.
+        in_flight (int): How many works it had (started or not), in works.
         works (tuple[str, ...]): What these works were: the names of their
             callables, of the first few of them.
         works_done (int): How many works had ended on this worker, in works.
@@ -54,7 +54,7 @@ class WorkerLostError(AplexWorkerError):
         peak_rss (int | None): The most memory that was resident in the worker at
             a time, in bytes. None if that cannot be known: also if it was less than
             in its parent, from which a new process inherits the figure.
-        reason (str | None): Why aplex has killed the worker, if it has: a function aboard
+        reason (str | None): Why aplex has killed the worker, if it has: a function of its
             did not let itself be stopped.
         stack (str | None): The stack that ``faulthandler`` left, if the worker died
             of a signal such as SIGSEGV. It is a note of the exception, too.
@@ -64,7 +64,7 @@ class WorkerLostError(AplexWorkerError):
         self,
         pid: int | None,
         exitcode: int | None,
-        aboard: int,
+        in_flight: int,
         *,
         works: tuple[str, ...] = (),
         works_done: int = 0,
@@ -77,7 +77,7 @@ class WorkerLostError(AplexWorkerError):
         """Describe a death."""
         self.pid = pid
         self.exitcode = exitcode
-        self.aboard = aboard
+        self.in_flight = in_flight
         self.works = works
         self.works_done = works_done
         self.uptime = uptime
@@ -91,7 +91,7 @@ class WorkerLostError(AplexWorkerError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle by the constructor's first arguments; the state holds the rest."""
-        return type(self), (self.pid, self.exitcode, self.aboard), self.__dict__
+        return type(self), (self.pid, self.exitcode, self.in_flight), self.__dict__
 
     def __setstate__(self, state: dict[str, Any] | None) -> None:
         """Take all attributes over, and the message that tells of them."""
@@ -119,10 +119,10 @@ class WorkerLostError(AplexWorkerError):
 
     @property
     def summary(self) -> str:
-        """Say in one line who died, how, and what was aboard."""
-        parts = [f"worker process {self.pid} {self.cause} with {_works(self.aboard)} aboard"]
+        """Say in one line who died, how, and what it ran."""
+        parts = [f"worker process {self.pid} {self.cause} with {_works(self.in_flight)} in flight"]
         if self.works:
-            more = ", …" if self.aboard > len(self.works) else ""
+            more = ", …" if self.in_flight > len(self.works) else ""
             parts[0] += f" ({', '.join(dict.fromkeys(self.works))}{more})"
         if self.uptime is not None:
             parts.append(f"after {self.uptime:.1f} s and {_works(self.works_done)} done")
@@ -136,7 +136,7 @@ class WorkerLostError(AplexWorkerError):
 
     def _described(self) -> str:
         message = self.summary
-        if self.aboard:
+        if self.in_flight:
             message += "; this work had been started there and may have run in part"
         return message
 
@@ -156,7 +156,7 @@ class WorkQuarantinedError(WorkerLostError):
         """Collect the deaths that a work has seen."""
         last = deaths[-1]
         if isinstance(last, WorkerLostError):
-            super().__init__(last.pid, last.exitcode, last.aboard)
+            super().__init__(last.pid, last.exitcode, last.in_flight)
             self.__dict__.update(last.__dict__)
             self.__dict__.pop("__notes__", None)
         else:

@@ -62,7 +62,7 @@ class AsyncPoolExecutor(_Viewable[Awaits], Ending, concurrent.futures.Executor):
             settings.max_works_per_worker,
             settings.load_balancer,
             RestartPolicy(settings.max_restarts, settings.restart_window),
-            settings.max_works_per_child,
+            settings.max_tasks_per_child,
             clock=time.monotonic,
         )
         self._manager = Manager(pool, transport, name, settings.exit_grace, settings.start_timeout)
@@ -183,7 +183,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         quarantine_after: int = 3,
         max_restarts: int = 3,
         restart_window: float = 5.0,
-        max_works_per_child: int | None = None,
+        max_tasks_per_child: int | None = None,
         max_pending: int | None = None,
     ) -> None:
         """Make an executor; the workers start with the first work.
@@ -222,7 +222,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 ends before it has served a work.
             restart_window: Seconds without a failed start after which a row has ended;
                 also how long a worker must have been there not to count as one.
-            max_works_per_child: After so many works a worker is replaced: it serves until
+            max_tasks_per_child: After so many works a worker is replaced: it serves until
                 its successor does, finishes what it has, and ends. None: never.
             max_pending: How many works may be submitted and not done. `submit` then blocks
                 until there is room; with ``awaitable=True`` see `room`. None: no bound.
@@ -251,7 +251,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 quarantine_after=quarantine_after,
                 max_restarts=max_restarts,
                 restart_window=restart_window,
-                max_works_per_child=max_works_per_child,
+                max_tasks_per_child=max_tasks_per_child,
                 max_pending=max_pending,
                 start_timeout=start_timeout,
             ),
@@ -334,7 +334,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         quarantine_after: int = 3,
         max_restarts: int = 3,
         restart_window: float = 5.0,
-        max_works_per_child: int | None = None,
+        max_tasks_per_child: int | None = None,
         max_pending: int | None = None,
     ) -> None:
         """Make an executor; the workers start with the first work.
@@ -364,7 +364,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 quarantine_after=quarantine_after,
                 max_restarts=max_restarts,
                 restart_window=restart_window,
-                max_works_per_child=max_works_per_child,
+                max_tasks_per_child=max_tasks_per_child,
                 max_pending=max_pending,
             ),
         )

@@ -33,7 +33,7 @@ class Worker(Protocol):
 
     @property
     def workload(self) -> int:
-        """Works aboard now, in works."""
+        """Works in flight now, in works."""
         ...
 
     @property
@@ -53,7 +53,7 @@ class LoadBalancer(ABC):
 
     Args:
         workers: Read-only view of the pool's workers, the starting ones too.
-        workloads: Read-only view: worker -> works aboard, in works.
+        workloads: Read-only view: worker -> works in flight, in works.
         max_works_per_worker: The limit of each worker, in works.
     """
 
@@ -101,12 +101,12 @@ class LoadBalancer(ABC):
 
     @property
     def workloads(self) -> Mapping[Worker, int]:
-        """Works aboard each worker, in works. Read-only."""
+        """Works in flight each worker, in works. Read-only."""
         return self._workloads
 
     @property
     def max_works_per_worker(self) -> int:
-        """How many works a worker may have aboard, in works."""
+        """How many works a worker may have in flight, in works."""
         return self._max_works_per_worker
 
     def is_available(self, worker: Worker) -> bool:
@@ -212,7 +212,7 @@ class Random(LoadBalancer):
 
 
 class Average(LoadBalancer):
-    """Takes the worker with the fewest works aboard."""
+    """Takes the worker with the fewest works in flight."""
 
     keeps_choice = False
 

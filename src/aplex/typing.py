@@ -33,7 +33,7 @@ class PoolOptions(TypedDict, total=False):
     quarantine_after: int
     max_restarts: int
     restart_window: float
-    max_works_per_child: int | None
+    max_tasks_per_child: int | None
     max_pending: int | None
 
 
@@ -53,11 +53,11 @@ class WorkOptions(TypedDict, total=False):
     max_concurrency: int | None
     rate: float | None
     priority: int
-    key: Hashable
+    limit_key: Hashable
     buffersize: int | None
-    timeout: float | None
+    time_limit: float | None
     deadline: float | None
-    grace: float
+    kill_after: float
     interruptible: bool
 
 

@@ -49,13 +49,13 @@ class _Viewable(Calls[Awaits]):
                 whatever ``retries`` allow (default: that of the executor);
                 ``max_concurrency``: how many works run at once, at most, in the whole pool;
                 ``rate``: how many start per second, at most, evenly spaced;
-                ``key``: what these two count by, anything hashable (default: the callable);
+                ``limit_key``: what these two count by, anything hashable (default: the callable);
                 ``priority``: works that wait for a worker go by it, the highest first
                 (default: 0), then in the order of their submits;
-                ``timeout``: seconds from the start of a work in its worker after which it
+                ``time_limit``: seconds from the start of a work in its worker after which it
                 is stopped, and its future raises ``TimeoutError`` (default: no limit);
                 ``deadline``: the same, from submit (default: no limit);
-                ``grace``: seconds that a plain function of a process worker has to end
+                ``kill_after``: seconds that a plain function of a process worker has to end
                 after it was interrupted, before its worker is replaced (default: 2);
                 ``interruptible``: whether a plain function that runs may be interrupted
                 (default: True).

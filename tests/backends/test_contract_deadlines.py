@@ -1,4 +1,4 @@
-"""Contract: ``timeout``, ``deadline``, and functions that are stopped while they run."""
+"""Contract: ``time_limit``, ``deadline``, and functions that are stopped while they run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.signals import Gate, Signals
 
 TIMEOUT, GRACE = 0.2, 0.3
 PROMPT = 0.5
-"""Seconds that are promised beyond timeout and grace."""
+"""Seconds that are promised beyond time_limit and kill_after."""
 NOISE = 1.5
 """Seconds that a busy machine may add."""
 
@@ -36,7 +36,7 @@ def warm(new_caller: Callable[..., Caller]) -> Callable[..., Caller]:
 
 
 def limited(caller: Caller, **options: Any) -> Caller:
-    return caller.through(caller.pool.options(**{"grace": GRACE, **options}))
+    return caller.through(caller.pool.options(**{"kill_after": GRACE, **options}))
 
 
 def assert_timed_out(caller: Caller, future: Any, began: float, promised: float) -> None:
@@ -55,7 +55,7 @@ def test_a_loop_in_a_forked_worker_is_stopped_by_one_rung_or_the_other(
     """
     caller = warm()
     began = time.monotonic()
-    future = limited(caller, timeout=TIMEOUT).submit(stuck.busy, signals.path)
+    future = limited(caller, time_limit=TIMEOUT).submit(stuck.busy, signals.path)
     error = caller.error(future)
     assert type(error) is TimeoutError, error
     assert TIMEOUT <= time.monotonic() - began < TIMEOUT + GRACE + PROMPT + NOISE
@@ -70,13 +70,13 @@ def test_a_loop_in_a_forked_worker_is_stopped_by_one_rung_or_the_other(
 def test_the_first_rung_harms_nobody(
     warm: Callable[..., Caller], signals: Signals, gate: Gate, work: Callable[[str], object]
 ) -> None:
-    """The worker stays, with the coroutines aboard and the functions behind."""
+    """The worker stays, with the coroutines in_flight and the functions behind."""
     caller = warm()
     pid = caller.call(works.pid)
     neighbour = caller.submit(works.apass_gate, gate.path)
     began = time.monotonic()
     # subprocess gives a program 0.25 s to mind a Ctrl-C of its own.
-    future = limited(caller, timeout=TIMEOUT, grace=9.0).submit(work, signals.path)
+    future = limited(caller, time_limit=TIMEOUT, kill_after=9.0).submit(work, signals.path)
     behind = caller.submit(works.pid)
     assert_timed_out(caller, future, began, TIMEOUT)
     assert caller.result(behind) == pid
@@ -95,7 +95,7 @@ def test_the_last_rung_replaces_the_worker(
     caller = warm()
     pid = caller.call(works.pid)
     began = time.monotonic()
-    future = limited(caller, timeout=TIMEOUT).submit(work, signals.path)
+    future = limited(caller, time_limit=TIMEOUT).submit(work, signals.path)
     signals.expect("running")
     behind = [caller.submit(works.pid) for _ in range(5)]
     assert_timed_out(caller, future, began, TIMEOUT + GRACE)
@@ -108,7 +108,7 @@ def test_a_coroutine_that_does_not_end_within_the_grace_dies_with_its_worker(
 ) -> None:
     caller = warm()
     neighbour = caller.submit(works.apass_gate, gate.path)
-    future = limited(caller, timeout=TIMEOUT, retries=3).submit(stuck.ignores, signals.path)
+    future = limited(caller, time_limit=TIMEOUT, retries=3).submit(stuck.ignores, signals.path)
     assert type(caller.error(future)) is TimeoutError
     error = caller.error(neighbour)
     assert isinstance(error, WorkerLostError)
@@ -135,7 +135,7 @@ def test_who_catches_the_interrupt_keeps_the_result(
     warm: Callable[..., Caller], signals: Signals
 ) -> None:
     caller = warm()
-    future = limited(caller, timeout=TIMEOUT).submit(stuck.swallows, signals.path)
+    future = limited(caller, time_limit=TIMEOUT).submit(stuck.swallows, signals.path)
     assert caller.result(future) == "WorkInterrupted"
     cancelled = caller.submit(stuck.swallows, signals.path)
     signals.expect("running", "running")
@@ -149,7 +149,7 @@ def test_an_interrupt_that_a_finalizer_swallows_comes_again(
 ) -> None:
     caller = warm()
     pid = caller.call(works.pid)
-    future = limited(caller, grace=20.0).submit(stuck.in_a_finalizer, signals.path)
+    future = limited(caller, kill_after=20.0).submit(stuck.in_a_finalizer, signals.path)
     signals.expect("running")
     caller.cancel(future)
     caller.wait(future)
@@ -165,7 +165,7 @@ def test_an_import_is_not_interrupted(
     (tmp_path / "slow_module.py").write_text(stuck.SLOW_MODULE)
     caller = warm()
     pid = caller.call(works.pid)
-    view = limited(caller, timeout=TIMEOUT, grace=20.0)
+    view = limited(caller, time_limit=TIMEOUT, kill_after=20.0)
     future = view.submit(stuck.imports, signals.path, str(tmp_path))
     signals.expect("imported")
     assert type(caller.error(future)) is TimeoutError
@@ -173,7 +173,7 @@ def test_an_import_is_not_interrupted(
 
 
 def test_a_chunk_is_stopped_as_a_whole(warm: Callable[..., Caller]) -> None:
-    caller = limited(warm(), timeout=TIMEOUT)
+    caller = limited(warm(), time_limit=TIMEOUT)
     with pytest.raises(TimeoutError):
         list(caller.map(works.span, [0.0, 0.7, 0.0], chunksize=3))
     outcomes = caller.map(works.span, [0.0, 0.7, 0.0], chunksize=3, return_outcomes=True)
@@ -183,12 +183,12 @@ def test_a_chunk_is_stopped_as_a_whole(warm: Callable[..., Caller]) -> None:
 def test_a_timeout_of_a_coroutine(warm: Callable[..., Caller], signals: Signals) -> None:
     began = time.monotonic()
     caller = warm()
-    future = limited(caller, timeout=TIMEOUT).submit(stuck.coroutine, signals.path)
+    future = limited(caller, time_limit=TIMEOUT).submit(stuck.coroutine, signals.path)
     error = caller.error(future)
     assert type(error) is TimeoutError
     assert "stuck.coroutine did not end within 0.2 s" in str(error)
     assert time.monotonic() - began < stuck.LONG
-    assert caller.result(limited(caller, timeout=9).submit(works.aadd, 1, y=2)) == 3
+    assert caller.result(limited(caller, time_limit=9).submit(works.aadd, 1, y=2)) == 3
 
 
 def test_a_coroutine_of_a_plain_callable_has_the_timeout_too(
@@ -196,7 +196,7 @@ def test_a_coroutine_of_a_plain_callable_has_the_timeout_too(
 ) -> None:
     work = works.started_coroutine(stuck.coroutine)
     caller = warm()
-    error = limited(caller, timeout=TIMEOUT).raised(work, signals.path)
+    error = limited(caller, time_limit=TIMEOUT).raised(work, signals.path)
     assert type(error) is TimeoutError
 
 
@@ -205,7 +205,7 @@ def test_a_thread_cannot_be_stopped_and_the_error_says_so(
 ) -> None:
     """The same of a function that must not be interrupted."""
     caller = warm()
-    view = limited(caller, timeout=TIMEOUT, interruptible=engine == "thread")
+    view = limited(caller, time_limit=TIMEOUT, interruptible=engine == "thread")
     error = view.raised(works.held, signals.path, gate.path)
     assert type(error) is TimeoutError
     assert "cannot be stopped" in error.__notes__[0]
@@ -237,12 +237,12 @@ def test_a_deadline_counts_from_submit_wherever_the_work_is(
 def test_a_caller_whose_loop_is_blocked_harms_no_worker(
     warm: Callable[..., Caller], signals: Signals
 ) -> None:
-    """The function has ended; its report lies unread for longer than timeout and grace."""
+    """The function has ended; its report lies unread for longer than time_limit and kill_after."""
     caller = warm()
     pid = caller.call(works.pid)
 
     async def block() -> Any:
-        future = limited(caller, timeout=TIMEOUT).pool.submit(works.span, 0.05)
+        future = limited(caller, time_limit=TIMEOUT).pool.submit(works.span, 0.05)
         time.sleep(TIMEOUT + 3 * GRACE)
         return await future
 
@@ -253,12 +253,12 @@ def test_a_caller_whose_loop_is_blocked_harms_no_worker(
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"timeout": -1}, ValueError),
-        ({"timeout": "1"}, TypeError),
-        ({"timeout": float("nan")}, ValueError),
+        ({"time_limit": -1}, ValueError),
+        ({"time_limit": "1"}, TypeError),
+        ({"time_limit": float("nan")}, ValueError),
         ({"deadline": float("nan")}, ValueError),
-        ({"grace": -0.1}, ValueError),
-        ({"grace": None}, TypeError),
+        ({"kill_after": -0.1}, ValueError),
+        ({"kill_after": None}, TypeError),
         ({"interruptible": 1}, TypeError),
     ],
 )

@@ -43,7 +43,7 @@ def test_a_death_is_told_promptly_and_says_how(
     assert (error.pid, error.exitcode) == (pid, HOW[how])
     assert f"worker process {pid}" in str(error)
     assert (f"killed by {how}" if how != "exit" else "exited with code 7") in str(error)
-    assert "1 work aboard" in str(error)
+    assert "1 work in flight" in str(error)
     assert caller.call(works.pid) != pid
 
 
@@ -95,7 +95,7 @@ def test_the_works_of_other_workers_go_on(
     for future in lost:
         error = future.exception()
         assert isinstance(error, WorkerLostError)
-        assert error.aboard == len(lost)
+        assert error.in_flight == len(lost)
     gate.open()
     for future in held:
         if future not in lost:

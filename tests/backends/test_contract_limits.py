@@ -149,9 +149,9 @@ def test_a_worker_that_dies_takes_no_places_with_it(
     new_caller: Callable[..., Caller], tmp_path: Path
 ) -> None:
     caller = new_caller(pool_size=2)
-    view = caller.through(caller.pool.options(max_concurrency=1, key="deadly"))
+    view = caller.through(caller.pool.options(max_concurrency=1, limit_key="deadly"))
     deaths = [view.submit(works.adie, "exit") for _ in range(2)]
-    retried = caller.through(caller.pool.options(max_concurrency=1, key="deadly", retries=1))
+    retried = caller.through(caller.pool.options(max_concurrency=1, limit_key="deadly", retries=1))
     again = retried.submit(works.adie_at_first, str(tmp_path / "died"))
     after = [view.submit(works.aadd, number) for number in range(3)]
     assert all(isinstance(caller.error(future), WorkerLostError) for future in deaths)
@@ -160,7 +160,7 @@ def test_a_worker_that_dies_takes_no_places_with_it(
 
 
 def test_other_works_do_not_wait_for_limits_of_some(caller: Caller) -> None:
-    view = caller.through(caller.pool.options(rate=0.01, key=object()))
+    view = caller.through(caller.pool.options(rate=0.01, limit_key=object()))
     view.call(works.add, 1)
     waiting = view.submit(works.add, 1)
     began = time.monotonic()
@@ -179,7 +179,7 @@ def test_other_works_do_not_wait_for_limits_of_some(caller: Caller) -> None:
         ({"rate": float("nan")}, ValueError, "rate must be positive and finite"),
         ({"rate": "5/s"}, TypeError, "rate must be a number per second"),
         ({"priority": 0.5}, TypeError, "priority must be an int"),
-        ({"key": []}, TypeError, r"key must be hashable, \[\] is not"),
+        ({"limit_key": []}, TypeError, r"limit_key must be hashable, \[\] is not"),
     ],
     ids=str,
 )
@@ -198,6 +198,6 @@ class Unhashable(works.Callee):
 
 def test_a_work_that_can_be_no_key_is_refused_with_the_cure(caller: Caller) -> None:
     view = caller.pool.options(max_concurrency=1)
-    with pytest.raises(TypeError, match=r"options\(key=…\)"):
+    with pytest.raises(TypeError, match=r"options\(limit_key=…\)"):
         caller.through(view).submit(Unhashable(1), 2)
-    assert caller.through(view.options(key="adders")).call(Unhashable(1), 2) == 3
+    assert caller.through(view.options(limit_key="adders")).call(Unhashable(1), 2) == 3

@@ -173,7 +173,7 @@ def test_a_limit_that_nested_works_count_for_is_warned_of(limit: str) -> None:
         {"max_works_per_worker": 1} if limit == "max_works_per_worker" else {}
     )
     with ThreadAsyncPoolExecutor(pool_size=1, **executor) as pool:
-        view: Any = pool.options(**({} if executor else {"max_concurrency": 2, "key": "k"}))
+        view: Any = pool.options(**({} if executor else {"max_concurrency": 2, "limit_key": "k"}))
 
         async def outer() -> list[str]:
             with warnings.catch_warnings(record=True) as caught:

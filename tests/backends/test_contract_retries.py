@@ -108,7 +108,7 @@ def test_a_work_that_kills_again_and_again_is_quarantined(
 
 @EVERY_PROCESS
 @BLOCKING
-def test_a_death_certificate_says_what_was_aboard(new_caller: Callable[..., Caller]) -> None:
+def test_a_death_certificate_says_what_was_in_flight(new_caller: Callable[..., Caller]) -> None:
     caller = new_caller()
     caller.call(works.add, 1)
     caller.call(works.aadd, 1)

@@ -38,7 +38,7 @@ def test_submit_returns_a_future_of_its_face(caller: Caller) -> None:
 
 @everywhere
 def test_thousands_of_works(caller: Caller) -> None:
-    """Far more than the workers may have aboard."""
+    """Far more than the workers may have in flight."""
     futures = [caller.submit(works.aadd if n % 2 else works.add, n, 1) for n in range(1000)]
     assert [caller.result(future) for future in futures] == list(range(1, 1001))
 
@@ -191,7 +191,7 @@ def test_seconds_without_end_are_no_limit(
     """Longer than locks, selectors and epoll can wait; in every option and argument."""
     options = {"exit_grace": seconds, "restart_window": seconds}
     caller = new_caller(**options, **({"start_timeout": seconds} if processes else {}))
-    limited = {"timeout": seconds, "deadline": seconds, "grace": seconds}
+    limited = {"time_limit": seconds, "deadline": seconds, "kill_after": seconds}
     view = caller.through(caller.pool.options(**limited))
     for work in (works.span, works.aspan):
         assert caller.call(work, 0.05)

@@ -204,7 +204,7 @@ def test_nonsense_sizes_and_closed_pools_are_refused(engine: str) -> None:
 
 
 def test_worn_workers_are_replaced_and_no_work_is_lost(new_caller: Callable[..., Caller]) -> None:
-    caller = new_caller(pool_size=2, max_works_per_child=20)
+    caller = new_caller(pool_size=2, max_tasks_per_child=20)
     first = pids(caller, 2)
     futures = [caller.submit((works.add, works.aadd)[n % 2], n) for n in range(200)]
     assert [caller.result(future) for future in futures] == list(range(200))
@@ -219,7 +219,7 @@ def test_worn_workers_are_replaced_and_no_work_is_lost(new_caller: Callable[...,
 @BLOCKING
 def test_no_work_waits_for_the_start_of_a_successor(new_caller: Callable[..., Caller]) -> None:
     """The successor needs a second to start; the worn worker serves meanwhile."""
-    caller = new_caller(max_works_per_child=1, initializer=time.sleep, initargs=(1.0,))
+    caller = new_caller(max_tasks_per_child=1, initializer=time.sleep, initargs=(1.0,))
     caller.call(works.add, 1)
     for n in range(20):
         began = time.monotonic()

@@ -73,7 +73,7 @@ TEXT = """
             for future in concurrent.futures.as_completed(more):
                 future.done()
             self.send(len, bytes(100_000)).cancel()
-            view = self.pool.options(priority=1, key="k", max_concurrency=1)
+            view = self.pool.options(priority=1, limit_key="k", max_concurrency=1)
             limited = view.submit(square, 3)
             self.futures.append(limited)
             with contextlib.suppress(concurrent.futures.CancelledError):

@@ -137,8 +137,8 @@ TEXT = """
             caller.result(send(note))
 
     def limited(caller, send):
-        limits = dict(max_concurrency=1, rate=150.0, key="k", priority=1)
-        caller.view = caller.pool.options(timeout=60.0, deadline=60.0, **limits)
+        limits = dict(max_concurrency=1, rate=150.0, limit_key="k", priority=1)
+        caller.view = caller.pool.options(time_limit=60.0, deadline=60.0, **limits)
         few(caller, send)
 
     def streams(caller, send):

@@ -46,12 +46,12 @@ class DrivenPool:
         ready: bool = True,
         max_restarts: int = 3,
         window: float = 5.0,
-        max_works_per_child: int | None = None,
+        max_tasks_per_child: int | None = None,
     ) -> None:
         self.policy = RestartPolicy(max_restarts, window)
         self.now = 0.0  # seconds
         self.pool = Pool(
-            size, limit, load_balancer, self.policy, max_works_per_child, clock=lambda: self.now
+            size, limit, load_balancer, self.policy, max_tasks_per_child, clock=lambda: self.now
         )
         self.pauses: list[float] = []  # of restarts to come
         self.alarms: list[tuple[float, Callable[[], None]]] = []  # of limits, and when

@@ -158,10 +158,10 @@ def submit_with_options(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
     assert_type(view.map(fetch, ["one"]), Iterator[Page])
     view.submit(area, "two")  # type: ignore[call-overload] # pyright: ignore
     pool.options(retry=1)  # type: ignore[call-arg] # pyright: ignore
-    limited = pool.options(max_concurrency=3, rate=2.5, priority=-1, key=("api", 1))
+    limited = pool.options(max_concurrency=3, rate=2.5, priority=-1, limit_key=("api", 1))
     assert_type(limited.submit(area, 2), ConcurrentFuture[float])
     pool.options(rate="5/s")  # type: ignore[arg-type] # pyright: ignore
-    pool.options(key=[])  # type: ignore[arg-type] # pyright: ignore
+    pool.options(limit_key=[])  # type: ignore[arg-type] # pyright: ignore
 
 
 async def wait_for_room() -> None:

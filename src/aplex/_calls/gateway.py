@@ -122,8 +122,8 @@ class Gateway:
             future = ConcurrentFuture() if blocking is None else blocking
         submitted = time.monotonic() if options.deadline is not None else 0.0
         try:
-            if options.timeout is not None and lane == COROUTINE:
-                function, call = self._encode(run_within, (options.timeout, work, *args), kwargs)
+            if options.time_limit is not None and lane == COROUTINE:
+                function, call = self._encode(run_within, (options.time_limit, work, *args), kwargs)
             else:
                 function, call = self._encode(work, args, kwargs)
         except SerializationError as error:
@@ -134,7 +134,7 @@ class Gateway:
         item.manager = self.manager
         item.options = options
         item.target = work
-        if options.timeout is not None and lane != COROUTINE:
+        if options.time_limit is not None and lane != COROUTINE:
             item.limited = True
         future._work = item  # noqa: SLF001 - private to the package
         take(item, running)

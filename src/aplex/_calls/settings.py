@@ -40,7 +40,7 @@ class PoolSettings:
     quarantine_after: int = 3
     max_restarts: int = 3
     restart_window: float = 5.0
-    max_works_per_child: int | None = None
+    max_tasks_per_child: int | None = None
     max_pending: int | None = None
     start_timeout: float | None = None
     works: WorkOptions = field(init=False)
@@ -63,7 +63,7 @@ class PoolSettings:
         check_count("pool_size", self.pool_size, optional=True)
         check_count("max_works_per_worker", self.max_works_per_worker)
         check_count("max_restarts", self.max_restarts, least=0)
-        check_count("max_works_per_child", self.max_works_per_child, optional=True)
+        check_count("max_tasks_per_child", self.max_tasks_per_child, optional=True)
         check_count("max_pending", self.max_pending, optional=True)
         check_callable("load_balancer", self.load_balancer)
         check_callable("worker_loop_factory", self.worker_loop_factory, optional=True)

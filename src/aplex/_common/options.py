@@ -29,14 +29,14 @@ class WorkOptions:
         max_concurrency: How many works of its key run at once, at most.
         rate: How many works of its key start in a second, at most.
         priority: The higher, the earlier it gets to a worker.
-        key: What the limits are counted by; None: the callable.
+        limit_key: What the limits are counted by; None: the callable.
         buffersize: How many items of a stream or a map, at most, are ahead of who reads them;
             None: 16, or what a map takes by itself.
         label: What messages call the work; None: the name of its callable.
-        timeout: Seconds from the start of the work in its worker; None: no limit. (Infinite
+        time_limit: Seconds from the start of the work in its worker; None: no limit. (Infinite
             ones become None.)
         deadline: Seconds from submit; None: no limit, likewise.
-        grace: Seconds that a plain function has to end after it was interrupted. Infinite:
+        kill_after: Seconds that a plain function has to end after it was interrupted. Infinite:
             its worker is never killed.
         interruptible: Whether a plain function that runs may be interrupted.
         bounded: Whether its ``submit`` waits for room, if the pool has ``max_pending``.
@@ -49,12 +49,12 @@ class WorkOptions:
     max_concurrency: int | None = None
     rate: float | None = None
     priority: int = 0
-    key: Hashable = None
+    limit_key: Hashable = None
     buffersize: int | None = None
     label: str | None = None
-    timeout: float | None = None
+    time_limit: float | None = None
     deadline: float | None = None
-    grace: float = 2.0
+    kill_after: float = 2.0
     interruptible: bool = True
     bounded: bool = True
     apart: bool = field(init=False, repr=False, compare=False)
@@ -74,15 +74,15 @@ class WorkOptions:
         if not _is_int(self.priority):
             raise TypeError(f"priority must be an int, not {self.priority!r}")
         try:
-            hash(self.key)
+            hash(self.limit_key)
         except TypeError:
-            raise TypeError(f"key must be hashable, {self.key!r} is not") from None
+            raise TypeError(f"limit_key must be hashable, {self.limit_key!r} is not") from None
         if not isinstance(self.interruptible, bool):
             raise TypeError(f"interruptible must be a bool, not {self.interruptible!r}")
         note = object.__setattr__  # frozen
-        note(self, "timeout", as_limit("timeout", self.timeout))
+        note(self, "time_limit", as_limit("time_limit", self.time_limit))
         note(self, "deadline", as_limit("deadline", self.deadline))
-        note(self, "grace", as_seconds("grace", self.grace))
+        note(self, "kill_after", as_seconds("kill_after", self.kill_after))
         # Noted once, not asked for each work: most have none of these.
         note(self, "apart", self.limited or self.priority != 0)
 
@@ -91,8 +91,8 @@ class WorkOptions:
 
         A chunk counts as the work it is a chunk of. A map is bounded by itself.
         """
-        key = work if self.limited and self.key is None else self.key
-        return replace(self, key=key, bounded=False)
+        key = work if self.limited and self.limit_key is None else self.limit_key
+        return replace(self, limit_key=key, bounded=False)
 
     @property
     def limited(self) -> bool:

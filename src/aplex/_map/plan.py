@@ -64,7 +64,7 @@ class Place:
     Attributes:
         submit: Submits a work.
         workers: How many workers there are.
-        limit: How many works each may have aboard.
+        limit: How many works each may have in flight.
         manager: Who reads reports for a caller who blocks; None: futures are awaited.
     """
 
@@ -75,7 +75,7 @@ class Place:
 
     @property
     def most(self) -> int:
-        """How many works the workers may have aboard."""
+        """How many works the workers may have in flight."""
         return self.workers * self.limit
 
 

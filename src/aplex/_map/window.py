@@ -218,7 +218,7 @@ class GrowingWindow(ChunkWindow):
         line: Knows which work is the next.
         sizes: Decides on the sizes of chunks.
         workers: How many run chunks at the same time.
-        works: How many works they may have aboard.
+        works: How many works they may have in flight.
         buffersize: Another bound of the items, whatever the works are. The sizes must
             respect it, see `most_of`.
         collect: As for `ChunkWindow`.

@@ -7,9 +7,9 @@ worker may be stuck.
 A coroutine is cancelled. A plain function that can be interrupted is stopped in three steps:
 
 1. It is *interrupted*: an exception is raised in it.
-2. If it still runs ``grace`` seconds later, its worker *retires*: it gets no more works, and
+2. If it still runs ``kill_after`` seconds later, its worker *retires*: it gets no more works, and
    works that it has not started go elsewhere.
-3. The worker is *killed* as soon as it has no coroutine in flight, and at the latest ``grace``
+3. The worker is *killed* as soon as it has no coroutine in flight, and at the latest ``kill_after``
    seconds after it retired.
 
 Each step looks at the present state only. So reports, deaths and cancels may come in between,
@@ -74,8 +74,8 @@ class Escalation:
             if worker is None:
                 continue  # it has ended meanwhile
             if not work.cancel_asked:
-                assert work.options.timeout is not None
-                self._look_at(worker, now + work.options.timeout)
+                assert work.options.time_limit is not None
+                self._look_at(worker, now + work.options.time_limit)
             elif self._pool.can_stop(work):
                 self._escalate(work, now)
             else:
@@ -120,16 +120,16 @@ class Escalation:
         for work in list(worker.works.values()):
             if not work.limited or work.cancel_asked or 0 < work.seq < seq:
                 continue  # it has no limit, or has ended
-            assert work.options.timeout is not None
+            assert work.options.time_limit is not None
             # A function that has not begun has all its time left. If it turned out to be a
             # coroutine, its time counts from the first look.
             began = since if 0 < seq == work.seq else now
             if not work.seq:
                 began = work.detached_at = work.detached_at or now
-            if began + work.options.timeout <= now:
+            if began + work.options.time_limit <= now:
                 self._stop(work, _timeout_error(work), now)
             else:
-                self._look_at(worker, began + work.options.timeout)
+                self._look_at(worker, began + work.options.time_limit)
 
     def _look_at(self, worker: PoolWorker, when: float) -> None:
         if when < worker.look_at:
@@ -141,7 +141,7 @@ class Escalation:
         work.error_if_cancelled = error
         self._pool.cancel(work)
         if work.lane != PLAIN:
-            self._set(now + work.options.grace, work)
+            self._set(now + work.options.kill_after, work)
         elif self._pool.can_stop(work):
             self._escalate(work, now)
         else:
@@ -158,15 +158,15 @@ class Escalation:
         worker = work.worker
         if worker is None or work.lane != PLAIN:  # a coroutine by now: the cancel reaches it
             return
-        grace = work.options.grace
+        kill_after = work.options.kill_after
         if self._running(worker)[0] != work.seq:
             if not work.interrupted_at:  # it may still start before the cancel arrives
-                self._set(now + grace, work)
+                self._set(now + kill_after, work)
         elif not work.interrupted_at:
             work.interrupted_at = now
             self.interrupts.append((worker, work.seq))
-            self._set(now + grace, work)
-        elif now >= work.interrupted_at + grace:
+            self._set(now + kill_after, work)
+        elif now >= work.interrupted_at + kill_after:
             self._retire_and_kill(worker, work, now)
         self.changed = True
 
@@ -174,13 +174,13 @@ class Escalation:
         if worker.condemned_for is not work:
             worker.condemned_for = work
             work.condemned_at = now
-            self._set(now + work.options.grace, work)
+            self._set(now + work.options.kill_after, work)
             self._pool.retire_for(worker, work)
-        late = now >= work.condemned_at + work.options.grace
+        late = now >= work.condemned_at + work.options.kill_after
         if late or not any(other.lane == COROUTINE for other in worker.works.values()):
             why = (
-                f"{work.name} still ran {work.options.grace:g} s after it had been interrupted "
-                "(grace)"
+                f"{work.name} still ran {work.options.kill_after:g} s after its interrupt "
+                "(kill_after)"
             )
             self.kills.append((worker, work.seq, why))
 
@@ -195,4 +195,6 @@ def _is_over(thing: Work | PoolWorker) -> bool:
 
 
 def _timeout_error(work: Work) -> TimeoutError:
-    return TimeoutError(f"{work.name} did not end within {work.options.timeout:g} s (timeout)")
+    return TimeoutError(
+        f"{work.name} did not end within {work.options.time_limit:g} s (time_limit)"
+    )

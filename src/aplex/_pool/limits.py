@@ -243,13 +243,13 @@ class Limits:
         options = work.options
         if options.max_concurrency is None and options.rate is None:
             return None  # it has a priority only
-        key = work.target if options.key is None else options.key
+        key = work.target if options.limit_key is None else options.limit_key
         try:
             group = self._groups.get(key)
         except TypeError as error:
             raise TypeError(
                 f"a limit is for all works of one key, and {work.name} cannot be one "
-                f"({error}); name a key: options(key=…)"
+                f"({error}); name a key: options(limit_key=…)"
             ) from error
         if group is None:
             self._drop_groups()

@@ -65,7 +65,7 @@ class Pool(Workforce):
         max_works_per_worker: int,
         load_balancer: LoadBalancerFactory,
         policy: RestartPolicy | None = None,
-        max_works_per_child: int | None = None,
+        max_tasks_per_child: int | None = None,
         clock: Callable[[], float] = float,
     ) -> None:
         """Have no workers yet.
@@ -75,12 +75,12 @@ class Pool(Workforce):
             max_works_per_worker: How many works one may have in flight.
             load_balancer: Makes the load balancer.
             policy: When a worker is started in the place of one that never served.
-            max_works_per_child: After how many works a worker is replaced.
+            max_tasks_per_child: After how many works a worker is replaced.
             clock: Tells seconds, to works with a ``rate``; without one time stands still.
         """
         policy = policy or RestartPolicy()
         super().__init__(
-            size, max_works_per_worker, load_balancer, policy, max_works_per_child, clock
+            size, max_works_per_worker, load_balancer, policy, max_tasks_per_child, clock
         )
         self.can_interrupt = False  # whether workers stop plain functions that run
         self._work_ids = 0
@@ -162,7 +162,7 @@ class Pool(Workforce):
             self._results(worker, VALUE, ids, values)
         if pickled:
             self._results(worker, PICKLED, pickled, pickles)
-        if self.max_works_per_child is not None or worker.state is not SERVING:
+        if self.max_tasks_per_child is not None or worker.state is not SERVING:
             self._reported(worker)
 
     def _results(self, worker: PoolWorker, kind: int, ids: list[int], data: list[Any]) -> None:
@@ -322,7 +322,7 @@ class Pool(Workforce):
             return False
         works = worker.works
         work = works.get(ids[0] if ids else pickled[0])
-        if work is None or work.state is DONE or self._holders or self.max_works_per_child:
+        if work is None or work.state is DONE or self._holders or self.max_tasks_per_child:
             return False
         if self.closing or not worker.served or worker.condemned_for:
             return False

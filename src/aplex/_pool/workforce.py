@@ -32,13 +32,13 @@ class Workforce(Dispatcher):
         max_works_per_worker: int,
         load_balancer: LoadBalancerFactory,
         policy: RestartPolicy,
-        max_works_per_child: int | None,
+        max_tasks_per_child: int | None,
         clock: Callable[[], float],
     ) -> None:
         super().__init__(max_works_per_worker, load_balancer, clock)
         self.size = size
         self.policy = policy
-        self.max_works_per_child = max_works_per_child
+        self.max_tasks_per_child = max_tasks_per_child
         self._pauses = 0  # restarts that wait for their time
         self._worker_ids = 0
 
@@ -124,8 +124,8 @@ class Workforce(Dispatcher):
         if worker.state is WorkerState.RETIRING:
             self._stop_if_idle(worker)
         elif (
-            self.max_works_per_child is not None
-            and worker.works_done >= self.max_works_per_child
+            self.max_tasks_per_child is not None
+            and worker.works_done >= self.max_tasks_per_child
             and worker.state is SERVING
             and not worker.due_for_recycling
         ):

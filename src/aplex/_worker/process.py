@@ -306,7 +306,7 @@ class Child:
         """End the process `DOUBT` seconds after a channel broke; unless the parent has died.
 
         Then the watcher lets coroutines clean up, and ends the process. Else a work has closed
-        the channel: what is aboard cannot be reported, and only our end tells the parent.
+        the channel: what is in flight cannot be reported, and only our end tells the parent.
         """
         if not self._orphaned.is_set():
             os._exit(1)

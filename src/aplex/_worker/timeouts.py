@@ -1,4 +1,4 @@
-"""What runs in a worker around a coroutine work with a timeout."""
+"""What runs in a worker around a coroutine work with a time limit."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ async def run_within(seconds: float, work: Callable[..., Any], /, *args: Any, **
             return await work(*args, **kwargs)
     except TimeoutError as error:
         if scope.expired() and not error.args:
-            message = f"{described(work)} did not end within {seconds:g} s (timeout)"
+            message = f"{described(work)} did not end within {seconds:g} s (time_limit)"
             raise TimeoutError(message) from error.__cause__
         raise

@@ -24,7 +24,7 @@ if sys.platform != "win32":
     import resource
 
 NAMED: Final = 16
-"""Works aboard that are named; there may be hundreds."""
+"""Works in flight that are named; there may be hundreds."""
 _SHOWN: Final = 8 * 1024  # characters of a stack
 _ALL: Final = 64 * 1024  # bytes: more than the file with the counter has
 _FATAL: Final = "Fatal Python error:"  # how a dump of faulthandler begins
@@ -46,7 +46,7 @@ def postmortem(
     """Return what is known about the death of a worker.
 
     Args:
-        worker: The worker, with the works that were aboard.
+        worker: The worker, with the works that were in flight.
         process: Its ``multiprocessing.Process``, ended.
         born: When it was started, on the clock of ``time.monotonic``.
         peak_rss: As `reap` has found it.
