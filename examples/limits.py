@@ -35,8 +35,7 @@ async def main() -> None:
         service = pool.options(limit_key="service", rate=RATE, max_concurrency=AT_ONCE)
         futures = []
         for number in range(30):
-            await pool.room()
-            futures.append(service.submit(request, number))
+            futures.append(await service.submit_when_free(request, number))
         urgent = service.options(priority=1).submit(request, "urgent")
         await urgent
         print(f"the urgent request is done, {sum(not f.done() for f in futures)} others are not")

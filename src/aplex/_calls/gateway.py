@@ -7,6 +7,7 @@ threads that block, or from event loops that await. The two faces of an executor
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aplex._backends.contract import Backend
 from aplex._calls.capacity import Room
 from aplex._calls.lanes import lane_of, stream_lane_of
-from aplex._calls.settings import PoolSettings
+from aplex._calls.settings import Loop, PoolSettings
 from aplex._common.identity import this_pool
 from aplex._common.messages import COROUTINE, RAISED
 from aplex._common.options import WorkOptions, as_limit
@@ -28,7 +29,7 @@ from aplex._pool.inflow import Inflow
 from aplex._pool.work import Work
 from aplex._worker.producers import produce
 from aplex._worker.timeouts import run_within
-from aplex.exceptions import SerializationError
+from aplex.exceptions import PoolFullError, SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.streams import AsyncStream, Stream, this_reader
 
@@ -72,10 +73,11 @@ class Gateway:
         self._encode = backend.encode
         self._settings = settings
         self._in_threads = in_threads
-        self._take = manager.submit
+        self._origin: Gateway | None = None  # of the other face, which must not be garbage
+        self._is_shared = False  # whether there is the other face, or was
         if settings.max_pending is not None:
-            self.room = Room(manager, settings.max_pending, awaitable=self.awaitable)
-            self._take = self.room.submit
+            self.room = Room(manager, settings.max_pending)
+        self._take = self._taker()
         manager.before_exit = weakref.WeakMethod(self.read_out)
         # Asks only: a finalizer may run in any thread, at any moment.
         self.finalizer = weakref.finalize(self, manager.abandon)
@@ -83,6 +85,32 @@ class Gateway:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.manager.pool!r}>"
+
+    def face(self, *, awaitable: bool) -> Gateway:
+        """Return the gateway of a face of the same executor."""
+        origin = self._origin or self
+        for known in (self, origin):
+            if known.awaitable == awaitable:
+                return known
+        if not origin._is_shared:
+            origin._is_shared = True
+            self.manager.share()
+            origin._take = origin._taker()
+        other = copy.copy(origin)
+        other._origin = origin
+        other.awaitable = awaitable
+        other.future_loop = None
+        other._take = other._taker()
+        return other
+
+    def _taker(self) -> Callable[..., None]:
+        """Return what takes a work in, and the running loop if its future belongs to that."""
+        take: Callable[..., None] = self.manager.submit
+        if self.room is not None:
+            take = functools.partial(self.room.submit, self.awaitable)
+        if self._is_shared and self.awaitable:
+            return functools.partial(_take_and_arm, self.manager, take)
+        return take
 
     # -- works ----------------------------------------------------------------
 
@@ -139,6 +167,35 @@ class Gateway:
             self.manager.limit(item, submitted + options.deadline)
         return future
 
+    async def submit_when_free(
+        self,
+        options: WorkOptions,
+        work: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]:
+        """Wait for room, then submit a work.
+
+        Raises:
+            ValueError: Futures of this face are not awaited.
+            TypeError: The work is none.
+            RuntimeError: The executor was shut down.
+            BrokenPoolError: The workers cannot be started.
+        """
+        if not self.awaitable:
+            raise ValueError(
+                "submit_when_free needs an executor made with awaitable=True, or its other face, "
+                "`pool.awaitable`; here submit() itself waits for room"
+            )
+        room = self.room
+        while room is not None:
+            await room.wait()
+            try:
+                return self.submit(options, work, args, kwargs)
+            except PoolFullError:  # another thread was faster
+                continue
+        return self.submit(options, work, args, kwargs)
+
     # -- maps -----------------------------------------------------------------
 
     def map(
@@ -184,7 +241,9 @@ class Gateway:
         caller = sys._getframe(2)  # noqa: SLF001 - for a warning; much quicker than `inspect`
         where = caller.f_code.co_filename, caller.f_lineno
         bounded = plan.buffersize is not None
-        self.unread.add(results, where, bounded=bounded, asynchronous=asynchronous)
+        self.unread.add(
+            results, where, bounded=bounded, asynchronous=asynchronous, needs_loop=self.awaitable
+        )
         if isinstance(results, map_results.BlockingChunks):
             return map_results.FlatResults.of(results)
         return results
@@ -193,7 +252,7 @@ class Gateway:
         """Submit what is left of the input of maps that nobody has begun to iterate."""
         if not self.manager.is_shut:
             loop = self.future_loop or asyncio._get_running_loop()  # noqa: SLF001
-            self.unread.read_out(loop=not self.awaitable or loop is not None)
+            self.unread.read_out(loop=loop is not None)
 
     # -- streams --------------------------------------------------------------
 
@@ -230,6 +289,8 @@ class Gateway:
         item.manager, item.options, item.what, item.is_stream = self.manager, options, work, True
         stream._begin(item)  # noqa: SLF001 - if Ctrl-C breaks in from here, its finalizer cancels
         self.manager.submit(item, loop if loop is running else None)
+        if self._is_shared:
+            self.manager.arm()
         return stream  # type: ignore[no-any-return]
 
     def _named(
@@ -245,6 +306,17 @@ class Gateway:
         except SerializationError as error:
             return error
         return failure
+
+
+def _take_and_arm(
+    manager: Manager, take: Callable[..., None], work: Work, loop: Loop | None
+) -> None:
+    """Take a work in whose future is awaited, in a pool in which threads block, too.
+
+    When the last thread that has read the reports leaves, perhaps nobody reads them.
+    """
+    take(work, loop)
+    manager.arm()
 
 
 def _no_loop(method: str) -> RuntimeError:

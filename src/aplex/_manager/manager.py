@@ -102,13 +102,14 @@ class Manager:
         self._lock = RLock()
         # What is called at the exit of the interpreter, if the executor is still there.
         self.before_exit: Callable[[], Callable[[], None] | None] = lambda: None
-        self.ring: Callable[[], None] | None = None  # tells those who wait without blocking
+        self.rings: list[Callable[[], None]] = []  # tell those who wait without blocking
         self._sleepers = Sleepers()  # threads that wait for a change
-        self._waiters = 0  # their number, and that of those who are told by ``ring``
+        self._waiters = 0  # their number, and that of those who are told by ``rings``
         self._stepping = False
         # What was taken from the pool to be settled, with the threads that do so.
         self._taken: dict[int, list[Any]] = {}
         self._put_off: deque[Callable[[], None]] = deque()
+        self._start_error: BaseException | None = None  # of the worker that was lost last
         self._phase = Phase.NEW
         self._open = False  # whether works are taken just so: running, not shut, not broken
         self._shut = ""  # why nothing new is taken, if so
@@ -232,6 +233,38 @@ class Manager:
 
         self._backend.arm()
         self._step(close)
+
+    def start_workers(self) -> None:
+        """Start the workers that are missing, also if no work was submitted yet.
+
+        Raises:
+            RuntimeError: The pool takes no more works.
+            BrokenPoolError: The pool is broken.
+        """
+        self._step(self._begin)
+
+    def serves(self, count: int | None) -> bool:
+        """Whether so many workers serve; None: all of them. In a step.
+
+        Raises:
+            RuntimeError: The pool takes no more works.
+            BrokenPoolError: The pool is broken; or further workers fail to start, again and again.
+        """
+        self.check_open()
+        pool = self.pool
+        serving = sum(worker.state is WorkerState.SERVING for worker in pool.workers)
+        wanted = pool.size if count is None else min(count, pool.size)
+        if serving < wanted and pool.policy.failures > pool.policy.max_restarts:
+            raise BrokenPoolError(
+                f"{serving} of {pool.size} workers serve, and the others fail to start: "
+                f"{self._start_error}"
+            ) from self._start_error
+        return serving >= wanted
+
+    def share(self) -> None:
+        """Have the listener read for good: threads that block and event loops use the pool."""
+        if not self.is_shut:
+            self._step(self._read_in_listener)
 
     def resize(self, size: int) -> None:
         """Have another number of workers.
@@ -422,7 +455,7 @@ class Manager:
             self.within(partial(self.expect, -1))
 
     def expect(self, count: int) -> None:
-        """Note that so many more, or fewer, wait to be told by ``ring``. In a step."""
+        """Note that so many more, or fewer, wait to be told by ``rings``. In a step."""
         self._waiters += count
 
     def tell(self) -> None:
@@ -431,8 +464,8 @@ class Manager:
 
     def _notify(self) -> None:
         self._sleepers.wake()
-        if self.ring is not None:
-            self.ring()
+        for ring in self.rings.copy():
+            ring()
 
     # -- where futures are settled --------------------------------------------
 
@@ -581,6 +614,7 @@ class Manager:
             death = examine()
             if worker.failure is not None:
                 death = replace(death, reason=_start_failure(worker.failure))
+            self._start_error = death.reason or death.error
             self.pool.lost(worker, death, time.monotonic())
 
         try:
@@ -601,6 +635,12 @@ class Manager:
     # -- events, as steps take them -------------------------------------------
 
     def _admit(self, work: Work, loop: Loop | None) -> None:
+        self._begin()
+        if loop is not None and loop is not self._known_loop:
+            self._choose_reader(loop)
+        self.pool.add(work)
+
+    def _begin(self) -> None:
         self.check_open()
         if self._phase is Phase.NEW:
             self._backend.check_can_start()
@@ -610,9 +650,6 @@ class Manager:
             self._open = True
             exit_hooks.remember(self)  # again: a fork may have come before
             self.pool.open()
-        if loop is not None and loop is not self._known_loop:
-            self._choose_reader(loop)
-        self.pool.add(work)
 
     def _admit_late(self, work: Work, loop: Loop | None) -> None:
         """Take in a work that was submitted in the middle of a step."""
