@@ -33,10 +33,7 @@ def report(requests: list[tuple[object, float, float]]) -> None:
 async def main() -> None:
     async with ProcessAsyncPoolExecutor(pool_size=2, awaitable=True, max_pending=50) as pool:
         service = pool.options(limit_key="service", rate=RATE, max_concurrency=AT_ONCE)
-        futures = []
-        for number in range(30):
-            await pool.room()
-            futures.append(service.submit(request, number))
+        futures = [await service.submit_when_free(request, number) for number in range(30)]
         urgent = service.options(priority=1).submit(request, "urgent")
         await urgent
         print(f"the urgent request is done, {sum(not f.done() for f in futures)} others are not")

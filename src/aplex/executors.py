@@ -7,7 +7,6 @@ to a worker, and the worker's report back to the future.
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import functools
 import itertools
@@ -20,11 +19,10 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 from aplex._backends.contract import Backend, Setup
 from aplex._backends.process.backend import ProcessBackend
 from aplex._backends.thread import ThreadBackend
-from aplex._calls.ending import Ending
 from aplex._calls.gateway import Gateway
-from aplex._calls.settings import Loop, PoolSettings, check_loop
+from aplex._calls.lifetime import Lifetime
+from aplex._calls.settings import Loop, PoolSettings
 from aplex._common.cpus import usable_cpus
-from aplex._common.options import check_count
 from aplex._manager.manager import Manager
 from aplex._pool.pool import Pool
 from aplex._pool.restarts import RestartPolicy
@@ -39,7 +37,7 @@ Awaits = TypeVar("Awaits", bound=bool)
 _numbers = itertools.count(1)
 
 
-class AsyncPoolExecutor(_Viewable[Awaits], Ending, concurrent.futures.Executor):
+class AsyncPoolExecutor(_Viewable[Awaits], Lifetime[Awaits], concurrent.futures.Executor):
     """Base of the executors: runs coroutine functions and plain functions in workers.
 
     It is a ``concurrent.futures.Executor``. What the standard library promises of
@@ -74,63 +72,6 @@ class AsyncPoolExecutor(_Viewable[Awaits], Ending, concurrent.futures.Executor):
     def __repr__(self) -> str:
         """Show the state of the pool."""
         return repr(self._gateway)
-
-    @property
-    def max_workers(self) -> int:
-        """The number of workers, that of `resize` if there was one."""
-        return self._manager.pool.size
-
-    @property
-    def _max_workers(self) -> int:
-        """What libraries read that know the executors of the standard library."""
-        return self._manager.pool.size
-
-    async def room(self) -> None:
-        """Wait until a work can be submitted without exceeding ``max_pending``.
-
-        Returns at once if there is room, or no bound. Call `submit` without another
-        ``await`` in between: else others may have taken the room.
-
-        Raises:
-            RuntimeError: The executor was shut down.
-            BrokenPoolError: The workers cannot be started.
-        """
-        self._gateway.manager.check_open()
-        if self._gateway.room is not None:
-            await self._gateway.room.wait()
-
-    def set_future_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Set the loop that futures belong to from now on; None: the running one.
-
-        Raises:
-            ValueError: The executor was made without ``awaitable=True``.
-            RuntimeError: The executor was shut down.
-            BrokenPoolError: The workers cannot be started.
-            TypeError: ``loop`` is no event loop.
-        """
-        self._manager.check_open()
-        if not self._gateway.awaitable:
-            raise ValueError("set_future_loop needs an executor made with awaitable=True")
-        check_loop("loop", loop)
-        self._gateway.future_loop = loop
-
-    def resize(self, pool_size: int) -> None:
-        """Have another number of workers, while works run.
-
-        Returns at once. More: new workers start. Fewer: those that have the least to do
-        get no more works, finish those they have, and end. May be called from any thread.
-
-        Args:
-            pool_size: The number of workers from now on.
-
-        Raises:
-            TypeError: It is no int.
-            ValueError: It is less than 1.
-            RuntimeError: The executor was shut down.
-            BrokenPoolError: The workers cannot be started.
-        """
-        check_count("pool_size", pool_size)
-        self._manager.resize(pool_size)
 
 
 class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
@@ -225,7 +166,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             max_tasks_per_child: After so many works a worker is replaced: it serves until
                 its successor does, finishes what it has, and ends. None: never.
             max_pending: How many works may be submitted and not done. `submit` then blocks
-                until there is room; with ``awaitable=True`` see `room`. None: no bound.
+                until there is room; with ``awaitable=True`` see `submit_when_free`. None: no bound.
 
         Raises:
             ValueError: An option is out of range.

@@ -7,7 +7,7 @@ ends with its executor, which it keeps from being garbage.
 from __future__ import annotations
 
 import dataclasses
-from typing import NoReturn, TypeVar, Unpack
+from typing import Literal, NoReturn, TypeVar, Unpack
 
 from aplex._calls.gateway import Gateway
 from aplex._calls.surface import Calls
@@ -72,6 +72,20 @@ class _Viewable(Calls[Awaits]):
         if unknown:
             raise TypeError(f"options() got an unexpected option {min(unknown)!r}")
         return PoolView(self._gateway, dataclasses.replace(self._options, **options))
+
+    @property
+    def blocking(self) -> PoolView[Literal[False]]:
+        """A view on the same workers whose `submit` and `map` block, for plain threads.
+
+        For an executor made with ``awaitable=True``: the endpoints of a web service that are
+        plain functions, for example. What is submitted there counts in the same pool.
+        """
+        return PoolView(self._gateway.face(awaitable=False), self._options)
+
+    @property
+    def awaitable(self) -> PoolView[Literal[True]]:
+        """A view on the same workers whose results are awaited, for a running event loop."""
+        return PoolView(self._gateway.face(awaitable=True), self._options)
 
 
 class PoolView(_Viewable[Awaits]):

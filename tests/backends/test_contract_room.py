@@ -12,7 +12,7 @@ import pytest
 
 from aplex import PoolFullError
 from tests.support import works
-from tests.support.callers import Caller, Pool, make_pool
+from tests.support.callers import Pool, make_pool
 from tests.support.signals import Gate, Signals
 
 
@@ -159,17 +159,16 @@ def test_awaitable_submit_tells_to_await_room(engine: str, signals: Signals, gat
     async def main() -> None:
         async with make_pool(engine, awaitable=True, max_pending=1) as pool:
             held = pool.submit(works.aheld, signals.path, gate.path)
-            with pytest.raises(PoolFullError, match=r"await pool.room\(\)"):
+            with pytest.raises(PoolFullError, match=r"await pool\.submit_when_free"):
                 pool.submit(works.add, 1)
             assert [item async for item in pool.map(works.aadd, range(5))] == list(range(5))
-            waiting = asyncio.ensure_future(pool.room())
+            waiting = asyncio.ensure_future(pool.submit_when_free(works.add, 1))
             done, _ = await asyncio.wait([waiting], timeout=0.05)
             assert not done
             gate.open()
-            await waiting
-            assert await pool.submit(works.add, 1) == 1
+            assert await (await waiting) == 1
             await held
-            await pool.room()
+            assert await (await pool.options(retries=1).submit_when_free(works.add, 2)) == 2
 
     asyncio.run(main())
 
@@ -181,10 +180,11 @@ def test_many_tasks_wait_for_room_and_the_bound_is_exact(engine: str) -> None:
 
             async def produce(number: int) -> int:
                 nonlocal most
-                await pool.room()
-                if number % 7 == 0:
-                    return number  # the room is left to the others
-                future = pool.submit(works.aadd, number)
+                if number % 7 == 0:  # nothing is submitted: the room is left to the others
+                    with pytest.raises(TypeError, match="must be callable"):
+                        await pool.submit_when_free(None)  # type: ignore[arg-type]
+                    return number
+                future = await pool.submit_when_free(works.aadd, number)
                 most = max(most, pool._manager.pool.pending)
                 return await future
 
@@ -204,7 +204,7 @@ def test_a_shutdown_wakes_who_awaits_room(engine: str, signals: Signals, gate: G
     async def main() -> None:
         async with make_pool(engine, awaitable=True, max_pending=1) as pool:
             pool.submit(works.aheld, signals.path, gate.path)
-            tasks = [asyncio.ensure_future(pool.room()) for _ in range(3)]
+            tasks = [asyncio.ensure_future(pool.submit_when_free(works.add, n)) for n in range(3)]
             await asyncio.sleep(0)
             pool.shutdown(wait=False)
             for task in tasks:
@@ -215,8 +215,58 @@ def test_a_shutdown_wakes_who_awaits_room(engine: str, signals: Signals, gate: G
     asyncio.run(main())
 
 
-def test_without_a_bound_there_is_always_room(awaitable_caller: Caller) -> None:
-    awaitable_caller.run(awaitable_caller.pool.room())  # type: ignore[attr-defined]
+def test_without_a_bound_there_is_always_room(engine: str) -> None:
+    async def main() -> None:
+        async with make_pool(engine, awaitable=True) as pool:
+            futures = [await pool.submit_when_free(works.aadd, number) for number in range(9)]
+            assert await asyncio.gather(*futures) == list(range(9))
+
+    asyncio.run(main())
+
+
+def test_several_loops_and_threads_fill_a_pool_and_none_finds_it_full() -> None:
+    """Those of other threads may be faster between the look and the submit."""
+    with make_pool("thread", awaitable=True, max_pending=2) as pool:
+        most: list[int] = []
+
+        async def produce() -> int:
+            total = 0
+            for number in range(100):
+                future = await pool.submit_when_free(works.aadd, number)
+                most.append(pool._manager.pool.pending)
+                total += await future
+            return total
+
+        async def several() -> list[int]:
+            return await asyncio.gather(*(produce() for _ in range(3)))
+
+        threads = [in_thread(asyncio.run, several()) for _ in range(3)]
+        for thread, _ in threads:
+            thread.join(60)
+        assert [outcome for _, outcome in threads] == [[[4950] * 3]] * 3
+        assert max(most) <= 2
+
+
+def test_a_cancel_while_it_waits_loses_nothing(engine: str, signals: Signals, gate: Gate) -> None:
+    async def main() -> None:
+        async with make_pool(engine, awaitable=True, max_pending=1) as pool:
+            held = pool.submit(works.aheld, signals.path, gate.path)
+            tasks = [asyncio.ensure_future(pool.submit_when_free(works.add, n)) for n in range(4)]
+            await asyncio.sleep(0)
+            tasks[0].cancel()
+            tasks[2].cancel()
+            gate.open()
+            await held
+            assert await (await tasks[1]) == 1
+            assert await (await tasks[3]) == 3
+            assert pool._manager.pool.pending == 0
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+def test_a_blocking_executor_says_that_submit_waits_itself() -> None:
+    with make_pool("thread") as pool, pytest.raises(ValueError, match=r"pool\.awaitable"):
+        asyncio.run(pool.submit_when_free(works.add, 1))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("value", "error"), [(0, ValueError), ("1", TypeError)])

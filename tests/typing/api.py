@@ -166,7 +166,11 @@ def submit_with_options(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
 
 async def wait_for_room() -> None:
     pool = ProcessAsyncPoolExecutor(awaitable=True, max_pending=10)
-    assert_type(await pool.room(), None)
+    assert_type(await pool.submit_when_free(area, 2), AsyncioFuture[float])
+    assert_type(await pool.options(retries=1).submit_when_free(fetch, "one"), AsyncioFuture[Page])
+    assert_type(await pool.start(at_least=1), None)
+    assert_type(pool.blocking.submit(area, 2), ConcurrentFuture[float])
+    assert_type(pool.awaitable, PoolView[Literal[True]])
     assert_type(await pool.submit(area, 2), float)
 
 

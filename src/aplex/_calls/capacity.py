@@ -4,10 +4,11 @@ A thread that submits takes a place under the Manager's lock, then submits. Unti
 numbered the work, the place is noted, for as long as the work is there: Ctrl-C in between can
 leave a note behind, but no place is lost.
 
-Whoever awaits room has a *bell*, a future of his loop. Bells ring only as many as there are
-places: with all of them, 10,000 tasks that wait would look 10,000 times each. Ringing gives
-no place away, so who is rung and comes too late waits on. And whoever has got room has the
-next bell rung in the next turn of his loop: perhaps he does not use it.
+Whoever awaits room, in `Gateway.submit_when_free`, has a *bell*, a future of the caller's loop.
+Only as many bells ring as there are places: with all of them, 10,000 tasks that wait would look
+10,000 times each. Ringing gives no place away: a task that is rung and comes too late waits on.
+And a task that has got room has the next bell rung in the next turn of its loop, since it may
+not use the room.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from aplex._manager.manager import Loop, Manager
     from aplex._pool.state import Work
 
-AWAIT: Final = "`await pool.room()` before submit(), with no other await in between"
+AWAIT: Final = "use `await pool.submit_when_free(…)`, which waits for room"
 ELSEWHERE: Final = (
     "this thread must not wait for room, since it is needed to make some (it runs a callback "
     "of a future, a load balancer, a work of the pool, or a signal handler): submit from another "
@@ -36,17 +37,21 @@ ELSEWHERE: Final = (
 class Room:
     """Bounds the works of a pool that are not done."""
 
-    def __init__(self, manager: Manager, max_pending: int, *, awaitable: bool) -> None:
+    def __init__(self, manager: Manager, max_pending: int) -> None:
         self._manager = manager
         self._max_pending = max_pending
-        self._awaitable = awaitable
         # Works that the pool has not numbered yet, by their identities.
         self._coming: dict[int, weakref.ref[Work]] = {}
         self._bells: deque[asyncio.Future[None]] = deque()
-        manager.ring = self._ring
+        manager.rings.append(self._ring)
 
-    def submit(self, work: Work, loop: Loop | None = None) -> None:
-        """Wait for room, then take a work in. What a ``map`` submits does not wait.
+    def submit(self, awaitable: bool, work: Work, loop: Loop | None = None) -> None:  # noqa: FBT001
+        """Take a work in when there is room. What a ``map`` submits does not wait.
+
+        Args:
+            awaitable: Whether the caller must not block.
+            work: What to take in.
+            loop: As for `Manager.submit`.
 
         Raises:
             PoolFullError: There is no room, and this thread must not block.
@@ -59,7 +64,7 @@ class Room:
         take = partial(self._take_place, work)
         try:
             if not self._manager.within(take):
-                self._wait_for(take)
+                self._wait_for(take, awaitable=awaitable)
             self._manager.submit(work, loop)
         except BaseException:
             if self._coming.pop(id(work), None) is not None:
@@ -111,9 +116,9 @@ class Room:
         """Whether nobody need wait: there is room, or there never will be."""
         return self._free() > 0 or self._manager.is_shut
 
-    def _wait_for(self, take: Callable[[], bool]) -> None:
-        if self._awaitable or not self._manager.may_wait():
-            cure = AWAIT if self._awaitable else ELSEWHERE
+    def _wait_for(self, take: Callable[[], bool], *, awaitable: bool) -> None:
+        if awaitable or not self._manager.may_wait():
+            cure = AWAIT if awaitable else ELSEWHERE
             raise PoolFullError(f"{self._max_pending} works are pending (max_pending): {cure}")
         self._manager.wait_for(take)
 

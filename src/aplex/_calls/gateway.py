@@ -7,6 +7,7 @@ threads that block, or from event loops that await. The two faces of an executor
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aplex._backends.contract import Backend
 from aplex._calls.capacity import Room
 from aplex._calls.lanes import lane_of, stream_lane_of
-from aplex._calls.settings import PoolSettings
+from aplex._calls.settings import Loop, PoolSettings
 from aplex._common.identity import this_pool
 from aplex._common.messages import COROUTINE, RAISED
 from aplex._common.options import WorkOptions, as_limit
@@ -28,7 +29,7 @@ from aplex._pool.inflow import Inflow
 from aplex._pool.state import Work
 from aplex._worker.producers import produce
 from aplex._worker.timeouts import run_within
-from aplex.exceptions import SerializationError
+from aplex.exceptions import PoolFullError, SerializationError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.streams import AsyncStream, Stream, this_reader
 
@@ -72,10 +73,11 @@ class Gateway:
         self._encode = backend.encode
         self._settings = settings
         self._in_threads = in_threads
-        self._take = manager.submit
+        self._origin: Gateway | None = None  # of the other face, which must not be garbage
+        self._is_shared = False  # whether there is the other face, or was
         if settings.max_pending is not None:
-            self.room = Room(manager, settings.max_pending, awaitable=self.awaitable)
-            self._take = self.room.submit
+            self.room = Room(manager, settings.max_pending)
+        self._take = self._taker()
         manager.before_exit = weakref.WeakMethod(self.read_out)
         # Asks only: a finalizer may run in any thread, at any moment.
         self.finalizer = weakref.finalize(self, manager.abandon)
@@ -83,6 +85,38 @@ class Gateway:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.manager.pool!r}>"
+
+    def face(self, *, awaitable: bool) -> Gateway:
+        """Return the gateway of a face of the same executor."""
+        origin = self._origin or self
+        for known in (self, origin):
+            if known.awaitable == awaitable:
+                return known
+        return origin._other_face(awaitable=awaitable)  # noqa: SLF001 - of this class
+
+    def _other_face(self, *, awaitable: bool) -> Gateway:
+        if not self._is_shared:
+            self._is_shared = True
+            self.manager.share()
+            self._take = self._taker()
+        other = copy.copy(self)
+        other._become_face_of(self, awaitable=awaitable)  # noqa: SLF001 - of this class
+        return other
+
+    def _become_face_of(self, origin: Gateway, *, awaitable: bool) -> None:
+        self._origin = origin
+        self.awaitable = awaitable
+        self.future_loop = None
+        self._take = self._taker()
+
+    def _taker(self) -> Callable[..., None]:
+        """Return what takes a work in, and the running loop if its future belongs to that."""
+        take: Callable[..., None] = self.manager.submit
+        if self.room is not None:
+            take = functools.partial(self.room.submit, self.awaitable)
+        if self._is_shared and self.awaitable:
+            return functools.partial(_take_and_arm, self.manager, take)
+        return take
 
     # -- works ----------------------------------------------------------------
 
@@ -142,6 +176,35 @@ class Gateway:
             self.manager.limit(item, submitted + options.deadline)
         return future
 
+    async def submit_when_free(
+        self,
+        options: WorkOptions,
+        work: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]:
+        """Wait for room, then submit a work.
+
+        Raises:
+            ValueError: Futures of this face are not awaited.
+            TypeError: The work is none.
+            RuntimeError: The executor was shut down.
+            BrokenPoolError: The workers cannot be started.
+        """
+        if not self.awaitable:
+            raise ValueError(
+                "submit_when_free needs an executor made with awaitable=True, or its other face, "
+                "`pool.awaitable`; here submit() itself waits for room"
+            )
+        room = self.room
+        while room is not None:
+            await room.wait()
+            try:
+                return self.submit(options, work, args, kwargs)
+            except PoolFullError:  # another thread was faster
+                continue
+        return self.submit(options, work, args, kwargs)
+
     # -- maps -----------------------------------------------------------------
 
     def map(
@@ -187,7 +250,9 @@ class Gateway:
         caller = sys._getframe(2)  # noqa: SLF001 - for a warning; much quicker than `inspect`
         where = caller.f_code.co_filename, caller.f_lineno
         bounded = plan.buffersize is not None
-        self.unread.add(results, where, bounded=bounded, asynchronous=asynchronous)
+        self.unread.add(
+            results, where, bounded=bounded, asynchronous=asynchronous, needs_loop=self.awaitable
+        )
         if isinstance(results, map_results.BlockingChunks):
             return map_results.FlatResults.of(results)
         return results
@@ -196,7 +261,7 @@ class Gateway:
         """Submit what is left of the input of maps that nobody has begun to iterate."""
         if not self.manager.is_shut:
             loop = self.future_loop or asyncio._get_running_loop()  # noqa: SLF001
-            self.unread.read_out(loop=not self.awaitable or loop is not None)
+            self.unread.read_out(loop=loop is not None)
 
     # -- streams --------------------------------------------------------------
 
@@ -236,6 +301,8 @@ class Gateway:
         if self._in_threads and this_pool() is self._backend:
             take = functools.partial(self.manager.take_nested, take)
         take(item, loop if loop is running else None)
+        if self._is_shared:
+            self.manager.arm()
         return stream  # type: ignore[no-any-return]
 
     def _named(
@@ -251,6 +318,17 @@ class Gateway:
         except SerializationError as error:
             return error
         return failure
+
+
+def _take_and_arm(
+    manager: Manager, take: Callable[..., None], work: Work, loop: Loop | None
+) -> None:
+    """Take a work in whose future is awaited, in a pool in which threads block, too.
+
+    When the last thread that has read the reports leaves, perhaps nobody reads them.
+    """
+    take(work, loop)
+    manager.arm()
 
 
 def _no_loop(method: str) -> RuntimeError:

@@ -158,6 +158,47 @@ class Calls(Generic[Awaits]):
             options = dataclasses.replace(options, load_balancing_meta=load_balancing_meta)
         return self._gateway.submit(options, work, args, kwargs)
 
+    @overload
+    async def submit_when_free(
+        self: Calls[Literal[True]],
+        work: Callable[P, Coroutine[Any, Any, T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncioFuture[T]: ...
+    @overload
+    async def submit_when_free(
+        self: Calls[Literal[True]],
+        work: Callable[P, T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> AsyncioFuture[T]: ...
+    async def submit_when_free(
+        self, work: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> AsyncioFuture[Any] | ConcurrentFuture[Any]:
+        """Wait until there is room (``max_pending``), and submit a work: both, or neither.
+
+        As ``asyncio.Queue.put`` does. For ``awaitable=True`` only: else `submit` waits itself.
+        Arguments are captured when the work is submitted. A cancel while it waits has submitted
+        nothing, and takes no room.
+
+        Args:
+            work: As for `submit`.
+            *args: Positional arguments of the work.
+            **kwargs: Keyword arguments of the work, all of them.
+
+        Returns:
+            The future of the work, as `submit` does: await that for the result.
+
+        Raises:
+            ValueError: The executor was made without ``awaitable=True``.
+            TypeError: As for `submit`.
+            RuntimeError: As for `submit`.
+            BrokenPoolError: The workers cannot be started.
+        """
+        return await self._gateway.submit_when_free(self._options, work, args, kwargs)
+
     # -- map ------------------------------------------------------------------
 
     @overload

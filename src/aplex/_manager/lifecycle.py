@@ -31,6 +31,7 @@ from aplex._manager import exit_hooks
 from aplex._manager.settling import Settled, settle
 from aplex._manager.steps import Phase, Stepper
 from aplex._pool.pool import Pool
+from aplex._pool.state import WorkerState
 from aplex.exceptions import BrokenPoolError
 from aplex.futures import ConcurrentFuture
 
@@ -65,6 +66,7 @@ class Lifecycle(Stepper):
         self._pid: int | None = None  # where it was first used; a fork may come before
         # What is called at the exit of the interpreter, if the executor is still there.
         self.before_exit: Callable[[], Callable[[], None] | None] = lambda: None
+        self._start_error: BaseException | None = None  # of the worker that was lost last
         self._shut = ""  # why nothing new is taken, if so
         self._over_at: float | None = None  # monotonic; when an interrupted pool is given up
         self._listener_reads = False  # for good: there was more than one loop, or we are closing
@@ -91,7 +93,7 @@ class Lifecycle(Stepper):
         """Whether no work is taken any more."""
         return bool(self._shut) or self.pool.broken is not None
 
-    def _begin(self) -> None:
+    def _start_listener(self) -> None:
         """Start the listener, with no lock: a finalizer that runs in its thread may want one.
 
         Raises:
@@ -106,19 +108,57 @@ class Lifecycle(Stepper):
                 self._break_down(error)
             raise
 
-    def _run(self) -> None:
-        """Start what a pool needs, as its first work comes. In a step.
+    def _open_once(self) -> None:
+        """Start what a pool needs, before its first work is taken. In a step.
 
         Raises:
-            RuntimeError: No thread, or no worker, can be started in this process now.
+            RuntimeError: The pool takes no more works; or nothing can be started here and now.
+            BrokenPoolError: The pool is broken.
         """
+        self.check_open()
+        if self._phase is not Phase.NEW:
+            return
         self._backend.check_can_start()
-        self._listener.start()  # where `_begin` has not done so
+        self._listener.start()  # where `_start_listener` has not done so
         self._pid = os.getpid()
         self._phase = Phase.RUNNING
         self._open = True
         exit_hooks.remember(self)  # again: a fork may have come before
         self.pool.open()
+
+    def start_workers(self) -> None:
+        """Start the workers that are missing, also if no work was submitted yet.
+
+        Raises:
+            RuntimeError: The pool takes no more works; or nothing can be started here and now.
+            BrokenPoolError: The pool is broken.
+        """
+        if self._phase is Phase.NEW and not is_mine(self._lock):
+            self._start_listener()
+        self._step(self._open_once)
+
+    def serves(self, count: int | None) -> bool:
+        """Whether so many workers serve; None: all of them. In a step.
+
+        Raises:
+            RuntimeError: The pool takes no more works.
+            BrokenPoolError: The pool is broken; or further workers fail to start, again and again.
+        """
+        self.check_open()
+        pool = self.pool
+        serving = sum(worker.state is WorkerState.SERVING for worker in pool.workers)
+        wanted = pool.size if count is None else min(count, pool.size)
+        if serving < wanted and pool.policy.failures > pool.policy.max_restarts:
+            raise BrokenPoolError(
+                f"{serving} of {pool.size} workers serve, and the others fail to start: "
+                f"{self._start_error}"
+            ) from self._start_error
+        return serving >= wanted
+
+    def share(self) -> None:
+        """Have the listener read for good: threads that block and event loops use the pool."""
+        if not self.is_shut:
+            self._step(self._read_in_listener)
 
     def close(self, *, cancel_waiting: bool = False, why: str = "shutdown") -> None:
         """Take no more works; go when the last one is done."""

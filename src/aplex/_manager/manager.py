@@ -92,7 +92,7 @@ class Manager(Nested):
                     self._backend.arm()
             else:
                 if self._phase is Phase.NEW and not nested:
-                    self._begin()
+                    self._start_listener()
                 self._step(self._admit_late if nested else self._admit, work, loop)
         except BaseException:  # of a signal handler
             self._resume_soon()
@@ -247,6 +247,7 @@ class Manager(Nested):
             death = examine()
             if worker.failure is not None:
                 death = replace(death, reason=_start_failure(worker.failure))
+            self._start_error = death.reason or death.error
             self.pool.lost(worker, death, time.monotonic())
 
         try:
@@ -267,9 +268,7 @@ class Manager(Nested):
     # -- events, as steps take them -------------------------------------------
 
     def _admit(self, work: Work, loop: Loop | None) -> None:
-        self.check_open()
-        if self._phase is Phase.NEW:
-            self._run()
+        self._open_once()
         if loop is not None and loop is not self._known_loop:
             self._choose_reader(loop)
         self.pool.add(work)

@@ -79,9 +79,9 @@ class Stepper:
         self._flush_planned: Loop | Listener | None = None  # in whose next turn
         self._steal_planned = False
         self._recall_planned = False
-        self.ring: Callable[[], None] | None = None  # tells those who wait without blocking
+        self.rings: list[Callable[[], None]] = []  # tell those who wait without blocking
         self._sleepers = Sleepers()  # threads that wait for a change
-        self._waiters = 0  # their number, and that of those who are told by ``ring``
+        self._waiters = 0  # their number, and that of those who are told by ``rings``
 
     def _step(self, event: Callable[[Unpack[Args]], None] | None, *args: *Args) -> None:
         """Take an event in, carry out its effects, settle futures.
@@ -212,7 +212,7 @@ class Stepper:
     # -- who waits for a change -----------------------------------------------
 
     def expect(self, count: int) -> None:
-        """Note that so many more, or fewer, wait to be told by ``ring``. In a step."""
+        """Note that so many more, or fewer, wait to be told by ``rings``. In a step."""
         self._waiters += count
 
     def tell(self) -> None:
@@ -221,8 +221,8 @@ class Stepper:
 
     def _notify(self) -> None:
         self._sleepers.wake()
-        if self.ring is not None:
-            self.ring()
+        for ring in self.rings.copy():
+            ring()
 
     # -- works that wait at the wrong worker ----------------------------------
 

@@ -43,6 +43,7 @@ class _Results:
     where = ("", 0)
     bounded = False
     asynchronous = False
+    needs_loop = False
     _begun = False
 
     def __init__(

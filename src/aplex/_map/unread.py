@@ -20,6 +20,7 @@ class Results(Protocol):
     where: tuple[str, int]  # file and line of the call
     bounded: bool  # whether the user has said how many items may be taken
     asynchronous: bool  # whether its input is awaited
+    needs_loop: bool  # whether its futures belong to an event loop
 
     @property
     def is_unread(self) -> bool:
@@ -39,10 +40,17 @@ class Unread:
         self._dropped: list[Any] = []
 
     def add(
-        self, results: Any, where: tuple[str, int], *, bounded: bool, asynchronous: bool
+        self,
+        results: Any,
+        where: tuple[str, int],
+        *,
+        bounded: bool,
+        asynchronous: bool,
+        needs_loop: bool,
     ) -> None:
         """Mind what a ``map`` returns."""
         results.where, results.bounded, results.asynchronous = where, bounded, asynchronous
+        results.needs_loop = needs_loop
         results.unread = self
         self._kept.add(weakref.ref(results, self._kept.discard))
 
@@ -71,7 +79,7 @@ class Unread:
             loop: Whether there is an event loop that futures can belong to, if they have to.
         """
         for results in self.take():
-            if results.asynchronous or not loop:
+            if results.asynchronous or (results.needs_loop and not loop):
                 _warn(results, "cannot be read out without `async with`")
             else:
                 results.read_out()

@@ -1,19 +1,99 @@
-"""How an executor ends: ``shutdown``, and the end of a ``with`` block."""
+"""How an executor lives: its start, its size, and its end."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import Self
+from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 from aplex._calls.gateway import Gateway
+from aplex._calls.settings import check_loop
+from aplex._calls.starting import start_awaited, start_blocking
+from aplex._common.options import check_count
 from aplex.streams import of_this_task, of_this_thread
 
+Awaits = TypeVar("Awaits", bound=bool)
 
-class Ending:
-    """Has ``shutdown``, and is a context manager of both kinds."""
+
+class Lifetime(Generic[Awaits]):
+    """Has ``start``, ``resize`` and ``shutdown``, and is a context manager of both kinds."""
 
     _gateway: Gateway
+
+    @overload
+    def start(
+        self: Lifetime[Literal[True]], at_least: int | None = None
+    ) -> Coroutine[Any, Any, None]: ...
+    @overload
+    def start(self: Lifetime[Literal[False]], at_least: int | None = None) -> None: ...
+    @overload
+    def start(
+        self: Lifetime[bool], at_least: int | None = None
+    ) -> Coroutine[Any, Any, None] | None: ...
+    def start(self, at_least: int | None = None) -> Coroutine[Any, Any, None] | None:
+        """Start the workers now, and wait until they serve; with ``awaitable=True`` await it.
+
+        Without it the first works wait for the workers, which start with the first `submit`.
+        May be called again: it waits for those that do not serve yet.
+
+        Args:
+            at_least: How many workers must serve. None: all.
+
+        Raises:
+            BrokenPoolError: They cannot be started; says why.
+            RuntimeError: The executor was shut down; or this thread must not wait.
+            TypeError: ``at_least`` is no int.
+            ValueError: It is less than 1, or more than there are workers.
+        """
+        manager = self._gateway.manager
+        if self._gateway.awaitable:
+            return start_awaited(manager, at_least)
+        start_blocking(manager, at_least)
+        return None
+
+    @property
+    def max_workers(self) -> int:
+        """The number of workers, that of `resize` if there was one."""
+        return self._gateway.manager.pool.size
+
+    @property
+    def _max_workers(self) -> int:
+        """What libraries read that know the executors of the standard library."""
+        return self._gateway.manager.pool.size
+
+    def set_future_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Set the loop that futures belong to from now on; None: the running one.
+
+        Raises:
+            ValueError: The executor was made without ``awaitable=True``.
+            RuntimeError: The executor was shut down.
+            BrokenPoolError: The workers cannot be started.
+            TypeError: ``loop`` is no event loop.
+        """
+        self._gateway.manager.check_open()
+        if not self._gateway.awaitable:
+            raise ValueError("set_future_loop needs an executor made with awaitable=True")
+        check_loop("loop", loop)
+        self._gateway.future_loop = loop
+
+    def resize(self, pool_size: int) -> None:
+        """Have another number of workers, while works run.
+
+        Returns at once. More: new workers start. Fewer: those that have the least to do
+        get no more works, finish those they have, and end. May be called from any thread.
+
+        Args:
+            pool_size: The number of workers from now on.
+
+        Raises:
+            TypeError: It is no int.
+            ValueError: It is less than 1.
+            RuntimeError: The executor was shut down.
+            BrokenPoolError: The workers cannot be started.
+        """
+        check_count("pool_size", pool_size)
+        self._gateway.manager.resize(pool_size)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
         """Take no more works, and end the workers when the submitted works are done.
