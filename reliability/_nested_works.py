@@ -63,7 +63,7 @@ class Program:
             pool_size=rng.randint(1, 3), max_works_per_worker=places
         )
         bound = rng.choice((1, 2)) if self.few and rng.random() < 0.5 else None
-        limits = {} if bound is None else {"max_concurrency": bound, "key": "k"}
+        limits = {} if bound is None else {"max_concurrency": bound, "limit_key": "k"}
         self.submitter: Any = self.pool.options(**limits)
         self.roots = [
             tree(rng, 3, few=self.few, is_coroutine=rng.random() < 0.3)

@@ -13,7 +13,7 @@ from aplex._pool.state import Work
 from tests.support.pools import DrivenPool
 
 STARVES = "if they may wait for each other"
-LIMITED = WorkOptions(max_concurrency=1, key="k")
+LIMITED = WorkOptions(max_concurrency=1, limit_key="k")
 
 
 class Nested:
@@ -110,8 +110,8 @@ def test_the_place_of_a_key_is_not_held_while_a_work_of_a_work_needs_it(lane: in
     nested.wait(function, other)
     with pytest.raises(RuntimeError, match=STARVES):
         nested.submit(lane, LIMITED)
-    nested.submit(lane, WorkOptions(max_concurrency=2, key="k"))
-    nested.submit(lane, WorkOptions(max_concurrency=1, key="other"))
+    nested.submit(lane, WorkOptions(max_concurrency=2, limit_key="k"))
+    nested.submit(lane, WorkOptions(max_concurrency=1, limit_key="other"))
 
 
 def test_the_last_place_is_not_held_while_a_work_of_a_work_needs_it() -> None:

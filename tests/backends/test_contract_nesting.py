@@ -330,12 +330,12 @@ def test_two_threads_do_not_wait_both_if_a_work_of_a_work_needs_one() -> None:
 def test_no_function_waits_on_the_place_that_its_coroutine_needs(limit: str) -> None:
     places = {"max_works_per_worker": 1} if limit == "max_works_per_worker" else {}
     with ThreadAsyncPoolExecutor(pool_size=1, **places) as pool:
-        view: Any = pool.options(**({} if places else {"max_concurrency": 1, "key": "k"}))
+        view: Any = pool.options(**({} if places else {"max_concurrency": 1, "limit_key": "k"}))
         error = view.submit(waits_for_it, view, double, 1).exception(10)
         assert type(error) is RuntimeError
         assert STARVES in str(error)
         if not places:
-            other = pool.options(max_concurrency=2, key="k")
+            other = pool.options(max_concurrency=2, limit_key="k")
             assert view.submit(waits_for_it, other, double, 1).result(10) == 2
 
 

@@ -115,11 +115,20 @@ def test_a_start_that_is_cancelled_goes_on(engine: str) -> None:
 
 
 def test_a_work_must_not_wait_for_the_start_of_its_own_pool() -> None:
-    with make_pool("thread", pool_size=1) as pool:
+    first, gate = threading.Lock(), threading.Event()
+
+    def hold() -> None:
+        if not first.acquire(blocking=False):
+            gate.wait(10)
+
+    with make_pool("thread", pool_size=1, initializer=hold) as pool:
 
         def nested() -> None:
             pool.resize(2)
-            pool.start()
+            try:
+                pool.start()
+            finally:
+                gate.set()
 
         with pytest.raises(RuntimeError, match="must not wait"):
             pool.submit(nested).result(10)

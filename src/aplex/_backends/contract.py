@@ -60,6 +60,12 @@ class Events(Protocol):
     def locked(self, call: Callable[[], None]) -> None:
         """Make a call under the Manager's lock."""
 
+    def after_step(self, call: Callable[[], None]) -> None:
+        """Make a call when the step is over, with no lock, in the thread that takes the step.
+
+        If a signal handler breaks into the call, it is made again.
+        """
+
     def failed(self, error: BaseException) -> None:
         """Break the pool: there is a bug, seen in any thread."""
 

@@ -25,6 +25,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from aplex._common.threads import OnceThread
 from aplex._common.waits import of_selector
 
 _log = logging.getLogger("aplex")
@@ -79,13 +80,11 @@ class Listener:
         self._joining: set[int] = set()  # threads that wait for its end
         # Made by ``start``: since CPython 3.13 a thread that was made before a fork cannot be
         # started in the child.
-        self._thread: threading.Thread | None = None
+        self._thread: OnceThread | None = None
         self._claim = threading.Lock()  # taken by who starts it, and kept; nobody waits for it
 
     def start(self) -> None:
-        """Start the thread, unless somebody does so. With no lock that others may want.
-
-        ``start`` of a thread waits until that has begun, and a finalizer may run there first.
+        """Start the thread, unless somebody does so. For locks see `OnceThread.start`.
 
         Raises:
             RuntimeError: There can be no more threads: the interpreter exits.
@@ -93,17 +92,19 @@ class Listener:
         if not self._claim.acquire(blocking=False):
             return  # calls that are asked for before the thread begins are made then
         self._over = False
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-        self._selector = selectors.DefaultSelector()
-        self._waker, self._wakee = socket.socketpair()
-        self._waker.setblocking(False)
-        self._wakee.setblocking(False)
-        self._selector.register(self._wakee, selectors.EVENT_READ, [self._drain, None])
+        thread = OnceThread(self._run, self._name)
         try:
-            self._thread.start()
-        except RuntimeError:
-            self.renew()
-            self.discard()
+            self._selector = selectors.DefaultSelector()
+            self._waker, self._wakee = socket.socketpair()
+            self._waker.setblocking(False)
+            self._wakee.setblocking(False)
+            self._selector.register(self._wakee, selectors.EVENT_READ, [self._drain, None])
+            self._thread = thread
+            thread.start()
+        except BaseException:  # there can be no more threads, or a signal handler raises
+            if thread.give_up():
+                self.renew()
+                self.discard()
             raise
 
     def renew(self) -> None:

@@ -32,6 +32,7 @@ from aplex._common.messages import (
     Reports,
     only,
 )
+from aplex._common.threads import OnceThread
 from aplex._pool.state import PoolWorker, Work
 from aplex._wire.counters import running_in
 from aplex._worker.coroutine_lane import CoroutineLane
@@ -75,7 +76,7 @@ class ThreadBackend(Backend):
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._workers: dict[PoolWorker, ThreadWorker] = {}
-        self._ending: list[threading.Thread] = []  # of workers that are gone
+        self._ending: list[OnceThread] = []  # of workers that are gone
 
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -89,14 +90,15 @@ class ThreadBackend(Backend):
         if worker not in self._workers:  # else Ctrl-C broke into this very method
             bury = partial(self._bury, worker)
             self._workers[worker] = ThreadWorker(self, self._setup, worker, self.events, bury)
-        # Not here, with the lock: ``start`` of a thread waits until that has begun, and a
-        # finalizer that runs there first may want the lock.
-        self.listener.call_soon(partial(self._launch, worker, self._workers[worker]))
+        # Not here, with the lock: see `OnceThread.start`.
+        self.events.after_step(partial(self._launch, worker, self._workers[worker]))
 
     def _launch(self, worker: PoolWorker, threads: ThreadWorker) -> None:
         try:
             threads.start()
         except RuntimeError as error:  # there can be no more threads
+            if not threads.give_up():  # it has begun, or another call has found out the same
+                return
             failure = WorkerStartError(f"a worker thread could not be started: {error}")
             failure.__cause__ = error
             self.events.lost(worker, partial(self._bury, worker, failure))
@@ -153,9 +155,9 @@ class ThreadBackend(Backend):
         return self.owns_current_thread()
 
     def function_here(self) -> tuple[PoolWorker, int] | None:
-        me = threading.current_thread()
+        me = threading.get_ident()
         for worker, threads in self._workers.items():
-            if threads.threads[0] is me:
+            if threads.threads[0].ident == me:
                 seq, since = running_in(threads.started)
                 return (worker, seq) if seq and since else None
         return None  # a thread of an event loop, which others need
@@ -163,8 +165,7 @@ class ThreadBackend(Backend):
     def close(self) -> None:
         assert not self._workers
         for thread in self._ending:
-            if thread.ident is not None:
-                thread.join()
+            thread.join()
         self._ending.clear()
 
     def abandon_after_fork(self) -> None:
@@ -195,18 +196,9 @@ class ThreadWorker:
         self.plain_inbox: deque[Work] = deque()  # for the main thread
         self.inbox: deque[Work | Cancel | Recall | Credit] = deque()  # for the loop's
         self._wakes: SimpleQueue[bool] = SimpleQueue()  # of the main thread; False: the last one
-        self._main = threading.Thread(
-            target=self._guarded,
-            args=(self._run_main,),
-            name=f"{setup.name}-{worker.id}",
-            daemon=True,
-        )
-        self._loop_thread = threading.Thread(
-            target=self._guarded,
-            args=(self._run_loop,),
-            name=f"{setup.name}-{worker.id}-loop",
-            daemon=True,
-        )
+        name = f"{setup.name}-{worker.id}"
+        self._main = OnceThread(partial(self._guarded, self._run_main), name)
+        self._loop_thread = OnceThread(partial(self._guarded, self._run_loop), f"{name}-loop")
         self.threads = [self._main, self._loop_thread]
         self._loop_lock = RLock()
         self._loop_wanted = False  # its thread was started, or is not to be
@@ -228,9 +220,16 @@ class ThreadWorker:
     # -- the caller's side; under the Manager's lock --------------------------
 
     def start(self) -> None:
-        """Start the worker."""
-        if self._main.ident is None:
-            self._main.start()
+        """Start the worker.
+
+        Raises:
+            RuntimeError: There can be no more threads.
+        """
+        self._main.start()
+
+    def give_up(self) -> bool:
+        """Have the worker never begin; return False if it has begun, or was given up."""
+        return self._main.give_up()
 
     def wake(self, *, plain: bool, loop: bool) -> None:
         """Have the threads look at what was handed over."""
@@ -239,7 +238,7 @@ class ThreadWorker:
         if not loop:
             return
         if self._is_first_to_want_loop():
-            self._pool.listener.call_soon(self._launch_loop)  # see `ThreadBackend.start`
+            self._events.after_step(self._launch_loop)  # not with the lock
         if self._failure is not None:
             self._refuse(self._failure)
         elif self._loop is not None and not self._drain_planned:
@@ -315,9 +314,10 @@ class ThreadWorker:
         try:
             self._loop_thread.start()
         except RuntimeError as error:  # there can be no more threads
-            self._failure = error
-            self._made.set()
-            self._refuse(error)
+            if self._loop_thread.give_up():
+                self._failure = error
+                self._made.set()
+                self._refuse(error)
 
     def _want_loop(self) -> None:
         """Start the loop's thread, and wait until it has made its loop."""
@@ -344,8 +344,7 @@ class ThreadWorker:
         self._made.wait()
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop)
-        if self._loop_thread.ident is not None:
-            self._loop_thread.join()
+        self._loop_thread.join()
 
     def _adopt_soon(self, work_id: int, made: Detached) -> None:
         self._want_loop()

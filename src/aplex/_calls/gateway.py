@@ -71,7 +71,8 @@ class Gateway:
         self.room: Room | None = None
         self._backend = backend
         self._encode = backend.encode
-        self._settings = settings
+        # Not the settings, which hold the ``initargs``.
+        self._max_works_per_worker = settings.max_works_per_worker
         self._in_threads = in_threads
         self._origin: Gateway | None = None  # of the other face, which must not be garbage
         self._is_shared = False  # whether there is the other face, or was
@@ -232,7 +233,7 @@ class Gateway:
         place = Place(
             self.submit,
             self.manager.pool.size,
-            self._settings.max_works_per_worker,
+            self._max_works_per_worker,
             None if self.awaitable else self.manager,
         )
         window = functools.partial(open_window, place, plan, options, work, lane, iterables)

@@ -103,10 +103,17 @@ class Lifecycle(Stepper):
         self._backend.check_can_start()
         try:
             self._listener.start()
-        except RuntimeError as error:
+        except BaseException as error:
             if self._phase is not Phase.NEW:  # another thread relies on it already
-                self._break_down(error)
+                self._restart_listener(error)
             raise
+
+    def _restart_listener(self, error: BaseException) -> None:
+        """Start the listener again, if a signal handler has broken into its start."""
+        if isinstance(error, RuntimeError):
+            self._break_down(error)
+        else:
+            self._listener.start()
 
     def _open_once(self) -> None:
         """Start what a pool needs, before its first work is taken. In a step.
@@ -327,6 +334,7 @@ class Lifecycle(Stepper):
         self._waiters = 0
         self._stepping = False  # the thread that forked us may have been in a step
         self._put_off.clear()
+        self._afterwards.clear()
         if self._phase is Phase.NEW:
             self._listener.renew()
             self._backend.renew_after_fork()

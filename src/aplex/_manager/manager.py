@@ -84,7 +84,8 @@ class Manager(Nested):
                 if self._put_off:
                     self._step(None)
             elif alone:
-                if self._put_off or self._waiters:  # they came meanwhile, or wait for a change
+                # What came meanwhile, who waits for a change, a thread to be started.
+                if self._put_off or self._waiters or self._afterwards:
                     self._step(None)
             elif simple:
                 self._step(None)

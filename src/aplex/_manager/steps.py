@@ -13,6 +13,7 @@ takes the lock marks its thread as being in a step, even if it only looks (`Step
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 import math
 import threading
@@ -74,6 +75,7 @@ class Stepper:
         # What was taken from the pool to be settled, with the threads that do so.
         self._taken: dict[int, list[Any]] = {}
         self._put_off: deque[Callable[[], None]] = deque()  # events that came within a step
+        self._afterwards: deque[Callable[[], None]] = deque()  # calls to make without the lock
         self._phase = Phase.NEW
         self._open = False  # whether works are taken at once: running, not shut, not broken
         self._flush_planned: Loop | Listener | None = None  # in whose next turn
@@ -115,6 +117,8 @@ class Stepper:
                     self._stepping = False
             if settled and settle(settled):
                 self._backend.wake()
+            if self._afterwards:
+                self._make_calls()
         except BaseException:
             # Ctrl-C, or whatever a signal handler raises, on the main thread, at any moment:
             # what was read and is not settled must not be lost. (Or just an event's error.)
@@ -122,6 +126,22 @@ class Stepper:
             raise
         finally:
             self._taken.pop(id(taken), None)
+
+    def after_step(self, call: Callable[[], None]) -> None:
+        """Make a call when the step is over, with no lock, in the thread that takes the step."""
+        self._afterwards.append(call)
+
+    def _make_calls(self) -> None:
+        while self._afterwards:
+            try:
+                call = self._afterwards[0]
+            except IndexError:  # another thread was faster
+                return
+            call()
+            # Only now: if a signal handler raises meanwhile, the call is made again. Another
+            # thread may have made it as well.
+            with contextlib.suppress(ValueError):
+                self._afterwards.remove(call)
 
     def _take_step(self, event: Callable[[Unpack[Args]], None] | None, *args: *Args) -> None:
         pool = self.pool
