@@ -48,7 +48,8 @@ class Desk:
             get_start_method=lambda: method,
             Process=lambda **options: Process(self, **options),
         )
-        self.starter = Starter(context, PackedSetup([], []), "pool", None, self.started)
+        main: Any = SimpleNamespace(path=None)
+        self.starter = Starter(context, PackedSetup([], []), "pool", main, self.started)
         self.starter.bind(self, self.listener)  # type: ignore[arg-type] # all it needs of one
 
     def locked(self, call: Callable[[], None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import textwrap
 
 import pytest
@@ -150,26 +149,6 @@ def test_a_folder_and_a_zip_file(engine, tmp_path) -> None:
             outcome = program.finish()
         outcome.assert_clean()
         assert outcome.out == ["all well"]
-
-
-@pytest.mark.parametrize("engine", ["spawn", "forkserver"])
-@pytest.mark.parametrize("use", ["with make() as pool:\n", "pool = make()\nif True:\n"])
-def test_a_script_without_the_guard_is_told_to_have_one(engine, use, tmp_path) -> None:
-    """And it ends: workers start no workers."""
-    ending = f"\nsay('main runs')\n{use}    pool.submit(square, 3).result()\n"
-    (tmp_path / "program.py").write_text(script("", ending))
-    with command([str(tmp_path / "program.py")], engine=engine) as program:
-        outcome = program.finish()
-    assert outcome.code == 1
-    assert "if __name__ == '__main__'" in outcome.err
-    last = outcome.err.splitlines()[-1]
-    assert "BrokenPoolError" in last, outcome.err
-    if engine == "forkserver" and sys.version_info >= (3, 14):  # the server imports it first
-        assert "its fork server has ended" in last
-        assert "RuntimeError: this is a worker process that still imports" in outcome.err
-    else:
-        assert "its last words: RuntimeError: this is a worker process that still imports" in last
-    assert 2 <= len(outcome.out) <= 6  # the program, and a few workers that tried
 
 
 @pytest.mark.parametrize("engine", ["spawn", "forkserver"])

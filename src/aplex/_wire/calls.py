@@ -33,6 +33,11 @@ LESS: Final = (
     "Send less at a time (parts; the items of a stream; the path of a file), or allow more memory"
 )
 """The cure for what is too big."""
+BY_NAME: Final = (
+    "Define the function, and what it uses, in a module that workers can import; in a script, it "
+    "is enough to put the code that uses the executor under `if __name__ == '__main__':`"
+)
+"""The cure for functions with something that cannot travel."""
 _BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
 
 Payload: TypeAlias = "bytes | pickle.PickleBuffer | Parcel"
@@ -138,9 +143,23 @@ def is_atom(value: Any) -> bool:
 class CallEncoder:
     """Pickles works and their arguments in the submitting thread."""
 
-    def __init__(self, put: Put | None = None, *, main_by_value: bool = False) -> None:
+    def __init__(
+        self,
+        put: Put | None = None,
+        *,
+        main_by_value: bool = False,
+        decide: Callable[[], bool] | None = None,
+    ) -> None:
+        """Have pickled nothing yet.
+
+        Args:
+            put: Puts payloads into shared memory. None: there is none.
+            main_by_value: Whether no worker can import this ``__main__``.
+            decide: Is asked that before the first call is pickled.
+        """
         self._put = put
-        self._main_by_value = main_by_value  # no worker can import this ``__main__``
+        self._main_by_value = main_by_value
+        self._decide = decide
         # Functions that pickle as a name: their numbers, from 1; and each name, pickled once.
         self._numbers: dict[Work, int] = {}
         self._by_name: dict[bytes, int] = {}
@@ -193,6 +212,8 @@ class CallEncoder:
 
     def _numbered(self, work: Work) -> int:
         """Return the number of a function or class that pickles as a name, 0 for others."""
+        if self._decide is not None:
+            self._main_by_value, self._decide = self._decide(), None
         pickled = self._referenced(work)
         if pickled is None:
             return 0
@@ -226,6 +247,8 @@ class CallEncoder:
     def _explained(
         self, error: Exception, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> SerializationError:
+        from aplex._wire.culprits import culprit_of
+
         if isinstance(error, MemoryError):
             return SerializationError(
                 f"there is not enough memory to pickle the call of {describe(work)}: "
@@ -238,6 +261,12 @@ class CallEncoder:
             try:
                 self.dumps(value)
             except Exception as reason:  # noqa: BLE001 - this one is the culprit
+                culprit = culprit_of(value, self.dumps)
+                if culprit:
+                    return SerializationError(
+                        f"{name} of {describe(work)} cannot be pickled, because of {culprit}: "
+                        f"{_say(reason)}. {BY_NAME}"
+                    )
                 return SerializationError(
                     f"{name} of {describe(work)} cannot be pickled: {_say(reason)}. Pass what is "
                     "needed to make it in the worker instead (a path, not an open file), "

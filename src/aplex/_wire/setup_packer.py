@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from aplex._common import late_imports
 from aplex._wire.calls import Buffers
+from aplex._wire.culprits import culprit_of
 from aplex._wire.packed_setup import PackedSetup, inherited
 from aplex.exceptions import SerializationError
 
@@ -47,12 +48,21 @@ def pack_setup(value: Any, *, main_by_value: bool, by_fork: bool) -> PackedSetup
         packed = _packed(value, main_by_value=main_by_value)
     except Exception as error:
         raise SerializationError(
-            "the initializer, its arguments or the worker_loop_factory cannot be pickled: "
-            f"{type(error).__name__}: {error}"
+            "the initializer, its arguments or the worker_loop_factory cannot be pickled"
+            f"{_because(value, main_by_value=main_by_value)}: {type(error).__name__}: {error}"
         ) from error
     if packed.inherited and not by_fork:
         _check(packed.inherited)
     return packed
+
+
+def _because(value: Any, *, main_by_value: bool) -> str:
+    """Return what of the setup cannot travel, if that is something which a function uses."""
+    for part in value[:2]:
+        culprit = culprit_of(part, functools.partial(_packed, main_by_value=main_by_value))
+        if culprit:
+            return f", because of {culprit}"
+    return ""
 
 
 def _packed(value: Any, *, main_by_value: bool) -> PackedSetup:

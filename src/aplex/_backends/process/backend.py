@@ -19,10 +19,12 @@ from aplex._backends.contract import Death, Events, Setup
 from aplex._backends.listener import Listener
 from aplex._backends.process import starter
 from aplex._backends.process.gate import AVAILABLE, Gate
+from aplex._backends.process.importing import check_process
 from aplex._backends.process.link import Link
-from aplex._backends.process.main_module import is_importable, path_of_main
+from aplex._backends.process.main_module import MainModule
 from aplex._backends.process.piped import PipedBackend
 from aplex._backends.process.postmortem import OomKills, postmortem, reap, show_crash
+from aplex._backends.process.setups import Setups
 from aplex._backends.process.starter import Starter
 from aplex._common import late_imports
 from aplex._common.locks import RLock
@@ -30,7 +32,6 @@ from aplex._common.messages import LANES, PLAIN
 from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd, frame_of
-from aplex._wire.setup_packer import pack_setup
 from aplex._worker import process
 from aplex._worker.green_threads import check_program
 from aplex._worker.interrupts import free_signal
@@ -43,17 +44,12 @@ class ProcessBackend(PipedBackend):
     can_interrupt = free_signal() is not None
 
     def __init__(self, context: BaseContext, setup: Setup) -> None:
-        # Looked for once: the interpreter deletes the name when the script has ended.
-        main_path = path_of_main()
-        by_value = not is_importable(main_path)
-        super().__init__(main_by_value=by_value)
         self._forks = context.get_start_method() == "fork"
-        packed = pack_setup(
-            (setup.worker_loop_factory, setup.initializer, setup.initargs),
-            main_by_value=by_value,
-            by_fork=self._forks,
-        )
-        self._starter = Starter(context, packed, setup.name, main_path, self._started)
+        self._main = MainModule(forks=self._forks)
+        super().__init__(main_by_value=self._main.decide)
+        parts = (setup.worker_loop_factory, setup.initializer, setup.initargs)
+        self._setups = Setups(parts, self._main, by_fork=self._forks)
+        self._starter = Starter(context, self._setups.first, setup.name, self._main, self._started)
         self._oom_kills: OomKills | None = None
 
     def bind(self, events: Events, listener: Listener) -> None:
@@ -64,12 +60,10 @@ class ProcessBackend(PipedBackend):
 
     def check_can_start(self) -> None:
         check_program(forks=self._forks)
-        if getattr(process_module.current_process(), "_inheriting", False):
-            raise RuntimeError(
-                "this is a worker process that still imports the main module, which must not use "
-                "an executor while it is imported. Put the code that does so under "
-                "`if __name__ == '__main__':`, or into a function that is called from there"
-            )
+        check_process()
+        setup = self._setups.decide(self._main)
+        if setup is not None:
+            self._starter.set_up_with(setup)
 
     def start(self, worker: PoolWorker) -> None:
         if self._oom_kills is None:

@@ -36,17 +36,17 @@ _log = logging.getLogger("aplex")
 class PipedBackend(Backend):
     """Sends outboxes and reads reports over pipes; who starts workers adds their start and end."""
 
-    def __init__(self, *, main_by_value: bool) -> None:
+    def __init__(self, *, main_by_value: Callable[[], bool]) -> None:
         """Have no worker yet.
 
         Args:
-            main_by_value: Whether workers cannot import the main module, so that what is
-                defined there travels by value.
+            main_by_value: Tells whether workers cannot import the main module, so that what is
+                defined there travels by value; called before the first call is pickled.
         """
         self._arena: Arena | None = None
         self._arena_lock = RLock()
         self._borrowers: dict[int, Link] = {}  # who has a block of the arena, by its number
-        self._encoder = CallEncoder(self._put, main_by_value=main_by_value)
+        self._encoder = CallEncoder(self._put, decide=main_by_value)
         self._links: dict[PoolWorker, Link] = {}
         self._loop: Loop | None = None  # reads the reports; None: the listener, or who waits
         self._gate: Gate | None = None

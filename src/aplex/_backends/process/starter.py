@@ -32,7 +32,7 @@ from aplex._backends.contract import Events
 from aplex._backends.listener import Listener
 from aplex._backends.process.last_words import kept
 from aplex._backends.process.link import Link
-from aplex._backends.process.main_module import importable_main, signals_blocked
+from aplex._backends.process.main_module import MainModule, importable_main, signals_blocked
 from aplex._common import late_imports
 from aplex._common.locks import RLock
 from aplex._pool.state import PoolWorker
@@ -60,7 +60,7 @@ class Starter:
         context: Any,
         setup: PackedSetup,
         name: str,
-        main_path: str | None,
+        main: MainModule,
         started: Started,
     ) -> None:
         """Have nothing to start yet.
@@ -69,19 +69,25 @@ class Starter:
             context: Of ``multiprocessing``.
             setup: What a worker gets, besides its channels.
             name: Of the pool.
-            main_path: The file of the main module, None if a worker cannot import it.
+            main: What becomes of the main module in workers.
             started: Is called on the listener's thread when a process was started, or could
                 not be, with the reason.
         """
         self._context = context
         self._setup = setup
         self._name = name
-        self._main_path = main_path
+        self._main = main
         self._report = started
         self._alone = context.get_start_method() == "fork"  # so the first one is to be started
         self._holds = False  # the others wait for it
         self._waiting: deque[tuple[PoolWorker, Link]] = deque()
         self._thread: threading.Thread | None = None  # changed with the lock of the pool
+
+    def set_up_with(self, setup: PackedSetup) -> None:
+        """Start processes with another setup; none was started yet."""
+        if setup is not self._setup:
+            self._setup.close()
+            self._setup = setup
 
     def bind(self, events: Events, listener: Listener) -> None:
         """Tell whose lock that is, and which listener is told."""
@@ -185,7 +191,7 @@ class Starter:
         # A fork server may be started now, too, whose children keep its mask: others' children,
         # which `Process.terminate` is to end. (It loses no works: they begin after the start.)
         numbers = {signal.SIGINT} if method == "forkserver" else SIGNALS
-        with signals_blocked(numbers), importable_main(self._main_path), kept(process, progress):
+        with signals_blocked(numbers), importable_main(self._main.path), kept(process, progress):
             yield
 
 
