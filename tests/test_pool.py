@@ -621,10 +621,10 @@ def test_a_pool_breaks_when_workers_fail_again_and_again(size: int) -> None:
     works = [pool.submit(), pool.plain()]
     cancelled = pool.submit()
     pool.cancel(cancelled)
-    reason = ValueError("no such module")
     failures = 0
     while not pool.pool.broken:
         pool.pass_pauses()
+        reason = ValueError(f"no such module {failures}")
         pool.fail_to_start(pool.workers[0], reason)
         failures += 1
     assert failures == size + 3

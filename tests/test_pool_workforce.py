@@ -6,9 +6,15 @@ import pytest
 
 from aplex._common.messages import COROUTINE, PLAIN
 from aplex._common.options import WorkOptions
+from aplex._pool.failures import sign_of
 from aplex._pool.restarts import FIRST_PAUSE, LONGEST_PAUSE, RestartPolicy
 from aplex._pool.state import WorkerState, WorkState
-from aplex.exceptions import BrokenPoolError
+from aplex.exceptions import (
+    BrokenPoolError,
+    RemoteTraceback,
+    WorkerLostError,
+    WorkerStartError,
+)
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
 
 # -- restarts -------------------------------------------------------------------------------
@@ -54,6 +60,109 @@ def test_all_restarts_are_used_up_then_the_rest_are_awaited() -> None:
     pool.ready(pool.workers[0])
     pool.end(work)
     assert len(pool.workers) == 4, "one that serves fills the gaps"
+
+
+def failure(number: int = 7, text: str = "no such module") -> WorkerStartError:
+    """What is told of a worker process that could not import something."""
+    error = WorkerStartError(f"worker process {number} exited")
+    error.__cause__ = LookupError(f"{text} at 0x{number:x} in process {number}")
+    error.__cause__.__cause__ = RemoteTraceback(f"File {text}, line 1\nLookupError: {text}")
+    return error
+
+
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_a_failure_that_comes_a_second_time_is_the_end(size: int) -> None:
+    """Those that start meanwhile are stopped, and nobody waits for them."""
+    pool = DrivenPool(size, ready=False, max_restarts=100)
+    work = pool.submit()
+    pool.fail_to_start(pool.workers[0], failure(1))
+    assert pool.pool.broken is None
+    others = list(pool.workers[1:])
+    pool.fail_to_start(pool.workers[0], failure(2))
+    assert isinstance(pool.error(work), BrokenPoolError)
+    assert str(pool.error(work)).startswith("the pool is broken: 2 workers in a row")
+    assert pool.stopped == others
+    for worker in others:
+        pool.lose(worker, reason=failure(3))
+    assert len(pool.started) == size + 1
+    assert list(pool.pool.everyone()) == []
+
+
+def test_a_restart_that_waits_is_given_up_with_the_others() -> None:
+    pool = DrivenPool(3, ready=False, max_restarts=100)
+    for number in range(3):
+        pool.fail_to_start(pool.workers[0], ConnectionError("refused"))
+        assert len(pool.pauses) == number
+    pool.fail_to_start(pool.workers[0], failure())
+    assert pool.pool.broken is None
+    pool.pass_pause()
+    pool.fail_to_start(pool.workers[0], failure())
+    assert isinstance(pool.pool.broken, BrokenPoolError)
+    pool.pass_pauses()
+    assert pool.workers == []
+
+
+def test_different_failures_are_tried_again() -> None:
+    pool = DrivenPool(1, ready=False, max_restarts=2)
+    for text in ("one", "other"):
+        pool.fail_to_start(pool.workers[0], failure(text=text))
+        pool.pass_pauses()
+        assert pool.pool.broken is None
+    pool.ready(pool.workers[0])
+    pool.end(pool.submit())
+    pool.lose(pool.workers[0])
+    pool.fail_to_start(pool.workers[0], failure(text="one"))
+    assert pool.pool.broken is None, "the row has ended"
+
+
+def test_a_pool_with_a_worker_that_serves_tries_on() -> None:
+    pool = DrivenPool(2, ready=False, max_restarts=1)
+    pool.ready(pool.workers[0])
+    for _ in range(4):
+        pool.fail_to_start(pool.workers[1], failure())
+        pool.pass_pauses()
+    assert pool.pool.broken is None
+    assert pool.policy.gave_up
+
+
+@pytest.mark.parametrize(
+    "passing",
+    [
+        None,
+        WorkerStartError("it did not become ready"),
+        WorkerLostError(7, -9, 0),
+        ConnectionRefusedError("refused"),
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        RemoteTraceback("File x\nBlockingIOError: [Errno 11] no more processes\n"),
+    ],
+)
+def test_what_may_pass_is_tried_again(passing: BaseException | None) -> None:
+    error = WorkerStartError("it failed")
+    error.__cause__ = passing
+    assert sign_of(error) is None
+
+
+def test_the_same_failure_has_one_sign() -> None:
+    assert sign_of(None) is None
+    assert sign_of(failure(1)) == sign_of(failure(2))
+    assert sign_of(failure(1)) != sign_of(failure(1, text="other"))
+
+    def raised(lines: int) -> BaseException:
+        try:
+            exec(compile("\n" * lines + "raise LookupError('it')", "place", "exec"))
+        except LookupError as error:
+            return error
+        raise AssertionError
+
+    assert sign_of(raised(1)) == sign_of(raised(1))
+    assert sign_of(raised(1)) != sign_of(raised(2))
+
+    class Silent(Exception):
+        def __str__(self) -> str:
+            raise self
+
+    assert sign_of(Silent()) == sign_of(Silent())
 
 
 def test_no_restart_at_all() -> None:

@@ -771,12 +771,12 @@ def stop() -> None:
 
 
 def fail_to_start(path: str, times: int) -> None:
-    """Fail so many times, over all processes."""
+    """Fail so many times, over all processes, by what may pass."""
     with open(f"{path}.starts", "a+") as file:
         file.write("x")
         file.seek(0)
         if len(file.read()) <= times:
-            raise LookupError("not yet")
+            raise ConnectionRefusedError("not yet")
 
 
 def zeros(count: int) -> bytes:

@@ -155,7 +155,7 @@ class Lifecycle(Stepper):
         pool = self.pool
         serving = sum(worker.state is WorkerState.SERVING for worker in pool.workers)
         wanted = pool.size if count is None else min(count, pool.size)
-        if serving < wanted and pool.policy.failures > pool.policy.max_restarts:
+        if serving < wanted and pool.policy.gave_up:
             raise BrokenPoolError(
                 f"{serving} of {pool.size} workers serve, and the others fail to start: "
                 f"{self._start_error}"

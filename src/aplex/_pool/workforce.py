@@ -16,6 +16,7 @@ from collections.abc import Callable
 from aplex._common.messages import CANCELLED, PLAIN, RAISED, Cancel
 from aplex._pool import retries
 from aplex._pool.dispatch import Dispatcher
+from aplex._pool.failures import sign_of
 from aplex._pool.ledger import SERVING
 from aplex._pool.restarts import RestartPolicy
 from aplex._pool.state import Death, PoolWorker, Work, WorkerState
@@ -169,7 +170,8 @@ class Workforce(Dispatcher):
             return
         failed = self._failed_to_serve(worker, death)
         if failed:
-            self.policy.failed(now - (death.uptime or 0.0), now)
+            began = now - (death.uptime or 0.0)
+            self.policy.failed(began, now, sign_of(death.reason))
         worker.state = WorkerState.GONE
         self._refresh(worker)
         self.outbound.discard(worker)
@@ -181,7 +183,10 @@ class Workforce(Dispatcher):
         if was is WorkerState.STARTING:
             self._started()
         self._replace(worker, failed=failed)
-        if not self.workers and not self._pauses and self.wants_workers:
+        if self.policy.hopeless:
+            self._despair()
+        awaited = self._pauses and not self.policy.hopeless
+        if not self.workers and not awaited and self.wants_workers:
             self._break(death.reason or death.error)
         self.dispatch()
 
@@ -232,6 +237,12 @@ class Workforce(Dispatcher):
             self.pauses.append((pause, self.restart_due))
         else:
             self.workers.insert(place, self._new_worker())
+
+    def _despair(self) -> None:
+        """Wait for no worker that would fail as others did; unless some worker serves."""
+        if not self._anyone_serves():
+            for worker in list(self.workers):
+                self._retire(worker)
 
     def _break(self, reason: BaseException | None) -> None:
         """Give up: no worker is left and none could be started."""

@@ -35,7 +35,7 @@ from aplex._wire.frames import PipeEnd, frame_of
 from aplex._worker import process
 from aplex._worker.green_threads import check_program
 from aplex._worker.interrupts import free_signal
-from aplex.exceptions import WorkerLostError, WorkerStartError
+from aplex.exceptions import RemoteTraceback, WorkerLostError, WorkerStartError
 
 
 class ProcessBackend(PipedBackend):
@@ -259,7 +259,9 @@ def _never_served(error: WorkerLostError, progress: Progress) -> WorkerStartErro
         f"after {error.uptime:.1f} s{said}"
     )
     failure.__cause__ = error
-    if words:
+    if words and not error.stack and error.exitcode == 1:  # an exception: its traceback comes first
+        error.__cause__ = RemoteTraceback(words)
+    elif words:
         failure.add_note(f"the worker's last words:\n{words}")
     return failure
 

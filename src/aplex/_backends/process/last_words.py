@@ -1,10 +1,10 @@
 """Last words: why a new interpreter ended before it ran any code of ours.
 
-A process that is spawned imports the main module first. If that raises, the traceback goes to
-stderr, where users look for it, and the parent would know no more than "exit code 1". To read
+A process that is spawned imports the main module first. If that raises, the traceback would go to
+stderr, once for each process, and the parent would know no more than "exit code 1". To read
 stderr along the way would need a pipe, which can fill, and changes what the users see.
 
-So the process keeps a copy of its last words in the memory that outlives it (`_wire.counters`). The
+So the process keeps its last words in the memory that outlives it (`_wire.counters`). The
 hook that does so must be set before the main module is imported, and with what Python has
 built in: nothing of aplex can be imported so early, ``sys.path`` is not set yet. What
 ``multiprocessing`` sends first is the process's name. So the name brings the hook along.
@@ -35,7 +35,7 @@ def hook(kind, error, trace, show=sys.excepthook):
         import traceback
         text = "".join(traceback.format_exception(kind, error, trace))
         os.write(fd, text[-16384:].encode(errors="replace"))
-    finally:
+    except BaseException:
         show(kind, error, trace)
 
 def withdraw(show=sys.excepthook):
