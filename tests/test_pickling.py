@@ -26,6 +26,7 @@ import pytest
 
 from aplex._backends.process.main_module import is_importable, path_of_main
 from aplex._wire import calls
+from aplex._wire.by_value import numbers_of
 from aplex._wire.calls import (
     CallDecoder,
     CallEncoder,
@@ -81,7 +82,7 @@ def frame(sent: Any) -> Any:
 def sends(encoder: CallEncoder, work: Any, args: Any, kwargs: Any) -> Any:
     """What a lane that knows no function yet is sent."""
     function, call = encoder.encode(work, args, kwargs)
-    return encoder.definitions(set(), [function]), function, call
+    return encoder.definitions(set(), [function]), numbers_of([function])[0], call
 
 
 def decoded(definitions: dict[int, bytes], function: int, call: Any) -> Any:

@@ -243,6 +243,13 @@ def test_a_notebook(engine, tmp_path) -> None:
         "say(*pool.map(g, range(3)))",
         "factor = 3",
         "say(*pool.map(g, range(3)))",
+        # What is numbered, and sent once, is seen as it is at the next submit all the same.
+        "def h(): return f() + str(factor)",
+        "say(*[pool.submit(h).result() for _ in range(4)])",
+        "def f(): return 'third'",
+        "say(*[pool.submit(h).result() for _ in range(3)])",
+        "factor = 4",
+        "say(*[pool.submit(h).result() for _ in range(3)])",
         "pool.shutdown()",
     ]
     text = KERNEL + "".join(f"    run_cell({n}, {cell!r})\n" for n, cell in enumerate(cells))
@@ -251,7 +258,12 @@ def test_a_notebook(engine, tmp_path) -> None:
     with command(["-c", starter], engine=engine, cwd=tmp_path) as program:
         outcome = program.finish()
     outcome.assert_clean()
-    assert outcome.out == ["all well", "first", "second", "0 2 4", "0 3 6"]
+    assert outcome.out[:5] == ["all well", "first", "second", "0 2 4", "0 3 6"]
+    assert outcome.out[5:] == ["second3 " * 3 + "second3", *_thrice("third3", "third4")]
+
+
+def _thrice(*words: str) -> list[str]:
+    return [" ".join([word] * 3) for word in words]
 
 
 @on("spawn", "forkserver", of=["spawn", "forkserver"])

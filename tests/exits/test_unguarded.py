@@ -299,3 +299,36 @@ def test_an_imported_module_that_uses_a_pool_while_it_is_imported(engine, tmp_pa
     outcome.assert_clean()
     assert outcome.out.count("imported") == 2
     assert "uses an executor while it is imported" in outcome.out[-1]
+
+
+@everywhere
+def test_a_function_that_was_sent_once_reaches_every_worker_that_comes_later(
+    engine, tmp_path
+) -> None:
+    """Replacements, and the works that run again there, get what they need."""
+    text = """
+    from aplex.exceptions import WorkerLostError
+
+    def add(x):
+        return x + offset
+
+    def die_once(path):
+        if not os.path.exists(path):
+            open(path, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return offset
+
+    async def adie_once(path):
+        return die_once(path)
+
+    offset = 100
+    with make(pool_size=2, max_tasks_per_child=5) as pool:
+        assert [pool.submit(add, x).result() for x in range(50)] == list(range(100, 150))
+        for work in (die_once, adie_once):
+            for number in range(4):
+                path = f"{__file__}.{work.__name__}{number}"
+                assert pool.options(retries=1).submit(work, path).result() == 100
+        say("all well")
+    """
+    text = f"if True:\n{textwrap.indent(textwrap.dedent(text), '    ')}"
+    assert_said(run(text, tmp_path, engine), "all well")

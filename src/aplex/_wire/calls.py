@@ -14,7 +14,8 @@ from __future__ import annotations
 import itertools
 import pickle
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aplex._common import late_imports
@@ -24,6 +25,7 @@ from aplex._common.names import describe
 from aplex.exceptions import SerializationError
 
 if TYPE_CHECKING:
+    from aplex._wire.by_value import Definition
     from aplex._wire.segments import Place
     from aplex._wire.shared_memory import Parcel
 
@@ -166,16 +168,23 @@ class CallEncoder:
         self._pickled: dict[int, bytes] = {}
         self._new_numbers = itertools.count(1)
         self._lock = RLock()  # for making numbers
+        from aplex._wire.by_value import ByValue  # of no use in workers
 
-    def encode(self, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, Call]:
+        self._values = ByValue(partial(dumps, by_value=True))
+
+    def encode(
+        self, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[int | Definition, Call]:
         """Return the number of the function and the call.
 
         The number is 0 where the callable may have state of its own (a partial, a
-        bound method, a closure): it then travels, anew each time, in the call.
+        bound method, a closure): it then travels, anew each time, in the call. Of a function
+        that travels by value and was here before, it is its definition, which has a number.
 
         Raises:
             SerializationError: Something cannot be pickled; says what.
         """
+        number: int | Definition | None
         number = self._numbers.get(work) if type(work) in _BY_REFERENCE else None
         if number is None:
             number = self._numbered(work)
@@ -186,6 +195,8 @@ class CallEncoder:
             else:
                 return number, args
         try:
+            if not number and type(work) is types.FunctionType:
+                number = self._values.meet(work) or 0
             if self._put is not None:
                 args = tuple(map(_wrapped, args))
             if number:
@@ -194,10 +205,23 @@ class CallEncoder:
         except Exception as error:
             raise self._explained(error, work, args, kwargs) from error
 
-    def definitions(self, known: set[int], numbers: list[int]) -> dict[int, bytes]:
-        """Return the pickled functions that are not known yet."""
-        new = set(numbers) - known - {0}
-        return {number: self._pickled[number] for number in new}
+    def renew_after_fork(self) -> None:
+        """In a forked child: a thread that held a lock may not be in this process."""
+        self._lock = RLock()
+        self._values.renew_after_fork()
+
+    def definitions(
+        self, known: set[int], functions: Iterable[int | Definition]
+    ) -> dict[int, bytes | None]:
+        """Return the pickled functions that are not known yet, and None for some to forget."""
+        new: dict[int, bytes | None] = {}
+        for function in set(functions) - known - {0}:
+            if isinstance(function, int):
+                new[function] = self._pickled[function]
+            elif function.number not in known:
+                new[function.number] = function.pickled
+        new.update(dict.fromkeys(self._values.forgotten(known, len(self._pickled))))
+        return new
 
     def dumps(self, value: Any, *, buffer_callback: Buffers | None = None) -> bytes:
         """Pickle one object as it is now."""
@@ -210,10 +234,14 @@ class CallEncoder:
             return dumps(value, by_value=True, buffer_callback=buffer_callback)
         return data
 
-    def _numbered(self, work: Work) -> int:
-        """Return the number of a function or class that pickles as a name, 0 for others."""
+    def _numbered(self, work: Work) -> int | Definition:
+        """Return the number of a function or class that has one, 0 for others."""
         if self._decide is not None:
             self._main_by_value, self._decide = self._decide(), None
+        if type(work) is types.FunctionType:
+            definition = self._values.find(work)
+            if definition is not None:
+                return definition
         pickled = self._referenced(work)
         if pickled is None:
             return 0
@@ -284,9 +312,14 @@ class CallDecoder:
         self._pickled: dict[int, bytes] = {}
         self._functions: dict[int, Work] = {}
 
-    def define(self, definitions: dict[int, bytes]) -> None:
-        """Take in functions that calls to come will name by number."""
-        self._pickled.update(definitions)
+    def define(self, definitions: dict[int, bytes | None]) -> None:
+        """Take in functions that calls to come will name by number; forget those that are None."""
+        for number, pickled in definitions.items():
+            if pickled is None:
+                self._pickled.pop(number, None)
+                self._functions.pop(number, None)
+            else:
+                self._pickled[number] = pickled
 
     def run(self, function: int, call: Any) -> Any:
         """Call a work with its arguments.

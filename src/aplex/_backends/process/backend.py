@@ -229,6 +229,7 @@ class ProcessBackend(PipedBackend):
         starter.renew()
         late_imports.renew()
         self._arena_lock = RLock()
+        self._encoder.renew_after_fork()
         if self._arena is not None:  # of a submit that did not come to its end
             self._arena.close()
             self._arena = None

@@ -25,6 +25,7 @@ from aplex._common import late_imports
 from aplex._common.locks import RLock, is_mine
 from aplex._common.messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pool.state import PoolWorker, Work
+from aplex._wire.by_value import Definition, numbers_of
 from aplex._wire.calls import CallEncoder
 from aplex._wire.frames import End, frame_of
 from aplex._wire.shared_memory import Arena, Parcel, make_arena
@@ -73,6 +74,8 @@ class PipedBackend(Backend):
         if link is None:
             return
         lane, function, call = work.lane, work.function, work.call
+        if type(function) is Definition:
+            function = function.number
         if function not in link.known[lane] or type(call) is Parcel:
             self.send(worker)
             return
@@ -90,6 +93,7 @@ class PipedBackend(Backend):
         new = None
         if not known.issuperset(functions):
             new = self._encoder.definitions(known, functions)
+            functions = numbers_of(functions)
         ids = [work.id for work in outbox]
         calls = [work.call for work in outbox]
         if Parcel in map(type, calls):
@@ -113,6 +117,7 @@ class PipedBackend(Backend):
             worker.credits = []
         if new:
             known.update(new)
+            known.difference_update([number for number, pickled in new.items() if pickled is None])
         self._flush_now(link, lane)
 
     def _flush_now(self, link: Link, lane: int) -> None:
