@@ -37,7 +37,9 @@ Awaits = TypeVar("Awaits", bound=bool)
 _numbers = itertools.count(1)
 
 
-class AsyncPoolExecutor(_Viewable[Awaits], Lifetime[Awaits], concurrent.futures.Executor):
+class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  # results may be awaited
+    _Viewable[Awaits], Lifetime[Awaits], concurrent.futures.Executor
+):
     """Base of the executors: runs coroutine functions and plain functions in workers.
 
     It is a ``concurrent.futures.Executor``. What the standard library promises of

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
 from aplex._common.messages import CANCELLED, COROUTINE, LANES, PLAIN, RAISED
-from aplex._pool.limits import Limits
+from aplex._pool.limits import Group, Limits
 from aplex._pool.state import (
     DONE,
     IN_FLIGHT,
@@ -306,7 +306,7 @@ class Ledger:
             worker.works.clear()
         for line in self._lines:
             line.clear()
-        self._limits = Limits(float, lambda *_: None)
+        self._limits = Limits(float, _no_alarm)
         self._holders = self._limits.holders
         self._waiting = self._in_flight = self._starting = self.added = 0
         self.workers.clear()
@@ -374,3 +374,7 @@ class Ledger:
             assert set(self._open[lane]) == {w for w in self.workers if w.room[lane]}
         assert self._sent_ahead or all(worker.plain <= 1 for worker in self.workers)
         assert self._starting == sum(w.state is WorkerState.STARTING for w in self.workers)
+
+
+def _no_alarm(_seconds: float, _group: Group) -> None:
+    """Forget an alarm: the pool is broken, and holds no work."""
