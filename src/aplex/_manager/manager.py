@@ -297,8 +297,8 @@ class Manager(Nested):
             pool.dispatch()
         if (lane and not worker.plain) or not worker.served:  # or it has just become ready
             self._look_for_idle_worker()
-        if new and worker.served:
-            self._backend.served()
+        if new:
+            (self._backend.served if worker.served else self._backend.began)()
 
     def _cancel(self, work: Work) -> None:
         self.pool.cancel(work)

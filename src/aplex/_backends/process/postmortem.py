@@ -114,6 +114,9 @@ def reap(process: Any) -> int | None:
     if sys.platform != "linux" or not hasattr(os, "wait4"):  # elsewhere the unit differs
         return None
     popen: Any = getattr(process, "_popen", None)
+    if getattr(popen, "method", None) == "template":  # which has taken it
+        peak: int | None = popen.peak_rss
+        return peak
     if getattr(popen, "method", None) not in ("spawn", "fork") or popen.returncode is not None:
         return None
     try:

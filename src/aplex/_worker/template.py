@@ -1,0 +1,277 @@
+"""The template process: has imported what workers need, and forks one at each request.
+
+A fork takes a millisecond, whatever the main module imports, and the workers share the pages of
+what was imported. The template is a fresh interpreter, so it has none of the parent's threads and
+locks; and it must have no threads of its own, or a fork could copy a lock that is held for ever.
+
+It does nothing but fork and wait, in one thread. The parent's end of the control channel is its
+life: when that is closed, it ends. Its workers do not need it: they live on if it dies.
+
+What uWSGI and gunicorn call preloading, and Android a zygote.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import pickle
+import selectors
+import signal
+import socket
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Mapping, Sequence
+from importlib import import_module, invalidate_caches
+from multiprocessing import context, parent_process, process, resource_tracker, spawn
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import aplex._worker.process  # noqa: F401 - so that no worker has to
+from aplex._wire import descriptors
+from aplex._wire.template import FAILED, FORKED, READY, REFUSED, STATUS, STREAMS
+from aplex._worker.signals import SIGNALS
+
+
+def main(fd: int, main_module: Mapping[str, Any], preload: Sequence[str]) -> None:
+    """Import, tell the parent, fork workers; in a forked worker: be that.
+
+    Args:
+        fd: The control channel.
+        main_module: What ``multiprocessing.spawn.prepare`` is told of the main module, if the
+            workers are to import that.
+        preload: Modules to import besides.
+    """
+    _name_process("aplex-template")
+    _fill_streams()
+    _hear_nothing()
+    control = socket.socket(fileno=fd)
+    try:
+        _load(main_module, preload)
+    except BaseException as error:  # noqa: BLE001 - also SystemExit: the parent says what it was
+        with contextlib.suppress(OSError):
+            descriptors.send(control, (FAILED, _told(error)))
+        _flush()
+        os._exit(1)
+    _hear_nothing()  # whatever the main module has set
+    descriptors.send(control, (READY, _threads_left()))
+    gc.freeze()  # or the first collection in each worker would copy all pages
+    Template(control).serve().run()
+
+
+class Template:
+    """Forks workers, and tells how they ended."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+        self._workers: dict[int, tuple[int, int]] = {}  # pidfd -> pid, where its end is told
+
+    def serve(self) -> Worker:
+        """Serve for ever; return only in a forked worker, which is to be run."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.fileobj is not self._control:
+                    self._reap(key.fd)
+                elif (worker := self._answer()) is not None:
+                    return worker
+
+    def _answer(self) -> Worker | None:
+        """Fork a worker for the parent; return it in the worker."""
+        try:
+            name, fds = descriptors.receive(self._control)
+        except EOFError:
+            os._exit(0)  # the pool is gone, or the parent is
+        status, *rest = fds
+        _flush()  # or it would be written twice
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until it has its handlers
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(status)
+            descriptors.send(self._control, (REFUSED, str(error)))
+        else:
+            if pid == 0:
+                os.close(status)
+                self._let_go()
+                return Worker(name, rest)
+            self._watch(pid, status)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for fd in rest:
+            os.close(fd)
+        return None
+
+    def _watch(self, pid: int, status: int) -> None:
+        pidfd = os.pidfd_open(pid)
+        self._workers[pidfd] = pid, status
+        self._selector.register(pidfd, selectors.EVENT_READ)
+        descriptors.send(self._control, (FORKED, pid), [pidfd])
+
+    def _reap(self, pidfd: int) -> None:
+        """Tell how a worker has ended, and forget it."""
+        import resource
+
+        self._selector.unregister(pidfd)
+        pid, status = self._workers.pop(pidfd)
+        _, wait_status, usage = os.wait4(pid, 0)
+        # A worker begins with the peak of the process that has forked it.
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = usage.ru_maxrss * 1024 if usage.ru_maxrss > own else 0
+        with contextlib.suppress(OSError):  # nobody wants to know
+            os.write(status, STATUS.pack(os.waitstatus_to_exitcode(wait_status), peak))
+        os.close(status)
+        os.close(pidfd)
+
+    def _let_go(self) -> None:
+        """In a worker: close what is the template's."""
+        self._selector.close()
+        self._control.close()
+        for pidfd, (_, status) in self._workers.items():
+            os.close(pidfd)
+            os.close(status)
+
+
+class Worker:
+    """A worker that was forked just now."""
+
+    def __init__(self, name: str, fds: list[int]) -> None:
+        self._name = name
+        self._fds = fds
+
+    def run(self) -> NoReturn:
+        """Be as the parent is now, then be the worker, to its end."""
+        _name_process(self._name)
+        request, directory, *fds = self._fds
+        state, data = pickle.loads(descriptors.data_of(request))
+        os.fchdir(directory)
+        os.close(directory)
+        _take_streams(fds, state["streams"])
+        _take_environment(state["environ"])
+        if sys.path != state["path"]:
+            sys.path[:] = state["path"]
+            invalidate_caches()
+        sys.argv[:] = state["argv"]
+        if state["tracker"]:
+            resource_tracker._resource_tracker._fd = fds.pop(0)  # type: ignore[attr-defined] # noqa: SLF001
+        _reseed()
+        descriptors.received[:] = fds
+        worker = pickle.loads(data)
+        for fd in descriptors.received:
+            if fd >= 0:
+                os.close(fd)
+        parent: Any = parent_process()
+        sys.exit(worker._bootstrap(parent_sentinel=parent.sentinel))  # noqa: SLF001 - as a fork server
+
+
+def as_process(state: dict[str, Any]) -> Any:
+    """Return the process that a worker is to be, as `multiprocessing` knows it."""
+    worker = context.SpawnProcess.__new__(context.SpawnProcess)
+    vars(worker).update(state)
+    return worker
+
+
+def _load(main_module: Mapping[str, Any], preload: Sequence[str]) -> None:
+    import_module("asyncio")  # every coroutine needs it
+    current: Any = process.current_process()
+    current._inheriting = True  # noqa: SLF001 - so that a main module without a guard is refused
+    try:
+        for module in preload:
+            import_module(module)
+        spawn.prepare(dict(main_module))
+    finally:
+        del current._inheriting  # noqa: SLF001
+
+
+def _threads_left() -> list[str]:
+    """Return the names of the threads that a fork would not survive.
+
+    Some libraries end theirs when the process forks, and start them anew when they are needed
+    (OpenBLAS, for one, by ``pthread_atfork``). So a process is forked before they are counted.
+    """
+    if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 - only the number
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of threads: that is what we want to know
+            pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+    known = {thread.native_id: thread.name for thread in threading.enumerate()}
+    tasks = {int(task.name): task for task in Path("/proc/self/task").iterdir()}
+    tasks.pop(os.getpid(), None)
+    return [known.get(number) or _comm(task) for number, task in sorted(tasks.items())]
+
+
+def _comm(task: Path) -> str:
+    try:
+        return (task / "comm").read_text().strip()
+    except OSError:
+        return "a thread that has ended"
+
+
+def _hear_nothing() -> None:
+    """Leave signals of the terminal and of the process group to the parent."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _ignore)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing.
+
+    ``SIG_IGN`` would be inherited by programs that works start.
+    """
+
+
+def _name_process(name: str) -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # of a stream of the main module's
+            stream.flush()
+
+
+def _told(error: BaseException) -> tuple[str, str]:
+    """Return an error in one line, and with its traceback."""
+    lines = traceback.format_exception(error)
+    return traceback.format_exception_only(error)[-1].strip(), "".join(lines)
+
+
+def _take_streams(fds: list[int], streams: Sequence[int]) -> None:
+    """Have the parent's standard streams, as they are now."""
+    for number in STREAMS:
+        if number in streams:
+            fd = fds.pop(0)
+            os.dup2(fd, number)
+            os.close(fd)
+        else:
+            os.close(number)
+
+
+def _fill_streams() -> None:
+    """Have something at the numbers of the standard streams, so that nothing else comes there."""
+    fd = -1
+    while fd < max(STREAMS):
+        fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    os.close(fd)
+
+
+def _take_environment(environ: Mapping[str, str]) -> None:
+    if os.environ != environ:
+        for name in set(os.environ) - set(environ):
+            del os.environ[name]
+        os.environ.update(environ)
+
+
+def _reseed() -> None:
+    """Have random numbers of our own; ``random`` sees to itself, at each fork."""
+    numpy: Any = sys.modules.get("numpy.random")
+    if numpy is not None:
+        numpy.seed()
