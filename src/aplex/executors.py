@@ -140,9 +140,9 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 asynchronous iterator.
             mp_context: How processes start: ``"template"``, ``"spawn"``, ``"forkserver"``,
                 ``"fork"``, or a context of ``multiprocessing``. None: ``"template"``, a
-                process of the pool's own which starts as ``"spawn"`` does, imports the main module once, and forks
-                the workers; on systems other than Linux, and where the main module starts
-                threads as it is imported: ``"spawn"``.
+                process of the pool's own which starts as ``"spawn"`` does, imports the main
+                module once, and forks the workers; on systems other than Linux, and where
+                the main module starts threads as it is imported: ``"spawn"``.
             preload: Names of modules that the template process imports besides, so that no
                 worker has to. Without a template they are not imported.
             start_timeout: Seconds after which a worker that is not ready (that still

@@ -192,25 +192,25 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int) -
     # While a function computes, the loop's thread gets the interpreter lock only after
     # this interval, each time it wakes (with uvloop: for each timer).
     sys.setswitchinterval(SWITCH_INTERVAL)
-    _keep_crashes(progress)
+    keep_crashes(progress)
     child = Child(ends, progress)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=child.be_copy)
     child.run(setup)
 
 
-def _keep_crashes(progress: Progress) -> None:
+def keep_crashes(progress: Progress) -> None:
     """Have the stack of a crash go where the parent finds it; unless it was to go elsewhere."""
     if progress.file is None:
         return
     if not faulthandler.is_enabled():
         faulthandler.enable(progress.file.fileno(), all_threads=False)
-    elif _environment_wants_crashes() and not progress.is_for_stderr:  # forked: there was no hook
+    elif environment_wants_crashes() and not progress.is_for_stderr:  # forked: there was no hook
         faulthandler.enable(progress.file.fileno())
         progress.mark_for_stderr()  # so the parent shows it there
 
 
-def _environment_wants_crashes() -> bool:
+def environment_wants_crashes() -> bool:
     """Whether the environment has enabled ``faulthandler``, which writes to stderr then."""
     wanted = os.environ.get("PYTHONFAULTHANDLER") or "faulthandler" in sys._xoptions  # noqa: SLF001
     return bool(wanted or sys.flags.dev_mode)

@@ -13,6 +13,7 @@ What uWSGI and gunicorn call preloading, and Android a zygote.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gc
 import os
 import pickle
@@ -23,24 +24,27 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from importlib import import_module, invalidate_caches
 from multiprocessing import context, parent_process, process, resource_tracker, spawn
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import aplex._worker.process  # noqa: F401 - so that no worker has to
 from aplex._wire import descriptors
+from aplex._wire.counters import Progress
+from aplex._wire.frames import PipeEnd
 from aplex._wire.template import FAILED, FORKED, READY, REFUSED, STATUS, STREAMS
+from aplex._worker.process import environment_wants_crashes, keep_crashes
 from aplex._worker.signals import SIGNALS
 
 
-def main(fd: int, main_module: Mapping[str, Any], preload: Sequence[str]) -> None:
+def main(fd: int, words_fd: int, main_module: Mapping[str, Any], preload: Sequence[str]) -> None:
     """Import, tell the parent, fork workers; in a forked worker: be that.
 
     Args:
         fd: The control channel.
+        words_fd: Where the stack of a crash goes, see `_wire.counters`.
         main_module: What ``multiprocessing.spawn.prepare`` is told of the main module, if the
             workers are to import that.
         preload: Modules to import besides.
@@ -48,9 +52,13 @@ def main(fd: int, main_module: Mapping[str, Any], preload: Sequence[str]) -> Non
     _name_process("aplex-template")
     _fill_streams()
     _hear_nothing()
+    os.set_inheritable(words_fd, False)
+    words = Progress(PipeEnd(words_fd))
+    keep_crashes(words)
     control = socket.socket(fileno=fd)
     try:
-        _load(main_module, preload)
+        with _noticed() as enabled:
+            _load(main_module, preload)
     except BaseException as error:  # noqa: BLE001 - also SystemExit: the parent says what it was
         with contextlib.suppress(OSError):
             descriptors.send(control, (FAILED, _told(error)))
@@ -59,14 +67,16 @@ def main(fd: int, main_module: Mapping[str, Any], preload: Sequence[str]) -> Non
     _hear_nothing()  # whatever the main module has set
     descriptors.send(control, (READY, _threads_left()))
     gc.freeze()  # or the first collection in each worker would copy all pages
-    Template(control).serve().run()
+    worker = Template(control, words).serve()
+    worker.run(keeps_crashes=not enabled)
 
 
 class Template:
     """Forks workers, and tells how they ended."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, words: Progress) -> None:
         self._control = control
+        self._words = words
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
         self._workers: dict[int, tuple[int, int]] = {}  # pidfd -> pid, where its end is told
@@ -130,6 +140,7 @@ class Template:
         """In a worker: close what is the template's."""
         self._selector.close()
         self._control.close()
+        self._words.close()
         for pidfd, (_, status) in self._workers.items():
             os.close(pidfd)
             os.close(status)
@@ -142,8 +153,13 @@ class Worker:
         self._name = name
         self._fds = fds
 
-    def run(self) -> NoReturn:
-        """Be as the parent is now, then be the worker, to its end."""
+    def run(self, *, keeps_crashes: bool) -> NoReturn:
+        """Be as the parent is now, then be the worker, to its end.
+
+        Args:
+            keeps_crashes: Whether the stack of a crash goes where the parent finds it; not if
+                the main module wants it elsewhere.
+        """
         _name_process(self._name)
         request, directory, *fds = self._fds
         state, data = pickle.loads(descriptors.data_of(request))
@@ -163,6 +179,13 @@ class Worker:
         for fd in descriptors.received:
             if fd >= 0:
                 os.close(fd)
+        _, progress, _, _ = worker._args  # noqa: SLF001 - those of `_worker.process.main`
+        if keeps_crashes:
+            if not environment_wants_crashes():
+                faulthandler.disable()  # of the template's
+            keep_crashes(progress)
+        elif environment_wants_crashes():
+            progress.mark_for_stderr()
         parent: Any = parent_process()
         sys.exit(worker._bootstrap(parent_sentinel=parent.sentinel))  # noqa: SLF001 - as a fork server
 
@@ -172,6 +195,23 @@ def as_process(state: dict[str, Any]) -> Any:
     worker = context.SpawnProcess.__new__(context.SpawnProcess)
     vars(worker).update(state)
     return worker
+
+
+@contextlib.contextmanager
+def _noticed() -> Generator[list[bool]]:
+    """Notice whether ``faulthandler`` is enabled in this block, by whom it is imported."""
+    calls: list[bool] = []
+    real = faulthandler.enable
+
+    def enable(*args: Any, **kwargs: Any) -> None:
+        real(*args, **kwargs)
+        calls.append(True)
+
+    faulthandler.enable = enable
+    try:
+        yield calls
+    finally:
+        faulthandler.enable = real
 
 
 def _load(main_module: Mapping[str, Any], preload: Sequence[str]) -> None:

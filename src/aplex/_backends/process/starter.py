@@ -220,12 +220,12 @@ class Starter:
         )
         self._pending = link
         try:
-            if link.unwanted or link.stopped:
-                return NOT_WANTED
             with _lock:
                 check_descriptors()
                 self._setup.share()
                 template.start()
+            if link.unwanted or link.stopped:
+                return NOT_WANTED
             was_ready = template.is_ready
             try:
                 link.process.start()

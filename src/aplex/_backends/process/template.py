@@ -19,7 +19,9 @@ from multiprocessing import context, popen_fork, reduction, resource_tracker, sp
 from typing import Any, Final
 
 from aplex._backends.process.main_module import importable_main, signals_blocked
+from aplex._backends.process.postmortem import show_crash
 from aplex._wire import descriptors
+from aplex._wire.counters import Progress
 from aplex._wire.template import FAILED, FORKED, STATUS, STREAMS, state_of
 from aplex._worker import template
 from aplex._worker.signals import SIGNALS
@@ -63,6 +65,7 @@ class Template:
         self._main_path = main_path
         self._preload = tuple(preload)
         self._control: socket.socket | None = None
+        self._words: Progress | None = None  # what it says before it dies
         self._life = -1  # descriptor; closed with the template: what its ``parent_process`` sees
         self._pid = 0
         self._pidfd = -1
@@ -81,32 +84,42 @@ class Template:
         with contextlib.ExitStack() as opened:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             opened.callback(ours.close)
+            words = Progress()
+            opened.callback(words.close)
+            assert words.file is not None
+            words_fd = words.file.fileno()
             reader, writer = os.pipe()
-            life = open(writer, "wb", closefd=False)  # noqa: SIM115 - it is kept
             opened.callback(os.close, writer)
-            with theirs:
-                try:
-                    with signals_blocked(SIGNALS):  # until it ignores them
-                        self._pid = util.spawnv_passfds(
-                            os.fsencode(spawn.get_executable()),
-                            spawn.get_command_line(pipe_handle=reader),
-                            [reader, theirs.fileno()],
-                        )
-                finally:
-                    os.close(reader)
-                self._pidfd = os.pidfd_open(self._pid)
-                with contextlib.suppress(BrokenPipeError), life:  # it has died: we hear of it
-                    life.write(self._beginning(theirs.fileno()))
+            try:
+                with theirs:
+                    beginning = self._beginning(theirs.fileno(), words_fd)
+                    self._spawn([reader, theirs.fileno(), words_fd])
+            finally:
+                os.close(reader)
             opened.pop_all()
-        self._control, self._life, self._ready = ours, writer, False
+        self._control, self._life, self._words, self._ready = ours, writer, words, False
+        with contextlib.suppress(BrokenPipeError), open(writer, "wb", closefd=False) as life:
+            life.write(beginning)  # if it has died, we hear of it
 
-    def _beginning(self, fd: int) -> bytes:
+    def _spawn(self, fds: list[int]) -> None:
+        """Start the interpreter, which first reads from the first of the descriptors."""
+        with signals_blocked(SIGNALS):  # until it ignores them
+            self._pid = util.spawnv_passfds(
+                os.fsencode(spawn.get_executable()),
+                spawn.get_command_line(pipe_handle=fds[0]),
+                fds,
+            )
+        self._pidfd = os.pidfd_open(self._pid)
+
+    def _beginning(self, control: int, words: int) -> bytes:
         """Return what a spawned process of ``multiprocessing`` reads first."""
         with importable_main(self._main_path):
             data = spawn.get_preparation_data(f"{self._name}-template")
         init = {key: data.pop(key) for key in list(data) if key.startswith("init_main")}
         target = context.SpawnProcess(
-            target=template.main, name=f"{self._name}-template", args=(fd, init, self._preload)
+            target=template.main,
+            name=f"{self._name}-template",
+            args=(control, words, init, self._preload),
         )
         buffer = io.BytesIO()
         with _spawning(_NoDescriptors()):
@@ -129,7 +142,6 @@ class Template:
         """
         if self._control is None:
             raise TemplateLost("the template process was closed")
-        was_ready = self._ready
         try:
             with contextlib.suppress(OSError):  # it has died, or failed: that is read now
                 descriptors.send(self._control, name, fds)
@@ -137,12 +149,25 @@ class Template:
                 self._take_hello()
             (kind, answer), pidfds = descriptors.receive(self._control)
         except EOFError:
-            code = self._end()
-            when = "" if was_ready else " before it was ready"
-            raise TemplateLost(f"the template process exited with code {code}{when}") from None
+            raise self._lost() from None
         if kind != FORKED:
             raise RuntimeError(f"the template process cannot fork: {answer}")
         return answer, pidfds[0]
+
+    def _lost(self) -> TemplateLost:
+        """Return what is known of a template that has ended; forget it."""
+        words, self._words = self._words, None
+        assert words is not None
+        when = "" if self._ready else " before it was ready"
+        code = self._end()
+        show_crash(words)
+        said = words.last_words()
+        words.close()
+        last = f"; its last words: {said.splitlines()[-1]}" if said else ""
+        error = TemplateLost(f"its template process exited with code {code}{when}{last}")
+        if said:
+            error.add_note(said)
+        return error
 
     def _take_hello(self) -> None:
         assert self._control is not None
@@ -150,7 +175,9 @@ class Template:
         if kind == FAILED:
             self._end()
             short, trace = answer
-            error = TemplateFailed(f"the main module, or what it imports, raises {short}")
+            error = TemplateFailed(
+                f"its template process could not import what workers need; its last words: {short}"
+            )
             error.add_note(trace)
             raise error
         if answer:
@@ -181,10 +208,14 @@ class Template:
             control.close()
             os.close(self._life)
             os.close(self._pidfd)
+            if self._words is not None:
+                self._words.close()
 
     def _end(self) -> int | None:
         """Kill it, which is quicker than its own end; return its exit code, if it is known."""
         self.kill()
+        if self._words is not None:
+            self._words.close()
         control, self._control = self._control, None
         self._ready = False
         assert control is not None
