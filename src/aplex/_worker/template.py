@@ -12,6 +12,7 @@ What uWSGI and gunicorn call preloading, and Android a zygote.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import faulthandler
 import gc
@@ -60,9 +61,11 @@ def main(fd: int, words_fd: int, main_module: Mapping[str, Any], preload: Sequen
         with _noticed() as enabled:
             _load(main_module, preload)
     except BaseException as error:  # noqa: BLE001 - also SystemExit: the parent says what it was
+        _flush()
         with contextlib.suppress(OSError):
             descriptors.send(control, (FAILED, _told(error)))
-        _flush()
+            while control.recv(1):  # until it has read that: an earlier end would discard it
+                pass
         os._exit(1)
     _hear_nothing()  # whatever the main module has set
     descriptors.send(control, (READY, _threads_left()))
@@ -80,6 +83,7 @@ class Template:
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
         self._workers: dict[int, tuple[int, int]] = {}  # pidfd -> pid, where its end is told
+        self._begun = False  # whether the first worker was forked
 
     def serve(self) -> Worker:
         """Serve for ever; return only in a forked worker, which is to be run."""
@@ -110,6 +114,10 @@ class Template:
                 self._let_go()
                 return Worker(name, rest)
             self._watch(pid, status)
+            if not self._begun:
+                self._begun = True
+                # Every coroutine needs it; but the first worker may have a function to run.
+                import_module("asyncio")
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in rest:
             os.close(fd)
@@ -160,7 +168,7 @@ class Worker:
             keeps_crashes: Whether the stack of a crash goes where the parent finds it; not if
                 the main module wants it elsewhere.
         """
-        _name_process(self._name)
+        _name_process(f"aplex-worker-{self._name.rpartition('-')[2]}")
         request, directory, *fds = self._fds
         state, data = pickle.loads(descriptors.data_of(request))
         os.fchdir(directory)
@@ -187,7 +195,11 @@ class Worker:
         elif environment_wants_crashes():
             progress.mark_for_stderr()
         parent: Any = parent_process()
-        sys.exit(worker._bootstrap(parent_sentinel=parent.sentinel))  # noqa: SLF001 - as a fork server
+        code = worker._bootstrap(parent_sentinel=parent.sentinel)  # noqa: SLF001 - as a fork server
+        # As the interpreter does; but it would free all that was imported, which takes longer.
+        atexit._run_exitfuncs()  # noqa: SLF001 - as `multiprocessing` does
+        _flush()
+        os._exit(code)
 
 
 def as_process(state: dict[str, Any]) -> Any:
@@ -215,7 +227,6 @@ def _noticed() -> Generator[list[bool]]:
 
 
 def _load(main_module: Mapping[str, Any], preload: Sequence[str]) -> None:
-    import_module("asyncio")  # every coroutine needs it
     current: Any = process.current_process()
     current._inheriting = True  # noqa: SLF001 - so that a main module without a guard is refused
     try:
