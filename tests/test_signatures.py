@@ -35,7 +35,8 @@ def test_every_option_is_a_parameter_with_its_default(executor: Any, options: An
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_defaults_are_those_of_the_settings(executor: Any) -> None:
     defaults = {name: each.default for name, each in inspect.signature(executor).parameters.items()}
-    defaults.pop("mp_context", None)
+    for name in ("mp_context", "preload"):
+        defaults.pop(name, None)
     defaults.pop("start_timeout", None)
     settings = inspect.signature(PoolSettings).parameters
     assert defaults == {name: settings[name].default for name in defaults}
