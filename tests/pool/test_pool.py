@@ -1,7 +1,7 @@
 """Logic: each decision of the Pool, one by one. No thread, no process, no clock.
 
 `DrivenPool` checks the Pool's invariants after every event. What happens in the middle of
-long random histories is the business of ``test_pool_histories``.
+long random histories is the business of ``test_histories``.
 """
 
 from __future__ import annotations
