@@ -6,9 +6,9 @@ import asyncio
 from typing import Any, Final
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
-from reliability import _works
-from reliability._belongings import belongings, names, new_names
-from reliability._report import Report
+from reliability.load import works
+from reliability.report.figures import Report
+from reliability.system.belongings import belongings, names, new_names
 
 BIG: Final = 1_000_000  # bytes, enough to travel through shared memory
 
@@ -35,15 +35,15 @@ def _live(kind: Any, turn: int) -> None:
         asyncio.run(_live_awaited(kind, turn))
         return
     with kind(pool_size=1) as pool:
-        assert pool.submit(_works.echo, turn).result() == turn
+        assert pool.submit(works.echo, turn).result() == turn
         if turn % 4:
-            assert pool.submit(_works.aecho, turn).result() == turn
+            assert pool.submit(works.aecho, turn).result() == turn
             big = bytes(BIG)
-            assert pool.submit(_works.echo, big).result() == big
+            assert pool.submit(works.echo, big).result() == big
 
 
 async def _live_awaited(kind: Any, turn: int) -> None:
     async with kind(pool_size=1, awaitable=True) as pool:
-        assert await pool.submit(_works.aecho, turn) == turn
+        assert await pool.submit(works.aecho, turn) == turn
         if turn % 4 == 1:
-            assert await pool.submit(_works.echo, turn) == turn
+            assert await pool.submit(works.echo, turn) == turn

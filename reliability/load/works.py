@@ -10,8 +10,8 @@ import signal
 import time
 import weakref
 
-from reliability._journal import BEGAN, CANCELLED, ENDED, note
-from reliability._processes import strike, workers
+from reliability.load.journal import BEGAN, CANCELLED, ENDED, note
+from reliability.system.processes import strike, workers
 
 
 def payload(work: int, size: int) -> bytes:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Generator
 from typing import Any, Final
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
-from reliability._processes import workers
-from reliability._report import Report
+from reliability.report.figures import Report
+from reliability.system.processes import workers
 
 INTERVAL: Final = 0.0005
 """Seconds from the end of a handler to the next signal, on average."""

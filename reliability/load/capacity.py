@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from reliability import _works
+from reliability.load import works
 
 PATIENCE: Final = 60.0
 """Seconds that works which run take at most to say so, and a pool to be idle."""
@@ -32,10 +32,10 @@ class Meeting:
         """Submit so many works; return how many of them run at a time."""
         # The functions first: only one fits into a worker, where coroutines could fill its place.
         for _ in range(functions):
-            submit(_works.meet, self._arrivals, self._gate)
+            submit(works.meet, self._arrivals, self._gate)
         count = self._hear(functions)
         for _ in range(coroutines):
-            submit(_works.ameet, self._arrivals, self._gate)
+            submit(works.ameet, self._arrivals, self._gate)
         return count + self._hear(coroutines)
 
     def _hear(self, wanted: int) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from reliability._report import Report, circumstances, save
+from reliability.report.figures import Report, circumstances, save
 
 
 class Form(Protocol):

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aplex import AplexError, ProcessAsyncPoolExecutor, WorkerLostError, WorkQuarantinedError
-from reliability import _works
+from reliability.load import works
 
 UNRESOLVED, RIGHT, WRONG, CANCELLED, LOST, QUARANTINED = (
     "unresolved", "right", "wrong", "cancelled", "lost", "quarantined",
@@ -54,7 +54,7 @@ class Fate:
         except AplexError as error:
             self.outcome, self.trouble = WRONG, repr(error)
         else:
-            right = value == (self.work, _works.payload(self.work, self.size))
+            right = value == (self.work, works.payload(self.work, self.size))
             self.outcome = RIGHT if right else WRONG
 
 
@@ -116,7 +116,7 @@ class Load:
         size = rng.choices((0, 300_000, 3_000_000), (970, 29, 1))[0]
         fate = Fate(work, rng.random() < 0.5, rng.choice((0, RETRIES)), size)
         self.fates.append(fate)
-        function, most = (_works.plain, 0.02) if fate.plain else (_works.coroutine, 0.2)
+        function, most = (works.plain, 0.02) if fate.plain else (works.coroutine, 0.2)
         view = self._views[fate.retries]
         future: Any = view.submit(function, work, rng.uniform(0, most), size)
         fate.future = future

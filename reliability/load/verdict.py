@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from reliability._journal import BEGAN, ENDED, Note
-from reliability._load import (
+from reliability.load.journal import BEGAN, ENDED, Note
+from reliability.load.submitter import (
     CANCELLED,
     LOST,
     QUARANTINED,
@@ -18,7 +18,7 @@ from reliability._load import (
     WRONG,
     Fate,
 )
-from reliability._report import Report
+from reliability.report.figures import Report
 
 Judge = Callable[[Fate, list[Note]], str]
 EAGER: Final = sys.version_info >= (3, 12)

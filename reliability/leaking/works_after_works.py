@@ -9,11 +9,11 @@ from array import array
 from typing import Any, Final
 
 from aplex import ProcessAsyncPoolExecutor
-from reliability import _works
-from reliability._belongings import belongings, names, new_names
-from reliability._memory import resident, slope
-from reliability._processes import workers
-from reliability._report import Report
+from reliability.load import works
+from reliability.report.figures import Report
+from reliability.system.belongings import belongings, names, new_names
+from reliability.system.memory import resident, slope
+from reliability.system.processes import workers
 
 BATCH: Final = 1_000
 WARM_UP: Final = 0.2
@@ -70,20 +70,20 @@ def _have_all_answer(pool: Any, size: int) -> None:
     """Have a big result of each worker; one that never answers is shown by the time limit."""
     seen: set[int] = set()
     while len(seen) < size:
-        bigs = [pool.submit(_works.pid_and, bytes(BIG)) for _ in range(size)]
+        bigs = [pool.submit(works.pid_and, bytes(BIG)) for _ in range(size)]
         seen |= {big.result()[0] for big in bigs}
 
 
 def _run_batch(pool: Any) -> None:
     """Run functions and coroutines; some fail, some are cancelled, one has a big result."""
     futures = [
-        pool.submit(_works.aecho if number % 2 else _works.echo, (number, "text"))
+        pool.submit(works.aecho if number % 2 else works.echo, (number, "text"))
         for number in range(BATCH - 21)
     ]
-    for future in [pool.submit(_works.aecho, number) for number in range(10)]:
+    for future in [pool.submit(works.aecho, number) for number in range(10)]:
         future.cancel()
-    failing = [pool.submit(_works.fail, number) for number in range(10)]
-    big = pool.submit(_works.echo, bytes(BIG))
+    failing = [pool.submit(works.fail, number) for number in range(10)]
+    big = pool.submit(works.echo, bytes(BIG))
     for number, future in enumerate(futures):
         assert future.result() == (number, "text")
     for future in failing:

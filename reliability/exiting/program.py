@@ -1,6 +1,6 @@
 """A short program that ends with pools in some state: ``exits`` runs it.
 
-    python3 -m reliability._exiting STATE ENDING SECONDS
+    python3 -m reliability.exiting.program STATE ENDING SECONDS
 
 The engine is named by the environment variable ENGINE.
 """
@@ -18,8 +18,8 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor, WorkerLostError
-from reliability import _works
-from reliability._processes import strike
+from reliability.load import works
+from reliability.system.processes import strike
 
 kept: list[Any] = []  # what lives until the very end
 
@@ -46,15 +46,15 @@ def unused(seconds: float) -> None:
 def starting(seconds: float) -> None:
     pool = make()
     kept.append(pool)
-    pool.submit(_works.echo, 1)
+    pool.submit(works.echo, 1)
     time.sleep(seconds / 10)
 
 
 def idle(seconds: float) -> None:
     pool = make()
     kept.append(pool)
-    assert pool.submit(_works.echo, 1).result() == 1
-    assert pool.submit(_works.aecho, 1).result() == 1
+    assert pool.submit(works.echo, 1).result() == 1
+    assert pool.submit(works.aecho, 1).result() == 1
     time.sleep(seconds)
 
 
@@ -75,7 +75,7 @@ def coroutines(seconds: float) -> None:
 
 def mapping(seconds: float) -> None:
     pool = make()
-    results = pool.map(_works.echo, range(5_000))
+    results = pool.map(works.echo, range(5_000))
     kept.extend((pool, results))
     end = time.monotonic() + seconds
     for value in results:
@@ -93,7 +93,7 @@ def unreferenced(seconds: float) -> None:
 
 
 def futures_only(seconds: float) -> None:
-    kept.extend(make().submit(_works.echo, n) for n in range(5))
+    kept.extend(make().submit(works.echo, n) for n in range(5))
     time.sleep(seconds)
 
 
@@ -110,7 +110,7 @@ def cancelled(seconds: float) -> None:
     pool = make()
     kept.append(pool)
     futures = [pool.submit(endless) for _ in range(20)]
-    futures += [pool.submit(_works.echo, n) for n in range(20)]
+    futures += [pool.submit(works.echo, n) for n in range(20)]
     time.sleep(seconds)
     for future in futures:
         future.cancel()
@@ -120,7 +120,7 @@ def awaited(seconds: float) -> None:
     async def main() -> None:
         pool = make(awaitable=True)
         kept.append(pool)
-        futures = [pool.submit(_works.aecho, n) for n in range(20)]
+        futures = [pool.submit(works.aecho, n) for n in range(20)]
         pool.submit(endless)
         assert await futures[0] == 0
         await asyncio.sleep(seconds)
@@ -135,8 +135,8 @@ def submitting(seconds: float) -> None:
     def submit() -> None:
         while True:
             try:
-                pool.submit(_works.aecho, 1).result()
-                pool.submit(_works.echo, 1).result()
+                pool.submit(works.aecho, 1).result()
+                pool.submit(works.echo, 1).result()
             except (RuntimeError, CancelledError):
                 return  # the interpreter exits
 
@@ -151,7 +151,7 @@ def chained(seconds: float) -> None:
 
     def submit(_: Any) -> None:
         try:
-            pool.submit(_works.echo, 1).add_done_callback(submit)
+            pool.submit(works.echo, 1).add_done_callback(submit)
         except RuntimeError:
             return  # the interpreter exits
 
@@ -162,13 +162,13 @@ def chained(seconds: float) -> None:
 def bereft(seconds: float) -> None:
     pool = make()
     kept.append(pool)
-    worker = pool.submit(_works.pid).result()
+    worker = pool.submit(works.pid).result()
     time.sleep(seconds)
     future = pool.submit(endless)
     if worker != os.getpid():
         strike(worker, signal.SIGKILL, os.getpid())
         try:
-            pool.submit(_works.echo, 1).result()
+            pool.submit(works.echo, 1).result()
         except WorkerLostError:
             pass
     kept.append(future)

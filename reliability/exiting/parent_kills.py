@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.support.programs import NOISE, PROMPT, START_METHODS, Program, started
 
-from reliability._report import Report
+from reliability.report.figures import Report
 
 PATIENCE: Final = 15.0
 """Seconds after which one that lives on is left to be killed."""

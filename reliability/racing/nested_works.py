@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aplex import ThreadAsyncPoolExecutor
-from reliability._report import Report
+from reliability.report.figures import Report
 
 LIMIT: Final = 10.0
 """Seconds after which the works of a pool are hung."""

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor, WorkerLostError
-from reliability._processes import workers
-from reliability._report import Report
-from reliability._signal_storm import asquare, square
+from reliability.report.figures import Report
+from reliability.signalling.storm import asquare, square
+from reliability.system.processes import workers
 
 LATEST: Final = 0.01
 """Seconds after which the signal comes, at the latest."""

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
-from reliability import _works
-from reliability._report import Report
+from reliability.load import works
+from reliability.report.figures import Report
 
 WITHIN: Final = 1.0
 """Seconds in which all must be collected."""
-WORKS: Final = (_works.take, _works.atake, _works.throw, _works.athrow)
+WORKS: Final = (works.take, works.atake, works.throw, works.athrow)
 
 
 def run(rounds: int) -> Report:
@@ -36,12 +36,12 @@ def _watch_blocking(kind: Any, alive: list[str]) -> float:
     with kind(pool_size=1) as pool:
         refs = [ref for work in WORKS for ref in _use(pool, work)]
         refs += _map(pool)
-        return _wait(lambda: _living(refs, pool.submit(_works.alive).result()), alive)
+        return _wait(lambda: _living(refs, pool.submit(works.alive).result()), alive)
 
 
 def _use(pool: Any, work: Callable[..., Any]) -> list[weakref.ref[Any]]:
     """Run a work; return references to what went there and what came back."""
-    thing = _works.Thing()
+    thing = works.Thing()
     future = pool.submit(work, thing)
     error = future.exception()
     came = error if error is not None else future.result()
@@ -49,9 +49,9 @@ def _use(pool: Any, work: Callable[..., Any]) -> list[weakref.ref[Any]]:
 
 
 def _map(pool: Any) -> list[weakref.ref[Any]]:
-    things = [_works.Thing() for _ in range(10)]
+    things = [works.Thing() for _ in range(10)]
     refs: list[weakref.ref[Any]] = [weakref.ref(thing) for thing in things]
-    refs += [weakref.ref(came) for came in pool.map(_works.take, things)]
+    refs += [weakref.ref(came) for came in pool.map(works.take, things)]
     return refs
 
 
@@ -60,7 +60,7 @@ def _watch_awaited(kind: Any, alive: list[str]) -> float:
         async with kind(pool_size=1, awaitable=True) as pool:
             refs = [ref for work in WORKS for ref in await _use_awaited(pool, work)]
             began = time.monotonic()
-            while living := _living(refs, await pool.submit(_works.alive)):
+            while living := _living(refs, await pool.submit(works.alive)):
                 if time.monotonic() - began > WITHIN:
                     alive.append(living)
                     break
@@ -71,10 +71,10 @@ def _watch_awaited(kind: Any, alive: list[str]) -> float:
 
 
 async def _use_awaited(pool: Any, work: Callable[..., Any]) -> list[weakref.ref[Any]]:
-    thing = _works.Thing()
+    thing = works.Thing()
     try:
         came = await pool.submit(work, thing)
-    except _works.ThingError as error:
+    except works.ThingError as error:
         return [weakref.ref(thing), weakref.ref(error)]
     return [weakref.ref(thing), weakref.ref(came)]
 

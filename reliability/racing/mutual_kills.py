@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from aplex import ProcessAsyncPoolExecutor, WorkerLostError
-from reliability import _journal, _works
-from reliability._capacity import wait_for_workers
-from reliability._journal import BEGAN
-from reliability._processes import workers
-from reliability._report import Report
+from reliability.load import journal, works
+from reliability.load.capacity import wait_for_workers
+from reliability.load.journal import BEGAN
+from reliability.report.figures import Report
+from reliability.system.processes import workers
 
 PATIENCE: Final = 30.0
 """Seconds after which a work, or a pool that is to serve again, is taken for hung."""
@@ -40,7 +40,7 @@ def _kill_each_other(
 ) -> None:
     pool: Any = ProcessAsyncPoolExecutor(
         pool_size=size,
-        initializer=_journal.open_journal,
+        initializer=journal.open_journal,
         initargs=(str(path),),
         max_restarts=1_000,  # to be killed again and again while starting is no end here
     )
@@ -53,16 +53,16 @@ def _kill_each_other(
             retries = rng.choice((0, RETRIES))
             futures += [(retries, one) for one in _round(pool, size, retries, len(futures), rng)]
             wait([future for _, future in futures], PATIENCE)
-            answer = pool.options(retries=RETRIES).submit(_works.echo, size)
+            answer = pool.options(retries=RETRIES).submit(works.echo, size)
             assert answer.result(PATIENCE) == size
             slowest = max(slowest, time.monotonic() - began)
-    _judge(report, size, futures, _journal.read(path))
+    _judge(report, size, futures, journal.read(path))
     report.tell(f"seconds of the slowest round, {size}", slowest)
 
 
 def _round(pool: Any, size: int, retries: int, first: int, rng: random.Random) -> list[Future[Any]]:
     view = pool.options(retries=retries)
-    kinds = [_works.kill_another, _works.akill_another]
+    kinds = [works.kill_another, works.akill_another]
     return [view.submit(rng.choice(kinds), first + number) for number in range(size)]
 
 
@@ -70,7 +70,7 @@ def _judge(
     report: Report,
     size: int,
     futures: list[tuple[int, Future[Any]]],
-    notes: dict[int, list[_journal.Note]],
+    notes: dict[int, list[journal.Note]],
 ) -> None:
     outcomes: Counter[str] = Counter()
     faults = []

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from aplex import ProcessAsyncPoolExecutor
-from reliability import _journal
-from reliability._cancels import Trial, run_awaited, run_blocking
-from reliability._capacity import idles, places, wait_for_workers
-from reliability._journal import BEGAN, CANCELLED, ENDED, Note
-from reliability._report import Report
+from reliability.load import journal
+from reliability.load.cancels import Trial, run_awaited, run_blocking
+from reliability.load.capacity import idles, places, wait_for_workers
+from reliability.load.journal import BEGAN, CANCELLED, ENDED, Note
+from reliability.report.figures import Report
 
 WORKERS: Final = 2
 EACH: Final = 100
@@ -30,7 +30,7 @@ def race(works: int, rng: random.Random) -> Report:
             path = Path(folder, "journal")
             running = _awaited if awaited else _blocking
             idle, capacity = running(trials, rng, path)
-            _judge(report, trials, _journal.read(path), "awaited" if awaited else "blocking")
+            _judge(report, trials, journal.read(path), "awaited" if awaited else "blocking")
         report.exactly("idle at the end", idle, wanted=True)
         report.exactly("works that run at a time then", capacity, WORKERS * EACH)
     return report
@@ -40,7 +40,7 @@ def _pool(path: Path, **options: Any) -> Any:
     return ProcessAsyncPoolExecutor(
         pool_size=WORKERS,
         max_works_per_worker=EACH,
-        initializer=_journal.open_journal,
+        initializer=journal.open_journal,
         initargs=(str(path),),
         **options,
     )

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from reliability._processes import children
+from reliability.system.processes import children
 
 SHARED: Final = "/dev/shm/"
 OTHERS: Final = 5.0

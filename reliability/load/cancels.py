@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from reliability import _works
-from reliability._alarm import Alarm
+from reliability.load import works
+from reliability.load.alarm import Alarm
 
 WINDOWS: Final = {True: 8, False: 100}
 """Functions, and coroutines, under way at a time."""
@@ -51,7 +51,7 @@ class Trial:
 def submit(pool: Any, trial: Trial, rng: random.Random) -> tuple[Any, float]:
     """Submit a work; return its future, and in how many seconds to cancel it."""
     seconds = rng.uniform(0, LONGEST[trial.plain])
-    function: Any = _works.plain if trial.plain else _works.coroutine
+    function: Any = works.plain if trial.plain else works.coroutine
     return pool.submit(function, trial.work, seconds), rng.uniform(0, 2 * seconds)
 
 

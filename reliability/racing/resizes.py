@@ -11,9 +11,9 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
-from reliability import _works
-from reliability._processes import workers
-from reliability._report import Report
+from reliability.load import works
+from reliability.report.figures import Report
+from reliability.system.processes import workers
 
 MOST: Final = 4
 """Workers that a pool is resized to at most."""
@@ -95,7 +95,7 @@ class Struggle:
         while True:
             room.acquire()
             number = rng.randrange(1_000_000)
-            work: Any = rng.choice((_works.echo, _works.aecho))
+            work: Any = rng.choice((works.echo, works.aecho))
             future = self._pool.submit(work, number)
             self._futures.append((number, future))
             future.add_done_callback(lambda _: room.release())

@@ -10,7 +10,7 @@ from collections import Counter
 from types import TracebackType
 from typing import Final, Self
 
-from reliability._processes import strike, workers
+from reliability.system.processes import strike, workers
 
 BLOWS: Final = {signal.SIGKILL: 6, signal.SIGSEGV: 2, signal.SIGSTOP: 2}
 """How often each comes, of ten."""
