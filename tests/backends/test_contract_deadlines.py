@@ -250,6 +250,7 @@ def test_a_caller_whose_loop_is_blocked_harms_no_worker(
     assert caller.call(works.pid) == pid
 
 
+@pytest.mark.parent_only
 @pytest.mark.parametrize(
     ("options", "error"),
     [

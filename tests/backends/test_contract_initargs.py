@@ -61,7 +61,8 @@ def test_what_multiprocessing_shares_is_inherited_by_each_worker(
     first = caller.call(works.pid)
     pids = [things["queue"].get(timeout=DEADLINE)]
     assert pids == [first]
-    os.kill(first, signal.SIGKILL)
+    with things["queue"]._wlock:  # who is killed while it has it keeps it from all others
+        os.kill(first, signal.SIGKILL)
     pids.append(things["queue"].get(timeout=DEADLINE))
     caller.pool.resize(2)
     pids.append(things["queue"].get(timeout=DEADLINE))

@@ -239,6 +239,7 @@ def test_a_balancer_sees_read_only_views(new_caller: Callable[..., Caller]) -> N
     assert list(seen[1][2].values()) == [0]
 
 
+@pytest.mark.parent_only
 def test_what_is_no_load_balancer_is_refused_at_once(engine: str) -> None:
     with pytest.raises(TypeError, match="must make a LoadBalancer"):
         make_pool(engine, load_balancer=lambda *_: object())

@@ -148,6 +148,7 @@ def test_an_item_that_cannot_be_read_ends_the_stream(
         assert list(stream) == []
 
 
+@pytest.mark.parent_only
 def test_what_is_no_stream_is_refused(caller: Caller) -> None:
     with pytest.raises(TypeError, match="coroutine function"):
         caller.stream(works.aadd, 1)
