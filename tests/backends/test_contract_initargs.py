@@ -19,7 +19,7 @@ from tests.support.callers import DEADLINE, PROCESSES, Caller, make_pool
 MIB = 2**20
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
-SPAWN = pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+SPAWN = pytest.mark.parametrize("engine", ["template"], indirect=True)
 
 
 def shared(engine: str) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def test_shutdown_waits_for_what_waits_for_a_limit(new_caller: Callable[..., Cal
     assert [caller.result(future) for future in futures] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["template"], indirect=True)
 def test_a_worker_that_dies_takes_no_places_with_it(
     new_caller: Callable[..., Caller], tmp_path: Path
 ) -> None:

@@ -77,7 +77,7 @@ def warm(caller: Caller) -> None:
 
 
 @BLOCKING
-@pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["template"], indirect=True)
 @pytest.mark.parametrize("balancer", [RoundRobin, Random, Average])
 def test_the_load_is_spread(
     new_caller: Callable[..., Caller],
@@ -102,7 +102,7 @@ async def _pid_at(gate: str) -> int:
     return works.pid()
 
 
-@pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["template"], indirect=True)
 def test_the_meta_reaches_the_balancer_and_the_choice_is_obeyed(
     new_caller: Callable[..., Caller],
 ) -> None:

@@ -230,7 +230,7 @@ def test_the_initializer_sets_up_every_worker(new_caller: Callable[..., Caller])
     assert [caller.result(future) for future in futures] == [[7]] * 8
 
 
-@pytest.mark.parametrize("engine", ["thread", "spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["thread", "template"], indirect=True)
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize(
     "initializer",

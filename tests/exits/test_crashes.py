@@ -10,7 +10,7 @@ from tests.support.programs import on, started
 FATAL = "Fatal Python error: Segmentation fault"
 
 
-@on("spawn", "forkserver", "fork")
+@on("template", "spawn", "forkserver", "fork")
 def test_a_crash_is_told_in_the_certificate_and_on_stderr(engine, tmp_path) -> None:
     text = """
     import faulthandler
@@ -33,7 +33,7 @@ def test_a_crash_is_told_in_the_certificate_and_on_stderr(engine, tmp_path) -> N
     assert "Thread 0x" in outcome.err  # all of them, as the environment wants it
 
 
-@on("spawn", "fork")
+@on("template", "spawn", "fork")
 def test_the_last_words_of_a_broken_pool_are_a_crash_on_stderr_too(engine, tmp_path) -> None:
     text = """
     import faulthandler
@@ -54,7 +54,7 @@ def test_the_last_words_of_a_broken_pool_are_a_crash_on_stderr_too(engine, tmp_p
     assert FATAL in outcome.err
 
 
-@on("spawn")
+@on("template", "spawn")
 def test_a_crash_while_the_main_module_is_imported_leaves_its_last_words(engine, tmp_path) -> None:
     text = """
     import faulthandler
@@ -74,7 +74,7 @@ def test_a_crash_while_the_main_module_is_imported_leaves_its_last_words(engine,
     assert FATAL in outcome.err
 
 
-@on("spawn")
+@on("template", "spawn")
 def test_a_faulthandler_of_the_main_module_stays_as_it_is(engine, tmp_path) -> None:
     text = """
     import faulthandler

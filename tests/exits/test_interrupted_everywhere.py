@@ -217,7 +217,7 @@ STEPS = {
 """Which moments are tried: each so many-th; with ``--full-matrix`` five times as many."""
 
 
-@on("thread", "spawn")
+@on("thread", "template")
 @pytest.mark.parametrize("face", ["blocking", "awaitable"])
 @pytest.mark.parametrize("scenario", STEPS)
 def test_ctrl_c_at_any_moment_loses_nothing(scenario, face, engine, tmp_path, monkeypatch) -> None:

@@ -33,7 +33,7 @@ DEADLINE = 30.0
 """Seconds after which a program is hung."""
 TRACEBACK = "Traceback (most recent call last):\n"
 MARK = "APLEX_TEST_PROGRAM"
-ENGINES = ("thread", "spawn", "forkserver", "fork")
+ENGINES = ("thread", "template", "spawn", "forkserver", "fork")
 START_METHODS = ENGINES[1:]
 ALL = "APLEX_TEST_ALL"
 """Environment variable: run every program on every engine; else each runs on some, all on each.
@@ -160,7 +160,7 @@ class Program:
         self,
         command: Sequence[str],
         *,
-        engine: str = "spawn",
+        engine: str = "template",
         stdin: str | None = None,
         cwd: Path | None = None,
         flags: Sequence[str] = (),
@@ -310,7 +310,7 @@ def started(
     text: str,
     folder: Path,
     *,
-    engine: str = "spawn",
+    engine: str = "template",
     flags: Sequence[str] = (),
 ) -> Iterator[Program]:
     """Start a program text as a script file."""
@@ -324,7 +324,7 @@ def started(
 def command(
     arguments: Sequence[str],
     *,
-    engine: str = "spawn",
+    engine: str = "template",
     stdin: str | None = None,
     cwd: Path | None = None,
     flags: Sequence[str] = (),
@@ -337,7 +337,9 @@ def command(
         program.close()
 
 
-def run(text: str, folder: Path, *, engine: str = "spawn", deadline: float = DEADLINE) -> Outcome:
+def run(
+    text: str, folder: Path, *, engine: str = "template", deadline: float = DEADLINE
+) -> Outcome:
     """Run a program text as a script file to its end."""
     with started(text, folder, engine=engine) as program:
         return program.finish(deadline)
