@@ -30,7 +30,6 @@ from aplex._pool.state import PoolWorker, Work
 from aplex.exceptions import BrokenPoolError, LoadBalancerError, WorkerLostError
 from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin, Worker
-from tests.support.invariants import check
 
 DEADLINE = 10  # seconds
 
@@ -350,7 +349,7 @@ def test_ctrl_c_in_the_middle_of_a_submit_leaves_the_pool_in_order(
     Interrupted.armed = True
     with pytest.raises(KeyboardInterrupt):
         desk.submit()
-    check(desk.pool)
+    desk.pool.check()
     in_flight = [set(worker.works) for worker in desk.pool.workers]
     assert set().union(*in_flight) == {1, 2}
 
@@ -788,7 +787,7 @@ def test_what_is_asked_in_a_submit_that_gathers_is_done(
     for future in outer, inner[0]:
         assert future._work is not None
         assert future._work.id
-    check(desk.pool)
+    desk.pool.check()
 
 
 def test_a_submit_in_the_middle_of_one_that_is_refused_is_refused_too(

@@ -17,7 +17,6 @@ from aplex._pool.pool import Pool
 from aplex._pool.state import Work, WorkerState, WorkState
 from aplex.exceptions import LoadBalancerError
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
-from tests.support.invariants import check
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex, choosing
 
 
@@ -90,7 +89,7 @@ def test_many_works_go_where_they_would_go_one_by_one(
         together, alone = both.sent()
         assert together == alone
         for pool in both.pools:
-            check(pool.pool)
+            pool.pool.check()
 
 
 # -- a choice is a pin ----------------------------------------------------------------------
@@ -282,7 +281,7 @@ def test_a_balancer_that_exits_leaves_the_pool_in_order(exit_: BaseException) ->
         assert raised is exit_
         pool.pool.recount()
         pool.take_effects()
-    check(pool.pool)
+    pool.pool.check()
     assert pool.pool.idle
     pool.close()
     assert pool.stopped == pool.workers

@@ -22,7 +22,6 @@ from aplex._pool.pool import Pool
 from aplex._pool.state import Death, PoolWorker, Work, WorkerState, WorkState
 from aplex.exceptions import WorkerLostError
 from aplex.load_balancers import RoundRobin
-from tests.support.invariants import check
 
 
 class Stand:
@@ -49,14 +48,14 @@ class Stand:
     def report(self, work_id: int, kind: int, data: Any = None) -> None:
         self.pool.take_in(self.worker, (0.0, [(work_id, kind, data)], [], [], [], []))
         self.escalation.take(0.0)
-        check(self.pool)
+        self.pool.check()
 
     def cancel(self, work: Work, now: float) -> None:
         self.pool.cancel(work)
         self.escalation.cancelled(work, now)
 
     def outcomes(self) -> list[tuple[Work, int, Any]]:
-        check(self.pool)
+        self.pool.check()
         return self.pool.take_settled()
 
     def interrupted(self) -> list[int]:

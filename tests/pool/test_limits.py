@@ -9,7 +9,7 @@ from typing import Any
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from aplex._common.messages import COROUTINE, ITEMS, LANES, PLAIN, RAISED, RETURNED, VALUE
 from aplex._common.options import WorkOptions
@@ -227,8 +227,23 @@ EVENTS = st.lists(
     max_size=60,
 )
 
+A_WITHDRAWN_WORK_MAKES_ANOTHER_READY = [
+    ("submit", 1, 0, 0),
+    ("time", 1.0),
+    ("submit", 0, 2, 0),
+    ("submit", 1, 1, 0),
+    ("end", 1),
+    ("submit", 0, 1, 0),
+    ("submit", 1, 0, 0),
+    ("submit", 0, 0, 0),
+    ("time", 1.0),
+    ("end", 1),
+]
+"""One of the other lane, after that lane has been looked at: it waited on, for its alarm."""
+
 
 @settings(max_examples=200, deadline=None)
+@example(A_WITHDRAWN_WORK_MAKES_ANOTHER_READY, 3, 3, 2.0)
 @given(EVENTS, st.integers(1, 3), st.integers(1, 3), st.sampled_from([None, 0.5, 2.0, 10.0]))
 def test_bounds_hold_whatever_happens(
     events: list[Any], workers: int, bound: int, rate: float | None

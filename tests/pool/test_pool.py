@@ -27,7 +27,6 @@ from aplex._common.options import WorkOptions
 from aplex._pool.pool import Pool
 from aplex._pool.state import Death, Work, WorkerState, WorkState
 from aplex.load_balancers import Average, RoundRobin
-from tests.support.invariants import check
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
 
 # -- starting -------------------------------------------------------------------------------
@@ -202,7 +201,7 @@ def test_works_that_were_added_wait_for_the_dispatch() -> None:
     pool.dispatch()
     assert pool.added == 0
     assert pool.workers[0].outboxes == [works[:2], []]
-    check(pool)
+    pool.check()
 
 
 def test_a_result_settles_its_work() -> None:

@@ -196,6 +196,7 @@ class Dispatcher(Ledger):
     def _places(self) -> tuple[bool, bool, bool]:
         """Whether there is room for a coroutine, for a function, and in a worker without any."""
         coroutine, plain = self._open
+        self._limits.tidy()
         idle = self._limits.spaced and not all(worker.plain for worker in plain)
         return bool(coroutine), bool(plain), idle
 
