@@ -155,7 +155,7 @@ def _parent(name: str, target: str, *whens: str, **options: Any) -> list[Point]:
 _START: Final = [
     *_worker("the process begins", "reliability.killing.faults:arrived", BEFORE, unborn=True),
     *_worker("set up", "aplex._worker.process:Child.__init__", BEFORE, AFTER, unborn=True),
-    *_worker("start the loop's thread", "aplex._worker.process:LoopThread.start", AFTER),
+    *_worker("start the loop's thread", "aplex._worker.loop_thread:LoopThread.start", AFTER),
     *_worker("initializer", "reliability.killing.works:prepare", BEFORE, AFTER, unborn=True),
     *_worker(
         "say that it is ready", "aplex._wire.frames:Writer.write", BEFORE, HEADER, HALF, AFTER,
@@ -175,7 +175,7 @@ _RECEIVE: Final = [
         "read coroutines", "aplex._wire.frames:Reader.read", BEFORE, AFTER, counts=_coroutine_lane
     ),
     *_worker("learn of functions", "aplex._wire.calls:CallDecoder.define", BEFORE, AFTER),
-    *_worker("make the first loop", "aplex._worker.process:run_until_stopped", BEFORE),
+    *_worker("make the first loop", "aplex._worker.loop_thread:run_until_stopped", BEFORE),
 ]
 _PLAIN: Final = "aplex._worker.plain_lane:PlainLane"
 _LOOP: Final = "aplex._worker.coroutine_lane:CoroutineLane"
@@ -189,7 +189,10 @@ _RUN: Final = [
     *_worker("make a task", f"{_LOOP}._run", BEFORE, AFTER, often=True),
     *_worker("take the outcome of a task", f"{_LOOP}._ended", BEFORE, AFTER, often=True),
     *_worker(
-        "give a coroutine to the loop", "aplex._worker.process:LoopThread.adopt_soon", BEFORE, AFTER
+        "give a coroutine to the loop",
+        "aplex._worker.loop_thread:LoopThread.adopt_soon",
+        BEFORE,
+        AFTER,
     ),
     *_worker("adopt a coroutine", f"{_LOOP}.adopt", BEFORE, AFTER),
 ]
@@ -207,7 +210,10 @@ _REPORT: Final = [
         "write results of coroutines", "aplex._wire.frames:Writer.write",
         BEFORE, HEADER, HALF, AFTER, counts=_coroutine_results,
     ),
-    *_worker("write on what did not fit", "aplex._worker.process:LoopThread._flush", BEFORE, AFTER),
+    *_worker(
+        "write on what did not fit", "aplex._worker.coroutine_pipes:CoroutinePipes._flush",
+        BEFORE, AFTER,
+    ),
 ]  # fmt: skip
 _CANCEL: Final = [
     *_worker("cancel a coroutine", f"{_LOOP}.cancel", BEFORE, AFTER),
@@ -219,8 +225,12 @@ _CANCEL: Final = [
 ]  # fmt: skip
 _END: Final = [
     *_worker("told to stop", "aplex._worker.process:Child._serve", AFTER, scene=STOP),
-    *_worker("stop the loop", "aplex._worker.process:LoopThread.stop", BEFORE, AFTER, scene=STOP),
-    *_worker("the loop is closed", "aplex._worker.process:run_until_stopped", AFTER, scene=STOP),
+    *_worker(
+        "stop the loop", "aplex._worker.loop_thread:LoopThread.stop", BEFORE, AFTER, scene=STOP
+    ),
+    *_worker(
+        "the loop is closed", "aplex._worker.loop_thread:run_until_stopped", AFTER, scene=STOP
+    ),
     *_worker("the interpreter ends", "aplex._worker.process:Child.run", AFTER, scene=STOP),
 ]
 _PROCESS: Final = "aplex._backends.process.backend:ProcessBackend"

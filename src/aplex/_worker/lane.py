@@ -18,7 +18,7 @@ really waits, at once; one that never waits costs no turn of the loop.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -82,50 +82,3 @@ def task_maker(
 def is_coroutine(value: Any) -> bool:
     """Whether a value is a coroutine, native or of a compiler such as Cython."""
     return type(value) is CoroutineType or isinstance(value, Coroutine)
-
-
-def initialize(
-    initializer: Callable[..., object],
-    initargs: tuple[Any, ...],
-    run: Callable[[Coroutine[Any, Any, Any]], object],
-) -> None:
-    """Call an initializer; what is no plain function runs on the worker's loop, by ``run``.
-
-    Raises:
-        TypeError: It is a generator function: nothing of it has run.
-        BaseException: What it raises.
-    """
-    made: Any = initializer(*initargs)
-    if is_coroutine(made):
-        run(made)
-    elif isinstance(made, (Generator, AsyncGenerator)):
-        raise TypeError(
-            "the initializer is a generator function, of which nothing was run: it must be a "
-            "function, or a coroutine function (without `yield`)"
-        )
-
-
-def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Run a coroutine on a loop of another thread, and wait for its end."""
-    import asyncio
-
-    asyncio.run_coroutine_threadsafe(coroutine, loop).result()
-
-
-def run_until_stopped(
-    runner: asyncio.Runner, loop: asyncio.AbstractEventLoop, stopping: asyncio.Future[None]
-) -> None:
-    """Run a worker's loop; at the end cancel what works left behind, and close it."""
-    while not stopping.done():
-        try:
-            loop.run_until_complete(stopping)
-        except (SystemExit, KeyboardInterrupt):
-            # A work raised it. asyncio has given it to the work's task, where it
-            # belongs, and raised it out of the loop as well: go on.
-            continue
-    while True:
-        try:
-            runner.close()
-        except (SystemExit, KeyboardInterrupt):
-            continue
-        return

@@ -29,7 +29,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -38,7 +38,6 @@ from aplex._common.identity import be_worker_process
 from aplex._common.locks import RLock
 from aplex._common.messages import (
     ATOMS,
-    COROUTINE,
     ERROR,
     FAILED,
     READY,
@@ -52,16 +51,19 @@ from aplex._wire.counters import Progress
 from aplex._wire.exceptions import encode_exception
 from aplex._wire.frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._wire.packed_setup import PackedSetup
-from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.green_threads import check_worker
 from aplex._worker.interrupts import Interrupts
-from aplex._worker.lane import HOLD, Detached, initialize, run_on, run_until_stopped
+from aplex._worker.lane import HOLD
+from aplex._worker.loop_thread import LoopThread
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
 from aplex._worker.signals import be_deaf, is_deaf, obey
 
 if TYPE_CHECKING:
     import asyncio
+
+    from aplex._worker.coroutine_lane import CoroutineLane
+    from aplex._worker.coroutine_pipes import CoroutinePipes
 
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a computing thread lets another one run; CPython's own is 0.005.
@@ -224,10 +226,14 @@ class Child:
         self._progress = progress
         self.results = None if ends.arena_out is None else Results(ends.arena_out, self._kick)
         self._codec = ProcessCodec(ends, self.results)
-        self._loop_thread = LoopThread(self)
+        self._pipes: CoroutinePipes | None = None
+        self._loop_thread = LoopThread(
+            self, lambda run: _Thread(target=run, name="aplex-loop", daemon=True)
+        )
         self._watcher = threading.Thread(target=self._watch, name="aplex-watcher", daemon=True)
         self._main = threading.get_ident()
         self._orphaned = threading.Event()
+        self._factory_may_fail = False  # it is the user's
         self._kickee, self._kicker = one_way()
         self._plain_out = Writer(ends.plain_out)
         self.producers = Producers()
@@ -240,14 +246,6 @@ class Child:
             self.producers,
         )
         self._interrupts = Interrupts(self.plain, progress, self._kick)
-
-    @property
-    def ends(self) -> ChildEnds:
-        return self._ends
-
-    @property
-    def progress(self) -> Progress:
-        return self._progress
 
     def run(self, setup: PackedSetup) -> None:
         """Start, serve, clean up. On the process's main thread."""
@@ -263,7 +261,6 @@ class Child:
         self._plain_out.write(only((0, READY, os.getpid())))
         self._serve()
         self._loop_thread.stop()
-        self._loop_thread.join()
 
     def be_copy(self) -> None:
         """In a process that a work has forked off: end when it leaves the work."""
@@ -276,9 +273,43 @@ class Child:
     def _initialize(self, setup: PackedSetup) -> None:
         """Call the initializer. Nothing holds its arguments afterwards, unless it does."""
         loop_factory, initializer, initargs = setup.take()
-        self._loop_thread.set_factory(loop_factory)
-        if initializer is not None:
-            initialize(initializer, initargs, self._loop_thread.run)
+        self._factory_may_fail = loop_factory is not None
+        self._loop_thread.initialize(loop_factory, initializer, initargs)
+
+    # -- the loop: a `Port` ---------------------------------------------------------
+
+    def connect(self, loop: asyncio.AbstractEventLoop) -> CoroutineLane:
+        """Have coroutine works arrive."""
+        from aplex._worker.coroutine_pipes import CoroutinePipes
+
+        self._pipes = CoroutinePipes(
+            loop,
+            (self._ends.coroutines_in, self._ends.coroutines_out),
+            ProcessCodec(self._ends, self.results),
+            self._progress.started,
+            self.producers,
+            self.plain.skip,
+            lambda: loop.call_later(DOUBT, self.cut_off),
+        )
+        return self._pipes.lane
+
+    def disconnect(self) -> None:
+        """Have no more of them arrive."""
+        assert self._pipes is not None
+        self._pipes.close()
+
+    def loop_failed(self, error: BaseException) -> None:  # noqa: ARG002 - it is being handled
+        """End the process, unless the user's factory has failed: then the pool says so."""
+        if not self._factory_may_fail:  # out of descriptors or memory: no use as a worker
+            _end_by_exception()
+
+    def loop_broke(self, error: BaseException, *, stopping: bool) -> None:
+        """End the process: nothing else tells the parent that a work has broken the loop."""
+        if stopping:
+            raise error
+        _end_by_exception()
+
+    # -- the main thread ------------------------------------------------------------
 
     def _serve(self) -> None:
         """Run the plain lane until the parent says ``None``."""
@@ -337,8 +368,7 @@ class Child:
             if self.results is not None:
                 pause = _shorter(pause, self.results.cool())
         self._orphaned.set()
-        self._loop_thread.stop()
-        self._loop_thread.join(ORPHAN_GRACE)
+        self._loop_thread.stop(ORPHAN_GRACE)
         os._exit(1)
 
     def _read_lifeline(self) -> bool:
@@ -384,182 +414,11 @@ def _shorter(one: float | None, other: float | None) -> float | None:
     return min((pause for pause in (one, other) if pause is not None), default=None)
 
 
-class LoopThread:
-    """The thread of the worker's event loop."""
+class _Thread(threading.Thread):
+    """A daemon thread whose start is tried once."""
 
-    def __init__(self, child: Child) -> None:
-        self._child = child
-        self._thread = threading.Thread(target=self._run, name="aplex-loop", daemon=True)
-        self._factory: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lane: CoroutineLane | None = None
-        self._stopping: asyncio.Future[None] | None = None
-        self._count = 0  # of works that came so far
-        self._codec: ProcessCodec
-        self._reader: Reader
-        self._writer: Writer
-        self._lock = threading.Lock()  # for starting the thread, and for wanting none
-        self._started = False
-        self._unwanted = threading.Event()
-        self._made = threading.Event()
-        self._failure: BaseException | None = None
-
-    def set_factory(self, factory: Any) -> None:
-        """Take the factory for the loop. One of the user's is tried at once, and may raise."""
-        self._factory = factory
-        if factory is not None:
-            self._want_loop()
-
-    def start(self) -> None:
-        """Start the thread, if that was not done before. Any thread."""
-        with self._lock:
-            if self._started or self._unwanted.is_set():
-                return
-            self._started = True
-            try:
-                self._thread.start()
-            except BaseException as error:  # noqa: BLE001 - there can be no more threads
-                self._fail(error)
-
-    def be_copy(self) -> None:
-        """In a process that a work has forked off."""
-        if self._lane is not None and self._thread.ident == threading.get_ident():
-            self._lane.be_copy()
-
-    def adopt_soon(self, work_id: int, made: Detached) -> None:
-        """Hand a coroutine, or a stream, over to the loop. On the main thread."""
-        self._want_loop()
-        assert self._loop is not None
-        assert self._lane is not None
-        self._loop.call_soon_threadsafe(self._lane.adopt, work_id, made)
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine on the loop to its end. On the main thread."""
-        try:
-            self._want_loop()
-        except BaseException:
-            coroutine.close()
-            raise
-        assert self._loop is not None
-        run_on(self._loop, coroutine)
-
-    def stop(self) -> None:
-        """Make the loop cancel its tasks and end, if there is one. Any thread."""
-        with self._lock:
-            self._unwanted.set()
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop)
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait for the thread's end."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-
-    def _want_loop(self) -> None:
-        if not self._made.is_set():
-            self.start()
-            self._made.wait()
-        if self._failure is not None:
-            raise self._failure
-
-    def _fail(self, error: BaseException) -> None:
-        """Note why there is no loop; it is the exception that is being handled."""
-        self._failure = error
-        self._made.set()
-        if self._factory is None:  # out of descriptors or memory: no use as a worker
-            _end_by_exception()
-
-    def _run(self) -> None:
-        ends = self._child.ends
-        try:
-            import asyncio
-
-            ends.coroutines_in.set_blocking(False)
-            ends.coroutines_out.set_blocking(False)
-            self._reader, self._writer = Reader(ends.coroutines_in), Writer(ends.coroutines_out)
-            runner = asyncio.Runner(loop_factory=self._factory)
-            loop = runner.get_loop()
-            self._codec = ProcessCodec(ends, self._child.results)
-            self._lane = CoroutineLane(loop, self._codec, self._send, self._child.producers)
-            self._stopping = loop.create_future()
-            loop.add_reader(ends.coroutines_in.fileno(), self._read)
-            self._loop = loop
-            if self._unwanted.is_set():
-                self._stop()
-        except BaseException as error:  # noqa: BLE001 - shown by the parent, or by us
-            self._fail(error)
-            return
-        self._made.set()
-        self._run_until_stopped(runner, loop)
-
-    def _run_until_stopped(self, runner: asyncio.Runner, loop: asyncio.AbstractEventLoop) -> None:
-        assert self._stopping is not None
-        try:
-            run_until_stopped(runner, loop, self._stopping)
-        except BaseException:
-            if self._unwanted.is_set():
-                raise
-            # A work has broken the loop itself. Nothing tells the parent but our end.
-            _end_by_exception()
-
-    def _read(self) -> None:
-        lane = self._lane
-        assert lane is not None
-        try:
-            frames = self._reader.read()
-        except BlockingIOError:
-            return
-        except (EOFError, OSError):
-            self._lost()
-            return
-        started = self._child.progress.started
-        while frames:
-            definitions, ids, functions, calls, cancels, recalls, credits_ = frames.popleft()
-            if definitions:
-                self._codec.define(definitions)
-            for work_id, function, call in zip(ids, functions, calls, strict=True):
-                self._count += 1
-                started[COROUTINE] = self._count
-                lane.begin(work_id, function, call)
-            for work_id, seq in cancels:
-                lane.cancel(work_id, seq, self._child.plain.skip)
-            for work_id, seq in recalls:
-                lane.recall(work_id, seq, self._child.plain.skip)
-            for work_id, count in credits_:
-                self._child.producers.credit(work_id, count)
-        lane.flush()
-
-    def _stop(self) -> None:
-        self._read_no_more()
-        if self._stopping is not None and not self._stopping.done():
-            self._stopping.set_result(None)
-
-    def _lost(self) -> None:
-        """Note that a channel is broken. If the parent is gone, the watcher knows it too."""
-        assert self._loop is not None
-        self._read_no_more()
-        self._loop.call_later(DOUBT, self._child.cut_off)
-
-    def _read_no_more(self) -> None:
-        assert self._loop is not None
-        self._loop.remove_reader(self._child.ends.coroutines_in.fileno())
-
-    def _send(self, reports: Reports) -> None:
-        assert self._loop is not None
-        try:
-            if not self._writer.write(reports):
-                self._loop.add_writer(self._child.ends.coroutines_out.fileno(), self._flush)
-        except OSError:
-            self._lost()
-
-    def _flush(self) -> None:
-        assert self._loop is not None
-        try:
-            flushed = self._writer.flush()
-        except OSError:
-            flushed = True
-        if flushed:
-            self._loop.remove_writer(self._child.ends.coroutines_out.fileno())
+    def give_up(self) -> bool:
+        return True
 
 
 def _end_by_exception() -> NoReturn:
