@@ -199,7 +199,10 @@ _RUN: Final = [
 _REPORT: Final = [
     *_worker("pickle a result", "aplex._worker.process:encode_value", BEFORE, AFTER),
     *_worker("pickle an exception", "aplex._worker.process:encode_exception", BEFORE, AFTER),
-    *_worker("put a big result into memory", "aplex._worker.process:Results.put", BEFORE, AFTER),
+    *_worker(
+        "put a big result into memory", "aplex._worker.shared_results:SharedResults.put",
+        BEFORE, AFTER,
+    ),
     *_worker("hold a result back", "aplex._worker.process:Child._kick", BEFORE, AFTER),
     *_worker("send what was held back", f"{_PLAIN}.flush_held", BEFORE, AFTER),
     *_worker(

@@ -25,12 +25,12 @@ from typing import Any
 import pytest
 
 from aplex._backends.process.main_module import is_importable, path_of_main
+from aplex._common.names import describe
 from aplex._wire import calls
 from aplex._wire.calls import (
     CallDecoder,
     CallEncoder,
     decode_value,
-    describe,
     encode_value,
     is_atom,
 )

@@ -22,7 +22,7 @@ import threading
 import weakref
 from typing import Any, Final
 
-from aplex._common import late_imports
+from aplex._common.locks import late_imports
 from aplex._wire.frames import PipeEnd
 from aplex._wire.segments import (
     BLOCKS,

@@ -17,10 +17,8 @@ import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from aplex._common import late_imports
-from aplex._common.locks import RLock
+from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import ATOMS
-from aplex._common.names import describe
 from aplex.exceptions import SerializationError
 
 if TYPE_CHECKING:
@@ -226,6 +224,8 @@ class CallEncoder:
     def _explained(
         self, error: Exception, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> SerializationError:
+        from aplex._common.names import describe  # a worker encodes no calls
+
         if isinstance(error, MemoryError):
             return SerializationError(
                 f"there is not enough memory to pickle the call of {describe(work)}: "

@@ -10,8 +10,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aplex._common.messages import CANCELLED, DELIVERED, RETURNED, TOO_LATE, Outbox, Reports
-from aplex._worker.forked_copies import Ending, end_after_step, end_chunks
-from aplex._worker.lane import HOLD, Codec, Detached, is_coroutine, task_maker
+from aplex._worker.lane import (
+    HOLD,
+    Codec,
+    Detached,
+    Ending,
+    end_after_step,
+    end_chunks,
+    is_coroutine,
+    task_maker,
+)
 from aplex._worker.producers import CoroutineProducer, Producer, Producers
 
 if TYPE_CHECKING:

@@ -21,8 +21,7 @@ from aplex._common.messages import (
     Report,
     Reports,
 )
-from aplex._worker.forked_copies import Ending, end_chunks
-from aplex._worker.lane import HOLD, Codec, Detached, is_coroutine
+from aplex._worker.lane import HOLD, Codec, Detached, Ending, end_chunks, is_coroutine
 from aplex._worker.producers import CoroutineProducer, PlainProducer, Producer, Producers
 from aplex.exceptions import WorkInterrupted
 

@@ -21,21 +21,17 @@ cleanup `ORPHAN_GRACE` seconds, and ends the process.
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import selectors
 import signal
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from aplex._common import late_imports
 from aplex._common.identity import be_worker_process
-from aplex._common.locks import RLock
+from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import (
     ATOMS,
     ERROR,
@@ -46,24 +42,23 @@ from aplex._common.messages import (
     Reports,
     only,
 )
-from aplex._wire.calls import CallDecoder, encode_value, is_atom
+from aplex._wire.calls import CallDecoder, Put, encode_value, is_atom
 from aplex._wire.counters import Progress
 from aplex._wire.exceptions import encode_exception
 from aplex._wire.frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._wire.packed_setup import PackedSetup
-from aplex._worker.green_threads import check_worker
-from aplex._worker.interrupts import Interrupts
 from aplex._worker.lane import HOLD
 from aplex._worker.loop_thread import LoopThread
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
-from aplex._worker.signals import be_deaf, is_deaf, obey
+from aplex._worker.signals import Interrupts, be_deaf, is_deaf, obey
 
 if TYPE_CHECKING:
     import asyncio
 
     from aplex._worker.coroutine_lane import CoroutineLane
     from aplex._worker.coroutine_pipes import CoroutinePipes
+    from aplex._worker.shared_results import SharedResults
 
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a computing thread lets another one run; CPython's own is 0.005.
@@ -102,69 +97,28 @@ class ChildEnds:
                 end.close()
 
 
-class Results:
-    """Puts big results into shared memory. Both lanes'."""
-
-    def __init__(self, end: PipeEnd, wake: Callable[[], object]) -> None:
-        """Have no shared memory yet.
-
-        Args:
-            end: The file.
-            wake: Has ``cool`` called soon. Safe in a finalizer.
-        """
-        self._end = end
-        self._wake = wake
-        self._lock = RLock()
-        self._arena: Any = None
-        self._cool_at: float | None = None  # monotonic
-
-    def put(self, payloads: Any) -> Any:
-        """Return where the payloads are, for the parent to have; None if there is no room."""
-        from aplex._wire.shared_memory import Arena
-
-        with self._lock:
-            if self._arena is None:
-                self._arena = Arena(self._end, self._cool_later)
-        parcel = self._arena.put(payloads)
-        if parcel is None:
-            return None
-        self._arena.lend(parcel.place)
-        return parcel.place
-
-    def _cool_later(self, seconds: float) -> None:
-        self._cool_at = time.monotonic() + seconds
-        self._wake()
-
-    def cool(self) -> float | None:
-        """Give back memory, if it is time to.
-
-        Returns:
-            Seconds after which to call again; None: only when there is something new.
-        """
-        when = self._cool_at
-        if when is not None and when <= time.monotonic():
-            self._cool_at = None
-            self._arena.cool()
-            when = self._cool_at
-        return None if when is None else max(0.0, when - time.monotonic())
-
-
 class ProcessCodec(CallDecoder):
     """Calls and outcomes travel as pickles, atoms as they are."""
 
-    def __init__(self, ends: ChildEnds, results: Results | None) -> None:
-        self._lent: Any = None
-        self._ends = ends
-        super().__init__(None if ends.arena_in is None else self._open_place)
-        self._put_value = None if results is None else results.put
+    def __init__(self, arena_in: PipeEnd | None, put: Put | None) -> None:
+        """Open and fill shared memory, where there is such.
+
+        Args:
+            arena_in: The file with what the parent has put there.
+            put: Puts a big result there.
+        """
+        self._borrowed: Any = None
+        self._arena_in = arena_in
+        super().__init__(None if arena_in is None else self._open_place)
+        self._put_value = put
 
     def _open_place(self, place: list[int]) -> list[memoryview]:
-        if self._lent is None:
+        if self._borrowed is None:
             from aplex._wire.borrowed import Lent
 
-            assert self._ends.arena_in is not None
-            self._lent = Lent(self._ends.arena_in)
-        views: list[memoryview] = self._lent.open(place)
+            assert self._arena_in is not None
+            self._borrowed = Lent(self._arena_in)
+        views: list[memoryview] = self._borrowed.open(place)
         return views
 
     def put(self, outbox: Outbox, work_id: int, value: Any) -> None:
@@ -194,28 +148,11 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int) -
     # While a function computes, the loop's thread gets the interpreter lock only after
     # this interval, each time it wakes (with uvloop: for each timer).
     sys.setswitchinterval(SWITCH_INTERVAL)
-    _keep_crashes(progress)
+    progress.keep_crashes()
     child = Child(ends, progress)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=child.be_copy)
     child.run(setup)
-
-
-def _keep_crashes(progress: Progress) -> None:
-    """Have the stack of a crash go where the parent finds it; unless it was to go elsewhere."""
-    if progress.file is None:
-        return
-    if not faulthandler.is_enabled():
-        faulthandler.enable(progress.file.fileno(), all_threads=False)
-    elif _environment_wants_crashes() and not progress.is_for_stderr:  # forked: there was no hook
-        faulthandler.enable(progress.file.fileno())
-        progress.mark_for_stderr()  # so the parent shows it there
-
-
-def _environment_wants_crashes() -> bool:
-    """Whether the environment has enabled ``faulthandler``, which writes to stderr then."""
-    wanted = os.environ.get("PYTHONFAULTHANDLER") or "faulthandler" in sys._xoptions  # noqa: SLF001
-    return bool(wanted or sys.flags.dev_mode)
 
 
 class Child:
@@ -224,8 +161,9 @@ class Child:
     def __init__(self, ends: ChildEnds, progress: Progress) -> None:
         self._ends = ends
         self._progress = progress
-        self.results = None if ends.arena_out is None else Results(ends.arena_out, self._kick)
-        self._codec = ProcessCodec(ends, self.results)
+        self._results: SharedResults | None = None
+        self._results_lock = RLock()  # for making them
+        self._codec = self._make_codec()
         self._pipes: CoroutinePipes | None = None
         self._loop_thread = LoopThread(
             self, lambda run: _Thread(target=run, name="aplex-loop", daemon=True)
@@ -251,7 +189,7 @@ class Child:
         """Start, serve, clean up. On the process's main thread."""
         self._interrupts.install()
         try:
-            check_worker()
+            _check_threads()
             self._watcher.start()
             self._initialize(setup)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
@@ -270,6 +208,23 @@ class Child:
             self._loop_thread.be_copy()
         self._ends.close()
 
+    def _make_codec(self) -> ProcessCodec:
+        """Make the codec of one lane."""
+        return ProcessCodec(
+            self._ends.arena_in, None if self._ends.arena_out is None else self._put_big
+        )
+
+    def _put_big(self, payloads: Any) -> Any:
+        """Put a big result into shared memory; return where it is, None if there is no room."""
+        if self._results is None:
+            with self._results_lock:
+                if self._results is None:
+                    from aplex._worker.shared_results import SharedResults
+
+                    assert self._ends.arena_out is not None
+                    self._results = SharedResults(self._ends.arena_out, self._kick)
+        return self._results.put(payloads)
+
     def _initialize(self, setup: PackedSetup) -> None:
         """Call the initializer. Nothing holds its arguments afterwards, unless it does."""
         loop_factory, initializer, initargs = setup.take()
@@ -285,7 +240,7 @@ class Child:
         self._pipes = CoroutinePipes(
             loop,
             (self._ends.coroutines_in, self._ends.coroutines_out),
-            ProcessCodec(self._ends, self.results),
+            self._make_codec(),
             self._progress.started,
             self.producers,
             self.plain.skip,
@@ -365,8 +320,8 @@ class Child:
                 selector.unregister(coroutines)  # from now on it is the loop's
                 self._loop_thread.start()
             pause = self._interrupts.send()
-            if self.results is not None:
-                pause = _shorter(pause, self.results.cool())
+            if self._results is not None:
+                pause = _shorter(pause, self._results.trim())
         self._orphaned.set()
         self._loop_thread.stop(ORPHAN_GRACE)
         os._exit(1)
@@ -408,6 +363,14 @@ class Child:
             return selector.select(HOLD)
         finally:
             selector.register(self._kickee, selectors.EVENT_READ)
+
+
+def _check_threads() -> None:
+    """Raise WorkerStartError if there are green threads only."""
+    if "gevent.monkey" in sys.modules or "eventlet.patcher" in sys.modules:
+        from aplex._worker.green_threads import check_worker
+
+        check_worker()
 
 
 def _shorter(one: float | None, other: float | None) -> float | None:

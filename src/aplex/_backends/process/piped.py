@@ -21,8 +21,7 @@ from typing import Any
 from aplex._backends.contract import Backend
 from aplex._backends.process.gate import Gate
 from aplex._backends.process.link import Link
-from aplex._common import late_imports
-from aplex._common.locks import RLock, is_mine
+from aplex._common.locks import RLock, is_mine, late_imports
 from aplex._common.messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pool.state import PoolWorker, Work
 from aplex._wire.calls import CallEncoder

@@ -33,8 +33,7 @@ from aplex._backends.listener import Listener
 from aplex._backends.process.last_words import kept
 from aplex._backends.process.link import Link
 from aplex._backends.process.main_module import importable_main, signals_blocked
-from aplex._common import late_imports
-from aplex._common.locks import RLock
+from aplex._common.locks import RLock, late_imports
 from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
 from aplex._wire.packed_setup import PackedSetup
