@@ -26,8 +26,8 @@ from aplex._common.messages import (
     READY,
     Cancel,
     Credit,
-    Outbox,
     Report,
+    ReportBatch,
     Reports,
     only,
 )
@@ -55,9 +55,9 @@ class ThreadCodec:
     def run(self, function: Any, call: Any) -> Any:
         return function(*call[0], **call[1])
 
-    def put(self, outbox: Outbox, work_id: int, value: Any) -> None:
-        outbox.ids.append(work_id)
-        outbox.values.append(value)
+    def put(self, batch: ReportBatch, work_id: int, value: Any) -> None:
+        batch.ids.append(work_id)
+        batch.values.append(value)
 
     def value(self, value: Any) -> tuple[bool, Any]:
         return False, value

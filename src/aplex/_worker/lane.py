@@ -34,7 +34,7 @@ from collections.abc import Callable, Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias
 
-from aplex._common.messages import Outbox, Report
+from aplex._common.messages import Report, ReportBatch
 from aplex._worker.producers import CoroutineProducer
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class Codec(Protocol):
         """Call the work with its arguments."""
         ...
 
-    def put(self, outbox: Outbox, work_id: int, value: Any) -> None:
-        """Put a result into an outbox; raise if it cannot travel."""
+    def put(self, batch: ReportBatch, work_id: int, value: Any) -> None:
+        """Put a result into a batch; raise if it cannot travel."""
         ...
 
     def value(self, value: Any) -> tuple[bool, Any]:

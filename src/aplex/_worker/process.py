@@ -37,8 +37,8 @@ from aplex._common.messages import (
     ERROR,
     FAILED,
     READY,
-    Outbox,
     Report,
+    ReportBatch,
     Reports,
     only,
 )
@@ -121,12 +121,12 @@ class ProcessCodec(CallDecoder):
         views: list[memoryview] = self._borrowed.open(place)
         return views
 
-    def put(self, outbox: Outbox, work_id: int, value: Any) -> None:
+    def put(self, batch: ReportBatch, work_id: int, value: Any) -> None:
         if type(value) in ATOMS or is_atom(value):
-            outbox.ids.append(work_id)
-            outbox.values.append(value)
+            batch.ids.append(work_id)
+            batch.values.append(value)
         else:
-            outbox.put(work_id, encode_value(value, self._put_value), pickled=True)
+            batch.put(work_id, encode_value(value, self._put_value), pickled=True)
 
     def value(self, value: Any) -> tuple[bool, Any]:
         if is_atom(value):
