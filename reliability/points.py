@@ -121,7 +121,7 @@ def _results_come(_pool: Any, _worker: Any, reports: Any) -> bool:
 
 
 def _lent(_backend: Any, _link: Any, work: Any) -> bool:
-    return type(work.call).__name__ == "Parcel"
+    return type(work.call).__name__ == "SharedPayload"
 
 
 def _aboard(_pool: Any, work: Any) -> bool:

@@ -114,10 +114,10 @@ class ProcessCodec(CallDecoder):
 
     def _open_place(self, place: list[int]) -> list[memoryview]:
         if self._borrowed is None:
-            from aplex._wire.borrowed import Lent
+            from aplex._wire.borrowed import BorrowedMemory
 
             assert self._arena_in is not None
-            self._borrowed = Lent(self._arena_in)
+            self._borrowed = BorrowedMemory(self._arena_in)
         views: list[memoryview] = self._borrowed.open(place)
         return views
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from aplex._wire.frames import PipeEnd
 from aplex._wire.segments import Place
-from aplex._wire.shared_memory import Arena
+from aplex._wire.shared_memory import SharedMemory
 
 
 class SharedResults:
@@ -26,14 +26,14 @@ class SharedResults:
         """
         self._wake = wake
         self._trim_at: float | None = None  # monotonic
-        self._arena = Arena(end, self._trim_later)
+        self._memory = SharedMemory(end, self._trim_later)
 
     def put(self, payloads: Any) -> Place | None:
         """Return where the payloads are, for the parent to have; None if there is no room."""
-        payload = self._arena.put(payloads)
+        payload = self._memory.put(payloads)
         if payload is None:
             return None
-        self._arena.lend(payload.place)
+        self._memory.lend(payload.place)
         return payload.place
 
     def _trim_later(self, seconds: float) -> None:
@@ -49,6 +49,6 @@ class SharedResults:
         when = self._trim_at
         if when is not None and when <= time.monotonic():
             self._trim_at = None
-            self._arena.cool()
+            self._memory.trim()
             when = self._trim_at
         return None if when is None else max(0.0, when - time.monotonic())
