@@ -17,7 +17,10 @@ from aplex._wire.counters import Progress
 from aplex._wire.frames import End, Opened, PipeEnd, Reader, Writer
 from aplex._wire.segments import LENGTHS, Place
 from aplex._wire.shared_memory import SharedMemory, SharedPayload, make_shared_memory_file
-from aplex._worker import process
+from aplex._worker import (
+    coroutine_pipes,  # noqa: F401 - forked workers have it at once
+    process,
+)
 
 if TYPE_CHECKING:
     from aplex._pool.state import PoolWorker
