@@ -14,6 +14,7 @@ import pytest
 
 from aplex import ThreadAsyncPoolExecutor
 from aplex._backends.thread import ThreadWorker
+from aplex._worker.loop_thread import LoopThread
 from tests.support import works
 from tests.support.callers import DEADLINE, ENGINES, LOOPS, Caller, loop_factory, make_pool
 from tests.support.signals import Gate, Signals
@@ -155,7 +156,7 @@ def test_shutdown_while_a_late_recall_starts_a_loop(monkeypatch: pytest.MonkeyPa
     """A thread worker that ran functions only is asked to end while its loop is being made."""
     making, ending = threading.Event(), threading.Event()
     make = asyncio.events.new_event_loop
-    start, stop_loop = ThreadWorker.start, ThreadWorker._stop_loop
+    start, stop_loop = ThreadWorker.start, LoopThread.stop
     workers: list[ThreadWorker] = []
 
     def begin(worker: ThreadWorker) -> None:
@@ -168,9 +169,9 @@ def test_shutdown_while_a_late_recall_starts_a_loop(monkeypatch: pytest.MonkeyPa
         time.sleep(0.05)  # past whatever the worker looks at
         return make()
 
-    def stop(worker: ThreadWorker) -> None:
+    def stop(thread: LoopThread, timeout: float | None = None) -> None:
         ending.set()
-        stop_loop(worker)
+        stop_loop(thread, timeout)
 
     def run() -> None:
         running.set()
@@ -178,7 +179,7 @@ def test_shutdown_while_a_late_recall_starts_a_loop(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(asyncio.events, "new_event_loop", slow)
     monkeypatch.setattr(ThreadWorker, "start", begin)
-    monkeypatch.setattr(ThreadWorker, "_stop_loop", stop)
+    monkeypatch.setattr(LoopThread, "stop", stop)
     running = threading.Event()
     pool = ThreadAsyncPoolExecutor(pool_size=1)
     pool.submit(run)

@@ -41,7 +41,7 @@ class Listener:
 def made() -> tuple[ProcessBackend, list[Any]]:
     """A back end, and the deaths that it reports."""
     deaths: list[Any] = []
-    backend = ProcessBackend(get_context("spawn"), Setup("test", None, None, ()))
+    backend = ProcessBackend(get_context("spawn"), (), Setup("test", None, None, ()))
     events: Any = SimpleNamespace(lost=lambda _worker, examine: deaths.append(examine()))
     listener: Any = Listener()
     backend.bind(events, listener)

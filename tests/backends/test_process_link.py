@@ -16,18 +16,18 @@ from aplex._backends.process.link import Link
 from aplex._common.messages import PLAIN
 from aplex._wire.calls import decode_value
 from aplex._wire.segments import Segment, flags_of
-from aplex._wire.shared_memory import Arena, make_arena
+from aplex._wire.shared_memory import SharedMemory, make_shared_memory
 from aplex.exceptions import SerializationError
 
 
 def test_what_was_opened_already_is_left_as_it_is() -> None:
     """A frame that was read and not taken in yet is looked at again with the next one."""
-    shared = make_arena(print)
+    shared = make_shared_memory(print)
     assert shared is not None
     link = Link(shared)
     end = link.child_ends.arena_out
     assert end is not None
-    arena = Arena(end, print)
+    arena = SharedMemory(end, print)
     parcel = arena.put([b"x" * 100_000])
     assert parcel is not None
     arena.lend(parcel.place)
@@ -44,12 +44,12 @@ def test_a_result_for_which_there_is_no_memory_harms_only_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Its block is free again, and its future says how big it was, and what can be done."""
-    shared = make_arena(print)
+    shared = make_shared_memory(print)
     assert shared is not None
     link = Link(shared)
     end = link.child_ends.arena_out
     assert end is not None
-    arena = Arena(end, print)
+    arena = SharedMemory(end, print)
     parcel = arena.put([bytes(2 * 2**20)])
     assert parcel is not None
     arena.lend(parcel.place)
@@ -94,7 +94,7 @@ def test_what_does_not_fit_is_watched_unless_the_worker_is_lost(buried: bool) ->
     What is watched after that stays in the listener's selector when the loop of the futures
     has closed the link. The next descriptor of that number could then not be watched.
     """
-    backend = ProcessBackend(get_context("spawn"), Setup("test", None, None, ()))
+    backend = ProcessBackend(get_context("spawn"), (), Setup("test", None, None, ()))
     listener: Any = Watches()
     events: Any = SimpleNamespace(locked=lambda call: call())
     backend.bind(events, listener)

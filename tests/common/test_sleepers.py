@@ -51,7 +51,7 @@ def test_a_handler_that_comes_between_the_look_and_the_sleep_wakes_it() -> None:
 def test_one_who_gives_up_is_forgotten() -> None:
     sleepers = Sleepers()
     assert not sleepers.sleep_until(lambda: False, time.monotonic() + 0.01)
-    assert not sleepers._bells
+    assert not sleepers._waiters
     sleepers.wake()
 
 

@@ -74,6 +74,27 @@ def test_a_crash_while_the_main_module_is_imported_leaves_its_last_words(engine,
     assert FATAL in outcome.err
 
 
+@on("spawn")
+def test_the_name_of_a_process_sets_the_hook_before_the_main_module_is_imported(
+    engine, tmp_path
+) -> None:
+    """See decision 30."""
+    text = """
+    if __name__ != "__main__":
+        raise LookupError("so the main module ends")
+
+    def main():
+        with make(max_restarts=0) as pool:
+            error = pool.submit(square, 1).exception()
+            say(type(error).__name__, "LookupError: so the main module ends" in str(error))
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    assert outcome.code == 0
+    assert outcome.out == ["BrokenPoolError True"]
+    assert "LookupError: so the main module ends" in outcome.err
+
+
 @on("template", "spawn")
 def test_a_faulthandler_of_the_main_module_stays_as_it_is(engine, tmp_path) -> None:
     text = """

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from aplex._wire import shared_memory
-from aplex._wire.borrowed import Lent
+from aplex._wire.borrowed import BorrowedMemory
 from aplex._wire.calls import SHARED, pack, unpack
-from aplex._wire.shared_memory import Arena, make_arena
+from aplex._wire.shared_memory import SharedMemory, make_shared_memory
 
 HUGE = 1_000_000
 
@@ -26,10 +26,10 @@ class Sides:
 
     def __init__(self) -> None:
         self.plans: list[float] = []  # seconds, after which to cool
-        made = make_arena(self.plans.append)
+        made = make_shared_memory(self.plans.append)
         assert made is not None
-        self.arena: Arena = made
-        self.lent = Lent(made.end.duplicate())
+        self.arena: SharedMemory = made
+        self.lent = BorrowedMemory(made.end.duplicate())
 
     def put(self, *payloads: bytes) -> Any:
         parcel = self.arena.put(payloads)
@@ -142,7 +142,7 @@ def let_time_pass(sides: Sides, monkeypatch: pytest.MonkeyPatch) -> None:
     sides.plans.clear()
     with monkeypatch.context() as patch:
         patch.setattr(time, "monotonic", lambda: later)
-        sides.arena.cool()
+        sides.arena.trim()
 
 
 def test_blocks_that_are_not_needed_make_room_for_those_of_other_sizes(
@@ -218,7 +218,7 @@ def test_a_signal_handler_may_put_while_its_thread_is_putting(
 
     def broken_into(size: int) -> Any:
         inner.append(sides.arena.put([b"inner"]))
-        sides.arena.cool()
+        sides.arena.trim()
         return new(size)
 
     monkeypatch.setattr(sides.arena, "_new", broken_into)
@@ -280,7 +280,7 @@ def test_a_limit_for_files_is_no_hindrance(monkeypatch: pytest.MonkeyPatch) -> N
     assert bytes(small.send(small.put(b"x"))[0]) == b"x"
     assert small.arena._empty_segment(allowed) is None, "there is no room for that"
     allowed = 0
-    assert make_arena(print) is None
+    assert make_shared_memory(print) is None
     small.arena.close()
     small.lent.end.close()
 
@@ -453,7 +453,7 @@ def test_a_huge_block_is_warm_for_a_while(
     assert huge.memory() >= before + HUGE
     assert huge.plans == [shared_memory.KEEP]
     huge.plans.clear()
-    huge.arena.cool()
+    huge.arena.trim()
     assert huge.plans == [shared_memory.KEEP], "it was used just now"
     let_time_pass(huge, monkeypatch)
     assert huge.memory() <= before + 65536

@@ -24,13 +24,13 @@ from typing import Any
 
 import pytest
 
-from aplex._backends.process.main_module import is_importable, path_of_main
+from aplex._backends.process.main_module import importable_main, is_importable, path_of_main
+from aplex._common.names import describe
 from aplex._wire import calls
 from aplex._wire.calls import (
     CallDecoder,
     CallEncoder,
     decode_value,
-    describe,
     encode_value,
     is_atom,
 )
@@ -414,6 +414,24 @@ def test_the_file_of_main_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> 
     path = path_of_main()
     monkeypatch.delattr(main, "__file__")
     assert is_importable(path)
+
+
+def test_the_file_of_main_is_told_while_a_process_starts_whatever_becomes_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """See decision 31: the module's own dictionary is not touched, and may change meanwhile."""
+    main = types.ModuleType("__main__")
+    vars(main)["__file__"] = "program.py"
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    with importable_main("program.py"):
+        del vars(main)["__file__"]  # as the interpreter does at the end of the script
+        assert main.__file__ == "program.py"
+    assert not hasattr(main, "__file__")
+    vars(main)["__file__"] = "<stdin>"
+    with importable_main(None):
+        assert not hasattr(main, "__file__")
+    assert main.__file__ == "<stdin>"
+    assert type(main) is types.ModuleType
 
 
 def test_without_a_main_there_is_none_to_import(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ from typing import Any, NoReturn
 
 import pytest
 
-from aplex._worker import forked_copies
+from aplex._worker import lane as lanes
 from aplex._worker.chunks import Chunk
-from aplex._worker.forked_copies import Ending, end, end_after_step, end_chunks
+from aplex._worker.lane import Ending, end, end_after_step, end_chunks
 
 
 class Ended(SystemExit):
@@ -168,4 +168,4 @@ def test_a_loop_of_another_kind_ends_soon() -> None:
 
 def test_what_is_no_error_is_none() -> None:
     values: Iterator[Any] = iter([None, 7, Chunk([], None)])
-    assert [forked_copies._error_in(value) for value in values] == [None, None, None]
+    assert [lanes._error_in(value) for value in values] == [None, None, None]

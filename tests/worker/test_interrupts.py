@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aplex._worker.interrupts import Interrupts
+from aplex._worker.signals import Interrupts
 from aplex.exceptions import WorkInterrupted
 
 SEQ = 3

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from aplex._common import late_imports
+from aplex._common.locks import late_imports
 from aplex._common.messages import ATOMS
 from aplex._wire.calls import dumps
 from aplex._wire.left_behind import likeness

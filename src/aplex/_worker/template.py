@@ -33,10 +33,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from aplex._wire import descriptors
-from aplex._wire.counters import Progress
+from aplex._wire.counters import Progress, environment_wants_crashes
 from aplex._wire.frames import PipeEnd
 from aplex._wire.template import FAILED, FORKED, READY, REFUSED, STATUS, STREAMS
-from aplex._worker.process import environment_wants_crashes, keep_crashes
 from aplex._worker.signals import SIGNALS
 
 
@@ -55,7 +54,7 @@ def main(fd: int, words_fd: int, main_module: Mapping[str, Any], preload: Sequen
     _hear_nothing()
     os.set_inheritable(words_fd, False)
     words = Progress(PipeEnd(words_fd))
-    keep_crashes(words)
+    words.keep_crashes()
     control = socket.socket(fileno=fd)
     try:
         with _noticed() as enabled:
@@ -117,7 +116,7 @@ class Template:
             if not self._begun:
                 self._begun = True
                 # Every coroutine needs it; but the first worker may have a function to run.
-                import_module("asyncio")
+                import_module("aplex._worker.coroutine_pipes")
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in rest:
             os.close(fd)
@@ -191,7 +190,7 @@ class Worker:
         if keeps_crashes:
             if not environment_wants_crashes():
                 faulthandler.disable()  # of the template's
-            keep_crashes(progress)
+            progress.keep_crashes()
         elif environment_wants_crashes():
             progress.mark_for_stderr()
         parent: Any = parent_process()

@@ -28,8 +28,7 @@ from aplex._backends.process.piped import PipedBackend
 from aplex._backends.process.postmortem import OomKills, postmortem, reap, show_crash
 from aplex._backends.process.starter import Starter
 from aplex._backends.process.template import Template, TemplateProcess
-from aplex._common import late_imports
-from aplex._common.locks import RLock
+from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import LANES, PLAIN
 from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
@@ -37,7 +36,7 @@ from aplex._wire.frames import PipeEnd, frame_of
 from aplex._wire.setup_packer import pack_setup
 from aplex._worker import process
 from aplex._worker.green_threads import check_program
-from aplex._worker.interrupts import free_signal
+from aplex._worker.signals import free_signal
 from aplex.exceptions import WorkerLostError, WorkerStartError
 
 LONGEST_STATUS: Final = 1.0

@@ -42,8 +42,7 @@ from aplex._backends.process.template import (
     TemplateProcess,
     TemplateThreads,
 )
-from aplex._common import late_imports
-from aplex._common.locks import RLock
+from aplex._common.locks import RLock, late_imports
 from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
 from aplex._wire.packed_setup import PackedSetup
