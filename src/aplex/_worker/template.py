@@ -67,7 +67,7 @@ def main(fd: int, words_fd: int, main_module: Mapping[str, Any], preload: Sequen
                 pass
         os._exit(1)
     _hear_nothing()  # whatever the main module has set
-    descriptors.send(control, (READY, _threads_left()))
+    _tell(control, (READY, _threads_left()))
     gc.freeze()  # or the first collection in each worker would copy all pages
     worker = Template(control, words).serve()
     worker.run(keeps_crashes=not enabled)
@@ -106,7 +106,7 @@ class Template:
             pid = os.fork()
         except OSError as error:
             os.close(status)
-            descriptors.send(self._control, (REFUSED, str(error)))
+            _tell(self._control, (REFUSED, str(error)))
         else:
             if pid == 0:
                 os.close(status)
@@ -126,7 +126,7 @@ class Template:
         pidfd = os.pidfd_open(pid)
         self._workers[pidfd] = pid, status
         self._selector.register(pidfd, selectors.EVENT_READ)
-        descriptors.send(self._control, (FORKED, pid), [pidfd])
+        _tell(self._control, (FORKED, pid), [pidfd])
 
     def _reap(self, pidfd: int) -> None:
         """Tell how a worker has ended, and forget it."""
@@ -286,6 +286,14 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):  # of a stream of the main module's
             stream.flush()
+
+
+def _tell(control: socket.socket, message: tuple[str, Any], fds: Sequence[int] = ()) -> None:
+    """Send a message to the parent; end if that is gone."""
+    try:
+        descriptors.send(control, message, fds)
+    except OSError:
+        os._exit(1)
 
 
 def _told(error: BaseException) -> tuple[str, str]:
