@@ -65,6 +65,7 @@ def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
 GROUND = ("_common", "exceptions", "outcomes", "load_balancers", "_version")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(GROUND, ()),
+    "exceptions": ("_common",),
     "_wire": GROUND,
     "_worker": (*GROUND, "_wire"),
     "_pool": GROUND,

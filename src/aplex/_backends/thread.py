@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from aplex._backends.contract import Backend, Death, Events, Setup
+from aplex._common.errors import WorkerStartError
 from aplex._common.identity import be_worker, this_pool
 from aplex._common.locks import RLock
 from aplex._common.messages import (
@@ -40,7 +41,6 @@ from aplex._worker.green_threads import check_program
 from aplex._worker.lane import Detached, initialize, run_on, run_until_stopped
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
-from aplex.exceptions import WorkerStartError
 
 
 class Recall(NamedTuple):

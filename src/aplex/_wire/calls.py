@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aplex._common import late_imports
+from aplex._common.errors import SerializationError
 from aplex._common.locks import RLock
 from aplex._common.messages import ATOMS
 from aplex._common.names import describe
-from aplex.exceptions import SerializationError
 
 if TYPE_CHECKING:
     from aplex._wire.segments import Place

@@ -21,9 +21,9 @@ from multiprocessing.context import set_spawning_popen
 from typing import Any, Final
 
 from aplex._common import late_imports
+from aplex._common.errors import SerializationError
 from aplex._wire.calls import Buffers
 from aplex._wire.packed_setup import PackedSetup, inherited
-from aplex.exceptions import SerializationError
 
 _NOT_INHERITED: Final = (
     *(functools.partial, types.MethodType),

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from aplex._common import late_imports
+from aplex._common.errors import WorkInterrupted
 from aplex._worker.chunks import Chunk, Columns
 from aplex._worker.chunks_measured import MeasuredChunk, measured, measured_chunk
 from aplex._worker.lane import is_coroutine
-from aplex.exceptions import WorkInterrupted
 
 
 def run_plain_chunk(

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
+from aplex._common.errors import WorkInterrupted
 from aplex._wire.counters import Progress
 from aplex._worker.plain_lane import PlainLane
-from aplex.exceptions import WorkInterrupted
 
 FIRST_PAUSE: Final = 0.01
 """Seconds before a signal is sent a second time; each pause is twice the one before."""

@@ -13,7 +13,7 @@ import sys
 from functools import partial
 from multiprocessing import process as process_module
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aplex._backends.contract import Death, Events, Setup
 from aplex._backends.listener import Listener
@@ -25,6 +25,7 @@ from aplex._backends.process.piped import PipedBackend
 from aplex._backends.process.postmortem import OomKills, postmortem, reap, show_crash
 from aplex._backends.process.starter import Starter
 from aplex._common import late_imports
+from aplex._common.errors import WorkerStartError
 from aplex._common.locks import RLock
 from aplex._common.messages import LANES, PLAIN
 from aplex._pool.state import PoolWorker
@@ -34,7 +35,9 @@ from aplex._wire.setup_packer import pack_setup
 from aplex._worker import process
 from aplex._worker.green_threads import check_program
 from aplex._worker.interrupts import free_signal
-from aplex.exceptions import WorkerLostError, WorkerStartError
+
+if TYPE_CHECKING:
+    from aplex.exceptions import WorkerLostError
 
 
 class ProcessBackend(PipedBackend):
