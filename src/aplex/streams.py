@@ -16,10 +16,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aplex._common.messages import Item
+from aplex._futures.outcome import outcome
 from aplex._map.telling import Bell
 from aplex._pool.inflow import NOTHING, Inflow, Owner
 from aplex._wire.calls import decode_value
-from aplex.futures import outcome
 
 if TYPE_CHECKING:
     from aplex._manager.manager import Manager

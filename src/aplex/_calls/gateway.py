@@ -23,6 +23,8 @@ from aplex._common.errors import PoolFullError, SerializationError
 from aplex._common.identity import this_pool
 from aplex._common.messages import COROUTINE, RAISED
 from aplex._common.options import WorkOptions, as_limit
+from aplex._futures.awaitable import AsyncioFuture
+from aplex._futures.blocking import ConcurrentFuture
 from aplex._map import results as map_results
 from aplex._map.plan import Place, Plan, check_input, open_window
 from aplex._map.unread import Unread
@@ -30,7 +32,6 @@ from aplex._pool.inflow import Inflow
 from aplex._pool.state import Work
 from aplex._worker.producers import produce
 from aplex._worker.timeouts import produce_within, run_within
-from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.streams import AsyncStream, Stream, this_reader
 
 if TYPE_CHECKING:

@@ -28,12 +28,12 @@ from aplex._common.locks import RLock, is_mine
 from aplex._common.messages import COROUTINE, PLAIN
 from aplex._common.sleepers import Sleepers
 from aplex._common.stdlib_waits import waits_here
+from aplex._futures.blocking import ConcurrentFuture
 from aplex._manager import exit_hooks
 from aplex._manager.settling import Settled, settle
 from aplex._manager.steps import Phase, Stepper
 from aplex._pool.pool import Pool
 from aplex._pool.state import WorkerState
-from aplex.futures import ConcurrentFuture
 
 _log = logging.getLogger("aplex")
 
