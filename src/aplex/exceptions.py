@@ -10,7 +10,6 @@ library notices it.
 from __future__ import annotations
 
 import signal
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from aplex._common.errors import (
@@ -24,6 +23,13 @@ from aplex._common.errors import (
     WorkerStartError,
     WorkInterrupted,
 )
+
+try:
+    from concurrent.futures.process import BrokenProcessPool
+except RuntimeError:
+    # The interpreter is ending, and nobody can import that any more: so nobody has its name in an
+    # ``except`` who has not imported it already.
+    from concurrent.futures import BrokenExecutor as BrokenProcessPool  # type: ignore[assignment]
 
 __all__ = [
     "AplexError",
