@@ -64,28 +64,28 @@ def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
 
 GROUND = ("_common", "exceptions", "outcomes", "load_balancers", "_version")
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
-    dict.fromkeys(GROUND, ()),
+    {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",)},
     {"_wire": GROUND, "typing": GROUND},
     {"_worker": (*GROUND, "_wire")},
     {"_pool": GROUND},
-    {"futures": (*GROUND, "_wire", "_pool.state")},
+    {"_futures": (*GROUND, "_wire", "_pool.state"), "futures": ("_futures",)},
     {"_backends": (*GROUND, "_wire", "_worker", "_pool.state")},
     {
         "_manager": (
-            *(*GROUND, "_wire.exceptions", "_pool", "futures"),
+            *(*GROUND, "_wire.exceptions", "_pool", "_futures"),
             *("_backends.contract", "_backends.listener"),
         )
     },
     {
-        "_map": (*GROUND, "_worker", "futures"),
+        "_map": (*GROUND, "_worker", "_futures"),
         "streams": (
-            *(*GROUND, "_wire", "_worker", "futures", "_map"),
+            *(*GROUND, "_wire", "_worker", "_futures", "_map"),
             *("_pool.inflow", "_pool.state", "_manager"),
         ),
     },
     {
         "_calls": (
-            *(*GROUND, "_wire", "_worker", "_pool", "futures", "_manager", "_map", "streams"),
+            *(*GROUND, "_wire", "_worker", "_pool", "_futures", "_manager", "_map", "streams"),
             *("_backends.contract", "typing"),
         ),
         "views": (*GROUND, "_calls", "typing"),

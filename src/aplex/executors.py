@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import importlib
 import itertools
 import multiprocessing
 import time
@@ -24,6 +25,7 @@ from aplex._calls.gateway import Gateway
 from aplex._calls.lifetime import Lifetime
 from aplex._calls.settings import Loop, PoolSettings
 from aplex._common.cpus import usable_cpus
+from aplex._common.locks import late_imports
 from aplex._manager.manager import Manager
 from aplex._pool.pool import Pool
 from aplex._pool.restarts import RestartPolicy
@@ -52,6 +54,8 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
 
     def __init__(self, backend: Callable[[Setup], Backend], settings: PoolSettings) -> None:
         """Start nothing: that comes with the first work."""
+        with late_imports.importing:  # what the first death needs; a worker does not come here
+            importlib.import_module("aplex.exceptions")
         size = usable_cpus() if settings.pool_size is None else settings.pool_size
         kind = type(self).__name__
         name = f"{kind}-{next(_numbers)}"

@@ -58,6 +58,7 @@ class WorkOptions(TypedDict, total=False):
     buffersize: int | None
     time_limit: float | None
     deadline: float | None
+    idle_timeout: float | None
     kill_after: float
     interruptible: bool
 

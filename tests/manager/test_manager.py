@@ -1,4 +1,4 @@
-"""Collaboration: the Manager with workers on paper (`MemoryBackend`); no process, no thread."""
+"""Collaboration: the Manager with workers in memory (`MemoryBackend`); no process, no thread."""
 
 from __future__ import annotations
 

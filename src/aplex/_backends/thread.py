@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from aplex._backends.contract import Backend, Death, Events, Setup
+from aplex._common.errors import WorkerStartError
 from aplex._common.identity import be_worker, this_pool
 from aplex._common.messages import (
     COROUTINE,
@@ -39,7 +40,6 @@ from aplex._worker.green_threads import check_program
 from aplex._worker.loop_thread import LoopThread
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
-from aplex.exceptions import WorkerStartError
 
 
 class Recall(NamedTuple):

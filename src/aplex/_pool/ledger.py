@@ -16,8 +16,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from aplex._common.locks import late_imports
 from aplex._common.messages import CANCELLED, COROUTINE, LANES, PLAIN, RAISED
 from aplex._pool.limits import Group, Limits
 from aplex._pool.state import (
@@ -29,7 +30,9 @@ from aplex._pool.state import (
     Work,
     WorkerState,
 )
-from aplex.exceptions import BrokenPoolError
+
+if TYPE_CHECKING:
+    from aplex.exceptions import BrokenPoolError
 
 SUSPECT_DEATHS: Final = 2
 """Deaths after which a work that runs again is a suspect, and kept apart from other suspects.
@@ -290,6 +293,8 @@ class Ledger:
         Returns:
             What is settled, as `take_settled` does.
         """
+        with late_imports.importing:
+            from aplex.exceptions import BrokenPoolError
         self.broken = BrokenPoolError(f"{why}: {type(reason).__name__}: {reason}")
         self.broken.__cause__ = reason
         everyone = list(self.everyone())

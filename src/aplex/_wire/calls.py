@@ -17,9 +17,9 @@ import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from aplex._common.errors import SerializationError
 from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import ATOMS
-from aplex.exceptions import SerializationError
 
 if TYPE_CHECKING:
     from aplex._wire.segments import Place

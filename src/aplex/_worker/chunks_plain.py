@@ -7,11 +7,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
+from aplex._common.errors import WorkInterrupted
 from aplex._common.locks import late_imports
 from aplex._worker.chunks import Chunk, Columns
 from aplex._worker.chunks_measured import MeasuredChunk, measured, measured_chunk
 from aplex._worker.lane import is_coroutine
-from aplex.exceptions import WorkInterrupted
 
 
 def run_plain_chunk(

@@ -8,6 +8,7 @@ from collections.abc import Callable, MutableSequence, Sequence
 from functools import partial
 from typing import Any, Final
 
+from aplex._common.errors import WorkInterrupted
 from aplex._common.messages import (
     ATOMS,
     CANCELLED,
@@ -23,7 +24,6 @@ from aplex._common.messages import (
 )
 from aplex._worker.lane import HOLD, Codec, Detached, Ending, end_chunks, is_coroutine
 from aplex._worker.producers import CoroutineProducer, PlainProducer, Producer, Producers
-from aplex.exceptions import WorkInterrupted
 
 DOOM_PAUSE: Final = 0.001
 """Seconds after which a worker looks again whether it is to be killed. Either is soon."""
@@ -176,7 +176,8 @@ class PlainLane:
             self._producing = True
         self._producers.add(work_id, producer)
         try:
-            ended = producer.run(partial(self._put_item, work_id, producer), self.flush_held)
+            put = partial(self._put_item, work_id, producer)
+            ended = producer.run(put, self.flush_held, self, self._count)
         finally:
             self._producers.remove(work_id)
             with self._lock:

@@ -33,9 +33,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
+from aplex._common.errors import WorkInterrupted
 from aplex._wire.counters import Progress
 from aplex._worker.plain_lane import PlainLane
-from aplex.exceptions import WorkInterrupted
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """Those to which a worker is deaf."""

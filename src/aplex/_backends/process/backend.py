@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 from multiprocessing import process as process_module
 from multiprocessing.context import BaseContext
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aplex._backends.contract import Death, Events, Setup
 from aplex._backends.listener import Listener
@@ -28,6 +28,7 @@ from aplex._backends.process.piped import PipedBackend
 from aplex._backends.process.postmortem import OomKills, postmortem, reap, show_crash
 from aplex._backends.process.starter import Starter
 from aplex._backends.process.template import Template, TemplateProcess
+from aplex._common.errors import WorkerStartError
 from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import LANES, PLAIN
 from aplex._pool.state import PoolWorker
@@ -37,7 +38,9 @@ from aplex._wire.setup_packer import pack_setup
 from aplex._worker import process
 from aplex._worker.green_threads import check_program
 from aplex._worker.signals import free_signal
-from aplex.exceptions import WorkerLostError, WorkerStartError
+
+if TYPE_CHECKING:
+    from aplex.exceptions import WorkerLostError
 
 LONGEST_STATUS: Final = 1.0
 """Seconds in which the template tells how a process ended; else its exit code is not known."""
