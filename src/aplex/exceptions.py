@@ -10,7 +10,7 @@ library notices it.
 from __future__ import annotations
 
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aplex._common.errors import (
     AplexError,
@@ -24,12 +24,15 @@ from aplex._common.errors import (
     WorkInterrupted,
 )
 
-try:
+if TYPE_CHECKING:
     from concurrent.futures.process import BrokenProcessPool
-except RuntimeError:
-    # The interpreter is ending, and nobody can import that any more: so nobody has its name in an
-    # ``except`` who has not imported it already.
-    from concurrent.futures import BrokenExecutor as BrokenProcessPool  # type: ignore[assignment]
+else:
+    try:
+        from concurrent.futures.process import BrokenProcessPool
+    except RuntimeError:
+        # The interpreter is ending, and nobody can import that any more: so nobody has its name
+        # in an ``except`` who has not imported it already.
+        from concurrent.futures import BrokenExecutor as BrokenProcessPool
 
 __all__ = [
     "AplexError",

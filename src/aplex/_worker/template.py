@@ -27,7 +27,8 @@ import traceback
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from importlib import import_module, invalidate_caches
-from multiprocessing import context, parent_process, process, resource_tracker, spawn
+from multiprocessing import parent_process, process, resource_tracker, spawn
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -203,7 +204,7 @@ class Worker:
 
 def as_process(state: dict[str, Any]) -> Any:
     """Return the process that a worker is to be, as `multiprocessing` knows it."""
-    worker = context.SpawnProcess.__new__(context.SpawnProcess)
+    worker = SpawnProcess.__new__(SpawnProcess)
     vars(worker).update(state)
     return worker
 

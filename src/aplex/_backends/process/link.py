@@ -18,7 +18,7 @@ from aplex._wire.frames import End, Opened, PipeEnd, Reader, Writer
 from aplex._wire.segments import LENGTHS, Place
 from aplex._wire.shared_memory import SharedMemory, SharedPayload, make_shared_memory_file
 from aplex._worker import (
-    coroutine_pipes,  # noqa: F401 - forked workers have it at once
+    coroutine_pipes,  # noqa: F401 - forked workers have it at once  # pyright: ignore[reportUnusedImport]
     process,
 )
 

@@ -15,7 +15,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from multiprocessing import context, popen_fork, reduction, resource_tracker, spawn, util
+from multiprocessing import popen_fork, reduction, resource_tracker, spawn, util
+from multiprocessing.context import SpawnProcess, set_spawning_popen
 from typing import Any, Final
 
 from aplex._backends.process.main_module import importable_main, signals_blocked
@@ -116,7 +117,7 @@ class Template:
         with importable_main(self._main_path):
             data = spawn.get_preparation_data(f"{self._name}-template")
         init = {key: data.pop(key) for key in list(data) if key.startswith("init_main")}
-        target = context.SpawnProcess(
+        target = SpawnProcess(
             target=template.main,
             name=f"{self._name}-template",
             args=(control, words, init, self._preload),
@@ -228,7 +229,7 @@ class Template:
             return None
 
 
-class TemplateProcess(context.SpawnProcess):
+class TemplateProcess(SpawnProcess):
     """A worker process that is forked from a template."""
 
     def __init__(self, template: Template, **arguments: Any) -> None:
@@ -336,8 +337,8 @@ class _NoDescriptors:
 @contextlib.contextmanager
 def _spawning(popen: Any) -> Any:
     """Let what travels only to a process that is being started be pickled."""
-    context.set_spawning_popen(popen)
+    set_spawning_popen(popen)
     try:
         yield
     finally:
-        context.set_spawning_popen(None)
+        set_spawning_popen(None)
