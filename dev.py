@@ -2,7 +2,8 @@
 """See aplex work, test it, check a change: one command each, nothing to set up before.
 
     python3 dev.py example [arguments]    run examples/fetch_urls.py
-    python3 dev.py test [arguments]       run the whole test suite (arguments go to pytest)
+    python3 dev.py test [arguments]       run the whole test suite (arguments go to pytest;
+                                          --full-matrix: with every combination of parameters)
     python3 dev.py reliability NAME [...] run reliability/NAME.py; --help tells what it can do
     python3 dev.py check                  all that a change must pass; continuous integration
 
@@ -28,6 +29,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parent
 CONSTRAINTS = ROOT / "constraints.txt"
@@ -38,8 +40,10 @@ LAUNCHERS = ROOT.parent / "shared" / "tools"
 
 TEST_COMMAND = ("dev.py", "test", "-q")  # the READMEs' command; `check` runs it as well
 
-# One more than there are cores, as many tests wait. Neighbours share executors: see conftest.py.
-PARALLEL = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal")
+# Two more than there are cores, as many tests wait. Neighbours share executors: see conftest.py.
+PARALLEL = ("-n", str((os.cpu_count() or 1) + 2), "--dist", "worksteal")
+
+SLOWEST = 20  # tests that `check` names
 
 # What each command installs, as arguments for pip.
 EXAMPLES = ("-e", ".[examples]")
@@ -128,6 +132,9 @@ def check() -> None:
     module = (*this.venv(".venv", *DEV), "-m")
     pyright = (*module, "pyright", "--pythonpath", module[-2])
     coverage = (*module, "coverage")
+    record = ROOT / ".pytest_cache" / "tests.xml"
+    record.unlink(missing_ok=True)
+    tests = ("env", "COVERAGE=1", sys.executable, *TEST_COMMAND, f"--junit-xml={record}")
     # Most of the next checks use one core only; and what it proves is worth more under load.
     end_of_chaos = _begin("a minute of chaos", *module, "reliability.chaos", "--minute")
     steps = [
@@ -140,7 +147,7 @@ def check() -> None:
         _step("docs", *module, "sphinx", "-q", "-E", "-W", "--keep-going", "docs", "docs/_build"),
         end_of_chaos(),
         _step("forget old coverage", *coverage, "erase"),
-        _step(f"tests, Python {this.minor}", "env", "COVERAGE=1", sys.executable, *TEST_COMMAND),
+        _step(f"tests, Python {this.minor}", *tests),
         _step("gather coverage", *coverage, "combine", "-q"),
         _step("coverage", *coverage, "report"),
     ]
@@ -148,10 +155,27 @@ def check() -> None:
         command = other.venv(f".venv-{other.minor}", *TEST)
         title = f"smoke tests, Python {other.minor}"
         steps.append(_step(title, *command, "-m", "pytest", "-q", "-m", "smoke"))
-    print(flush=True)
+    _say(f"the {SLOWEST} slowest tests")
+    for seconds, name in _slowest(record):
+        print(f"{seconds:6.1f} s  {name}")
+    _say("all checks")
     for title, passed, seconds in steps:
         print(f"{'ok    ' if passed else 'FAILED'} {seconds:6.1f} s  {title}")
     sys.exit(not all(passed for _, passed, _ in steps))
+
+
+def _slowest(record: Path) -> list[tuple[float, str]]:
+    """Return the seconds and names of the slowest tests of a run, as pytest has recorded it.
+
+    A test is one however many combinations it was run with: the seconds are those of all.
+    """
+    if not record.exists():
+        return []
+    seconds: dict[str, float] = {}
+    for case in ET.parse(record).iter("testcase"):  # noqa: S314 - it is our own
+        name = f"{case.get('classname')}.{case.get('name', '').partition('[')[0]}"
+        seconds[name] = seconds.get(name, 0.0) + float(case.get("time", 0))
+    return sorted(((sum_, name) for name, sum_ in seconds.items()), reverse=True)[:SLOWEST]
 
 
 def _step(title: str, *command: str) -> tuple[str, bool, float]:

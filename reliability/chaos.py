@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from aplex import ProcessAsyncPoolExecutor
-from reliability import _command, _journal, _works
-from reliability._killer import Killer
-from reliability._load import Complaints, Load
-from reliability._processes import workers
-from reliability._report import Report
-from reliability._verdict import judge
+from reliability.load import journal, works
+from reliability.load.killer import Killer
+from reliability.load.submitter import Complaints, Load
+from reliability.load.verdict import judge
+from reliability.report import command
+from reliability.report.figures import Report
+from reliability.system.processes import workers
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,17 @@ def _run(report: Report, form: Form, rng: random.Random, killer: Killer | None) 
             _wait_for_all(pool, form.workers)
         if killer is not None:
             report.tell("blows", ", ".join(f"{n} {k}" for k, n in killer.struck.items()))
-        judge(report, load.fates, _journal.read(path), name)
+        judge(report, load.fates, journal.read(path), name)
     report.none_of(f"complaints in the log, {name}", complaints.messages)
     report.none_of(f"workers left, {name}", [str(pid) for pid in workers(os.getpid())])
     return len(load.fates) / seconds
 
 
-def _pool(form: Form, journal: Path) -> ProcessAsyncPoolExecutor[Any]:
+def _pool(form: Form, path: Path) -> ProcessAsyncPoolExecutor[Any]:
     return ProcessAsyncPoolExecutor(
         pool_size=form.workers,
-        initializer=_journal.open_journal,
-        initargs=(str(journal),),
+        initializer=journal.open_journal,
+        initargs=(str(path),),
         max_restarts=1_000,  # being killed again and again before serving is no end here
     )
 
@@ -93,8 +94,8 @@ def _wait_for_all(pool: ProcessAsyncPoolExecutor[Any], size: int) -> None:
     """Wait until every worker serves; one that never does is shown by the time limit."""
     seen: set[int] = set()
     while len(seen) < size:
-        seen |= {future.result() for future in [pool.submit(_works.pid) for _ in range(size)]}
+        seen |= {future.result() for future in [pool.submit(works.pid) for _ in range(size)]}
 
 
 if __name__ == "__main__":
-    _command.run(__doc__ or "", FORMS, {"chaos": chaos})
+    command.run(__doc__ or "", FORMS, {"chaos": chaos})

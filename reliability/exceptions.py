@@ -25,8 +25,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from aplex import ProcessAsyncPoolExecutor
-from reliability._raising import CASES, Case
-from reliability._report import circumstances
+from reliability.raising.libraries import CASES, Case
+from reliability.report.figures import circumstances
 
 PATIENCE = 60.0
 """Seconds after which a work is taken for lost."""

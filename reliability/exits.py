@@ -21,9 +21,9 @@ from typing import Final
 
 from tests.support.programs import ENGINES, TRACEBACK, command
 
-from reliability import _command
-from reliability._exiting import ENDINGS, STATES
-from reliability._report import Report
+from reliability.exiting.program import ENDINGS, STATES
+from reliability.report.command import run as run_program
+from reliability.report.figures import Report
 
 ROOT: Final = Path(__file__).parent.parent
 DEADLINE: Final = 60.0
@@ -56,7 +56,13 @@ class Exit:
 
     def fault(self) -> str:
         """Run it; return what was wrong, if anything."""
-        arguments = ("-m", "reliability._exiting", self.state, self.ending, str(self.seconds))
+        arguments = (
+            "-m",
+            "reliability.exiting.program",
+            self.state,
+            self.ending,
+            str(self.seconds),
+        )
         try:
             with command(arguments, engine=self.engine, cwd=ROOT) as program:
                 outcome = program.finish(DEADLINE)
@@ -109,4 +115,4 @@ def _programs(rng: random.Random) -> Iterator[Exit]:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or all programs would be deaf
-    _command.run(__doc__ or "", FORMS, {"exits": exits})
+    run_program(__doc__ or "", FORMS, {"exits": exits})

@@ -2,7 +2,7 @@
 
     python3 dev.py reliability histories --count 100000
 
-It runs the state machine of ``tests/test_pool_histories.py`` in parts, each with a number from
+It runs the state machine of ``tests/pool/test_histories.py`` in parts, each with a number from
 which its histories follow: ``--first NUMBER --count 500`` runs a part that has failed again.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 
-from tests.test_pool_histories import run_histories
+from tests.pool.test_histories import run_histories
 
 PART = 500
 """Histories in one part: hypothesis remembers all of them until its end."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from reliability import _command, _pools_after_pools, _things, _works_after_works
-from reliability._report import Report
+from reliability.leaking import pools_after_pools, works_after_works
+from reliability.leaking.things import run as run_things
+from reliability.report import command
+from reliability.report.figures import Report
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,18 @@ FORMS = {
 
 
 def pools(form: Form, _: random.Random) -> Report:
-    return _pools_after_pools.run(form.pools)
+    return pools_after_pools.run(form.pools)
 
 
 def works(form: Form, _: random.Random) -> Report:
-    return _works_after_works.run(form.works, form.growth)
+    return works_after_works.run(form.works, form.growth)
 
 
 def things(form: Form, _: random.Random) -> Report:
-    return _things.run(form.things)
+    return run_things(form.things)
 
 
 PARTS = {"pools": pools, "works": works, "things": things}
 
 if __name__ == "__main__":
-    _command.run(__doc__ or "", FORMS, PARTS)
+    command.run(__doc__ or "", FORMS, PARTS)

@@ -24,9 +24,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from reliability._report import Report, circumstances
 from reliability.meeting.cases import FORMS, WAYS, Case
 from reliability.meeting.runner import Result, run
+from reliability.report.figures import Report, circumstances
 
 SEED = 1
 

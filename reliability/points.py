@@ -121,7 +121,7 @@ def _results_come(_pool: Any, _worker: Any, reports: Any) -> bool:
 
 
 def _lent(_backend: Any, _link: Any, work: Any) -> bool:
-    return type(work.call).__name__ == "Parcel"
+    return type(work.call).__name__ == "SharedPayload"
 
 
 def _aboard(_pool: Any, work: Any) -> bool:
@@ -155,7 +155,7 @@ def _parent(name: str, target: str, *whens: str, **options: Any) -> list[Point]:
 _START: Final = [
     *_worker("the process begins", "reliability.killing.faults:arrived", BEFORE, unborn=True),
     *_worker("set up", "aplex._worker.process:Child.__init__", BEFORE, AFTER, unborn=True),
-    *_worker("start the loop's thread", "aplex._worker.process:LoopThread.start", AFTER),
+    *_worker("start the loop's thread", "aplex._worker.loop_thread:LoopThread.start", AFTER),
     *_worker("initializer", "reliability.killing.works:prepare", BEFORE, AFTER, unborn=True),
     *_worker(
         "say that it is ready", "aplex._wire.frames:Writer.write", BEFORE, HEADER, HALF, AFTER,
@@ -175,7 +175,7 @@ _RECEIVE: Final = [
         "read coroutines", "aplex._wire.frames:Reader.read", BEFORE, AFTER, counts=_coroutine_lane
     ),
     *_worker("learn of functions", "aplex._wire.calls:CallDecoder.define", BEFORE, AFTER),
-    *_worker("make the first loop", "aplex._worker.process:run_until_stopped", BEFORE),
+    *_worker("make the first loop", "aplex._worker.loop_thread:run_until_stopped", BEFORE),
 ]
 _PLAIN: Final = "aplex._worker.plain_lane:PlainLane"
 _LOOP: Final = "aplex._worker.coroutine_lane:CoroutineLane"
@@ -189,14 +189,20 @@ _RUN: Final = [
     *_worker("make a task", f"{_LOOP}._run", BEFORE, AFTER, often=True),
     *_worker("take the outcome of a task", f"{_LOOP}._ended", BEFORE, AFTER, often=True),
     *_worker(
-        "give a coroutine to the loop", "aplex._worker.process:LoopThread.adopt_soon", BEFORE, AFTER
+        "give a coroutine to the loop",
+        "aplex._worker.loop_thread:LoopThread.adopt_soon",
+        BEFORE,
+        AFTER,
     ),
     *_worker("adopt a coroutine", f"{_LOOP}.adopt", BEFORE, AFTER),
 ]
 _REPORT: Final = [
     *_worker("pickle a result", "aplex._worker.process:encode_value", BEFORE, AFTER),
     *_worker("pickle an exception", "aplex._worker.process:encode_exception", BEFORE, AFTER),
-    *_worker("put a big result into memory", "aplex._worker.process:Results.put", BEFORE, AFTER),
+    *_worker(
+        "put a big result into memory", "aplex._worker.shared_results:SharedResults.put",
+        BEFORE, AFTER,
+    ),
     *_worker("hold a result back", "aplex._worker.process:Child._kick", BEFORE, AFTER),
     *_worker("send what was held back", f"{_PLAIN}.flush_held", BEFORE, AFTER),
     *_worker(
@@ -207,7 +213,10 @@ _REPORT: Final = [
         "write results of coroutines", "aplex._wire.frames:Writer.write",
         BEFORE, HEADER, HALF, AFTER, counts=_coroutine_results,
     ),
-    *_worker("write on what did not fit", "aplex._worker.process:LoopThread._flush", BEFORE, AFTER),
+    *_worker(
+        "write on what did not fit", "aplex._worker.coroutine_pipes:CoroutinePipes._flush",
+        BEFORE, AFTER,
+    ),
 ]  # fmt: skip
 _CANCEL: Final = [
     *_worker("cancel a coroutine", f"{_LOOP}.cancel", BEFORE, AFTER),
@@ -219,8 +228,12 @@ _CANCEL: Final = [
 ]  # fmt: skip
 _END: Final = [
     *_worker("told to stop", "aplex._worker.process:Child._serve", AFTER, scene=STOP),
-    *_worker("stop the loop", "aplex._worker.process:LoopThread.stop", BEFORE, AFTER, scene=STOP),
-    *_worker("the loop is closed", "aplex._worker.process:run_until_stopped", AFTER, scene=STOP),
+    *_worker(
+        "stop the loop", "aplex._worker.loop_thread:LoopThread.stop", BEFORE, AFTER, scene=STOP
+    ),
+    *_worker(
+        "the loop is closed", "aplex._worker.loop_thread:run_until_stopped", AFTER, scene=STOP
+    ),
     *_worker("the interpreter ends", "aplex._worker.process:Child.run", AFTER, scene=STOP),
 ]
 _PROCESS: Final = "aplex._backends.process.backend:ProcessBackend"

@@ -12,15 +12,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from reliability import (
-    _cancel_race,
-    _command,
-    _mutual_kills,
-    _nested_works,
-    _parent_kills,
-    _resizes,
-)
-from reliability._report import Report
+from reliability.exiting import parent_kills
+from reliability.racing import cancel_race, mutual_kills, nested_works
+from reliability.racing.resizes import resizes as run_resizes
+from reliability.report import command
+from reliability.report.figures import Report
 
 
 @dataclass(frozen=True)
@@ -45,23 +41,23 @@ FORMS = {
 
 
 def cancels(form: Form, rng: random.Random) -> Report:
-    return _cancel_race.race(form.cancels, rng)
+    return cancel_race.race(form.cancels, rng)
 
 
 def kills(form: Form, rng: random.Random) -> Report:
-    return _mutual_kills.kills(form.sizes, form.kills, rng)
+    return mutual_kills.kills(form.sizes, form.kills, rng)
 
 
 def parents(form: Form, rng: random.Random) -> Report:
-    return _parent_kills.kills(form.moments, rng)
+    return parent_kills.kills(form.moments, rng)
 
 
 def resizes(form: Form, rng: random.Random) -> Report:
-    return _resizes.resizes(form.resizes, rng)
+    return run_resizes(form.resizes, rng)
 
 
 def nested(form: Form, rng: random.Random) -> Report:
-    return _nested_works.programs(form.nested, rng)
+    return nested_works.programs(form.nested, rng)
 
 
 PARTS = {
@@ -73,4 +69,4 @@ PARTS = {
 }
 
 if __name__ == "__main__":
-    _command.run(__doc__ or "", FORMS, PARTS)
+    command.run(__doc__ or "", FORMS, PARTS)

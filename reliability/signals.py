@@ -11,8 +11,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from reliability import _command, _shutdown_handlers, _signal_storm
-from reliability._report import Report
+from reliability.report import command
+from reliability.report.figures import Report
+from reliability.signalling import shutdown_handlers
+from reliability.signalling.storm import storm as run_storm
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,14 @@ FORMS = {
 
 
 def storm(form: Form, rng: random.Random) -> Report:
-    return _signal_storm.storm(form.storm, rng)
+    return run_storm(form.storm, rng)
 
 
 def shutdowns(form: Form, rng: random.Random) -> Report:
-    return _shutdown_handlers.shutdowns(form.shutdowns, rng)
+    return shutdown_handlers.shutdowns(form.shutdowns, rng)
 
 
 PARTS = {"storm": storm, "shutdowns": shutdowns}
 
 if __name__ == "__main__":
-    _command.run(__doc__ or "", FORMS, PARTS)
+    command.run(__doc__ or "", FORMS, PARTS)

@@ -12,6 +12,9 @@ from typing import Final
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
+from tests.support import programs
+from tests.support.matrix import thinned
+
 TEARDOWN: Final = 60.0
 """Seconds that the cleanup after a test may take."""
 
@@ -25,7 +28,31 @@ for _number, _action in (
         signal.signal(_number, _action)
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full-matrix",
+        action="store_true",
+        help="run tests with all combinations of engine, event loop, face and parameters, "
+        "instead of as many as let each two values meet",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("full_matrix"):
+        os.environ[programs.ALL] = "1"  # read when tests are decorated
+    _let_coverage_fork()
+
+
+@pytest.hookimpl(trylast=True)  # of those that `-k` and `-m` leave
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("full_matrix"):
+        return
+    left_out = thinned(items)
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=list(left_out))
+
+
+def _let_coverage_fork() -> None:
     """No fork while another thread has the lock of coverage: the child would wait for it."""
     coverage = sys.modules.get("coverage")
     measuring = None if coverage is None else coverage.Coverage.current()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
 from concurrent.futures import BrokenExecutor
 from typing import Any
 
@@ -185,3 +187,19 @@ def test_a_stand_in_shows_the_original() -> None:
 
 def test_a_remote_traceback_is_framed() -> None:
     assert str(RemoteTraceback("Traceback …\n")) == '\n"""\nTraceback …\n"""'
+
+
+def test_they_can_be_imported_while_the_interpreter_ends() -> None:
+    """``concurrent.futures.process`` cannot; so nobody can catch what it names."""
+    program = (
+        "import atexit\n"
+        "def late():\n"
+        "    from aplex.exceptions import WorkerLostError\n"
+        "    print(*(kind.__name__ for kind in WorkerLostError.__mro__))\n"
+        "atexit.register(late)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert "BrokenExecutor" in ran.stdout.split()
+    assert ran.stderr == ""

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from aplex import futures
 from aplex._common.messages import CANCELLED, COROUTINE, ERROR, PICKLED, RAISED, TOO_LATE, VALUE
+from aplex._futures import awaitable
+from aplex._futures import blocking as futures_blocking
 from aplex._pool.state import PoolWorker, Work
 from aplex._wire.exceptions import encode_exception
 from aplex.exceptions import RemoteTraceback, SerializationError
@@ -198,6 +199,19 @@ def test_it_runs_while_a_worker_has_it() -> None:
     assert future.running()
     future._settle(VALUE, 1)
     assert not future.running()
+
+
+def test_a_future_makes_its_lock_when_somebody_asks_for_it() -> None:
+    """Decision 29: most futures never need one."""
+    future = ConcurrentFuture[int]()
+    future.add_done_callback(lambda _future: None)
+    future.set_result(1)
+    assert (future.result(), future.exception()) == (1, None)
+    if not futures_blocking._GIL:
+        return  # there each is settled with its lock
+    assert future._lock_made is None
+    concurrent.futures.wait([future])
+    assert future._lock_made is future._condition
 
 
 def test_a_result_that_is_set_while_one_looks_is_told_once() -> None:
@@ -423,7 +437,7 @@ def test_a_cancel_that_does_not_reach_the_coroutine_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The worker's loop may be blocked for ever."""
-    monkeypatch.setattr(futures, "PATIENCE", 0.0)
+    monkeypatch.setattr(awaitable, "PATIENCE", 0.0)
 
     async def main() -> None:
         future: AsyncioFuture[Any] = AsyncioFuture()
@@ -437,7 +451,7 @@ def test_a_cancel_that_does_not_reach_the_coroutine_is_given_up(
 
 def test_a_cancel_that_was_delivered_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The coroutine cleans up; the future ends as it does."""
-    monkeypatch.setattr(futures, "PATIENCE", 0.0)
+    monkeypatch.setattr(awaitable, "PATIENCE", 0.0)
 
     async def main() -> None:
         future: AsyncioFuture[Any] = AsyncioFuture()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from reliability._journal import BEGAN, CANCELLED, ENDED, Note
+from reliability.load.journal import BEGAN, CANCELLED, ENDED, Note
 from reliability.meeting.cases import OFF, Case
 from reliability.meeting.jobs import BESIDE, CHUNK, RATE, calls_of, concurrency
 from reliability.meeting.ledger import Line

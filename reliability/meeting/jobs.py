@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from reliability._works import payload
+from reliability.load.works import payload
 from reliability.meeting.blocks import Block
 from reliability.meeting.cases import OFF, Case
 

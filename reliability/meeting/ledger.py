@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from aplex import WorkerLostError, WorkQuarantinedError
-from reliability._load import CANCELLED, LOST, QUARANTINED, RIGHT, WRONG
-from reliability._works import payload
+from reliability.load.submitter import CANCELLED, LOST, QUARANTINED, RIGHT, WRONG
+from reliability.load.works import payload
 from reliability.meeting.jobs import Job
 
 TIMEOUT: Final = "time over"

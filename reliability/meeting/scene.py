@@ -11,14 +11,14 @@ import warnings
 from typing import Any, Final
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
-from reliability._load import CANCELLED, RIGHT, WRONG
-from reliability._processes import children, strike
-from reliability._works import payload
+from reliability.load.submitter import CANCELLED, RIGHT, WRONG
+from reliability.load.works import payload
 from reliability.meeting import works
 from reliability.meeting.cases import OFF, Case
 from reliability.meeting.ears import Ears
 from reliability.meeting.jobs import HELD, ITEMS, Call, calls_of
 from reliability.meeting.ledger import Ledger, described
+from reliability.system.processes import children, strike
 
 STEPS: Final = {"fork": 3, "up": 4, "down": 9, "end": 12}
 """How many works, or items of streams, have begun when it happens."""

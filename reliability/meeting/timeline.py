@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from reliability._journal import BEGAN, CANCELLED, ENDED
+from reliability.load.journal import BEGAN, CANCELLED, ENDED
 from reliability.meeting.verdict import Story
 from reliability.meeting.works import READY, SPOILED
 

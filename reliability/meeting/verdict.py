@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from reliability import _journal
-from reliability._journal import BEGAN, ENDED, Note
-from reliability._load import CANCELLED, LOST, QUARANTINED, RETRIES, RIGHT, Fate
-from reliability._verdict import fault_of
+from reliability.load import journal
+from reliability.load.journal import BEGAN, ENDED, Note
+from reliability.load.submitter import CANCELLED, LOST, QUARANTINED, RETRIES, RIGHT, Fate
+from reliability.load.verdict import fault_of
 from reliability.meeting import ledger
 from reliability.meeting.bounds import broken_bounds
 from reliability.meeting.cases import OFF, Case
@@ -41,8 +41,8 @@ class Story:
         lines: dict[str, list[Line]] = defaultdict(list)
         for line in ledger.read(folder / "ledger"):
             lines[line["kind"]].append(line)
-        journal = folder / "journal"
-        return cls(case, _journal.read(journal) if journal.exists() else {}, lines)
+        notes = folder / "journal"
+        return cls(case, journal.read(notes) if notes.exists() else {}, lines)
 
     def of(self, kind: str, work: int) -> list[Line]:
         """Return the lines of a kind about a work."""

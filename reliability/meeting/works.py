@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from reliability import _journal
-from reliability._journal import BEGAN, CANCELLED, ENDED, note
-from reliability._works import payload
+from reliability.load import journal
+from reliability.load.journal import BEGAN, CANCELLED, ENDED, note
+from reliability.load.works import payload
 from reliability.meeting.blocks import Block
 from reliability.meeting.jobs import DOOMED, ITEMS, Job
 
@@ -32,7 +32,7 @@ def prepare(folder: str) -> None:
     """Open what is written to, once in each process. The initializer of workers."""
     global _bell, _folder  # noqa: PLW0603 - one for each process
     if _bell == -1:
-        _journal.open_journal(f"{folder}/journal")
+        journal.open_journal(f"{folder}/journal")
         _bell = os.open(f"{folder}/bell", os.O_WRONLY | os.O_CLOEXEC)
         _folder = Path(folder)
     note(NOBODY, READY)

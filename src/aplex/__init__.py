@@ -9,9 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aplex._version import __version__
-
 if TYPE_CHECKING:
+    from aplex._version import __version__
     from aplex.exceptions import (
         AplexError,
         AplexWorkerError,
@@ -79,6 +78,9 @@ def __getattr__(name: str) -> Any:
     """Load a public name, or a public module."""
     if name in _MODULES:
         return import_module(f"aplex.{name}")
+    if name == "__version__":
+        globals()[name] = import_module("aplex._version").__version__
+        return globals()[name]
     if name in __all__:
         for module in _MODULES:
             loaded = import_module(f"aplex.{module}")

@@ -2,15 +2,37 @@
 
 ``AplexError`` is the base of all; ``AplexWorkerError`` (an ``OSError``, as it
 was in 2019) is the base of everything that happened to a *worker* rather than
-to a work. All of them can be pickled.
+to a work. All of them can be pickled. Those that tell of a crash are kinds of
+``concurrent.futures.process.BrokenProcessPool``, too: code that was written for the standard
+library notices it.
 """
 
 from __future__ import annotations
 
-import pickle
 import signal
-from concurrent.futures import BrokenExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from aplex._common.errors import (
+    AplexError,
+    AplexWorkerError,
+    LoadBalancerError,
+    PoolFullError,
+    RemoteError,
+    RemoteTraceback,
+    SerializationError,
+    WorkerStartError,
+    WorkInterrupted,
+)
+
+if TYPE_CHECKING:
+    from concurrent.futures.process import BrokenProcessPool
+else:
+    try:
+        from concurrent.futures.process import BrokenProcessPool
+    except RuntimeError:
+        # The interpreter is ending, and nobody can import that any more: so nobody has its name
+        # in an ``except`` who has not imported it already.
+        from concurrent.futures import BrokenExecutor as BrokenProcessPool
 
 __all__ = [
     "AplexError",
@@ -28,16 +50,12 @@ __all__ = [
 ]
 
 
-class AplexError(Exception):
-    """Base of the exceptions that aplex itself raises."""
-
-
-class AplexWorkerError(AplexError, OSError):
-    """Something happened to a worker. Base of the errors about workers."""
-
-
-class WorkerLostError(AplexWorkerError):
+class WorkerLostError(AplexWorkerError, BrokenProcessPool):
     """The worker died while it was running the work: its death certificate.
+
+    It is a ``concurrent.futures.process.BrokenProcessPool`` (and so a ``BrokenExecutor``) too,
+    which is what the standard library raises then. But the pool is not broken: other works go on,
+    and a new worker takes its place.
 
     Attributes:
         pid (int | None): The process id the worker had.
@@ -180,79 +198,13 @@ class WorkQuarantinedError(WorkerLostError):
         )
 
 
-class WorkInterrupted(KeyboardInterrupt):
-    """Raised in a plain function that runs in a worker process, to stop it.
-
-    Its future was cancelled, or its time is over. It comes at any moment, as the
-    ``KeyboardInterrupt`` of Ctrl-C does, which it is a kind of: so code that minds Ctrl-C
-    minds it too, and ``except Exception`` does not catch it. Clean up, and let it pass; a
-    function that catches it and returns keeps its result.
-    """
-
-
-class WorkerStartError(AplexWorkerError):
-    """A worker could not start serving: its ``initializer`` or loop factory raised."""
-
-
-class BrokenPoolError(AplexWorkerError, BrokenExecutor):
+class BrokenPoolError(AplexWorkerError, BrokenProcessPool):
     """New workers failed again and again before they served; the pool gave up.
 
-    It is a ``concurrent.futures.BrokenExecutor`` too. Make a new executor after
-    mending the reason, which is in the message and in ``__cause__``.
+    It is a ``concurrent.futures.process.BrokenProcessPool`` (and so a ``BrokenExecutor``) too,
+    also with threads. Make a new executor after mending the reason, which is in the message and
+    in ``__cause__``.
     """
-
-
-class LoadBalancerError(AplexError):
-    """The load balancer raised, or returned something that is no worker of the pool."""
-
-
-class PoolFullError(AplexError, RuntimeError):
-    """``max_pending`` works are pending, and the caller of ``submit`` must not block."""
-
-
-class SerializationError(AplexError, pickle.PicklingError):
-    """A work, an argument or a result cannot travel between processes."""
-
-
-class RemoteError(AplexError):
-    """Stands in for an exception of a worker that cannot travel.
-
-    Where that can be, it is an instance of the original class as well, with its ``str()``,
-    its ``args`` and those attributes that could travel: ``except`` catches it as that.
-
-    Attributes:
-        type_name (str): Qualified name of the original class.
-        message (str): ``str()`` of the original exception.
-        traceback (str): The traceback as the worker formatted it.
-    """
-
-    def __init__(self, type_name: str, message: str, traceback: str = "") -> None:
-        """Name the exception this one stands in for."""
-        super().__init__(type_name, message, traceback)
-        self.type_name = type_name
-        self.message = message
-        self.traceback = traceback
-
-    def __str__(self) -> str:
-        """Return ``type: message`` of the original."""
-        return f"{self.type_name}: {self.message}"
-
-
-class RemoteTraceback(Exception):  # noqa: N818 - it carries a text, it is no error
-    """Shows the worker's traceback above the exception it is the cause of.
-
-    The idea, and the place (the innermost ``__cause__``), are those of
-    ``concurrent.futures.process``.
-    """
-
-    def __init__(self, text: str) -> None:
-        """Keep the formatted traceback."""
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        """Return the worker's traceback, framed."""
-        return f'\n"""\n{self.text}"""'
 
 
 def _works(count: int) -> str:

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import importlib
 import itertools
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeVar, Unpack, overload
 
 from aplex._backends.contract import Backend, Setup
 from aplex._backends.process.backend import ProcessBackend
+from aplex._backends.process.template import AVAILABLE as TEMPLATE_AVAILABLE
 from aplex._backends.thread import ThreadBackend
 from aplex._calls.gateway import Gateway
 from aplex._calls.lifetime import Lifetime
 from aplex._calls.settings import Loop, PoolSettings
 from aplex._common.cpus import usable_cpus
+from aplex._common.locks import late_imports
 from aplex._manager.manager import Manager
 from aplex._pool.pool import Pool
 from aplex._pool.restarts import RestartPolicy
@@ -37,7 +40,9 @@ Awaits = TypeVar("Awaits", bound=bool)
 _numbers = itertools.count(1)
 
 
-class AsyncPoolExecutor(_Viewable[Awaits], Lifetime[Awaits], concurrent.futures.Executor):
+class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  # results may be awaited
+    _Viewable[Awaits], Lifetime[Awaits], concurrent.futures.Executor
+):
     """Base of the executors: runs coroutine functions and plain functions in workers.
 
     It is a ``concurrent.futures.Executor``. What the standard library promises of
@@ -49,6 +54,8 @@ class AsyncPoolExecutor(_Viewable[Awaits], Lifetime[Awaits], concurrent.futures.
 
     def __init__(self, backend: Callable[[Setup], Backend], settings: PoolSettings) -> None:
         """Start nothing: that comes with the first work."""
+        with late_imports.importing:  # what the first death needs; a worker does not come here
+            importlib.import_module("aplex.exceptions")
         size = usable_cpus() if settings.pool_size is None else settings.pool_size
         kind = type(self).__name__
         name = f"{kind}-{next(_numbers)}"
@@ -111,6 +118,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         *,
         awaitable: bool = False,
         mp_context: BaseContext | str | None = None,
+        preload: Sequence[str] = (),
         start_timeout: float | None = 60.0,
         max_workers: int | None = None,
         max_works_per_worker: int = 300,
@@ -134,9 +142,13 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 affinity and cgroup quota.
             awaitable: Whether `submit` returns futures to be awaited, and `map` an
                 asynchronous iterator.
-            mp_context: How processes start: ``"spawn"``, ``"forkserver"``, ``"fork"``,
-                or a context of ``multiprocessing``. None: ``"spawn"``, which is safe in
-                a program with threads and leaves nothing with a name behind.
+            mp_context: How processes start: ``"template"``, ``"spawn"``, ``"forkserver"``,
+                ``"fork"``, or a context of ``multiprocessing``. None: ``"template"``, a
+                process of the pool's own which starts as ``"spawn"`` does, imports the main
+                module once, and forks the workers; on systems other than Linux, and where
+                the main module starts threads as it is imported: ``"spawn"``.
+            preload: Names of modules that the template process imports besides, so that no
+                worker has to. Without a template they are not imported.
             start_timeout: Seconds after which a worker that is not ready (that still
                 imports, or runs the ``initializer``) is killed, which is a failed start.
                 None, or infinite: never.
@@ -176,7 +188,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 cannot be pickled.
         """
         super().__init__(
-            functools.partial(ProcessBackend, _context_of(mp_context)),
+            functools.partial(ProcessBackend, _context_of(mp_context), _names_of(preload)),
             PoolSettings(
                 awaitable=awaitable,
                 pool_size=pool_size,
@@ -312,16 +324,27 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
 
 
 def _context_of(mp_context: Any) -> Any:
-    """Return the context that an option names, checked.
+    """Return the context that an option names, checked; None for the default.
 
     What behaves like one will do: ``torch.multiprocessing``, and ``multiprocessing`` itself.
     """
     methods = multiprocessing.get_all_start_methods()
-    if mp_context is None or mp_context in methods:
-        return multiprocessing.get_context(mp_context or "spawn")
+    if TEMPLATE_AVAILABLE:
+        methods = ["template", *methods]
+    if mp_context is None or (mp_context == "template" and TEMPLATE_AVAILABLE):
+        return None
+    if mp_context in methods:
+        return multiprocessing.get_context(mp_context)
     allowed = f"one of {', '.join(map(repr, methods))}, a context of multiprocessing, or None"
     if isinstance(mp_context, str):
         raise ValueError(f"mp_context must be {allowed}, got {mp_context!r}")  # noqa: TRY004
     if not (hasattr(mp_context, "Process") and hasattr(mp_context, "get_start_method")):
         raise TypeError(f"mp_context must be {allowed}, not {mp_context!r}")
     return mp_context
+
+
+def _names_of(preload: Any) -> tuple[str, ...]:
+    """Return the modules that an option names, checked."""
+    if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
+        raise TypeError(f"preload must be a list of names of modules, not {preload!r}")
+    return tuple(preload)

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import math
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from aplex._common.messages import Item
+from aplex._futures.outcome import outcome
 from aplex._map.telling import Bell
 from aplex._pool.inflow import NOTHING, Inflow, Owner
 from aplex._wire.calls import decode_value
-from aplex.futures import outcome
 
 if TYPE_CHECKING:
     from aplex._manager.manager import Manager
@@ -48,6 +51,24 @@ class _Reader(Generic[T]):
         if credit and work is not None:
             self._manager.credit(work, credit)
             inflow.sent(credit)
+
+    def _idle_until(self) -> float:
+        """Return until when, on the monotonic clock, a reader who begins to wait does so."""
+        work = self._work
+        seconds = None if work is None else work.options.idle_timeout
+        return math.inf if seconds is None else time.monotonic() + seconds
+
+    def _stop_idle(self) -> float:
+        """Have the generator stopped, whose reader has waited too long; return until when to wait.
+
+        It ends with the error, as with a ``time_limit``: when its cleanup has run.
+        """
+        work = self._work
+        assert work is not None
+        seconds = work.options.idle_timeout
+        error = TimeoutError(f"{work.name} has yielded nothing for {seconds:g} s (idle_timeout)")
+        self._manager.overdue(work, error)
+        return math.inf
 
     def _decoded(self, item: tuple[bool, Any]) -> T:
         pickled, data = item
@@ -110,6 +131,8 @@ class Stream(_Reader[T], Iterator[T]):
             StopIteration: The generator has ended, or the stream was closed.
             concurrent.futures.CancelledError: The generator was cancelled, by the end of its
                 executor or by itself.
+            TimeoutError: Its ``time_limit``, ``deadline`` or ``idle_timeout`` has passed, and it
+                was stopped.
             WorkerLostError: Its worker has died.
             BaseException: What it has raised.
         """
@@ -118,16 +141,20 @@ class Stream(_Reader[T], Iterator[T]):
             raise StopIteration
         self._ask()
         item = inflow.next()
-        while item is NOTHING:
+        return self._decoded(self._awaited() if item is NOTHING else item)
+
+    def _awaited(self) -> Item:
+        """Wait for the next item; raise what the stream ends with."""
+        inflow, idle_until = self._inflow, self._idle_until()
+        while True:
             ended = inflow.end is not None  # before the look: the end comes after its items
             item = inflow.next()
             if item is not NOTHING:
-                break
+                return item
             if ended:
                 raise self._ending(StopIteration)
-            self._wait()
-            item = inflow.next()
-        return self._decoded(item)
+            if not self._wait(idle_until):
+                idle_until = self._stop_idle()
 
     def close(self) -> None:
         """Have the generator closed, and wait until its ``finally`` has run.
@@ -168,15 +195,28 @@ class Stream(_Reader[T], Iterator[T]):
         """Close the stream."""
         self.close()
 
-    def _wait(self) -> None:
-        """Wait until something comes; read the reports meanwhile."""
+    def _wait(self, until: float = math.inf) -> bool:
+        """Wait until something comes; read the reports meanwhile.
+
+        Returns:
+            False if nothing has come until then, on the monotonic clock.
+        """
         inflow = self._inflow
         inflow.owner = this_reader()
         bell = Bell(self._manager, lambda: self._work)
         inflow.bell = bell.ring
         # What came before is seen by this look, what comes after it rings.
-        if not inflow.is_ready():
+        if inflow.is_ready():
+            return True
+        if until == math.inf:
             bell.result()
+            return True
+        try:
+            bell.result(max(0.0, until - time.monotonic()))
+        except TimeoutError:
+            if time.monotonic() < until:  # of a signal handler
+                raise
+        return inflow.is_ready() or time.monotonic() < until
 
     def _cancelled(self) -> BaseException:
         return concurrent.futures.CancelledError()
@@ -199,6 +239,8 @@ class AsyncStream(_Reader[T], AsyncIterator[T]):
             asyncio.CancelledError: The generator was cancelled, by the end of its executor or
                 by itself.
             RuntimeError: Another task waits for the next item.
+            TimeoutError: The ``time_limit``, ``deadline`` or ``idle_timeout`` of the stream has
+                passed, and it was stopped.
             WorkerLostError: The worker of the generator has died.
             BaseException: What the generator has raised.
         """
@@ -209,16 +251,20 @@ class AsyncStream(_Reader[T], AsyncIterator[T]):
             raise RuntimeError("another task waits for the next item of this stream")
         self._ask()
         item = inflow.next()
-        while item is NOTHING:
+        return self._decoded(await self._awaited() if item is NOTHING else item)
+
+    async def _awaited(self) -> Item:
+        """Wait for the next item; raise what the stream ends with."""
+        inflow, idle_until = self._inflow, self._idle_until()
+        while True:
             ended = inflow.end is not None  # before the look: the end comes after its items
             item = inflow.next()
             if item is not NOTHING:
-                break
+                return item
             if ended or self._over:
                 raise self._ending(StopAsyncIteration)
-            await self._wait_or_give_up()
-            item = inflow.next()
-        return self._decoded(item)
+            if not await self._wait_or_give_up(idle_until):
+                idle_until = self._stop_idle()
 
     async def aclose(self) -> None:
         """Have the generator closed, and wait until its ``finally`` has run.
@@ -254,24 +300,34 @@ class AsyncStream(_Reader[T], AsyncIterator[T]):
         """Close the stream."""
         await self.aclose()
 
-    async def _wait_or_give_up(self) -> None:
+    async def _wait_or_give_up(self, until: float) -> bool:
         self._reading = True
         try:
-            await self._wait()
+            return await self._wait(until)
         except BaseException:
             self._give_up()
             raise
         finally:
             self._reading = False
 
-    async def _wait(self) -> None:
-        """Wait until something comes."""
+    async def _wait(self, until: float = math.inf) -> bool:
+        """Wait until something comes; return False if nothing has come until then."""
         inflow = self._inflow
         inflow.owner = this_reader()
         bell = inflow.loop.create_future()
         inflow.bell = lambda: bell.done() or bell.set_result(None)
-        if not inflow.is_ready():
+        if inflow.is_ready():
+            return True
+        if until == math.inf:
             await bell
+            return True
+        # Its own clock: that of the loop is another one, perhaps.
+        timer = inflow.loop.call_later(max(0.0, until - time.monotonic()), inflow.ring)
+        try:
+            await bell
+        finally:
+            timer.cancel()
+        return inflow.is_ready() or time.monotonic() < until
 
     def _cancelled(self) -> BaseException:
         return asyncio.CancelledError()

@@ -9,7 +9,7 @@ For example, a function that hands its options on to a pool::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypedDict
 
@@ -41,6 +41,7 @@ class ProcessOptions(PoolOptions, total=False):
     """The keyword arguments of `ProcessAsyncPoolExecutor`, but for the same two."""
 
     mp_context: BaseContext | str | None
+    preload: Sequence[str]
     start_timeout: float | None
 
 
@@ -57,6 +58,7 @@ class WorkOptions(TypedDict, total=False):
     buffersize: int | None
     time_limit: float | None
     deadline: float | None
+    idle_timeout: float | None
     kill_after: float
     interruptible: bool
 

@@ -55,6 +55,8 @@ class _Viewable(Calls[Awaits]):
                 ``time_limit``: seconds from the start of a work in its worker after which it
                 is stopped, and its future raises ``TimeoutError`` (default: no limit);
                 ``deadline``: the same, from submit (default: no limit);
+                ``idle_timeout``: seconds for which the reader of a stream waits for an item; then
+                the stream is stopped likewise (default: no limit);
                 ``kill_after``: seconds that a plain function of a process worker has to end
                 after it was interrupted, before its worker is replaced (default: 2);
                 ``interruptible``: whether a plain function that runs may be interrupted

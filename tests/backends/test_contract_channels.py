@@ -17,7 +17,7 @@ from tests.support import works
 from tests.support.callers import DEADLINE, PROCESSES, Awaiting, Caller
 
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
-SPAWN = pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+SPAWN = pytest.mark.parametrize("engine", ["template"], indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 AWAITABLE = pytest.mark.parametrize("face", ["awaitable"], indirect=True)
 SMALL = 60_000
@@ -200,7 +200,7 @@ def test_a_frame_that_a_death_cut_in_half_is_a_death(
     assert caller.call(works.apid) != pid
 
 
-@pytest.mark.parametrize("engine", ["spawn", "fork"], indirect=True)
+@pytest.mark.parametrize("engine", ["template", "fork"], indirect=True)
 @BLOCKING
 @pytest.mark.parametrize(
     "work",

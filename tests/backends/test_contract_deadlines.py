@@ -64,7 +64,7 @@ def test_a_loop_in_a_forked_worker_is_stopped_by_one_rung_or_the_other(
 
 @pytest.mark.parametrize(
     ("engine", "work"),
-    [(e, w) for e in ("spawn", "fork") for w in stuck.STOPPED if (e, w) != ("fork", stuck.busy)],
+    [(e, w) for e in ("template", "fork") for w in stuck.STOPPED if (e, w) != ("fork", stuck.busy)],
     indirect=["engine"],
 )
 def test_the_first_rung_harms_nobody(
@@ -86,7 +86,7 @@ def test_the_first_rung_harms_nobody(
         signals.expect("cleaned up")
 
 
-@pytest.mark.parametrize("engine", ["spawn"])
+@pytest.mark.parametrize("engine", ["template"])
 @pytest.mark.parametrize("work", stuck.KILLED)
 def test_the_last_rung_replaces_the_worker(
     warm: Callable[..., Caller], signals: Signals, work: Callable[[str], object]
@@ -102,7 +102,7 @@ def test_the_last_rung_replaces_the_worker(
     assert {caller.result(other) for other in behind} != {pid}
 
 
-@pytest.mark.parametrize("engine", ["spawn"])
+@pytest.mark.parametrize("engine", ["template"])
 def test_a_coroutine_that_does_not_end_within_the_grace_dies_with_its_worker(
     warm: Callable[..., Caller], signals: Signals, gate: Gate
 ) -> None:
@@ -117,7 +117,7 @@ def test_a_coroutine_that_does_not_end_within_the_grace_dies_with_its_worker(
     assert caller.call(works.add, 1, 1) == 2
 
 
-@pytest.mark.parametrize("engine", ["spawn"])
+@pytest.mark.parametrize("engine", ["template"])
 def test_a_function_that_was_cancelled_climbs_the_ladder_too(
     warm: Callable[..., Caller], signals: Signals
 ) -> None:
@@ -130,7 +130,7 @@ def test_a_function_that_was_cancelled_climbs_the_ladder_too(
     assert caller.call(works.add, 1, 1) == 2
 
 
-@pytest.mark.parametrize("engine", ["spawn"])
+@pytest.mark.parametrize("engine", ["template"])
 def test_who_catches_the_interrupt_keeps_the_result(
     warm: Callable[..., Caller], signals: Signals
 ) -> None:
@@ -143,7 +143,7 @@ def test_who_catches_the_interrupt_keeps_the_result(
     assert caller.result(cancelled) == "WorkInterrupted"
 
 
-@pytest.mark.parametrize("engine", ["spawn"])
+@pytest.mark.parametrize("engine", ["template"])
 def test_an_interrupt_that_a_finalizer_swallows_comes_again(
     warm: Callable[..., Caller], signals: Signals
 ) -> None:
@@ -157,7 +157,7 @@ def test_an_interrupt_that_a_finalizer_swallows_comes_again(
     assert caller.call(works.pid) == pid
 
 
-@pytest.mark.parametrize("engine", ["spawn", "fork"], indirect=True)
+@pytest.mark.parametrize("engine", ["template", "fork"], indirect=True)
 def test_an_import_is_not_interrupted(
     warm: Callable[..., Caller], signals: Signals, tmp_path: Path
 ) -> None:
@@ -233,7 +233,7 @@ def test_a_deadline_counts_from_submit_wherever_the_work_is(
 
 
 @pytest.mark.parametrize("face", ["awaitable"])
-@pytest.mark.parametrize("engine", ["spawn"])
+@pytest.mark.parametrize("engine", ["template"])
 def test_a_caller_whose_loop_is_blocked_harms_no_worker(
     warm: Callable[..., Caller], signals: Signals
 ) -> None:
@@ -250,6 +250,7 @@ def test_a_caller_whose_loop_is_blocked_harms_no_worker(
     assert caller.call(works.pid) == pid
 
 
+@pytest.mark.parent_only
 @pytest.mark.parametrize(
     ("options", "error"),
     [

@@ -22,7 +22,7 @@ PROMPTLY = 1.0
 HOW = {"SIGKILL": -signal.SIGKILL, "SIGSEGV": -signal.SIGSEGV, "exit": 7}
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
-SPAWN = pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+SPAWN = pytest.mark.parametrize("engine", ["template"], indirect=True)
 
 
 @EVERY_PROCESS
@@ -190,7 +190,7 @@ def test_a_worker_that_dies_during_the_shutdown(
     caller.pool.shutdown()
 
 
-@pytest.mark.parametrize("engine", ["thread", "spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["thread", "template"], indirect=True)
 def test_a_bug_of_ours_breaks_the_pool_and_leaves_nothing(
     new_caller: Callable[..., Caller], signals: Signals, caplog: pytest.LogCaptureFixture
 ) -> None:

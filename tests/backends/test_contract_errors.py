@@ -250,7 +250,7 @@ def test_a_pool_whose_workers_cannot_start_is_broken_and_says_why(
     caller.pool.shutdown()
 
 
-@pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["template"], indirect=True)
 def test_a_pool_whose_workers_die_at_their_start_is_broken(
     new_caller: Callable[..., Caller],
 ) -> None:

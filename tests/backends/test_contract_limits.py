@@ -144,7 +144,7 @@ def test_shutdown_waits_for_what_waits_for_a_limit(new_caller: Callable[..., Cal
     assert [caller.result(future) for future in futures] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["template"], indirect=True)
 def test_a_worker_that_dies_takes_no_places_with_it(
     new_caller: Callable[..., Caller], tmp_path: Path
 ) -> None:
@@ -170,6 +170,7 @@ def test_other_works_do_not_wait_for_limits_of_some(caller: Caller) -> None:
     view.wait(waiting)
 
 
+@pytest.mark.parent_only
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -196,6 +197,7 @@ class Unhashable(works.Callee):
     __hash__ = None  # type: ignore[assignment]
 
 
+@pytest.mark.parent_only
 def test_a_work_that_can_be_no_key_is_refused_with_the_cure(caller: Caller) -> None:
     view = caller.pool.options(max_concurrency=1)
     with pytest.raises(TypeError, match=r"options\(limit_key=…\)"):

@@ -77,7 +77,7 @@ def warm(caller: Caller) -> None:
 
 
 @BLOCKING
-@pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["template"], indirect=True)
 @pytest.mark.parametrize("balancer", [RoundRobin, Random, Average])
 def test_the_load_is_spread(
     new_caller: Callable[..., Caller],
@@ -102,7 +102,7 @@ async def _pid_at(gate: str) -> int:
     return works.pid()
 
 
-@pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["template"], indirect=True)
 def test_the_meta_reaches_the_balancer_and_the_choice_is_obeyed(
     new_caller: Callable[..., Caller],
 ) -> None:
@@ -239,6 +239,7 @@ def test_a_balancer_sees_read_only_views(new_caller: Callable[..., Caller]) -> N
     assert list(seen[1][2].values()) == [0]
 
 
+@pytest.mark.parent_only
 def test_what_is_no_load_balancer_is_refused_at_once(engine: str) -> None:
     with pytest.raises(TypeError, match="must make a LoadBalancer"):
         make_pool(engine, load_balancer=lambda *_: object())

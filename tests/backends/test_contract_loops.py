@@ -204,6 +204,7 @@ def test_a_future_of_another_loop_is_cancelled_from_any_thread(
         assert done.result(DEADLINE) is True
 
 
+@pytest.mark.parent_only
 def test_future_loop_without_awaitable_is_refused(engine: str) -> None:
     loop = asyncio.new_event_loop()
     with pytest.raises(ValueError, match="future_loop needs awaitable=True"):

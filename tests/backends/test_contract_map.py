@@ -321,6 +321,7 @@ def test_a_bool_is_no_number_of_items(caller: Caller) -> None:
             caller.map(works.add, [1], **{name: True})
 
 
+@pytest.mark.parent_only
 @pytest.mark.parametrize("chunksize", [0, -1])
 def test_a_chunksize_less_than_one_is_refused(caller: Caller, chunksize: int) -> None:
     with pytest.raises(ValueError, match="chunksize must be at least 1"):
@@ -440,6 +441,7 @@ async def _maybe_span(seconds: float) -> tuple[float, float]:
     return await works.aspan(seconds) if seconds else (0.0, 0.0)
 
 
+@pytest.mark.parent_only
 @pytest.mark.parametrize("chunksize", ["big", None, 1.5])
 def test_a_chunksize_of_another_kind_is_refused(caller: Caller, chunksize: Any) -> None:
     with pytest.raises(TypeError, match="chunksize must be an int or 'auto'"):

@@ -78,12 +78,14 @@ def test_a_consumer_that_stops_stops_the_input(caller: Caller, chunksize: ChunkS
     results.close()
 
 
+@pytest.mark.parent_only
 @pytest.mark.parametrize("size", [0, -1])
 def test_a_buffersize_less_than_one_is_refused(caller: Caller, size: int) -> None:
     with pytest.raises(ValueError, match="buffersize must be at least 1"):
         caller.map(works.add, [1], buffersize=size)
 
 
+@pytest.mark.parent_only
 def test_a_buffersize_of_another_kind_is_refused(caller: Caller) -> None:
     with pytest.raises(TypeError, match="buffersize must be an int or None"):
         caller.map(works.add, [1], buffersize=1.5)
@@ -198,6 +200,7 @@ def test_an_asynchronous_input(awaitable_caller: Awaiting, chunksize: ChunkSize)
     assert list(mapped(operator.add, [1, 2], _numbers(9), chunksize=chunksize)) == [1, 3]
 
 
+@pytest.mark.parent_only
 def test_an_asynchronous_input_of_a_blocking_executor_is_refused(blocking_caller: Caller) -> None:
     with pytest.raises(TypeError, match=r"async_generator, which only .*awaitable=True"):
         blocking_caller.map(works.add, _numbers(1))

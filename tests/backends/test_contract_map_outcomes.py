@@ -127,7 +127,7 @@ def test_an_item_that_cannot_travel_is_an_outcome(caller: Caller, processes: boo
         assert outcomes[1].worker is outcomes[1].seconds_running is None
 
 
-@pytest.mark.parametrize("engine", ["spawn"])
+@pytest.mark.parametrize("engine", ["template"])
 def test_a_work_whose_worker_died_is_an_outcome(new_caller: Callable[..., Caller]) -> None:
     caller = new_caller(pool_size=1)
     outcomes = list(caller.map(_die_if, range(3), buffersize=1, return_outcomes=True))

@@ -16,7 +16,7 @@ from tests.support import works
 from tests.support.callers import Caller
 
 
-@pytest.mark.parametrize("engine", ["spawn", "fork"])
+@pytest.mark.parametrize("engine", ["template", "fork"])
 def test_an_executor_does_not_travel_to_a_process(new_caller: Callable[..., Caller]) -> None:
     caller = new_caller()
     for pool in (caller.pool, caller.pool.options(retries=1)):

@@ -80,6 +80,7 @@ def test_a_view_starts_nothing_and_ends_with_its_executor() -> None:
         view.map(works.add, [1])
 
 
+@pytest.mark.parent_only
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -16,7 +16,7 @@ from tests.support import works
 from tests.support.callers import PROCESSES, Caller
 
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
-SPAWN = pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+SPAWN = pytest.mark.parametrize("engine", ["template"], indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 MEBIBYTE = 2**20
 

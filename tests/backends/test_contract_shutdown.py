@@ -14,6 +14,7 @@ import pytest
 
 from aplex import ThreadAsyncPoolExecutor
 from aplex._backends.thread import ThreadWorker
+from aplex._worker.loop_thread import LoopThread
 from tests.support import works
 from tests.support.callers import DEADLINE, ENGINES, LOOPS, Caller, loop_factory, make_pool
 from tests.support.signals import Gate, Signals
@@ -155,7 +156,7 @@ def test_shutdown_while_a_late_recall_starts_a_loop(monkeypatch: pytest.MonkeyPa
     """A thread worker that ran functions only is asked to end while its loop is being made."""
     making, ending = threading.Event(), threading.Event()
     make = asyncio.events.new_event_loop
-    start, stop_loop = ThreadWorker.start, ThreadWorker._stop_loop
+    start, stop_loop = ThreadWorker.start, LoopThread.stop
     workers: list[ThreadWorker] = []
 
     def begin(worker: ThreadWorker) -> None:
@@ -168,9 +169,9 @@ def test_shutdown_while_a_late_recall_starts_a_loop(monkeypatch: pytest.MonkeyPa
         time.sleep(0.05)  # past whatever the worker looks at
         return make()
 
-    def stop(worker: ThreadWorker) -> None:
+    def stop(thread: LoopThread, timeout: float | None = None) -> None:
         ending.set()
-        stop_loop(worker)
+        stop_loop(thread, timeout)
 
     def run() -> None:
         running.set()
@@ -178,7 +179,7 @@ def test_shutdown_while_a_late_recall_starts_a_loop(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(asyncio.events, "new_event_loop", slow)
     monkeypatch.setattr(ThreadWorker, "start", begin)
-    monkeypatch.setattr(ThreadWorker, "_stop_loop", stop)
+    monkeypatch.setattr(LoopThread, "stop", stop)
     running = threading.Event()
     pool = ThreadAsyncPoolExecutor(pool_size=1)
     pool.submit(run)
@@ -227,12 +228,15 @@ def test_an_exception_that_leaves_async_with_cancels_coroutines_first(
 def test_a_timeout_around_async_with_cancels_coroutines(engine: str, signals: Signals) -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(None) as timeout:
                 async with make_pool(engine, awaitable=True) as pool:
-                    await pool.submit(works.endless, signals.path, cleanup=0.1)
+                    future = pool.submit(works.endless, signals.path, cleanup=0.1)
+                    await asyncio.to_thread(signals.expect, "started work")
+                    timeout.reschedule(asyncio.get_running_loop().time())
+                    await future
 
     asyncio.run(main())
-    signals.expect("started work", "finally work", within=0.1)
+    signals.expect("finally work", within=0.1)
 
 
 def test_keyboard_interrupt_leaves_with_within_two_seconds(engine: str, signals: Signals) -> None:

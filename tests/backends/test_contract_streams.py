@@ -148,6 +148,7 @@ def test_an_item_that_cannot_be_read_ends_the_stream(
         assert list(stream) == []
 
 
+@pytest.mark.parent_only
 def test_what_is_no_stream_is_refused(caller: Caller) -> None:
     with pytest.raises(TypeError, match="coroutine function"):
         caller.stream(works.aadd, 1)
@@ -250,7 +251,7 @@ def test_a_shutdown_lets_a_stream_go_on_that_another_thread_reads(
 
 
 @pytest.mark.parametrize("work", [works.yield_then_die, works.ayield_then_die])
-@pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["template"], indirect=True)
 def test_a_death_comes_after_the_items_that_had_arrived(
     new_caller: Callable[..., Caller], work: Callable[..., Any]
 ) -> None:

@@ -108,6 +108,7 @@ def test_works_do_not_share_the_state_of_their_callables(caller: Caller, process
     assert lengths == ([1] * 4 if processes else [1, 2, 3, 4])
 
 
+@pytest.mark.parent_only
 @pytest.mark.parametrize("work", [None, 3, "add", works.Adder(1)])
 def test_what_is_not_callable_is_refused(caller: Caller, work: Any) -> None:
     with pytest.raises(TypeError, match="must be callable"):
@@ -116,6 +117,7 @@ def test_what_is_not_callable_is_refused(caller: Caller, work: Any) -> None:
         caller.map(work, [1])
 
 
+@pytest.mark.parent_only
 def test_a_coroutine_object_is_refused_and_closed(caller: Caller) -> None:
     """The message says what to pass, and no warning says it was never awaited."""
     with warnings.catch_warnings():
@@ -128,6 +130,7 @@ def test_a_coroutine_object_is_refused_and_closed(caller: Caller) -> None:
         gc.collect()
 
 
+@pytest.mark.parent_only
 def test_an_asynchronous_generator_function_is_refused(caller: Caller) -> None:
     with pytest.raises(TypeError, match="asynchronous generator function"):
         caller.submit(works.generator)
@@ -161,6 +164,7 @@ def test_an_awaitable_submit_without_a_loop_says_so(engine: str) -> None:
             pool.submit(works.add, 1)
 
 
+@pytest.mark.parent_only
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -226,7 +230,7 @@ def test_the_initializer_sets_up_every_worker(new_caller: Callable[..., Caller])
     assert [caller.result(future) for future in futures] == [[7]] * 8
 
 
-@pytest.mark.parametrize("engine", ["thread", "spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["thread", "template"], indirect=True)
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize(
     "initializer",

@@ -19,7 +19,7 @@ from tests.support.callers import PROCESSES, Awaiting, Caller, make_pool
 from tests.support.signals import Gate, Signals
 
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
-SPAWN = pytest.mark.parametrize("engine", ["spawn"], indirect=True)
+SPAWN = pytest.mark.parametrize("engine", ["template"], indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 
 

@@ -115,7 +115,7 @@ def test_coroutines_of_a_worker_run_concurrently(caller: Caller) -> None:
     assert max(began) < min(ended)
 
 
-@pytest.mark.parametrize("engine", ["thread", "spawn"], indirect=True)
+@pytest.mark.parametrize("engine", ["thread", "template"], indirect=True)
 def test_a_worker_runs_one_plain_function_at_a_time(
     new_caller: Callable[..., Caller],
 ) -> None:

@@ -10,7 +10,7 @@ from tests.support.programs import on, started
 FATAL = "Fatal Python error: Segmentation fault"
 
 
-@on("spawn", "forkserver", "fork")
+@on("template", "spawn", "forkserver", "fork")
 def test_a_crash_is_told_in_the_certificate_and_on_stderr(engine, tmp_path) -> None:
     text = """
     import faulthandler
@@ -33,7 +33,7 @@ def test_a_crash_is_told_in_the_certificate_and_on_stderr(engine, tmp_path) -> N
     assert "Thread 0x" in outcome.err  # all of them, as the environment wants it
 
 
-@on("spawn", "fork")
+@on("template", "spawn", "fork")
 def test_the_last_words_of_a_broken_pool_are_a_crash_on_stderr_too(engine, tmp_path) -> None:
     text = """
     import faulthandler
@@ -54,7 +54,7 @@ def test_the_last_words_of_a_broken_pool_are_a_crash_on_stderr_too(engine, tmp_p
     assert FATAL in outcome.err
 
 
-@on("spawn")
+@on("template", "spawn")
 def test_a_crash_while_the_main_module_is_imported_leaves_its_last_words(engine, tmp_path) -> None:
     text = """
     import faulthandler
@@ -75,6 +75,27 @@ def test_a_crash_while_the_main_module_is_imported_leaves_its_last_words(engine,
 
 
 @on("spawn")
+def test_the_name_of_a_process_sets_the_hook_before_the_main_module_is_imported(
+    engine, tmp_path
+) -> None:
+    """See decision 30."""
+    text = """
+    if __name__ != "__main__":
+        raise LookupError("so the main module ends")
+
+    def main():
+        with make(max_restarts=0) as pool:
+            error = pool.submit(square, 1).exception()
+            say(type(error).__name__, "LookupError: so the main module ends" in str(error))
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    assert outcome.code == 0
+    assert outcome.out == ["BrokenPoolError True"]
+    assert "LookupError: so the main module ends" in outcome.err
+
+
+@on("template", "spawn")
 def test_a_faulthandler_of_the_main_module_stays_as_it_is(engine, tmp_path) -> None:
     text = """
     import faulthandler

@@ -7,11 +7,11 @@ import sys
 import pytest
 from tests.support.programs import NOISE, on, started
 
-some = on("thread", "spawn")
-every = on("thread", "spawn", "forkserver", "fork")
+some = on("thread", "template")
+every = on("thread", "template", "forkserver", "fork")
 if sys.version_info[:3] in {(3, 12, 0), (3, 12, 1)}:
     # They refuse to fork at exit, even in exit hooks: https://github.com/python/cpython/issues/113964
-    starting_at_exit = on("thread", "spawn", "forkserver", of=["thread", "spawn", "forkserver"])
+    starting_at_exit = on("thread", "template", "forkserver", of=["thread", "spawn", "forkserver"])
 else:
     starting_at_exit = every
 IN_ONE_LINE = "aplex: cancelled {} still unfinished {} s after the end of the program"
@@ -25,7 +25,7 @@ def assert_told(err: str, works: str, grace: str) -> None:
     assert CURE in err, err
 
 
-@on("spawn")
+@on("template")
 def test_a_program_that_only_makes_an_executor_ends(engine, tmp_path) -> None:
     with started("def main(): global pool; pool = make()", tmp_path, engine=engine) as program:
         program.finish().assert_clean()
@@ -81,7 +81,7 @@ def test_plain_functions_are_finished(engine, tmp_path) -> None:
     assert outcome.out.count("finished") == 3
 
 
-@on("spawn")
+@on("template")
 def test_coroutines_may_finish_within_the_grace(engine, tmp_path) -> None:
     text = """
     async def short():
@@ -118,7 +118,7 @@ def test_after_the_grace_coroutines_are_cancelled_and_one_line_says_so(engine, t
     assert outcome.code == 0
 
 
-@on("spawn")
+@on("template")
 def test_one_work_is_one_work(engine, tmp_path) -> None:
     text = """
     def main():
@@ -192,7 +192,7 @@ def test_plain_functions_are_finished_beside_endless_coroutines(engine, tmp_path
     assert outcome.code == 0
 
 
-@on("spawn")
+@on("template")
 def test_the_exit_code_stays(engine, tmp_path) -> None:
     text = """
     def main():
@@ -208,7 +208,7 @@ def test_the_exit_code_stays(engine, tmp_path) -> None:
     assert outcome.code == 7
 
 
-@on("spawn")
+@on("template")
 def test_an_uncaught_exception_stays_the_only_traceback(engine, tmp_path) -> None:
     text = """
     def main():
@@ -246,7 +246,7 @@ def test_several_pools_share_one_grace(engine, tmp_path) -> None:
     assert outcome.seconds < 3 * 0.8 + NOISE
 
 
-@on("spawn")
+@on("template")
 def test_a_map_left_in_the_middle_does_not_hold_the_program(engine, tmp_path) -> None:
     text = """
     import itertools

@@ -9,8 +9,8 @@ import signal
 import pytest
 from tests.support.programs import NOISE, START_METHODS, on, one_in, run, started
 
-engines = on("thread", "spawn", "fork")
-processes = on("spawn", "fork", of=START_METHODS)
+engines = on("thread", "template", "fork")
+processes = on("template", "fork", of=START_METHODS)
 
 # Python 3.12 and later warn of every fork beside threads; that is not the point here.
 FORK = """
@@ -143,7 +143,7 @@ def test_an_executor_that_was_made_before_a_fork_is_used_after_it(engine, tmp_pa
     assert sorted(outcome.out) == ["closed"] * 3 + ["gone True"] * 3
 
 
-@on("thread", "spawn")
+@on("thread", "template")
 def test_an_executor_of_a_parent_is_used_in_a_child_of_multiprocessing(engine, tmp_path) -> None:
     """And never shut down there: the exit of the child sees to that."""
     text = f"""{FORK}
@@ -277,7 +277,7 @@ LEAVE = {
 
 
 @pytest.mark.parametrize("lane", ["plain", "coroutine", "waiting", "stream", "chunk", "achunk"])
-@on("thread", "spawn")
+@on("thread", "template")
 def test_a_copy_that_leaves_its_work_ends_at_once(engine, lane, tmp_path) -> None:
     """It reports nothing, takes no works, and runs no other one that its parent runs."""
     text = f"""{FORK}
@@ -354,7 +354,7 @@ def test_a_copy_that_leaves_its_work_ends_at_once(engine, lane, tmp_path) -> Non
     assert outcome.err.endswith("KeyError: 'of the copy'\n")
 
 
-@on("thread", "spawn")
+@on("thread", "template")
 def test_what_a_work_starts_goes_on_working(engine, tmp_path) -> None:
     text = f"""{FORK}
     import subprocess
@@ -386,7 +386,7 @@ def test_what_a_work_starts_goes_on_working(engine, tmp_path) -> None:
         program.finish().assert_clean()
 
 
-@one_in(2, engine=START_METHODS, inner=["spawn", "fork", "thread"])
+@one_in(2, engine=START_METHODS, inner=["template", "fork", "thread"])
 def test_a_work_makes_a_pool_of_its_own(engine, inner, tmp_path) -> None:
     text = f"""{FORK}
     def nested():
@@ -408,7 +408,7 @@ def test_a_work_makes_a_pool_of_its_own(engine, inner, tmp_path) -> None:
         program.finish().assert_clean()
 
 
-@one_in(2, engine=START_METHODS, inner=["spawn", "fork"])
+@one_in(2, engine=START_METHODS, inner=["template", "fork"])
 def test_a_pool_that_a_work_leaves_open_goes_with_its_worker(engine, inner, tmp_path) -> None:
     """As if the worker were a program that exits."""
     text = f"""{FORK}

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from tests.support.programs import NOISE, on, started
 
-every = on("thread", "spawn", "forkserver", "fork")
-some = on("thread", "spawn")
+every = on("thread", "template", "forkserver", "fork")
+some = on("thread", "template")
 
 CENSUS = """
     import gc, multiprocessing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.programs import on, started
 
-some = on("thread", "spawn")
+some = on("thread", "template")
 
 IN_A_STEP = """
     import concurrent.futures, faulthandler

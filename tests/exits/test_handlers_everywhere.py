@@ -10,7 +10,7 @@ every future has its end, and callbacks are called once.
 from __future__ import annotations
 
 import pytest
-from tests.support.programs import ALL, on, started
+from tests.support.programs import on, run_all, started
 
 TEXT = """
     import collections, concurrent.futures, contextlib, dis, faulthandler, gc, random
@@ -196,14 +196,14 @@ ACTIONS = {
     "leave": 149,
     "kill": 149,
 }
-"""Which moments are tried: each so many-th; with ``APLEX_TEST_ALL`` set, ten times as many."""
+"""Which moments are tried: each so many-th; with ``--full-matrix`` ten times as many."""
 
 
 @on("thread", "fork")
 @pytest.mark.parametrize("action", ACTIONS)
 def test_a_handler_may_use_the_pool_at_any_moment(action, engine, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("ACTION", action)
-    monkeypatch.setenv("STEP", str(max(1, ACTIONS[action] // (10 if ALL else 1))))
+    monkeypatch.setenv("STEP", str(max(1, ACTIONS[action] // (10 if run_all() else 1))))
     with started(TEXT, tmp_path, engine=engine) as program:
         outcome = program.finish(55)
     outcome.assert_clean()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.programs import TRACEBACK, command, on, script, started
 
-spawned = on("spawn", "forkserver", of=["spawn", "forkserver"])
+spawned = on("template", "spawn", "forkserver", of=["template", "spawn", "forkserver"])
 
 
 @spawned
@@ -29,7 +29,7 @@ def test_a_main_module_that_cannot_be_imported_in_workers(engine, tmp_path) -> N
     assert "ModuleNotFoundError: No module named 'no_such_module'" in last
 
 
-@on("thread", "spawn", "fork")
+@on("thread", "template", "spawn", "fork")
 def test_an_initializer_that_raises(engine, tmp_path) -> None:
     text = """
     def initialize():

@@ -10,7 +10,7 @@ pool must serve.
 from __future__ import annotations
 
 import pytest
-from tests.support.programs import ALL, on, started
+from tests.support.programs import on, run_all, started
 
 TEXT = """
     import collections, concurrent.futures, contextlib, dis, gc, itertools, pathlib, time
@@ -214,16 +214,16 @@ STEPS = {
     "limited": 29,
     "streams": 29,
 }
-"""Which moments are tried: each so many-th; with ``APLEX_TEST_ALL`` set, five times as many."""
+"""Which moments are tried: each so many-th; with ``--full-matrix`` five times as many."""
 
 
-@on("thread", "spawn")
+@on("thread", "template")
 @pytest.mark.parametrize("face", ["blocking", "awaitable"])
 @pytest.mark.parametrize("scenario", STEPS)
 def test_ctrl_c_at_any_moment_loses_nothing(scenario, face, engine, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("SCENARIO", scenario)
     monkeypatch.setenv("FACE", face)
-    monkeypatch.setenv("STEP", str(STEPS[scenario] // (5 if ALL else 1)))
+    monkeypatch.setenv("STEP", str(STEPS[scenario] // (5 if run_all() else 1)))
     with started(TEXT, tmp_path, engine=engine) as program:
         outcome = program.finish(55)
     outcome.assert_clean()

@@ -54,7 +54,7 @@ TEXT = """
 """
 
 
-@on("thread", "spawn")
+@on("thread", "template")
 def test_no_result_is_lost_by_ctrl_c(engine, tmp_path) -> None:
     with started(TEXT, tmp_path, engine=engine) as program:
         outcome = program.finish(50)
@@ -101,7 +101,7 @@ AFTER_THE_READ = """
 
 
 def test_a_result_that_was_read_is_not_lost_before_it_is_taken_in(tmp_path) -> None:
-    with started(AFTER_THE_READ, tmp_path, engine="spawn") as program:
+    with started(AFTER_THE_READ, tmp_path, engine="template") as program:
         outcome = program.finish()
     outcome.assert_clean()
     assert outcome.out == ["interrupted", "all there"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.programs import on, started
 
-some = on("thread", "spawn")
+some = on("thread", "template")
 
 
 @some
@@ -32,7 +32,7 @@ def test_submit_after_the_exit_hook_is_refused(engine, tmp_path) -> None:
     assert outcome.out == ["refused: cannot submit a work after interpreter exit"]
 
 
-@on("thread", "spawn", "fork")
+@on("thread", "template", "fork")
 @pytest.mark.parametrize("used", [True, False])
 def test_a_pool_that_was_never_used_is_refused_likewise(engine, used, tmp_path) -> None:
     """Its first work would be dropped without a word. Also if no other pool was ever used."""

@@ -83,7 +83,7 @@ def test_fifty_pools_leave_nothing(engine, tmp_path) -> None:
     assert outcome.out == ["nothing left"]
 
 
-@on("thread", "spawn")
+@on("thread", "template")
 def test_pools_in_many_threads_leave_nothing(engine, tmp_path) -> None:
     text = f"""{TEXT.replace("def main", "def other_main")}
     def use():
@@ -107,7 +107,7 @@ def test_pools_in_many_threads_leave_nothing(engine, tmp_path) -> None:
         program.finish().assert_clean()
 
 
-@on("spawn", "forkserver", "fork", of=START_METHODS)
+@on("template", "forkserver", "fork", of=START_METHODS)
 def test_a_pool_without_descriptors_ends_and_gives_them_back(engine, tmp_path) -> None:
     """There are too few for all workers. Nothing that notes an end may want one, for an import."""
     text = """

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.support.programs import NOISE, START_METHODS, on, started
 
-engines = on("thread", "spawn")
-processes = on("spawn", "fork", of=START_METHODS)
+engines = on("thread", "template")
+processes = on("template", "fork", of=START_METHODS)
 
 WORKS = """
     import signal, socket, subprocess

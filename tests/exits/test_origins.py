@@ -7,9 +7,9 @@ import textwrap
 import pytest
 from tests.support.programs import START_METHODS, command, on, script, started
 
-every = on("thread", "spawn", "forkserver", "fork")
-engines = on("thread", "spawn", "fork")
-processes = on("spawn", "fork", of=START_METHODS)
+every = on("thread", "template", "forkserver", "fork")
+engines = on("thread", "template", "fork")
+processes = on("template", "spawn", "fork", of=START_METHODS)
 
 # Works of every kind, defined in the main module; arguments and results of its classes too.
 WORKS = """
@@ -117,7 +117,7 @@ def test_a_module(engine, tmp_path) -> None:
     assert outcome.out == ["all well"]
 
 
-@on("spawn", "forkserver", of=START_METHODS)
+@on("template", "spawn", "forkserver", of=START_METHODS)
 def test_a_package(engine, tmp_path) -> None:
     """Relative imports work in the workers, too."""
     package = tmp_path / "package"
@@ -136,7 +136,7 @@ def test_a_package(engine, tmp_path) -> None:
     assert outcome.out == ["all well"]
 
 
-@on("spawn", of=START_METHODS)
+@on("template", "spawn", of=START_METHODS)
 def test_a_folder_and_a_zip_file(engine, tmp_path) -> None:
     import zipfile
 
@@ -266,7 +266,7 @@ def _thrice(*words: str) -> list[str]:
     return [" ".join([word] * 3) for word in words]
 
 
-@on("spawn", "forkserver", of=["spawn", "forkserver"])
+@on("template", "spawn", "forkserver", of=["spawn", "forkserver"])
 def test_a_deleted_working_directory_is_named_with_its_cure(engine, tmp_path) -> None:
     text = """
     import tempfile

@@ -7,7 +7,7 @@ import signal
 import pytest
 from tests.support.programs import START_METHODS, on, one_in, started
 
-processes = on("spawn", "fork", of=START_METHODS)
+processes = on("template", "fork", of=START_METHODS)
 DEATHS = [signal.SIGTERM, signal.SIGKILL]
 
 SITUATIONS = {
@@ -58,7 +58,7 @@ def test_no_worker_outlives_the_program_that_is_starting_it(tmp_path) -> None:
         with make() as pool:
             pool.submit(square, 1).result()
     """
-    with started(text, tmp_path, engine="spawn") as program:
+    with started(text, tmp_path, engine="template") as program:
         program.wait_for("running")
         program.signal(signal.SIGKILL)
         outcome = program.finish()

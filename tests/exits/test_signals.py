@@ -12,8 +12,8 @@ import signal
 import pytest
 from tests.support.programs import ENGINES, NOISE, PROMPT, START_METHODS, on, one_in, started
 
-some = on("thread", "spawn")
-processes = on("spawn", "fork", of=START_METHODS)
+some = on("thread", "template")
+processes = on("template", "fork", of=START_METHODS)
 QUIET_FORKS = ["-W", "ignore::DeprecationWarning"]  # of processes that have threads
 
 COROUTINES = {
@@ -97,7 +97,7 @@ def test_ctrl_c_cancels_coroutines(engine, situation, tmp_path) -> None:
 
 
 @pytest.mark.smoke
-@on("spawn")
+@on("template")
 def test_ctrl_c_ends_a_map(engine, tmp_path) -> None:
     text = """
     import itertools
@@ -220,13 +220,13 @@ def test_ctrl_c_while_a_worker_imports_the_main_module(tmp_path) -> None:
         with make() as pool:
             pool.submit(square, 1).result()
     """
-    with started(text, tmp_path, engine="spawn") as program:
+    with started(text, tmp_path, engine="template") as program:
         program.wait_for("importing")
         program.interrupt()
         program.finish().assert_one_interrupt()
 
 
-@on("spawn")
+@on("template")
 def test_ctrl_c_twice(engine, tmp_path) -> None:
     """The second one, during the cleanup, does not leave a worker behind either."""
     text = """
@@ -301,7 +301,7 @@ def test_programs_that_works_start_can_be_interrupted(engine, tmp_path) -> None:
     assert f"child ended {-signal.SIGINT}" in outcome.out
 
 
-@on("spawn")
+@on("template")
 def test_an_exception_that_leaves_with_cancels_coroutines(engine, tmp_path) -> None:
     text = """
     def main():
@@ -459,7 +459,7 @@ def test_what_works_start_heeds_sigterm(engine, tmp_path) -> None:
     assert outcome.out[-1] == "-15 -15 -15"
 
 
-@on("spawn")
+@on("template")
 def test_a_handler_that_a_work_sets_hears_terminate_workers(engine, tmp_path) -> None:
     text = """
     def prepare():

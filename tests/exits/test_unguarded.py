@@ -8,8 +8,8 @@ import textwrap
 import pytest
 from tests.support.programs import PRELUDE, START_METHODS, Outcome, command, on
 
-spawned = on("spawn", "forkserver", of=["spawn", "forkserver"])
-everywhere = on("spawn", "forkserver", "fork", of=START_METHODS)
+spawned = on("template", "spawn", "forkserver", of=["template", "spawn", "forkserver"])
+everywhere = on("template", "spawn", "forkserver", "fork", of=START_METHODS)
 
 
 def run(text, folder, engine, name="program.py") -> Outcome:

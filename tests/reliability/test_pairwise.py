@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import pytest
-from reliability._journal import BEGAN, CANCELLED, ENDED, Note
-from reliability._load import LOST, RIGHT
+from reliability.load.journal import BEGAN, CANCELLED, ENDED, Note
+from reliability.load.submitter import LOST, RIGHT
 from reliability.meeting.cases import COLUMNS, OFF, Case, can_meet, long_form, short_form
 from reliability.meeting.covering import combinations, met
 from reliability.meeting.jobs import calls_of

@@ -20,7 +20,7 @@ from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
 
 DEADLINE = 10.0
 """Seconds after which a future is taken for lost."""
-ENGINES = ("thread", "spawn", "forkserver", "fork")
+ENGINES = ("thread", "template", "spawn", "forkserver", "fork")
 PROCESSES = ENGINES[1:]
 LOOPS = ("stock", "uvloop")
 FACES = ("blocking", "awaitable")

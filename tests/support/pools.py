@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.support.invariants import check
-
 from aplex._common.messages import (
     CANCELLED,
     COROUTINE,
@@ -262,7 +260,7 @@ class DrivenPool:
             else:
                 self.alarms.append((self.now + seconds, then))
         self.pool.pauses.clear()
-        check(self.pool)
+        self.pool.check()
 
 
 def choosing(choose: Callable[[LoadBalancer, Any], Any]) -> type[LoadBalancer]:

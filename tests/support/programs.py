@@ -33,10 +33,13 @@ DEADLINE = 30.0
 """Seconds after which a program is hung."""
 TRACEBACK = "Traceback (most recent call last):\n"
 MARK = "APLEX_TEST_PROGRAM"
-ENGINES = ("thread", "spawn", "forkserver", "fork")
+ENGINES = ("thread", "template", "spawn", "forkserver", "fork")
 START_METHODS = ENGINES[1:]
-ALL = "APLEX_TEST_ALL" in os.environ
-"""Whether to run every program on every engine; else each runs on some, all on each."""
+ALL = "APLEX_TEST_ALL"
+"""Environment variable: run every program on every engine; else each runs on some, all on each.
+
+Set by ``--full-matrix``.
+"""
 
 PRELUDE = """\
 import asyncio, os, signal, sys, threading, time
@@ -98,15 +101,20 @@ if __name__ == "__main__":
 """
 
 
+def run_all() -> bool:
+    """Whether to run every program on every engine."""
+    return ALL in os.environ
+
+
 def on(*engines: str, of: Sequence[str] = ENGINES) -> pytest.MarkDecorator:
-    """Run a test on these engines; with ``APLEX_TEST_ALL`` set on all of them."""
-    return pytest.mark.parametrize("engine", of if ALL else engines)
+    """Run a test on these engines; with ``--full-matrix`` on all of them."""
+    return pytest.mark.parametrize("engine", of if run_all() else engines)
 
 
 def one_in(count: int, **columns: Sequence[object]) -> pytest.MarkDecorator:
     """Run a test on every so many-th combination, such that each pair of values is met."""
     rows = itertools.product(*map(enumerate, columns.values()))
-    kept = [row for row in rows if ALL or sum(index for index, _ in row) % count == 0]
+    kept = [row for row in rows if run_all() or sum(index for index, _ in row) % count == 0]
     names = ["-".join(getattr(value, "name", str(value)) for _, value in row) for row in kept]
     values = [tuple(value for _, value in row) for row in kept]
     return pytest.mark.parametrize(tuple(columns), values, ids=names)
@@ -152,7 +160,7 @@ class Program:
         self,
         command: Sequence[str],
         *,
-        engine: str = "spawn",
+        engine: str = "template",
         stdin: str | None = None,
         cwd: Path | None = None,
         flags: Sequence[str] = (),
@@ -302,7 +310,7 @@ def started(
     text: str,
     folder: Path,
     *,
-    engine: str = "spawn",
+    engine: str = "template",
     flags: Sequence[str] = (),
 ) -> Iterator[Program]:
     """Start a program text as a script file."""
@@ -316,7 +324,7 @@ def started(
 def command(
     arguments: Sequence[str],
     *,
-    engine: str = "spawn",
+    engine: str = "template",
     stdin: str | None = None,
     cwd: Path | None = None,
     flags: Sequence[str] = (),
@@ -329,7 +337,9 @@ def command(
         program.close()
 
 
-def run(text: str, folder: Path, *, engine: str = "spawn", deadline: float = DEADLINE) -> Outcome:
+def run(
+    text: str, folder: Path, *, engine: str = "template", deadline: float = DEADLINE
+) -> Outcome:
     """Run a program text as a script file to its end."""
     with started(text, folder, engine=engine) as program:
         return program.finish(deadline)

@@ -63,7 +63,7 @@ def waits_for_a_program(signals: str) -> None:
 
 SLOW_MODULE = """
 import signal, time
-from aplex._worker.interrupts import free_signal
+from aplex._worker.signals import free_signal
 
 came = []
 handler = signal.getsignal(free_signal())

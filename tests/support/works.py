@@ -939,6 +939,17 @@ async def ayield_then_wait(gate: str) -> AsyncIterator[str]:
     yield "second"
 
 
+def yield_then_run(work: Callable[..., object], *args: Any) -> Iterator[str]:
+    yield "first"
+    work(*args)
+    yield "second"
+
+
+def yield_in_loop(signals: str, gate: str) -> AsyncIterator[int]:
+    """Be a plain function that returns an asynchronous generator."""
+    return acount_and_say(signals)
+
+
 # -- nesting ------------------------------------------------------------------
 
 POOLS: dict[str, Any] = {}
@@ -968,3 +979,7 @@ async def stop_loop() -> None:
     loop = asyncio.get_running_loop()
     loop.stop()
     await loop.create_future()
+
+
+def loaded_modules() -> set[str]:
+    return set(sys.modules)

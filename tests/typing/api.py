@@ -151,6 +151,12 @@ async def submit_with_meta(
 
 def submit_with_options(pool: ProcessAsyncPoolExecutor[Literal[False]]) -> None:
     view = pool.options(retries=2, load_balancing_meta="x")
+    assert_type(view.submit(fetch, "url", load_balancing_meta=1), ConcurrentFuture[Page])
+    assert_type(view.awaitable.submit(area, 1, load_balancing_meta=1), AsyncioFuture[float])
+    for page in view.map(fetch, ["one"], load_balancing_meta="y"):
+        assert_type(page, Page)
+    limited = view.options(time_limit=60, idle_timeout=5.0, deadline=None)
+    assert_type(limited.stream(lines, "path"), Stream[bytes])
     assert_type(view, PoolView[Literal[False]])
     assert_type(view.options(quarantine_after=5), PoolView[Literal[False]])
     assert_type(view.submit(fetch, "url", retries=3), ConcurrentFuture[Page])

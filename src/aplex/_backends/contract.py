@@ -215,6 +215,9 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
         """Do what ``send`` does, where this work is all that is to be sent."""
         self.send(worker)
 
+    def began(self) -> None:
+        """Note that a worker is ready, and has not ended a work yet. May come more than once."""
+
     def served(self) -> None:
         """Note that a worker has ended its first work."""
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from aplex._backends.contract import Backend, Death, Setup
+from aplex._common.errors import AplexWorkerError
 from aplex._common.messages import COROUTINE, LANES, READY, Cancel, Credit, Report
 from aplex._pool.state import PoolWorker, Work
-from aplex.exceptions import AplexWorkerError
 
 
 class MemoryBackend(Backend):

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from aplex._backends.contract import Backend, Death, Events, Setup
+from aplex._common.errors import WorkerStartError
 from aplex._common.identity import be_worker, this_pool
-from aplex._common.locks import RLock
 from aplex._common.messages import (
     COROUTINE,
     DOOMED,
@@ -27,8 +27,8 @@ from aplex._common.messages import (
     READY,
     Cancel,
     Credit,
-    Outbox,
     Report,
+    ReportBatch,
     Reports,
     only,
 )
@@ -37,10 +37,9 @@ from aplex._pool.state import PoolWorker, Work
 from aplex._wire.counters import running_in
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.green_threads import check_program
-from aplex._worker.lane import Detached, initialize, run_on, run_until_stopped
+from aplex._worker.loop_thread import LoopThread
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
-from aplex.exceptions import WorkerStartError
 
 
 class Recall(NamedTuple):
@@ -56,9 +55,9 @@ class ThreadCodec:
     def run(self, function: Any, call: Any) -> Any:
         return function(*call[0], **call[1])
 
-    def put(self, outbox: Outbox, work_id: int, value: Any) -> None:
-        outbox.ids.append(work_id)
-        outbox.values.append(value)
+    def put(self, batch: ReportBatch, work_id: int, value: Any) -> None:
+        batch.ids.append(work_id)
+        batch.values.append(value)
 
     def value(self, value: Any) -> tuple[bool, Any]:
         return False, value
@@ -198,15 +197,9 @@ class ThreadWorker:
         self._wakes: SimpleQueue[bool] = SimpleQueue()  # of the main thread; False: the last one
         name = f"{setup.name}-{worker.id}"
         self._main = OnceThread(partial(self._guarded, self._run_main), name)
-        self._loop_thread = OnceThread(partial(self._guarded, self._run_loop), f"{name}-loop")
-        self.threads = [self._main, self._loop_thread]
-        self._loop_lock = RLock()
-        self._loop_wanted = False  # its thread was started, or is not to be
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.threads = [self._main]
+        self._loop_thread = LoopThread(self, partial(self._make_loop_thread, f"{name}-loop"))
         self._lane: CoroutineLane | None = None
-        self._made = threading.Event()
-        self._stopping: asyncio.Future[None] | None = None
-        self._failure: BaseException | None = None
         self._drain_planned = False
         codec = ThreadCodec()
         self._codec = codec
@@ -214,8 +207,13 @@ class ThreadWorker:
         self._producers = Producers()
         report = partial(self._report, PLAIN)
         self._plain = PlainLane(
-            codec, self.started, report, self._adopt_soon, None, self._producers
+            codec, self.started, report, self._loop_thread.adopt_soon, None, self._producers
         )
+
+    def _make_loop_thread(self, name: str, run: Callable[[], None]) -> OnceThread:
+        thread = OnceThread(partial(self._guarded, run), name)
+        self.threads.append(thread)
+        return thread
 
     # -- the caller's side; under the Manager's lock --------------------------
 
@@ -237,14 +235,15 @@ class ThreadWorker:
             self._wakes.put(True)
         if not loop:
             return
-        if self._is_first_to_want_loop():
-            self._events.after_step(self._launch_loop)  # not with the lock
-        if self._failure is not None:
-            self._refuse(self._failure)
-        elif self._loop is not None and not self._drain_planned:
+        thread = self._loop_thread
+        if thread.claim():
+            self._events.after_step(thread.launch)  # not with the lock
+        if thread.failure is not None:
+            self.loop_failed(thread.failure)
+        elif thread.loop is not None and not self._drain_planned:
             self._drain_planned = True
             try:
-                self._loop.call_soon_threadsafe(self._drain)
+                thread.loop.call_soon_threadsafe(self._drain)
             except BaseException:  # of a signal handler
                 self._drain_planned = False
                 raise
@@ -258,36 +257,34 @@ class ThreadWorker:
 
         The main program is not there, so nothing else is left to do.
         """
-        me = threading.get_ident()
-        if me == self._main.ident:
+        if threading.get_ident() == self._main.ident:
             self._plain.be_copy()
-        elif me == self._loop_thread.ident and self._lane is not None:
-            self._lane.be_copy()
+        else:
+            self._loop_thread.be_copy()
 
     # -- the main thread ------------------------------------------------------
 
-    def _run_main(self) -> None:
+    def _guarded(self, run: Callable[[], None]) -> None:
+        """Run a thread; if it ends by an exception, nobody would ever hear of its works."""
         be_worker(self._worker.id, self._pool)
+        try:
+            run()
+        except BaseException as error:  # noqa: BLE001 - a bug, or a work has broken the loop
+            self._events.failed(error)
+
+    def _run_main(self) -> None:
         setup = self._setup
         try:
-            if setup.worker_loop_factory is not None:
-                self._want_loop()
-            if setup.initializer is not None:
-                initialize(setup.initializer, setup.initargs, self._run_coroutine)
+            self._loop_thread.initialize(
+                setup.worker_loop_factory, setup.initializer, setup.initargs
+            )
         except BaseException as error:  # noqa: BLE001 - the pool says what it was
             self._report(COROUTINE, only((0, FAILED, error)))
         else:
             self._report(COROUTINE, only((0, READY, None)))
             self._serve()
-        self._stop_loop()
+        self._loop_thread.stop()
         self._events.lost(self._worker, self._bury)
-
-    def _guarded(self, run: Callable[[], None]) -> None:
-        """Run a thread; if it ends by an exception, nobody would ever hear of its works."""
-        try:
-            run()
-        except BaseException as error:  # noqa: BLE001 - a bug, or a work has broken the loop
-            self._events.failed(error)
 
     def _serve(self) -> None:
         while self._wakes.get():
@@ -303,86 +300,28 @@ class ThreadWorker:
         if ids:
             self._plain.run(ids, functions, calls)
 
-    def _is_first_to_want_loop(self) -> bool:
-        """Whether nobody has wanted the loop before; who is told so starts its thread."""
-        with self._loop_lock:
-            wanted, self._loop_wanted = self._loop_wanted, True
-        return not wanted
+    # -- the loop: a `Port` ---------------------------------------------------
 
-    def _launch_loop(self) -> None:
-        """Start the loop's thread. With no lock: a finalizer that runs there may want one."""
-        try:
-            self._loop_thread.start()
-        except RuntimeError as error:  # there can be no more threads
-            if self._loop_thread.give_up():
-                self._failure = error
-                self._made.set()
-                self._refuse(error)
-
-    def _want_loop(self) -> None:
-        """Start the loop's thread, and wait until it has made its loop."""
-        if self._is_first_to_want_loop():
-            self._launch_loop()
-        self._made.wait()
-        if self._failure is not None:
-            raise self._failure
-
-    def _run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine on the loop to its end. On the main thread."""
-        try:
-            self._want_loop()
-        except BaseException:
-            coroutine.close()
-            raise
-        assert self._loop is not None
-        run_on(self._loop, coroutine)
-
-    def _stop_loop(self) -> None:
-        if self._is_first_to_want_loop():
-            return  # and nobody starts it now
-        # A cancel or a recall that came too late may have started it just now.
-        self._made.wait()
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._stop)
-        self._loop_thread.join()
-
-    def _adopt_soon(self, work_id: int, made: Detached) -> None:
-        self._want_loop()
-        assert self._loop is not None
-        assert self._lane is not None
-        self._loop.call_soon_threadsafe(self._lane.adopt, work_id, made)
-
-    # -- the loop's thread ----------------------------------------------------
-
-    def _run_loop(self) -> None:
-        be_worker(self._worker.id, self._pool)
-        runner = asyncio.Runner(loop_factory=self._setup.worker_loop_factory)
-        try:
-            loop = runner.get_loop()
-            report = partial(self._report, COROUTINE)
-            self._lane = CoroutineLane(loop, self._codec, report, self._producers)
-            self._stopping = loop.create_future()
-        except BaseException as error:  # noqa: BLE001 - raised on the main thread
-            self._failure = error
-            self._made.set()
-            self._refuse(error)
-            return
+    def connect(self, loop: asyncio.AbstractEventLoop) -> CoroutineLane:
+        """Have coroutine works arrive, those too that wait already."""
+        report = partial(self._report, COROUTINE)
+        self._lane = CoroutineLane(loop, self._codec, report, self._producers)
         loop.call_soon(self._drain)
-        self._loop = loop
-        self._made.set()
-        try:
-            run_until_stopped(runner, loop, self._stopping)
-        except BaseException as error:  # noqa: BLE001 - a work has broken the loop itself
-            self._events.failed(error)
-            self._lane.mute()  # the reason comes, and not the cancels of this
-            runner.close()
+        return self._lane
 
-    def _refuse(self, failure: BaseException) -> None:
+    def disconnect(self) -> None:
+        """Do nothing: a worker that is asked to end is sent nothing more."""
+
+    def loop_failed(self, error: BaseException) -> None:
         """Fail the coroutine works: there is no loop to run them."""
         while self.inbox:
             item = self.inbox.popleft()
             if isinstance(item, Work):
-                self._report(COROUTINE, only(self._codec.error(item.id, failure)))
+                self._report(COROUTINE, only(self._codec.error(item.id, error)))
+
+    def loop_broke(self, error: BaseException, *, stopping: bool) -> None:  # noqa: ARG002
+        """Break the pool: the works of this worker would never end."""
+        self._events.failed(error)
 
     def _drain(self) -> None:
         self._drain_planned = False
@@ -399,10 +338,6 @@ class ThreadWorker:
             else:
                 lane.cancel(item.id, item.seq, self._plain.skip)
         lane.flush()
-
-    def _stop(self) -> None:
-        if self._stopping is not None and not self._stopping.done():
-            self._stopping.set_result(None)
 
     def _report(self, lane: int, reports: Reports) -> None:
         self._events.receive(self._worker, lane, lambda: deque((reports,)))

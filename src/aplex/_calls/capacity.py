@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from aplex.exceptions import PoolFullError
+from aplex._common.errors import PoolFullError
 
 if TYPE_CHECKING:
     from aplex._manager.manager import Loop, Manager

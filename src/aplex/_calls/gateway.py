@@ -19,18 +19,19 @@ from aplex._backends.contract import Backend
 from aplex._calls.capacity import Room
 from aplex._calls.lanes import lane_of, stream_lane_of
 from aplex._calls.settings import Loop, PoolSettings
+from aplex._common.errors import PoolFullError, SerializationError
 from aplex._common.identity import this_pool
 from aplex._common.messages import COROUTINE, RAISED
 from aplex._common.options import WorkOptions, as_limit
+from aplex._futures.awaitable import AsyncioFuture
+from aplex._futures.blocking import ConcurrentFuture
 from aplex._map import results as map_results
 from aplex._map.plan import Place, Plan, check_input, open_window
 from aplex._map.unread import Unread
 from aplex._pool.inflow import Inflow
 from aplex._pool.state import Work
 from aplex._worker.producers import produce
-from aplex._worker.timeouts import run_within
-from aplex.exceptions import PoolFullError, SerializationError
-from aplex.futures import AsyncioFuture, ConcurrentFuture
+from aplex._worker.timeouts import produce_within, run_within
 from aplex.streams import AsyncStream, Stream, this_reader
 
 if TYPE_CHECKING:
@@ -287,21 +288,29 @@ class Gateway:
             if loop is None:
                 raise _no_loop("stream")
         lane = stream_lane_of(work)
+        submitted = time.monotonic() if options.deadline is not None else 0.0
         inflow = Inflow(options.buffersize or BUFFERSIZE, loop, this_reader())
         stream: Any = (Stream if loop is None else AsyncStream)(self.manager, inflow)
         try:
-            function, call = self._encode(produce, (inflow.size, work, *args), kwargs)
+            if options.time_limit is not None and lane == COROUTINE:
+                within = (options.time_limit, inflow.size, work, *args)
+                function, call = self._encode(produce_within, within, kwargs)
+            else:
+                function, call = self._encode(produce, (inflow.size, work, *args), kwargs)
         except SerializationError as failure:
             self.manager.check_open()
             inflow.end = RAISED, self._named(failure, work, args, kwargs)
             return stream  # type: ignore[no-any-return]
         item = Work(lane, function, call, options.load_balancing_meta, inflow)
         item.manager, item.options, item.target, item.is_stream = self.manager, options, work, True
+        item.limited = options.time_limit is not None and lane != COROUTINE
         stream._begin(item)  # noqa: SLF001 - if Ctrl-C breaks in from here, its finalizer cancels
         take = self.manager.submit
         if self._in_threads and this_pool() is self._backend:
             take = functools.partial(self.manager.take_nested, take)
         take(item, loop if loop is running else None)
+        if options.deadline is not None:
+            self.manager.limit(item, submitted + options.deadline)
         if self._is_shared:
             self.manager.arm()
         return stream  # type: ignore[no-any-return]

@@ -15,8 +15,9 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from aplex._calls.gateway import Gateway
 from aplex._common.options import WorkOptions
+from aplex._futures.awaitable import AsyncioFuture
+from aplex._futures.blocking import ConcurrentFuture
 from aplex._map.plan import Plan
-from aplex.futures import AsyncioFuture, ConcurrentFuture
 from aplex.outcomes import Outcome
 from aplex.streams import AsyncStream, Stream
 from aplex.typing import MapOptions

@@ -41,6 +41,24 @@ RLock: Any = CheckedRLock if sys.version_info >= (3, 14) else threading.RLock
 """Makes a lock to be used by ``with``. A thread may take it again."""
 
 
+class LateImports:
+    """The lock of modules that are imported when they are first needed.
+
+    A child that is forked while another thread imports a module would wait for the end of that
+    import for ever: the thread is not there. So each such import takes the lock, and each fork.
+    """
+
+    def __init__(self) -> None:
+        self.importing = RLock()
+
+    def renew(self) -> None:
+        """In a forked child: the lock may be held by a thread that is not here."""
+        self.importing = RLock()
+
+
+late_imports: Final = LateImports()
+
+
 def is_mine(lock: Any) -> bool:
     """Whether this thread has the lock: if nobody here has just taken it, we have broken in."""
     return bool(lock._is_owned())  # noqa: SLF001 - `threading.Condition` asks it, too

@@ -85,7 +85,7 @@ class Credit(NamedTuple):
     total: int
 
 
-class Outbox:
+class ReportBatch:
     """Reports that are gathered for a frame."""
 
     __slots__ = ("batches", "ids", "others", "pickled", "pickles", "values")

@@ -38,6 +38,8 @@ class WorkOptions:
         deadline: Seconds from submit; None: no limit, likewise.
         kill_after: Seconds that a plain function has to end after it was interrupted. Infinite:
             its worker is never killed.
+        idle_timeout: Seconds for which the reader of a stream waits for an item; None: no limit,
+            likewise.
         interruptible: Whether a plain function that runs may be interrupted.
         bounded: Whether its ``submit`` waits for room, if the pool has ``max_pending``.
         apart: Whether it does not wait in the usual line.
@@ -54,6 +56,7 @@ class WorkOptions:
     label: str | None = None
     time_limit: float | None = None
     deadline: float | None = None
+    idle_timeout: float | None = None
     kill_after: float = 2.0
     interruptible: bool = True
     bounded: bool = True
@@ -82,6 +85,7 @@ class WorkOptions:
         note = object.__setattr__  # frozen
         note(self, "time_limit", as_limit("time_limit", self.time_limit))
         note(self, "deadline", as_limit("deadline", self.deadline))
+        note(self, "idle_timeout", as_limit("idle_timeout", self.idle_timeout))
         note(self, "kill_after", as_seconds("kill_after", self.kill_after))
         # Noted once, not asked for each work: most have none of these.
         note(self, "apart", self.limited or self.priority != 0)

@@ -40,10 +40,10 @@ class OnceThread:
         """Whether the target runs."""
         return self._thread is not None and self._thread.is_alive()
 
-    def join(self) -> None:
-        """Wait until the target has returned, if it has begun."""
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the target has returned, if it has begun; so many seconds at most."""
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(timeout)
 
     def give_up(self) -> bool:
         """Have the target never run; return False if it has begun."""

@@ -13,10 +13,10 @@ from functools import partial
 
 from aplex._backends.contract import Backend
 from aplex._backends.listener import Listener
+from aplex._common.errors import WorkerStartError
 from aplex._pool.escalation import Escalation
 from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, WorkerState
-from aplex.exceptions import WorkerStartError
 
 Step = Callable[[Callable[[], None]], None]
 """Takes an event in as a step of its own."""

@@ -23,17 +23,16 @@ from typing import Final
 
 from aplex._backends.contract import Backend
 from aplex._backends.listener import Listener
-from aplex._common.locks import RLock, is_mine
+from aplex._common.locks import RLock, is_mine, late_imports
 from aplex._common.messages import COROUTINE, PLAIN
 from aplex._common.sleepers import Sleepers
 from aplex._common.stdlib_waits import waits_here
+from aplex._futures.blocking import ConcurrentFuture
 from aplex._manager import exit_hooks
 from aplex._manager.settling import Settled, settle
 from aplex._manager.steps import Phase, Stepper
 from aplex._pool.pool import Pool
 from aplex._pool.state import WorkerState
-from aplex.exceptions import BrokenPoolError
-from aplex.futures import ConcurrentFuture
 
 _log = logging.getLogger("aplex")
 
@@ -82,6 +81,8 @@ class Lifecycle(Stepper):
         """
         broken = self.pool.broken
         if broken is not None:  # a new one each time: exceptions collect tracebacks
+            with late_imports.importing:
+                from aplex.exceptions import BrokenPoolError
             raise BrokenPoolError(*broken.args) from broken.__cause__
         if self._shut:
             raise RuntimeError(self._shut)
@@ -156,6 +157,8 @@ class Lifecycle(Stepper):
         serving = sum(worker.state is WorkerState.SERVING for worker in pool.workers)
         wanted = pool.size if count is None else min(count, pool.size)
         if serving < wanted and pool.policy.gave_up:
+            with late_imports.importing:
+                from aplex.exceptions import BrokenPoolError
             raise BrokenPoolError(
                 f"{serving} of {pool.size} workers serve, and the others fail to start: "
                 f"{self._start_error}"

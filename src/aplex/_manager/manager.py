@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from aplex._backends.contract import Backend, Death
+from aplex._common.errors import WorkerStartError
 from aplex._common.locks import is_mine
 from aplex._common.messages import PLAIN, RAISED, Reports
 from aplex._manager import exit_hooks
@@ -27,7 +28,6 @@ from aplex._manager.steps import Phase
 from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, Work, WorkState
 from aplex._wire.exceptions import decode_exception
-from aplex.exceptions import WorkerStartError
 
 Loop = asyncio.AbstractEventLoop
 
@@ -136,6 +136,10 @@ class Manager(Nested):
     def limit(self, work: Work, end: float) -> None:
         """Mind the deadline, on the monotonic clock, of a work that was submitted."""
         self._step(self._escalation.limit, work, end)
+
+    def overdue(self, work: Work, error: TimeoutError) -> None:
+        """Stop a stream whose reader has waited too long; it ends with the error."""
+        self._step(lambda: self._escalation.overdue(work, error, time.monotonic()))
 
     def cancel_soon(self, work: Work) -> None:
         """Have a work cancelled. For finalizers: only asks; takes no lock."""
@@ -297,8 +301,8 @@ class Manager(Nested):
             pool.dispatch()
         if (lane and not worker.plain) or not worker.served:  # or it has just become ready
             self._look_for_idle_worker()
-        if new and worker.served:
-            self._backend.served()
+        if new:
+            (self._backend.served if worker.served else self._backend.began)()
 
     def _cancel(self, work: Work) -> None:
         self.pool.cancel(work)
@@ -315,7 +319,8 @@ class Manager(Nested):
 
     def _cancel_streams(self, wanted: Callable[[Any], bool]) -> None:
         for work in self.pool.cancellable():
-            if work.is_stream and wanted(work.future):
+            inflow = work.future  # None if it was settled early
+            if work.is_stream and inflow is not None and wanted(inflow):
                 self.pool.cancel(work)
 
     # -- who reads the reports ------------------------------------------------

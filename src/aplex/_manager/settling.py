@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Any, TypeAlias
 
 from aplex._common.messages import DELIVERED
+from aplex._futures.awaitable import AsyncioFuture
 from aplex._pool.inflow import Inflow
 from aplex._pool.state import Work
-from aplex.futures import AsyncioFuture
 
 _log = logging.getLogger("aplex")
 

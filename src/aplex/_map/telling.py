@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from aplex._common.messages import VALUE
-from aplex.futures import ConcurrentFuture
+from aplex._futures.blocking import ConcurrentFuture
 
 T = TypeVar("T")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
 
+from aplex._common.errors import LoadBalancerError
 from aplex._common.messages import CANCELLED, LANES, PLAIN, RAISED, Cancel
 from aplex._common.names import shown
 from aplex._pool import pacing
@@ -20,7 +21,6 @@ from aplex._pool.ledger import SERVING, SUSPECT_DEATHS, SUSPECT_LINE, Ledger
 from aplex._pool.limits import Group, Limits, rank
 from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
 from aplex._pool.state import STAYING, WAITING, PoolWorker, Work, WorkerState
-from aplex.exceptions import LoadBalancerError
 from aplex.load_balancers import (
     BUILT_IN,
     LoadBalancer,
@@ -196,6 +196,7 @@ class Dispatcher(Ledger):
     def _places(self) -> tuple[bool, bool, bool]:
         """Whether there is room for a coroutine, for a function, and in a worker without any."""
         coroutine, plain = self._open
+        self._limits.tidy()
         idle = self._limits.spaced and not all(worker.plain for worker in plain)
         return bool(coroutine), bool(plain), idle
 

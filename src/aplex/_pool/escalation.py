@@ -66,6 +66,13 @@ class Escalation:
         if work.state is IN_FLIGHT and self._pool.can_stop(work):
             self._escalate(work, now)
 
+    def overdue(self, work: Work, error: TimeoutError, now: float) -> None:
+        """Stop a work whose time is over; its future raises the error."""
+        if work.state is WAITING:
+            self._pool.expire(work, error)
+        elif work.state is IN_FLIGHT and not work.cancel_asked:
+            self._stop(work, error, now)
+
     def take(self, now: float) -> None:
         """Take what the pool wants watched: functions with a timeout, sent or running."""
         to_watch, self._pool.to_watch = self._pool.to_watch, []
@@ -106,10 +113,7 @@ class Escalation:
         error = TimeoutError(
             f"{work.name} was not done within {work.options.deadline:g} s of its submit (deadline)"
         )
-        if work.state is WAITING:
-            self._pool.expire(work, error)
-        else:
-            self._stop(work, error, now)
+        self.overdue(work, error, now)
 
     def _look(self, worker: PoolWorker, now: float) -> None:
         """Stop the function that runs in a worker if its time is over."""

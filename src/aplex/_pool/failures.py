@@ -12,13 +12,12 @@ import re
 from collections.abc import Hashable, Iterator
 from typing import Final
 
-from aplex.exceptions import RemoteTraceback, WorkerLostError, WorkerStartError
+from aplex._common.errors import RemoteTraceback, WorkerStartError
+from aplex._common.locks import late_imports
 
 _PASSING: Final = (OSError, MemoryError, EOFError)
 """Errors that may be over at the next start."""
 _NO_THREADS: Final = "can't start new thread"  # a RuntimeError of ``threading``
-_FRAMES: Final = (WorkerStartError, WorkerLostError)
-"""Errors that say how a worker ended, and have the reason as their cause, if one is known."""
 _CHANGING: Final = re.compile(r"0x[0-9a-fA-F]+|process \d+")
 """What differs in messages of the same error: addresses, and ids of processes."""
 
@@ -29,7 +28,13 @@ def sign_of(reason: BaseException | None) -> Hashable:
     Args:
         reason: Why a worker did not come to serve.
     """
-    errors = [error for error in _chain(reason) if type(error) not in _FRAMES]
+    if reason is None:
+        return None
+    with late_imports.importing:
+        from aplex.exceptions import WorkerLostError
+    # These say how a worker ended, and have the reason as their cause, if one is known.
+    frames = (WorkerStartError, WorkerLostError)
+    errors = [error for error in _chain(reason) if type(error) not in frames]
     if not errors or any(map(_is_passing, errors)):
         return None
     return tuple((type(error), _message_of(error), _place_of(error)) for error in errors)

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from aplex._common.locks import late_imports
 from aplex._common.messages import CANCELLED, COROUTINE, LANES, PLAIN, RAISED
-from aplex._pool.limits import Limits
+from aplex._pool.limits import Group, Limits
 from aplex._pool.state import (
     DONE,
     IN_FLIGHT,
@@ -29,7 +30,9 @@ from aplex._pool.state import (
     Work,
     WorkerState,
 )
-from aplex.exceptions import BrokenPoolError
+
+if TYPE_CHECKING:
+    from aplex.exceptions import BrokenPoolError
 
 SUSPECT_DEATHS: Final = 2
 """Deaths after which a work that runs again is a suspect, and kept apart from other suspects.
@@ -290,6 +293,8 @@ class Ledger:
         Returns:
             What is settled, as `take_settled` does.
         """
+        with late_imports.importing:
+            from aplex.exceptions import BrokenPoolError
         self.broken = BrokenPoolError(f"{why}: {type(reason).__name__}: {reason}")
         self.broken.__cause__ = reason
         everyone = list(self.everyone())
@@ -306,7 +311,7 @@ class Ledger:
             worker.works.clear()
         for line in self._lines:
             line.clear()
-        self._limits = Limits(float, lambda *_: None)
+        self._limits = Limits(float, _no_alarm)
         self._holders = self._limits.holders
         self._waiting = self._in_flight = self._starting = self.added = 0
         self.workers.clear()
@@ -374,3 +379,7 @@ class Ledger:
             assert set(self._open[lane]) == {w for w in self.workers if w.room[lane]}
         assert self._sent_ahead or all(worker.plain <= 1 for worker in self.workers)
         assert self._starting == sum(w.state is WorkerState.STARTING for w in self.workers)
+
+
+def _no_alarm(_seconds: float, _group: Group) -> None:
+    """Forget an alarm: the pool is broken, and holds no work."""

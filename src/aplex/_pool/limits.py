@@ -140,16 +140,20 @@ class Limits:
             return ()
         return [other for other in self.holders if self._members.get(other) is group]
 
+    def tidy(self) -> None:
+        """Let no work that may not start be the first of those that are ready.
+
+        To withdraw one can make others ready, in any line: so this comes before anybody looks
+        for room or for the first. Those are able to start.
+        """
+        for ready in self._ready:
+            while ready and not self._may_start(ready[0][2]):
+                self._withdraw(heappop(ready)[2])
+
     def first(self, room: Sequence[bool]) -> Work | None:
-        """Return the first of the ready works for which there is room."""
-        best: Entry | None = None
-        for place, ready in enumerate(self._ready):
-            if room[place]:
-                while ready and not self._may_start(ready[0][2]):
-                    self._withdraw(heappop(ready)[2])
-                if ready and (best is None or ready[0] < best):
-                    best = ready[0]
-        return None if best is None else best[2]
+        """Return the first of the ready works for which there is room; after `tidy`."""
+        heads = [ready[0] for place, ready in enumerate(self._ready) if room[place] and ready]
+        return min(heads)[2] if heads else None
 
     def take(self, work: Work) -> None:
         """Give a place to the work that ``first`` has returned: it goes to a worker."""

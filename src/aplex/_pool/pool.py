@@ -144,8 +144,13 @@ class Pool(Workforce):
         self.cancel(work)
 
     def can_stop(self, work: Work) -> bool:
-        """Whether the escalation can stop a plain function that runs."""
-        return self.can_interrupt and work.options.interruptible and not work.is_stream
+        """Whether the escalation can stop a plain function that runs.
+
+        A generator that is closed ends at its next ``yield``; one out of time is interrupted.
+        """
+        if work.is_stream and work.error_if_cancelled is None and not work.interrupted_at:
+            return False
+        return self.can_interrupt and work.options.interruptible
 
     def fail_early(self, work: Work, error: BaseException) -> None:
         """Fail the future of a work that goes on, and stays in flight until it ends."""
@@ -236,7 +241,9 @@ class Pool(Workforce):
         ahead of its items.
         """
         work.yielded = True
-        work.future.take(number, items)
+        inflow = work.future  # None if it was settled early: its time is over, and it goes on
+        if inflow is not None:
+            inflow.take(number, items)
         self.settled.append((work, ITEMS, None))  # not settled: whoever waits may look
         if not worker.served:
             self._serves(worker)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
+from aplex._common.locks import late_imports
 from aplex._pool.state import Death, Work
-from aplex.exceptions import WorkQuarantinedError
 
 
 class Fate(enum.Enum):
@@ -44,6 +44,8 @@ def verdict(
     if started and not (_is_retried(work) and not terminating and broken is None):
         if len(work.deaths) == 1:
             return work.deaths[0]
+        with late_imports.importing:
+            from aplex.exceptions import WorkQuarantinedError
         return WorkQuarantinedError(work.name, work.deaths)
     if terminating:
         return CANCELLED

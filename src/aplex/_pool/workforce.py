@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from aplex._common.locks import late_imports
 from aplex._common.messages import CANCELLED, PLAIN, RAISED, Cancel
 from aplex._pool import retries
 from aplex._pool.dispatch import Dispatcher
@@ -20,7 +21,6 @@ from aplex._pool.failures import sign_of
 from aplex._pool.ledger import SERVING
 from aplex._pool.restarts import RestartPolicy
 from aplex._pool.state import Death, PoolWorker, Work, WorkerState
-from aplex.exceptions import BrokenPoolError
 from aplex.load_balancers import LoadBalancerFactory
 
 
@@ -247,6 +247,8 @@ class Workforce(Dispatcher):
     def _break(self, reason: BaseException | None) -> None:
         """Give up: no worker is left and none could be started."""
         why = f": {reason}" if reason is not None else ""
+        with late_imports.importing:
+            from aplex.exceptions import BrokenPoolError
         self.broken = BrokenPoolError(
             f"the pool is broken: {self.policy.failures} workers in a row ended before they "
             f"served{why}"

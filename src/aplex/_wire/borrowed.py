@@ -1,4 +1,4 @@
-"""The receiver's side of an arena: views of blocks, and who else may have them.
+"""The receiver's side of shared memory: views of blocks, and who else may have them.
 
 Whatever is made of a view keeps its block lent. When the last one is gone the flag is lowered,
 in the callback of a weak reference: a store into memory, no message and no lock.
@@ -22,7 +22,7 @@ import threading
 import weakref
 from typing import Any, Final
 
-from aplex._common import late_imports
+from aplex._common.locks import late_imports
 from aplex._wire.frames import PipeEnd
 from aplex._wire.segments import (
     BLOCKS,
@@ -37,8 +37,8 @@ from aplex._wire.segments import (
 )
 
 
-class Lent:
-    """What a receiver has of an arena. Opened by one thread at a time; released by any."""
+class BorrowedMemory:
+    """What a receiver has of shared memory. Opened by one thread at a time; released by any."""
 
     def __init__(self, end: PipeEnd) -> None:
         self.end = end
@@ -62,7 +62,7 @@ class Lent:
         if self._left:
             self._free_left()
         if not 0 <= number < BLOCKS:
-            raise ValueError(f"no block of an arena: {number}")
+            raise ValueError(f"no block of shared memory: {number}")
         segment = self._segments.get(offset)
         if segment is None or segment.size != size:
             segment = self._segments[offset] = Segment(self.end, offset, size)
@@ -182,7 +182,7 @@ class _Release:
 
     __slots__ = ("lent", "place", "segment")
 
-    def __init__(self, lent: Lent, segment: Segment, place: Place) -> None:
+    def __init__(self, lent: BorrowedMemory, segment: Segment, place: Place) -> None:
         self.lent = lent
         self.segment = segment
         self.place = place
@@ -199,10 +199,10 @@ def _whole_file(kind: int) -> bytes:
     return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
 
 
-_known: weakref.WeakSet[Lent] | None = None  # those which may have views
+_known: weakref.WeakSet[BorrowedMemory] | None = None  # those which may have views
 
 
-def _remember(lent: Lent) -> None:
+def _remember(lent: BorrowedMemory) -> None:
     global _known  # noqa: PLW0603
     if _known is None:
         _known = weakref.WeakSet()

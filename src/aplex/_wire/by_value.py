@@ -20,8 +20,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from aplex._common import late_imports
-from aplex._common.locks import RLock
+from aplex._common.locks import RLock, late_imports
 
 _CONSTANTS: Final = (
     *(int, float, complex, str, bytes, bool, range, re.Pattern),

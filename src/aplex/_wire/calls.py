@@ -18,16 +18,14 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from aplex._common import late_imports
-from aplex._common.locks import RLock
+from aplex._common.errors import SerializationError
+from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import ATOMS
-from aplex._common.names import describe
-from aplex.exceptions import SerializationError
 
 if TYPE_CHECKING:
     from aplex._wire.by_value import Definition
     from aplex._wire.segments import Place
-    from aplex._wire.shared_memory import Parcel
+    from aplex._wire.shared_memory import SharedPayload
 
 _BIG: Final = 32 * 1024  # bytes from which a payload travels as a buffer of its own
 SHARED: Final = 64 * 1024  # bytes from which it travels in shared memory, where there is such
@@ -42,10 +40,10 @@ BY_NAME: Final = (
 """The cure for functions with something that cannot travel."""
 _BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
 
-Payload: TypeAlias = "bytes | pickle.PickleBuffer | Parcel"
+Payload: TypeAlias = "bytes | pickle.PickleBuffer | SharedPayload"
 # A call is a tuple of atoms (its positional arguments), or a pickle.
 Call: TypeAlias = "tuple[Any, ...] | Payload"
-Put: TypeAlias = "Callable[[Sequence[bytes | memoryview]], Parcel | None]"
+Put: TypeAlias = "Callable[[Sequence[bytes | memoryview]], SharedPayload | None]"
 """Puts payloads into shared memory, if it can."""
 Open: TypeAlias = "Callable[[Place], list[memoryview]]"
 """Returns views of what was put there."""
@@ -109,9 +107,9 @@ def pack(pickler: Callable[..., bytes], put: Put | None, value: Any) -> Payload:
         buffers = Buffers()
         data = pickler(value, buffer_callback=buffers)
         if len(data) + sum(view.nbytes for view in buffers.views) >= SHARED:
-            parcel = put([data, *buffers.views])
-            if parcel is not None:
-                return parcel
+            shared = put([data, *buffers.views])
+            if shared is not None:
+                return shared
         if not buffers.views:
             return data if len(data) < _BIG else pickle.PickleBuffer(data)
     data = pickler(value)
@@ -275,6 +273,7 @@ class CallEncoder:
     def _explained(
         self, error: Exception, work: Work, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> SerializationError:
+        from aplex._common.names import describe  # a worker encodes no calls
         from aplex._wire.culprits import culprit_of
 
         if isinstance(error, MemoryError):

@@ -15,14 +15,15 @@ memory is cut off.
 
 from __future__ import annotations
 
+import faulthandler
 import mmap
 import os
 import sys
 from typing import Any, Final
 
+from aplex._common.locks import late_imports
 from aplex._common.messages import DOOMED, PLAIN, SINCE
 from aplex._wire.frames import PipeEnd
-from aplex._wire.shared_files import make_shared_file
 
 _SIZE: Final = mmap.PAGESIZE
 MARK: Final = _SIZE - 8
@@ -85,6 +86,20 @@ class Progress:
         """Where last words are to be written; None if there is no shared memory here."""
         return self._end
 
+    def keep_crashes(self) -> None:
+        """In the worker: have the stack of a crash written here, or to stderr if that is wanted.
+
+        Python was told to write it to stderr (``PYTHONFAULTHANDLER``, ``-X dev``) before we were:
+        then it stays so in a process of its own; in a forked one the parent shows it there.
+        """
+        if self._end is None:
+            return
+        if not faulthandler.is_enabled():
+            faulthandler.enable(self._end.fileno(), all_threads=False)
+        elif environment_wants_crashes() and not self.is_for_stderr:  # forked: there was no hook
+            faulthandler.enable(self._end.fileno())
+            self.mark_for_stderr()
+
     def mark_for_stderr(self) -> None:
         """In the worker: note that the stack of a crash was to be written to stderr."""
         self.started[-1] = 1
@@ -123,11 +138,19 @@ def running_in(started: memoryview | list[int]) -> tuple[int, float]:
             return (seq, since / 1e9) if since else (0, 0.0)
 
 
+def environment_wants_crashes() -> bool:
+    """Whether the environment has enabled ``faulthandler``, which writes to stderr then."""
+    wanted = os.environ.get("PYTHONFAULTHANDLER") or "faulthandler" in sys._xoptions  # noqa: SLF001
+    return bool(wanted or sys.flags.dev_mode)
+
+
 def _anonymous_file() -> PipeEnd | None:
     if sys.platform == "win32":
         return None
     size = _SIZE + _LONGEST  # of which only what is written takes memory
     if hasattr(os, "memfd_create"):
+        with late_imports.importing:  # a worker makes none
+            from aplex._wire.shared_files import make_shared_file
         end = make_shared_file(size)
     else:
         import tempfile

@@ -30,11 +30,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from aplex._common import late_imports
+from aplex._common.errors import RemoteError
+from aplex._common.locks import late_imports
 from aplex._common.messages import ATOMS
 from aplex._wire.calls import dumps
 from aplex._wire.left_behind import likeness
-from aplex.exceptions import RemoteError
 
 _MOST: Final = 5_000  # objects in a copy; one that holds on to the whole program is none
 _DEEPEST: Final = 4  # exceptions that are attributes of exceptions

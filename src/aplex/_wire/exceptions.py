@@ -10,9 +10,9 @@ import pickle
 import traceback
 from typing import TypeAlias
 
+from aplex._common.errors import RemoteError, RemoteTraceback
 from aplex._wire.calls import dumps
 from aplex._wire.exception_copies import copy_of, message_of, stand_in
-from aplex.exceptions import RemoteError, RemoteTraceback
 
 # The pickled exception (None if it cannot travel), its class, the name of that, message, notes.
 _Link: TypeAlias = tuple[bytes | None, bytes | None, str, str, list[str]]

@@ -1,6 +1,6 @@
 """Segments: parts of a shared file that are mapped as a whole, and what the blocks in them are.
 
-The layout of an arena's file, which its sender and its receivers know: three flags for each
+The layout of a file of shared memory, which its sender and its receivers know: three flags for each
 block, a byte each; then the segments. See `_wire.shared_memory`.
 """
 
@@ -18,7 +18,7 @@ from aplex._wire.frames import PipeEnd
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-BLOCKS: Final = 64 * 1024  # that an arena can have
+BLOCKS: Final = 64 * 1024  # that one file can have
 FLAGS: Final = 3 * BLOCKS  # bytes in front of the blocks
 LINE: Final = 64  # bytes: payloads begin at a cache line
 
@@ -62,7 +62,7 @@ class Segment:
     def _mapped(self, flags: int) -> mmap.mmap:
         fd = self._end.fileno()
         if fd < 0:
-            raise OSError(errno.EBADF, "the arena is closed")
+            raise OSError(errno.EBADF, "the shared memory is closed")
         return mmap.mmap(fd, self.size, flags=flags, offset=self.offset)
 
     def write(self, start: int, data: Buffer) -> None:
@@ -74,7 +74,7 @@ class Segment:
 
     def drop(self, start: int, size: int) -> None:
         """Give memory back to the system; what is read there afterwards is zero."""
-        with contextlib.suppress(OSError, ValueError):  # the arena is closed
+        with contextlib.suppress(OSError, ValueError):  # the shared memory is closed
             self.map().madvise(mmap.MADV_REMOVE, start, size)
 
     def forget(self, start: int, size: int) -> None:
@@ -93,7 +93,7 @@ class Segment:
         fd = self._end.fileno()
         if fd < 0 or sys.maxsize < 2**32:  # its offsets are too big for the mmap of C
             return False
-        import ctypes  # it is there already, see `Lent.open`
+        import ctypes  # it is there already, see `BorrowedMemory.open`
 
         memory, library = self.map(), ctypes.CDLL(None)
         remap: Any = library.mmap
@@ -107,7 +107,7 @@ class Segment:
 
 
 class Block:
-    """A part of a segment, for one parcel at a time."""
+    """A part of a segment, for one payload at a time."""
 
     __slots__ = ("is_huge", "number", "retired", "segment", "size", "start", "used_at", "warm")
 
@@ -148,7 +148,7 @@ _MAP_FIXED: Final = 0x10  # of Linux, on every machine
 
 
 def flags_of(fd: int) -> Flags:
-    """Map the flags of an arena's file."""
+    """Map the flags of a file of shared memory."""
     memory = memoryview(mmap.mmap(fd, FLAGS))
     return memory[:BLOCKS], memory[BLOCKS : 2 * BLOCKS], memory[2 * BLOCKS :]
 

@@ -20,11 +20,11 @@ from multiprocessing import reduction
 from multiprocessing.context import set_spawning_popen
 from typing import Any, Final
 
-from aplex._common import late_imports
+from aplex._common.errors import SerializationError
+from aplex._common.locks import late_imports
 from aplex._wire.calls import Buffers
 from aplex._wire.culprits import culprit_of
 from aplex._wire.packed_setup import PackedSetup, inherited
-from aplex.exceptions import SerializationError
 
 _NOT_INHERITED: Final = (
     *(functools.partial, types.MethodType),

@@ -1,10 +1,10 @@
 """Shared memory for big payloads: written once, read where it lies.
 
 A pipe moves a big array through the kernel in pieces, and both sides copy. Here the
-sender copies it into a *block* of an arena, the frame carries only where that is, and
+sender copies it into a *block* of shared memory, the frame carries only where that is, and
 what the receiver unpickles (a NumPy array, say) is a view of the block itself.
 
-An arena is an anonymous file in memory (`_wire.shared_files`): it has no name, so a crash
+Shared memory is an anonymous file in memory (`_wire.shared_files`): it has no name, so a crash
 leaves nothing behind. The sender makes and chooses blocks; each has three flags in the
 first pages of the file, one byte each:
 
@@ -62,7 +62,7 @@ SEGMENT: Final = 64 * 2**20
 SEGMENTS: Final = 8
 """Segments from which one that is free as a whole is used anew, before there is one more."""
 WARM: Final = 256 * 2**20
-"""Bytes of free blocks that an arena keeps."""
+"""Bytes of free blocks that are kept."""
 HUGE: Final = 128 * 2**20
 """Bytes from which a block gives its memory back soon after it was used. Its sender writes it
 without mapping it, so that it counts in one process only."""
@@ -73,14 +73,14 @@ LOOKS: Final = 2
 """Blocks put down last, and as many others, that are looked at before a new one is made."""
 
 
-class Parcel:
+class SharedPayload:
     """Payloads in a block, as the sender holds them: they may be sent until it is dropped."""
 
-    __slots__ = ("_arena", "_block", "_pid", "place")
+    __slots__ = ("_block", "_memory", "_pid", "place")
 
-    def __init__(self, arena: Arena, block: Block, place: Place) -> None:
+    def __init__(self, memory: SharedMemory, block: Block, place: Place) -> None:
         self._pid = os.getpid()
-        self._arena = arena
+        self._memory = memory
         self._block = block
         self.place = place
 
@@ -92,13 +92,12 @@ class Parcel:
 
     def __del__(self) -> None:
         """Free the block, unless a receiver has it."""
-        if (
-            getattr(self, "_pid", 0) == os.getpid()
-        ):  # not in a forked child: the parent may send it yet
-            self._arena.put_down(self._block)
+        # Not in a forked child: the parent may still send it.
+        if getattr(self, "_pid", 0) == os.getpid():
+            self._memory.put_down(self._block)
 
 
-class Arena:
+class SharedMemory:
     """The sender's side. Any thread."""
 
     def __init__(self, end: PipeEnd, plan: Callable[[float], object]) -> None:
@@ -106,7 +105,7 @@ class Arena:
 
         Args:
             end: The file.
-            plan: Has ``cool`` called after so many seconds. Safe in a finalizer.
+            plan: Has ``trim`` called after so many seconds. Safe in a finalizer.
         """
         self.end = end
         self._pid = os.getpid()
@@ -127,7 +126,7 @@ class Arena:
         self._idle: dict[int, deque[Block]] = {}  # put down by us, the last one last; by size
         self._patience = 0  # how many more blocks are refused before it is looked for room
 
-    def put(self, payloads: Sequence[Buffer]) -> Parcel | None:
+    def put(self, payloads: Sequence[Buffer]) -> SharedPayload | None:
         """Copy payloads into a block; None if there is no room for them."""
         if os.getpid() != self._pid:  # a forked child: the lock may be held for ever
             return None
@@ -137,7 +136,7 @@ class Arena:
             return None
         segment = block.segment
         place = [block.number, segment.offset, segment.size, block.start, 0, *lengths]
-        parcel = Parcel(self, block, place)
+        payload = SharedPayload(self, block, place)
         try:
             (block.copy if block.warm and not block.is_huge else block.write)(payloads)
         except OSError:  # the memory is exhausted; frames may still do
@@ -145,7 +144,7 @@ class Arena:
             return None
         finally:
             self._mind(block)
-        return parcel
+        return payload
 
     def lend(self, place: Place) -> None:
         """Note that a receiver is about to get a block."""
@@ -164,7 +163,7 @@ class Arena:
         self._idle[block.size].append(block)
         self._mind(block)
 
-    def cool(self) -> None:
+    def trim(self) -> None:
         """Give back memory that was not used for a while, if it is too much."""
         self._planned = False
         again = False
@@ -172,7 +171,7 @@ class Arena:
             if not self._busy:
                 self._busy = True
                 try:
-                    again = self._cool(time.monotonic() - KEEP)
+                    again = self._trim(time.monotonic() - KEEP)
                 finally:
                     self._busy = False
         if again:
@@ -322,7 +321,7 @@ class Arena:
             self._planned = True
             self._plan(KEEP)
 
-    def _cool(self, before: float) -> bool:
+    def _trim(self, before: float) -> bool:
         """Give back what was not used since then; return whether to look once more."""
         again = False
         warm = 0
@@ -356,14 +355,14 @@ class Arena:
                         self._drop(block)
 
 
-def make_arena(plan: Callable[[float], object]) -> Arena | None:
-    """Return a new arena; None where there can be none. For ``plan`` see `Arena`."""
-    end = make_arena_file()
-    return None if end is None else Arena(end, plan)
+def make_shared_memory(plan: Callable[[float], object]) -> SharedMemory | None:
+    """Return new shared memory; None where there can be none. For ``plan`` see `SharedMemory`."""
+    end = make_shared_memory_file()
+    return None if end is None else SharedMemory(end, plan)
 
 
-def make_arena_file() -> PipeEnd | None:
-    """Return the file of an arena that somebody else will use; None where there can be none."""
+def make_shared_memory_file() -> PipeEnd | None:
+    """Return the file of shared memory for somebody else; None where there can be none."""
     try:
         return make_shared_file(*SIZES)
     except OSError:  # not Linux; too many open files; a sandbox

@@ -7,11 +7,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
-from aplex._common import late_imports
+from aplex._common.errors import WorkInterrupted
+from aplex._common.locks import late_imports
 from aplex._worker.chunks import Chunk, Columns
 from aplex._worker.chunks_measured import MeasuredChunk, measured, measured_chunk
 from aplex._worker.lane import is_coroutine
-from aplex.exceptions import WorkInterrupted
 
 
 def run_plain_chunk(
@@ -30,7 +30,7 @@ def run_plain_chunk(
         if len(columns) == 1:
             calls = iter(
                 columns[0]
-            )  # by this name a copy of the worker finds it, see `_worker.forked_copies`
+            )  # by this name a copy of the worker finds it, see `_worker.lane`
             for item in calls:
                 put(work(item))
         else:

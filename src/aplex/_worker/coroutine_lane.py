@@ -9,9 +9,17 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aplex._common.messages import CANCELLED, DELIVERED, RETURNED, TOO_LATE, Outbox, Reports
-from aplex._worker.forked_copies import Ending, end_after_step, end_chunks
-from aplex._worker.lane import HOLD, Codec, Detached, is_coroutine, task_maker
+from aplex._common.messages import CANCELLED, DELIVERED, RETURNED, TOO_LATE, ReportBatch, Reports
+from aplex._worker.lane import (
+    HOLD,
+    Codec,
+    Detached,
+    Ending,
+    end_after_step,
+    end_chunks,
+    is_coroutine,
+    task_maker,
+)
 from aplex._worker.producers import CoroutineProducer, Producer, Producers
 
 if TYPE_CHECKING:
@@ -34,7 +42,7 @@ class CoroutineLane:
         self._producers = producers
         self._items_sent = 0.0  # when an item of a stream was sent last
         self._tasks: dict[int, asyncio.Task[Any]] = {}
-        self._outbox = Outbox()
+        self._batch = ReportBatch()
         self._flush_planned = False
         self._make_task = task_maker(loop)
         # Cancels of plain functions that were running: one may turn out to return
@@ -46,7 +54,7 @@ class CoroutineLane:
         try:
             made = self._codec.run(function, call)
         except BaseException as error:  # noqa: BLE001 - it belongs to the work
-            self._outbox.others.append(self._codec.error(work_id, error))
+            self._batch.others.append(self._codec.error(work_id, error))
             return
         if is_coroutine(made):
             self._run(work_id, made)
@@ -72,7 +80,7 @@ class CoroutineLane:
             task = self._make_task(coroutine)
         except BaseException as error:  # noqa: BLE001 - a task factory, or a first step
             coroutine.close()
-            self._outbox.others.append(self._codec.error(work_id, error))
+            self._batch.others.append(self._codec.error(work_id, error))
             return
         if task.done():  # it ran eagerly, and never waited
             self._take(work_id, task)
@@ -94,7 +102,7 @@ class CoroutineLane:
 
     def _put_item(self, work_id: int, producer: Producer, value: Any) -> None:
         """Report an item: at once, if the last one was a while ago; else with the next ones."""
-        self._outbox.put_item(work_id, producer.yielded, self._codec.value(value))
+        self._batch.put_item(work_id, producer.yielded, self._codec.value(value))
         now = time.perf_counter()
         if now - self._items_sent > HOLD:
             self._items_sent = now
@@ -110,7 +118,7 @@ class CoroutineLane:
     def be_copy(self) -> None:
         """In a process that this thread has forked off: end when it leaves the coroutine."""
         ending: Any = Ending()
-        self._codec = self._tasks = self._outbox = self._send = ending
+        self._codec = self._tasks = self._batch = self._send = ending
         end_chunks()
         end_after_step(self._loop)
 
@@ -126,33 +134,33 @@ class CoroutineLane:
         if work_id in self._tasks:
             self._cancel(work_id)
         elif skip(seq):
-            self._outbox.others.append((work_id, CANCELLED, seq))
+            self._batch.others.append((work_id, CANCELLED, seq))
         elif self._producers.close(work_id):
-            self._outbox.others.append((work_id, DELIVERED, None))
+            self._batch.others.append((work_id, DELIVERED, None))
         else:
             # It runs on the main thread; or has returned a coroutine that is on its
             # way here; or has ended, which does no harm: ids are unique.
             self._late_cancels.append(work_id)
-            self._outbox.others.append((work_id, TOO_LATE, None))
+            self._batch.others.append((work_id, TOO_LATE, None))
 
     def recall(self, work_id: int, seq: int, skip: Callable[[int], bool]) -> None:
         """Give a plain function back if it was not started. Call ``flush`` after the last."""
         if skip(seq):
-            self._outbox.others.append((work_id, RETURNED, seq))
+            self._batch.others.append((work_id, RETURNED, seq))
 
     def _cancel(self, work_id: int) -> None:
         self._producers.close(work_id)  # a stream; it may ignore the cancel, and go on yielding
         task = self._tasks.get(work_id)
         if task is not None and task.cancel():
-            self._outbox.others.append((work_id, DELIVERED, None))
+            self._batch.others.append((work_id, DELIVERED, None))
 
     def flush(self) -> None:
         """Send the reports gathered so far."""
         self._flush_planned = False
-        box = self._outbox
-        if box.ids or box.others or box.pickled:
-            self._outbox = Outbox()
-            self._send(box.frame(0.0))
+        batch = self._batch
+        if batch.ids or batch.others or batch.pickled:
+            self._batch = ReportBatch()
+            self._send(batch.frame(0.0))
 
     def _ended(self, work_id: int, task: asyncio.Task[Any]) -> None:
         del self._tasks[work_id]
@@ -166,17 +174,17 @@ class CoroutineLane:
     def _take(self, work_id: int, task: asyncio.Task[Any]) -> None:
         """Take the outcome of a task that has ended."""
         if task.cancelled():
-            self._outbox.others.append((work_id, CANCELLED, None))
+            self._batch.others.append((work_id, CANCELLED, None))
         elif (error := task.exception()) is not None:
-            self._outbox.others.append(self._codec.error(work_id, error))
+            self._batch.others.append(self._codec.error(work_id, error))
         else:
             self._put(work_id, task.result())
 
     def _put(self, work_id: int, value: Any) -> None:
         try:
-            self._codec.put(self._outbox, work_id, value)
+            self._codec.put(self._batch, work_id, value)
         except Exception as error:  # noqa: BLE001 - the result cannot travel
-            self._outbox.others.append(self._codec.error(work_id, error))
+            self._batch.others.append(self._codec.error(work_id, error))
 
 
 def _forget(_reports: Reports) -> None:

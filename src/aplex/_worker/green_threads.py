@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from aplex.exceptions import WorkerStartError
+from aplex._common.errors import WorkerStartError
 
 
 def patched_by() -> tuple[str, bool] | None:

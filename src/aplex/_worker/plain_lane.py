@@ -8,6 +8,7 @@ from collections.abc import Callable, MutableSequence, Sequence
 from functools import partial
 from typing import Any, Final
 
+from aplex._common.errors import WorkInterrupted
 from aplex._common.messages import (
     ATOMS,
     CANCELLED,
@@ -17,14 +18,12 @@ from aplex._common.messages import (
     PLAIN,
     SINCE,
     VALUE,
-    Outbox,
     Report,
+    ReportBatch,
     Reports,
 )
-from aplex._worker.forked_copies import Ending, end_chunks
-from aplex._worker.lane import HOLD, Codec, Detached, is_coroutine
+from aplex._worker.lane import HOLD, Codec, Detached, Ending, end_chunks, is_coroutine
 from aplex._worker.producers import CoroutineProducer, PlainProducer, Producer, Producers
-from aplex.exceptions import WorkInterrupted
 
 DOOM_PAUSE: Final = 0.001
 """Seconds after which a worker looks again whether it is to be killed. Either is soon."""
@@ -71,7 +70,7 @@ class PlainLane:
         self._producing = False
         self._lock = threading.Lock()  # for what ``skip`` and ``flush_held`` share with ``run``
         self._skipped: set[int] = set()
-        self._outbox = Outbox()
+        self._batch = ReportBatch()
         self._since = 0.0  # when the time that was not reported yet began
         self._holding = False
         self._items_sent = 0.0  # when an item of a stream was sent last
@@ -95,7 +94,7 @@ class PlainLane:
                     self._started[SINCE] = 0
                     continue
             self._run(work_id, function, call, last=not left)
-        if self._outbox:  # the last one was skipped
+        if self._batch:  # the last one was skipped
             self.flush_held()
 
     def _begin(self) -> None:
@@ -157,11 +156,11 @@ class PlainLane:
         with self._lock:
             self._started[SINCE] = 0
             if self.interrupted == self._count:
-                self._outbox.others.append((work_id, DELIVERED, None))
+                self._batch.others.append((work_id, DELIVERED, None))
             if report is None:
-                self._outbox.put(work_id, data, pickled=pickled)
+                self._batch.put(work_id, data, pickled=pickled)
             else:
-                self._outbox.others.append(report)
+                self._batch.others.append(report)
             # The traceback of an exception has this frame: it must not have the exception.
             report = None
             if last or self._held is None or time.perf_counter() - self._since > HOLD:
@@ -177,7 +176,8 @@ class PlainLane:
             self._producing = True
         self._producers.add(work_id, producer)
         try:
-            ended = producer.run(partial(self._put_item, work_id, producer), self.flush_held)
+            put = partial(self._put_item, work_id, producer)
+            ended = producer.run(put, self.flush_held, self, self._count)
         finally:
             self._producers.remove(work_id)
             with self._lock:
@@ -188,7 +188,7 @@ class PlainLane:
         """Report an item: at once, if the last one was a while ago; else with the next ones."""
         item = self._codec.value(value)
         with self._lock:
-            self._outbox.put_item(work_id, producer.yielded, item)
+            self._batch.put_item(work_id, producer.yielded, item)
             now = time.perf_counter()
             if self._held is None or now - self._items_sent > HOLD:
                 self._items_sent = now
@@ -204,11 +204,11 @@ class PlainLane:
 
     def _flush(self) -> None:
         self._holding = False
-        outbox, now = self._outbox, time.perf_counter()
+        batch, now = self._batch, time.perf_counter()
         # Items say nothing of how long works take: a stream counts when it has ended.
         seconds = 0.0 if self._producing else now - self._since
-        if outbox:
-            self._outbox = Outbox()
-            self._send(outbox.frame(seconds))
+        if batch:
+            self._batch = ReportBatch()
+            self._send(batch.frame(seconds))
         if not self._producing:
             self._since = now

@@ -21,47 +21,44 @@ cleanup `ORPHAN_GRACE` seconds, and ends the process.
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import selectors
 import signal
 import sys
 import threading
-import time
 import traceback
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from aplex._common import late_imports
 from aplex._common.identity import be_worker_process
-from aplex._common.locks import RLock
+from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import (
     ATOMS,
-    COROUTINE,
     ERROR,
     FAILED,
     READY,
-    Outbox,
     Report,
+    ReportBatch,
     Reports,
     only,
 )
-from aplex._wire.calls import CallDecoder, encode_value, is_atom
+from aplex._wire.calls import CallDecoder, Put, encode_value, is_atom
 from aplex._wire.counters import Progress
 from aplex._wire.exceptions import encode_exception
 from aplex._wire.frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._wire.packed_setup import PackedSetup
-from aplex._worker.coroutine_lane import CoroutineLane
-from aplex._worker.green_threads import check_worker
-from aplex._worker.interrupts import Interrupts
-from aplex._worker.lane import HOLD, Detached, initialize, run_on, run_until_stopped
+from aplex._worker.lane import HOLD
+from aplex._worker.loop_thread import LoopThread
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
-from aplex._worker.signals import be_deaf, is_deaf, obey
+from aplex._worker.signals import Interrupts, be_deaf, is_deaf, obey
 
 if TYPE_CHECKING:
     import asyncio
+
+    from aplex._worker.coroutine_lane import CoroutineLane
+    from aplex._worker.coroutine_pipes import CoroutinePipes
+    from aplex._worker.shared_results import SharedResults
 
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a computing thread lets another one run; CPython's own is 0.005.
@@ -100,77 +97,36 @@ class ChildEnds:
                 end.close()
 
 
-class Results:
-    """Puts big results into shared memory. Both lanes'."""
-
-    def __init__(self, end: PipeEnd, wake: Callable[[], object]) -> None:
-        """Have no shared memory yet.
-
-        Args:
-            end: The file.
-            wake: Has ``cool`` called soon. Safe in a finalizer.
-        """
-        self._end = end
-        self._wake = wake
-        self._lock = RLock()
-        self._arena: Any = None
-        self._cool_at: float | None = None  # monotonic
-
-    def put(self, payloads: Any) -> Any:
-        """Return where the payloads are, for the parent to have; None if there is no room."""
-        from aplex._wire.shared_memory import Arena
-
-        with self._lock:
-            if self._arena is None:
-                self._arena = Arena(self._end, self._cool_later)
-        parcel = self._arena.put(payloads)
-        if parcel is None:
-            return None
-        self._arena.lend(parcel.place)
-        return parcel.place
-
-    def _cool_later(self, seconds: float) -> None:
-        self._cool_at = time.monotonic() + seconds
-        self._wake()
-
-    def cool(self) -> float | None:
-        """Give back memory, if it is time to.
-
-        Returns:
-            Seconds after which to call again; None: only when there is something new.
-        """
-        when = self._cool_at
-        if when is not None and when <= time.monotonic():
-            self._cool_at = None
-            self._arena.cool()
-            when = self._cool_at
-        return None if when is None else max(0.0, when - time.monotonic())
-
-
 class ProcessCodec(CallDecoder):
     """Calls and outcomes travel as pickles, atoms as they are."""
 
-    def __init__(self, ends: ChildEnds, results: Results | None) -> None:
-        self._lent: Any = None
-        self._ends = ends
-        super().__init__(None if ends.arena_in is None else self._open_place)
-        self._put_value = None if results is None else results.put
+    def __init__(self, arena_in: PipeEnd | None, put: Put | None) -> None:
+        """Open and fill shared memory, where there is such.
+
+        Args:
+            arena_in: The file with what the parent has put there.
+            put: Puts a big result there.
+        """
+        self._borrowed: Any = None
+        self._arena_in = arena_in
+        super().__init__(None if arena_in is None else self._open_place)
+        self._put_value = put
 
     def _open_place(self, place: list[int]) -> list[memoryview]:
-        if self._lent is None:
-            from aplex._wire.borrowed import Lent
+        if self._borrowed is None:
+            from aplex._wire.borrowed import BorrowedMemory
 
-            assert self._ends.arena_in is not None
-            self._lent = Lent(self._ends.arena_in)
-        views: list[memoryview] = self._lent.open(place)
+            assert self._arena_in is not None
+            self._borrowed = BorrowedMemory(self._arena_in)
+        views: list[memoryview] = self._borrowed.open(place)
         return views
 
-    def put(self, outbox: Outbox, work_id: int, value: Any) -> None:
+    def put(self, batch: ReportBatch, work_id: int, value: Any) -> None:
         if type(value) in ATOMS or is_atom(value):
-            outbox.ids.append(work_id)
-            outbox.values.append(value)
+            batch.ids.append(work_id)
+            batch.values.append(value)
         else:
-            outbox.put(work_id, encode_value(value, self._put_value), pickled=True)
+            batch.put(work_id, encode_value(value, self._put_value), pickled=True)
 
     def value(self, value: Any) -> tuple[bool, Any]:
         if is_atom(value):
@@ -192,28 +148,11 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int) -
     # While a function computes, the loop's thread gets the interpreter lock only after
     # this interval, each time it wakes (with uvloop: for each timer).
     sys.setswitchinterval(SWITCH_INTERVAL)
-    _keep_crashes(progress)
+    progress.keep_crashes()
     child = Child(ends, progress)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=child.be_copy)
     child.run(setup)
-
-
-def _keep_crashes(progress: Progress) -> None:
-    """Have the stack of a crash go where the parent finds it; unless it was to go elsewhere."""
-    if progress.file is None:
-        return
-    if not faulthandler.is_enabled():
-        faulthandler.enable(progress.file.fileno(), all_threads=False)
-    elif _environment_wants_crashes() and not progress.is_for_stderr:  # forked: there was no hook
-        faulthandler.enable(progress.file.fileno())
-        progress.mark_for_stderr()  # so the parent shows it there
-
-
-def _environment_wants_crashes() -> bool:
-    """Whether the environment has enabled ``faulthandler``, which writes to stderr then."""
-    wanted = os.environ.get("PYTHONFAULTHANDLER") or "faulthandler" in sys._xoptions  # noqa: SLF001
-    return bool(wanted or sys.flags.dev_mode)
 
 
 class Child:
@@ -222,12 +161,17 @@ class Child:
     def __init__(self, ends: ChildEnds, progress: Progress) -> None:
         self._ends = ends
         self._progress = progress
-        self.results = None if ends.arena_out is None else Results(ends.arena_out, self._kick)
-        self._codec = ProcessCodec(ends, self.results)
-        self._loop_thread = LoopThread(self)
+        self._results: SharedResults | None = None
+        self._results_lock = RLock()  # for making them
+        self._codec = self._make_codec()
+        self._pipes: CoroutinePipes | None = None
+        self._loop_thread = LoopThread(
+            self, lambda run: _Thread(target=run, name="aplex-loop", daemon=True)
+        )
         self._watcher = threading.Thread(target=self._watch, name="aplex-watcher", daemon=True)
         self._main = threading.get_ident()
         self._orphaned = threading.Event()
+        self._factory_may_fail = False  # it is the user's
         self._kickee, self._kicker = one_way()
         self._plain_out = Writer(ends.plain_out)
         self.producers = Producers()
@@ -241,19 +185,11 @@ class Child:
         )
         self._interrupts = Interrupts(self.plain, progress, self._kick)
 
-    @property
-    def ends(self) -> ChildEnds:
-        return self._ends
-
-    @property
-    def progress(self) -> Progress:
-        return self._progress
-
     def run(self, setup: PackedSetup) -> None:
         """Start, serve, clean up. On the process's main thread."""
         self._interrupts.install()
         try:
-            check_worker()
+            _check_threads()
             self._watcher.start()
             self._initialize(setup)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
@@ -263,7 +199,6 @@ class Child:
         self._plain_out.write(only((0, READY, os.getpid())))
         self._serve()
         self._loop_thread.stop()
-        self._loop_thread.join()
 
     def be_copy(self) -> None:
         """In a process that a work has forked off: end when it leaves the work."""
@@ -273,12 +208,63 @@ class Child:
             self._loop_thread.be_copy()
         self._ends.close()
 
+    def _make_codec(self) -> ProcessCodec:
+        """Make the codec of one lane."""
+        return ProcessCodec(
+            self._ends.arena_in, None if self._ends.arena_out is None else self._put_big
+        )
+
+    def _put_big(self, payloads: Any) -> Any:
+        """Put a big result into shared memory; return where it is, None if there is no room."""
+        if self._results is None:
+            with self._results_lock:
+                if self._results is None:
+                    from aplex._worker.shared_results import SharedResults
+
+                    assert self._ends.arena_out is not None
+                    self._results = SharedResults(self._ends.arena_out, self._kick)
+        return self._results.put(payloads)
+
     def _initialize(self, setup: PackedSetup) -> None:
         """Call the initializer. Nothing holds its arguments afterwards, unless it does."""
         loop_factory, initializer, initargs = setup.take()
-        self._loop_thread.set_factory(loop_factory)
-        if initializer is not None:
-            initialize(initializer, initargs, self._loop_thread.run)
+        self._factory_may_fail = loop_factory is not None
+        self._loop_thread.initialize(loop_factory, initializer, initargs)
+
+    # -- the loop: a `Port` ---------------------------------------------------------
+
+    def connect(self, loop: asyncio.AbstractEventLoop) -> CoroutineLane:
+        """Have coroutine works arrive."""
+        from aplex._worker.coroutine_pipes import CoroutinePipes
+
+        self._pipes = CoroutinePipes(
+            loop,
+            (self._ends.coroutines_in, self._ends.coroutines_out),
+            self._make_codec(),
+            self._progress.started,
+            self.producers,
+            self.plain.skip,
+            lambda: loop.call_later(DOUBT, self.cut_off),
+        )
+        return self._pipes.lane
+
+    def disconnect(self) -> None:
+        """Have no more of them arrive."""
+        assert self._pipes is not None
+        self._pipes.close()
+
+    def loop_failed(self, error: BaseException) -> None:  # noqa: ARG002 - it is being handled
+        """End the process, unless the user's factory has failed: then the pool says so."""
+        if not self._factory_may_fail:  # out of descriptors or memory: no use as a worker
+            _end_by_exception()
+
+    def loop_broke(self, error: BaseException, *, stopping: bool) -> None:
+        """End the process: nothing else tells the parent that a work has broken the loop."""
+        if stopping:
+            raise error
+        _end_by_exception()
+
+    # -- the main thread ------------------------------------------------------------
 
     def _serve(self) -> None:
         """Run the plain lane until the parent says ``None``."""
@@ -334,11 +320,10 @@ class Child:
                 selector.unregister(coroutines)  # from now on it is the loop's
                 self._loop_thread.start()
             pause = self._interrupts.send()
-            if self.results is not None:
-                pause = _shorter(pause, self.results.cool())
+            if self._results is not None:
+                pause = _shorter(pause, self._results.trim())
         self._orphaned.set()
-        self._loop_thread.stop()
-        self._loop_thread.join(ORPHAN_GRACE)
+        self._loop_thread.stop(ORPHAN_GRACE)
         os._exit(1)
 
     def _read_lifeline(self) -> bool:
@@ -380,186 +365,23 @@ class Child:
             selector.register(self._kickee, selectors.EVENT_READ)
 
 
+def _check_threads() -> None:
+    """Raise WorkerStartError if there are green threads only."""
+    if "gevent.monkey" in sys.modules or "eventlet.patcher" in sys.modules:
+        from aplex._worker.green_threads import check_worker
+
+        check_worker()
+
+
 def _shorter(one: float | None, other: float | None) -> float | None:
     return min((pause for pause in (one, other) if pause is not None), default=None)
 
 
-class LoopThread:
-    """The thread of the worker's event loop."""
+class _Thread(threading.Thread):
+    """A daemon thread whose start is tried once."""
 
-    def __init__(self, child: Child) -> None:
-        self._child = child
-        self._thread = threading.Thread(target=self._run, name="aplex-loop", daemon=True)
-        self._factory: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._lane: CoroutineLane | None = None
-        self._stopping: asyncio.Future[None] | None = None
-        self._count = 0  # of works that came so far
-        self._codec: ProcessCodec
-        self._reader: Reader
-        self._writer: Writer
-        self._lock = threading.Lock()  # for starting the thread, and for wanting none
-        self._started = False
-        self._unwanted = threading.Event()
-        self._made = threading.Event()
-        self._failure: BaseException | None = None
-
-    def set_factory(self, factory: Any) -> None:
-        """Take the factory for the loop. One of the user's is tried at once, and may raise."""
-        self._factory = factory
-        if factory is not None:
-            self._want_loop()
-
-    def start(self) -> None:
-        """Start the thread, if that was not done before. Any thread."""
-        with self._lock:
-            if self._started or self._unwanted.is_set():
-                return
-            self._started = True
-            try:
-                self._thread.start()
-            except BaseException as error:  # noqa: BLE001 - there can be no more threads
-                self._fail(error)
-
-    def be_copy(self) -> None:
-        """In a process that a work has forked off."""
-        if self._lane is not None and self._thread.ident == threading.get_ident():
-            self._lane.be_copy()
-
-    def adopt_soon(self, work_id: int, made: Detached) -> None:
-        """Hand a coroutine, or a stream, over to the loop. On the main thread."""
-        self._want_loop()
-        assert self._loop is not None
-        assert self._lane is not None
-        self._loop.call_soon_threadsafe(self._lane.adopt, work_id, made)
-
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine on the loop to its end. On the main thread."""
-        try:
-            self._want_loop()
-        except BaseException:
-            coroutine.close()
-            raise
-        assert self._loop is not None
-        run_on(self._loop, coroutine)
-
-    def stop(self) -> None:
-        """Make the loop cancel its tasks and end, if there is one. Any thread."""
-        with self._lock:
-            self._unwanted.set()
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stop)
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait for the thread's end."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-
-    def _want_loop(self) -> None:
-        if not self._made.is_set():
-            self.start()
-            self._made.wait()
-        if self._failure is not None:
-            raise self._failure
-
-    def _fail(self, error: BaseException) -> None:
-        """Note why there is no loop; it is the exception that is being handled."""
-        self._failure = error
-        self._made.set()
-        if self._factory is None:  # out of descriptors or memory: no use as a worker
-            _end_by_exception()
-
-    def _run(self) -> None:
-        ends = self._child.ends
-        try:
-            import asyncio
-
-            ends.coroutines_in.set_blocking(False)
-            ends.coroutines_out.set_blocking(False)
-            self._reader, self._writer = Reader(ends.coroutines_in), Writer(ends.coroutines_out)
-            runner = asyncio.Runner(loop_factory=self._factory)
-            loop = runner.get_loop()
-            self._codec = ProcessCodec(ends, self._child.results)
-            self._lane = CoroutineLane(loop, self._codec, self._send, self._child.producers)
-            self._stopping = loop.create_future()
-            loop.add_reader(ends.coroutines_in.fileno(), self._read)
-            self._loop = loop
-            if self._unwanted.is_set():
-                self._stop()
-        except BaseException as error:  # noqa: BLE001 - shown by the parent, or by us
-            self._fail(error)
-            return
-        self._made.set()
-        self._run_until_stopped(runner, loop)
-
-    def _run_until_stopped(self, runner: asyncio.Runner, loop: asyncio.AbstractEventLoop) -> None:
-        assert self._stopping is not None
-        try:
-            run_until_stopped(runner, loop, self._stopping)
-        except BaseException:
-            if self._unwanted.is_set():
-                raise
-            # A work has broken the loop itself. Nothing tells the parent but our end.
-            _end_by_exception()
-
-    def _read(self) -> None:
-        lane = self._lane
-        assert lane is not None
-        try:
-            frames = self._reader.read()
-        except BlockingIOError:
-            return
-        except (EOFError, OSError):
-            self._lost()
-            return
-        started = self._child.progress.started
-        while frames:
-            definitions, ids, functions, calls, cancels, recalls, credits_ = frames.popleft()
-            if definitions:
-                self._codec.define(definitions)
-            for work_id, function, call in zip(ids, functions, calls, strict=True):
-                self._count += 1
-                started[COROUTINE] = self._count
-                lane.begin(work_id, function, call)
-            for work_id, seq in cancels:
-                lane.cancel(work_id, seq, self._child.plain.skip)
-            for work_id, seq in recalls:
-                lane.recall(work_id, seq, self._child.plain.skip)
-            for work_id, count in credits_:
-                self._child.producers.credit(work_id, count)
-        lane.flush()
-
-    def _stop(self) -> None:
-        self._read_no_more()
-        if self._stopping is not None and not self._stopping.done():
-            self._stopping.set_result(None)
-
-    def _lost(self) -> None:
-        """Note that a channel is broken. If the parent is gone, the watcher knows it too."""
-        assert self._loop is not None
-        self._read_no_more()
-        self._loop.call_later(DOUBT, self._child.cut_off)
-
-    def _read_no_more(self) -> None:
-        assert self._loop is not None
-        self._loop.remove_reader(self._child.ends.coroutines_in.fileno())
-
-    def _send(self, reports: Reports) -> None:
-        assert self._loop is not None
-        try:
-            if not self._writer.write(reports):
-                self._loop.add_writer(self._child.ends.coroutines_out.fileno(), self._flush)
-        except OSError:
-            self._lost()
-
-    def _flush(self) -> None:
-        assert self._loop is not None
-        try:
-            flushed = self._writer.flush()
-        except OSError:
-            flushed = True
-        if flushed:
-            self._loop.remove_writer(self._child.ends.coroutines_out.fileno())
+    def give_up(self) -> bool:
+        return True
 
 
 def _end_by_exception() -> NoReturn:

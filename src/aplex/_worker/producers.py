@@ -57,19 +57,24 @@ class PlainProducer(Producer):
         with self._changed:
             self._changed.notify()
 
-    def run(self, put: Put, flush: Callable[[], None]) -> bool:
+    def run(self, put: Put, flush: Callable[[], None], lane: Any, seq: int) -> bool:
         """Iterate; at the end, whatever the reason, close what is iterated.
 
         Args:
             put: Reports an item.
             flush: Sends what was reported; called before it waits.
+            lane: Its ``inside`` is the number ``seq`` while the user's code runs, which may be
+                interrupted, and else 0.
+            seq: Number of the work.
 
         Returns:
             Whether it came to its end, and was not closed.
         """
         try:
             while self._may_go_on(flush):
+                lane.inside = seq
                 for item in self._source:
+                    lane.inside = 0
                     put(item)
                     self.yielded += 1
                     break
@@ -77,6 +82,7 @@ class PlainProducer(Producer):
                     return True
             return False
         finally:
+            lane.inside = 0  # first of all: no call until here
             close = getattr(self._source, "close", None)
             if close is not None:
                 close()
@@ -91,11 +97,15 @@ class PlainProducer(Producer):
 
 
 class CoroutineProducer(Producer):
-    """Iterates in a task; is woken on the same thread."""
+    """Iterates in a task; is woken on the same thread.
+
+    Attributes:
+        source: What is iterated.
+    """
 
     def __init__(self, source: AsyncIterator[Any], credit: int) -> None:
         super().__init__(credit)
-        self._source = source
+        self.source = source
         self._waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
@@ -112,21 +122,21 @@ class CoroutineProducer(Producer):
         """
         from asyncio import CancelledError
 
-        step = type(self._source).__anext__
+        step = type(self.source).__anext__
         try:
             while not self.closed:
                 if self.yielded >= self.credit:
                     await self._wait()
                     continue
                 try:
-                    item = await step(self._source)
+                    item = await step(self.source)
                 except StopAsyncIteration:
                     return
                 put(item)
                 self.yielded += 1
             raise CancelledError
         finally:
-            close = getattr(self._source, "aclose", None)
+            close = getattr(self.source, "aclose", None)
             if close is not None:
                 await close()
 

@@ -1,26 +1,50 @@
-"""Deafness: in a worker process, Ctrl-C and SIGTERM are the parent's business. A leaf.
+"""What a worker process does with signals: it is deaf to those of its program, and interrupts.
 
-A terminal, systemd, many container runtimes and ``kill -- -PGID`` signal every process of a
-program at once. If workers obeyed, the works would be lost while the program still wants to
-finish them. So a worker hears nothing, until its parent says (over the lifeline) that a SIGTERM
-is meant.
+Deafness: a terminal, systemd, many container runtimes and ``kill -- -PGID`` signal every process
+of a program at once. If workers obeyed, the works would be lost while the program still wants to
+finish them. So a worker ignores Ctrl-C and SIGTERM, until its parent says (over the lifeline)
+that a SIGTERM is meant.
 
-It is done by a handler and not by ``SIG_IGN``, which programs that works start would inherit.
+This is done by a handler and not by ``SIG_IGN``, which programs that works start would inherit.
 Processes that works fork would inherit the handler: they get the default action of SIGTERM back,
-or ``Process.terminate`` could not end them. What was ignored when the worker started is left so:
-it is the user's wish for the whole program (``nohup``, a script's ``&``), and programs that works
-start are to inherit that.
+or ``Process.terminate`` could not end them. What was ignored when the worker started stays
+ignored: the user wants that for the whole program (``nohup``, a script's ``&``), and programs that
+works start are to inherit it.
+
+Interrupts: a plain function that is to stop is sent a signal, on the main thread, so that system
+calls return. Its Python handler raises `WorkInterrupted` there, as Ctrl-C raises
+``KeyboardInterrupt``, but in the user's function only: ``PlainLane.inside`` is the number of the
+function that the main thread is in, and 0 in all of the lane's own code.
+
+The signal is sent again, after pauses that double, until the exception was raised or the
+function has ended: a signal that comes between CPython's last look for one and the system call
+in which the thread then sleeps wakes nobody; and what is raised in a finalizer is swallowed.
+The exception waits for the end of an import: raised there, it could leave the import lock held
+for ever, and any other thread that imports the same module would fail too.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Final
+from typing import Any, Final
+
+from aplex._common.errors import WorkInterrupted
+from aplex._wire.counters import Progress
+from aplex._worker.plain_lane import PlainLane
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+"""Those to which a worker is deaf."""
+FIRST_PAUSE: Final = 0.01
+"""Seconds before a signal is sent a second time; each pause is twice the one before."""
+LONGEST_PAUSE: Final = 1.0
+"""Seconds; pauses grow to this."""
+RUN: Final = PlainLane.run.__code__
+"""What calls the functions."""
 
 _forking = threading.local()
 _listens = False  # whether the next SIGTERM is the parent's
@@ -74,3 +98,88 @@ def _hear_again() -> None:
     if signal.getsignal(signal.SIGTERM) is _hear:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _release()
+
+
+def free_signal() -> int | None:
+    """Return the signal that interrupts: one that programs hardly use. None: there is none."""
+    if not hasattr(signal, "pthread_kill"):
+        return None
+    first: int | None = getattr(signal, "SIGRTMIN", None)
+    return int(signal.SIGUSR2) if first is None else first + 11
+
+
+class Interrupts:
+    """Interrupts functions of a lane that runs on the main thread.
+
+    Args:
+        lane: The lane.
+        progress: Where it publishes what it runs.
+        wake: Has the thread that calls ``send`` call it soon. Safe in a finalizer.
+    """
+
+    def __init__(self, lane: PlainLane, progress: Progress, wake: Callable[[], object]) -> None:
+        self._lane = lane
+        self._progress = progress
+        self._wake = wake
+        self._signal = free_signal()
+        self._main = threading.main_thread().ident or 0
+        self._wanted = 0  # number of the function to be interrupted; 0: none
+        self._pause = FIRST_PAUSE
+
+    def install(self) -> None:
+        """Set the handlers. On the main thread."""
+        if self._signal is not None:
+            signal.signal(self._signal, self._handle)
+            self._say_unraisable = sys.unraisablehook
+            sys.unraisablehook = self._swallowed
+
+    def ask(self, seq: int) -> None:
+        """Have a function interrupted; call ``send`` next. Both on one thread."""
+        self._wanted = seq
+        self._pause = FIRST_PAUSE
+
+    def send(self) -> float | None:
+        """Send the signal, if a function is still to be interrupted.
+
+        Returns:
+            Seconds after which to call again; None: only when there is something new.
+        """
+        seq = self._wanted
+        if not seq or self._signal is None:
+            return None
+        if self._progress.running()[0] != seq:  # it has ended
+            self._wanted = 0
+            return None
+        signal.pthread_kill(self._main, self._signal)
+        pause = self._pause
+        self._pause = min(2 * pause, LONGEST_PAUSE)
+        return pause
+
+    def _handle(self, _number: int, frame: FrameType | None) -> None:
+        seq = self._wanted
+        if seq and seq == self._lane.inside and not _is_delicate(frame):
+            self._wanted = 0
+            self._lane.interrupted = seq
+            raise WorkInterrupted("aplex has interrupted this function: it is not wanted any more")
+
+    def _swallowed(self, unraisable: Any) -> None:
+        """Interrupt once more if the exception came in a finalizer, from which nothing comes."""
+        if isinstance(unraisable.exc_value, WorkInterrupted) and self._lane.inside:
+            self._wanted = self._lane.inside
+            self._wake()
+        else:
+            self._say_unraisable(unraisable)
+
+
+HOOK: Final = Interrupts._swallowed.__code__  # noqa: SLF001 - private to this file
+
+
+def _is_delicate(frame: FrameType | None) -> bool:
+    """Whether this thread is in the middle of an import, or in our hook, which would swallow it."""
+    # Below our own frame there may be an import too, in which a parent was that forked us.
+    while frame is not None and frame.f_code is not RUN:
+        code = frame.f_code
+        if code is HOOK or code.co_filename.startswith("<frozen importlib."):
+            return True
+        frame = frame.f_back
+    return False

@@ -8,16 +8,19 @@ the end of a pipe alone says nothing.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import sys
+import time
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing import process as process_module
 from multiprocessing.context import BaseContext
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aplex._backends.contract import Death, Events, Setup
 from aplex._backends.listener import Listener
-from aplex._backends.process import starter
+from aplex._backends.process import starter, template
 from aplex._backends.process.gate import AVAILABLE, Gate
 from aplex._backends.process.importing import check_process
 from aplex._backends.process.link import Link
@@ -26,16 +29,22 @@ from aplex._backends.process.piped import PipedBackend
 from aplex._backends.process.postmortem import OomKills, postmortem, reap, show_crash
 from aplex._backends.process.setups import Setups
 from aplex._backends.process.starter import Starter
-from aplex._common import late_imports
-from aplex._common.locks import RLock
+from aplex._backends.process.template import Template, TemplateProcess
+from aplex._common.errors import RemoteTraceback, WorkerStartError
+from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import LANES, PLAIN
 from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd, frame_of
 from aplex._worker import process
 from aplex._worker.green_threads import check_program
-from aplex._worker.interrupts import free_signal
-from aplex.exceptions import RemoteTraceback, WorkerLostError, WorkerStartError
+from aplex._worker.signals import free_signal
+
+if TYPE_CHECKING:
+    from aplex.exceptions import WorkerLostError
+
+LONGEST_STATUS: Final = 1.0
+"""Seconds in which the template tells how a process ended; else its exit code is not known."""
 
 
 class ProcessBackend(PipedBackend):
@@ -43,13 +52,25 @@ class ProcessBackend(PipedBackend):
 
     can_interrupt = free_signal() is not None
 
-    def __init__(self, context: BaseContext, setup: Setup) -> None:
+    def __init__(self, context: BaseContext | None, preload: Sequence[str], setup: Setup) -> None:
+        """Start nothing yet.
+
+        Args:
+            context: Of ``multiprocessing``. None: a template process forks the workers, where
+                that can be; elsewhere they are spawned.
+            preload: Modules that the template imports.
+            setup: What the workers are set up with.
+        """
+        by_template = context is None and template.AVAILABLE
+        context = context or multiprocessing.get_context("spawn")
         self._forks = context.get_start_method() == "fork"
         self._main = MainModule(forks=self._forks)
         super().__init__(main_by_value=self._main.decide)
         parts = (setup.worker_loop_factory, setup.initializer, setup.initargs)
         self._setups = Setups(parts, self._main, by_fork=self._forks)
-        self._starter = Starter(context, self._setups.first, setup.name, self._main, self._started)
+        packed = self._setups.first
+        forks = Template(setup.name, self._main, preload) if by_template else None
+        self._starter = Starter(context, packed, setup.name, self._main, self._started, forks)
         self._oom_kills: OomKills | None = None
 
     def bind(self, events: Events, listener: Listener) -> None:
@@ -92,8 +113,11 @@ class ProcessBackend(PipedBackend):
         link.started = True
         if link.unwanted:
             link.process.kill()
-        link.pidfd = _open_pidfd(link.process.pid)
+        link.pidfd = _pidfd_of(link.process)
         self.listener.watch(self._death_of(link), partial(self._ended, worker, link))
+
+    def began(self) -> None:
+        self._starter.began()
 
     def served(self) -> None:
         self.listener.call_soon(self._starter.go_on)  # not before the result is handed out
@@ -142,6 +166,8 @@ class ProcessBackend(PipedBackend):
             if link.started:
                 with contextlib.suppress(ValueError):  # closed: it has ended just now
                     link.process.kill()
+            else:
+                self._starter.give_up(link)
 
     def terminate(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
@@ -154,8 +180,30 @@ class ProcessBackend(PipedBackend):
             self.kill(worker)
 
     def _ended(self, worker: PoolWorker, link: Link) -> None:
-        """Take in the last reports, then the end. On the listener's thread."""
+        """Take in that a process has ended. On the listener's thread."""
         self.listener.unwatch(self._death_of(link))
+        if isinstance(link.process, TemplateProcess) and link.process.exitcode is None:
+            self._await_status(worker, link)
+        else:
+            self._take_end(worker, link)
+
+    def _await_status(self, worker: PoolWorker, link: Link) -> None:
+        """Wait until the template has told how a process ended; not for ever: it may be stopped."""
+        told = _Sentinel(link.process.sentinel)
+
+        def take() -> None:
+            timer.cancel()
+            self.listener.unwatch(told)
+            if link.process.exitcode is None:
+                link.process.popen.give_up()
+            self._take_end(worker, link)
+
+        timer = self.listener.call_at(time.monotonic() + LONGEST_STATUS, take)
+        self.listener.watch(told, take)
+
+    def _take_end(self, worker: PoolWorker, link: Link) -> None:
+        """Take in the last reports, then the end. On the listener's thread."""
+        self._starter.go_on()  # the others, if this was the first, do not wait for it
         process = link.process
         link.peak_rss = reap(process)
         if process.exitcode is None:
@@ -283,9 +331,11 @@ class _Sentinel:
         return self._fd
 
 
-def _open_pidfd(pid: int) -> PipeEnd | None:
+def _pidfd_of(process: Any) -> PipeEnd | None:
+    if isinstance(process, TemplateProcess):
+        return PipeEnd(process.popen.pidfd)
     try:
-        return PipeEnd(os.pidfd_open(pid))
+        return PipeEnd(os.pidfd_open(process.pid))
     except (AttributeError, OSError):  # not Linux, an old kernel, or ended already
         return None
 

@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from aplex._common.messages import CANCELLED, COROUTINE, ITEMS, LANES, PLAIN, RETURNED, Reports
-from aplex._wire.borrowed import Lent
+from aplex._wire.borrowed import BorrowedMemory
 from aplex._wire.calls import Unopened
 from aplex._wire.counters import Progress
 from aplex._wire.frames import End, Opened, PipeEnd, Reader, Writer
 from aplex._wire.segments import LENGTHS, Place
-from aplex._wire.shared_memory import Arena, Parcel, make_arena_file
-from aplex._worker import process
+from aplex._wire.shared_memory import SharedMemory, SharedPayload, make_shared_memory_file
+from aplex._worker import (
+    coroutine_pipes,  # noqa: F401 - forked workers have it at once  # pyright: ignore[reportUnusedImport]
+    process,
+)
 
 if TYPE_CHECKING:
     from aplex._pool.state import PoolWorker
@@ -28,7 +31,7 @@ Loop = asyncio.AbstractEventLoop
 class Link:
     """The parent's side of one worker."""
 
-    def __init__(self, arena: Arena | None, worker: PoolWorker | None = None) -> None:
+    def __init__(self, arena: SharedMemory | None, worker: PoolWorker | None = None) -> None:
         """Open all channels of a worker, or none.
 
         Args:
@@ -54,7 +57,7 @@ class Link:
         self.buried = False  # nothing of it is watched any more: its numbers may be others' soon
         self.closed = False
 
-    def _open(self, opened: Opened, arena: Arena | None) -> None:
+    def _open(self, opened: Opened, arena: SharedMemory | None) -> None:
         lanes_in: list[End] = []
         lanes_out: list[End] = []
         self.writers: list[Writer] = []
@@ -74,12 +77,12 @@ class Link:
             lanes_in[COROUTINE], lanes_out[COROUTINE], lanes_in[PLAIN], lanes_out[PLAIN],
             child_lifeline, None, None,
         )  # fmt: skip
-        self.results: Lent | None = None
-        results = None if arena is None else make_arena_file()
+        self.results: BorrowedMemory | None = None
+        results = None if arena is None else make_shared_memory_file()
         if arena is not None and results is not None:
             self.child_ends.arena_out = opened.end(results)
             self.child_ends.arena_in = opened.end(arena.end.duplicate())
-            self.results = Lent(opened.end(results.duplicate()))
+            self.results = BorrowedMemory(opened.end(results.duplicate()))
         self.progress = Progress()
 
     def ends(self) -> Iterator[End]:
@@ -120,7 +123,7 @@ class Link:
         Before anybody hears of it, and lends them anew to another worker.
         """
         work = None if self._worker is None else self._worker.works.get(work_id)
-        if work is not None and work.seq == seq and type(work.call) is Parcel:
+        if work is not None and work.seq == seq and type(work.call) is SharedPayload:
             assert self._arena is not None
             self._arena.take_back(work.call.place[0])
 

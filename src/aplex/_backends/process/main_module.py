@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from aplex._common import late_imports
+from aplex._common.locks import late_imports
 
 
 @contextlib.contextmanager

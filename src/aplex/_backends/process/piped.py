@@ -21,14 +21,13 @@ from typing import Any
 from aplex._backends.contract import Backend
 from aplex._backends.process.gate import Gate
 from aplex._backends.process.link import Link
-from aplex._common import late_imports
-from aplex._common.locks import RLock, is_mine
+from aplex._common.locks import RLock, is_mine, late_imports
 from aplex._common.messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pool.state import PoolWorker, Work
 from aplex._wire.by_value import Definition, numbers_of
 from aplex._wire.calls import CallEncoder
 from aplex._wire.frames import End, frame_of
-from aplex._wire.shared_memory import Arena, Parcel, make_arena
+from aplex._wire.shared_memory import SharedMemory, SharedPayload, make_shared_memory
 
 Loop = asyncio.AbstractEventLoop
 _log = logging.getLogger("aplex")
@@ -44,7 +43,7 @@ class PipedBackend(Backend):
             main_by_value: Tells whether workers cannot import the main module, so that what is
                 defined there travels by value; called before the first call is pickled.
         """
-        self._arena: Arena | None = None
+        self._arena: SharedMemory | None = None
         self._arena_lock = RLock()
         self._borrowers: dict[int, Link] = {}  # who has a block of the arena, by its number
         self._encoder = CallEncoder(self._put, decide=main_by_value)
@@ -76,7 +75,7 @@ class PipedBackend(Backend):
         lane, function, call = work.lane, work.function, work.call
         if type(function) is Definition:
             function = function.number
-        if function not in link.known[lane] or type(call) is Parcel:
+        if function not in link.known[lane] or type(call) is SharedPayload:
             self.send(worker)
             return
         frame = frame_of((None, (work.id,), [function], [call], (), (), ()))
@@ -96,7 +95,7 @@ class PipedBackend(Backend):
             functions = numbers_of(functions)
         ids = [work.id for work in outbox]
         calls = [work.call for work in outbox]
-        if Parcel in map(type, calls):
+        if SharedPayload in map(type, calls):
             calls = [self._lend(link, work) for work in outbox]
         cancels: Any = ()
         recalls: Any = ()
@@ -160,12 +159,12 @@ class PipedBackend(Backend):
 
     # -- big arguments, in shared memory --------------------------------------
 
-    def _shared(self) -> Arena | None:
+    def _shared(self) -> SharedMemory | None:
         """Return the arena of the calls, made when it is first wanted. Any thread."""
         if self._arena is None:
             with self._arena_lock:
                 if self._arena is None:
-                    made = make_arena(self._cool_later)
+                    made = make_shared_memory(self._trim_later)
                     # Another look, with no call after it: a signal handler may have made one.
                     if self._arena is None:
                         self._arena = made
@@ -173,22 +172,22 @@ class PipedBackend(Backend):
                         made.close()
         return self._arena
 
-    def _put(self, payloads: Sequence[bytes | memoryview]) -> Parcel | None:
+    def _put(self, payloads: Sequence[bytes | memoryview]) -> SharedPayload | None:
         arena = self._shared()
         return None if arena is None else arena.put(payloads)
 
-    def _cool_later(self, seconds: float) -> None:
+    def _trim_later(self, seconds: float) -> None:
         when = time.monotonic() + seconds
-        self.listener.call_soon(partial(self.listener.call_at, when, self._cool))
+        self.listener.call_soon(partial(self.listener.call_at, when, self._trim))
 
-    def _cool(self) -> None:
+    def _trim(self) -> None:
         if self._arena is not None:
-            self._arena.cool()
+            self._arena.trim()
 
     def _lend(self, link: Link, work: Work) -> Any:
         """Return what of a call goes into the frame."""
         call: Any = work.call
-        if type(call) is not Parcel:
+        if type(call) is not SharedPayload:
             return call
         assert self._arena is not None
         self._borrowers[call.place[0]] = link

@@ -14,11 +14,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from aplex._common.locks import late_imports
 from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
-from aplex.exceptions import WorkerLostError
+
+if TYPE_CHECKING:
+    from aplex.exceptions import WorkerLostError
 
 if sys.platform != "win32":
     import resource
@@ -56,6 +59,8 @@ def postmortem(
     """
     killed = process.exitcode == -getattr(signal, "SIGKILL", 9)
     names = [work.name for work, _ in zip(worker.works.values(), range(NAMED), strict=False)]
+    with late_imports.importing:
+        from aplex.exceptions import WorkerLostError
     return WorkerLostError(
         process.pid,
         process.exitcode,
@@ -114,6 +119,9 @@ def reap(process: Any) -> int | None:
     if sys.platform != "linux" or not hasattr(os, "wait4"):  # elsewhere the unit differs
         return None
     popen: Any = getattr(process, "_popen", None)
+    if getattr(popen, "method", None) == "template":  # which has taken it
+        peak: int | None = popen.peak_rss
+        return peak
     if getattr(popen, "method", None) not in ("spawn", "fork") or popen.returncode is not None:
         return None
     try:

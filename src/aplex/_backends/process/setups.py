@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from aplex._backends.process.main_module import MainModule
+from aplex._common.errors import SerializationError
 from aplex._wire.packed_setup import PackedSetup
 from aplex._wire.setup_packer import pack_setup
-from aplex.exceptions import SerializationError
 
 
 class Setups:

@@ -7,15 +7,18 @@ process is forked. (Channels that are made later, while processes are being fork
 known to these. A process with a copy of another one's lifeline keeps that one alive after a
 parent that dies, for as long as itself: the second that works have to clean up.)
 
-With ``fork``, the first process of a pool is started alone, and the others when it has ended
-a work. A fork stops the whole program for a moment, and so does the copying of pages after
-it: the first result would wait for all that. (Other processes take long to start, and do so
-side by side.)
+Where there is a template process (`_backends.process.template`), that forks them.
+
+With ``fork`` and ``spawn``, the first process of a pool is started alone, and the others when it
+has ended a work. A fork stops the whole program for a moment, and so does the copying of pages
+after it; and a spawned process imports: the first result would wait until there is a processor
+for it among all the others.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -33,8 +36,13 @@ from aplex._backends.listener import Listener
 from aplex._backends.process.last_words import kept
 from aplex._backends.process.link import Link
 from aplex._backends.process.main_module import MainModule, importable_main, signals_blocked
-from aplex._common import late_imports
-from aplex._common.locks import RLock
+from aplex._backends.process.template import (
+    Template,
+    TemplateLost,
+    TemplateProcess,
+    TemplateThreads,
+)
+from aplex._common.locks import RLock, late_imports
 from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
 from aplex._wire.packed_setup import PackedSetup
@@ -45,6 +53,17 @@ NEEDED: Final = 10
 """Descriptors that ``multiprocessing`` opens, at most, while it starts a process."""
 LONGEST_HOLD: Final = 0.02
 """Seconds for which the others wait at most. (A first result is there after 5 to 10 ms.)"""
+
+LONGEST_SPAWN: Final = 1.0
+"""Seconds for which they wait at most for the first one of ``spawn``, which imports."""
+NOT_WANTED: Final = RuntimeError("it is not wanted any more")
+THREADS: Final = (
+    "the main module, or what it imports, starts threads (%s), so workers are not forked from a "
+    "template process, but spawned: each of them imports everything. Start the threads under "
+    "`if __name__ == '__main__':`, or when they are first used; mp_context='spawn' says that "
+    "this is meant"
+)
+_log = logging.getLogger("aplex")
 
 Started = Callable[[PoolWorker, Link, BaseException | None], None]
 
@@ -62,23 +81,29 @@ class Starter:
         name: str,
         main: MainModule,
         started: Started,
+        template: Template | None = None,
     ) -> None:
         """Have nothing to start yet.
 
         Args:
-            context: Of ``multiprocessing``.
+            context: Of ``multiprocessing``; where there is a template, for the case that it
+                cannot be used.
             setup: What a worker gets, besides its channels.
             name: Of the pool.
             main: What becomes of the main module in workers.
             started: Is called on the listener's thread when a process was started, or could
                 not be, with the reason.
+            template: What forks the workers, if it can be used.
         """
         self._context = context
         self._setup = setup
         self._name = name
         self._main = main
         self._report = started
-        self._alone = context.get_start_method() == "fork"  # so the first one is to be started
+        self._template = template
+        self._pending: Link | None = None  # whose process is being forked by the template
+        # Whether the first one is to be started alone.
+        self._alone = template is None and context.get_start_method() != "forkserver"
         self._holds = False  # the others wait for it
         self._waiting: deque[tuple[PoolWorker, Link]] = deque()
         self._thread: threading.Thread | None = None  # changed with the lock of the pool
@@ -129,13 +154,23 @@ class Starter:
         except BaseException as error:  # noqa: BLE001 - a bug: nobody would start the others
             self._events.failed(error)
 
+    def give_up(self, link: Link) -> None:
+        """Do not wait for a process that is not wanted any more, if its template still imports."""
+        template = self._template
+        if template is not None and self._pending is link and not template.is_ready:
+            template.kill()
+
     def close(self) -> None:
         """Free what all workers share: no more will start."""
         self._setup.close()
+        if self._template is not None:
+            self._template.close()
 
     def abandon_after_fork(self) -> None:
         """In a forked child: close the copies of what belongs to the parent."""
         self._setup.abandon()
+        if self._template is not None:
+            self._template.abandon()
 
     def _end(self) -> None:
         if self._holds or not self._waiting:
@@ -153,11 +188,69 @@ class Starter:
 
     def _hold(self) -> None:
         self._alone, self._holds = False, True
-        end = time.monotonic() + LONGEST_HOLD
+        seconds = LONGEST_HOLD if self._context.get_start_method() == "fork" else LONGEST_SPAWN
+        self._go_on_in(seconds)
+
+    def _go_on_in(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
         self._listener.call_soon(partial(self._listener.call_at, end, self.go_on))
+
+    def began(self) -> None:
+        """Start the others soon, if they wait for the first one, which is ready. Any thread."""
+        if self._holds:
+            self._go_on_in(LONGEST_HOLD)
 
     def _start(self, worker: PoolWorker, link: Link) -> BaseException | None:
         """Start a process; return why it could not be started, if so."""
+        if self._template is not None:
+            try:
+                return self._fork(self._template, worker, link)
+            except TemplateThreads as error:
+                _log.warning(THREADS, error)
+                self._template = None
+        return self._start_anew(worker, link)
+
+    def _fork(self, template: Template, worker: PoolWorker, link: Link) -> BaseException | None:
+        """Have the template fork a process; return why it could not, if so.
+
+        Raises:
+            TemplateThreads: It must not fork.
+        """
+        link.process = TemplateProcess(
+            template,
+            target=process.main,
+            args=(link.child_ends, link.progress, self._setup, worker.id),
+            name=f"{self._name}-{worker.id}",
+            daemon=False,
+        )
+        self._pending = link
+        try:
+            with _lock:
+                check_descriptors()
+                self._setup.share()
+                template.start()
+            if link.unwanted or link.stopped:
+                return NOT_WANTED
+            was_ready = template.is_ready
+            try:
+                link.process.start()
+            except TemplateLost:
+                if not was_ready:
+                    raise
+                with _lock:  # it has died since; another one does as well
+                    template.start()
+                link.process.start()
+        except TemplateThreads:
+            raise
+        except BaseException as error:  # noqa: BLE001 - told to whoever waits for a worker
+            traceback.clear_frames(error.__traceback__)
+            return NOT_WANTED if link.unwanted else error
+        finally:
+            self._pending = None
+        return None
+
+    def _start_anew(self, worker: PoolWorker, link: Link) -> BaseException | None:
+        """Start a process by ``multiprocessing``; return why it could not be started, if so."""
         with _lock:
             link.process = self._context.Process(
                 target=process.main,
@@ -166,7 +259,7 @@ class Starter:
                 daemon=False,  # works may start processes of their own
             )
             if link.unwanted or link.stopped:
-                return RuntimeError("it is not wanted any more")
+                return NOT_WANTED
             try:
                 check_descriptors()
                 if self._context.get_start_method() != "fork":

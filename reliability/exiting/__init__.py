@@ -1,0 +1,1 @@
+"""Programs that end, or are killed, at any moment."""

@@ -1,0 +1,1 @@
+"""What many pools and many works leave behind."""

@@ -1,0 +1,1 @@
+"""A load of works, their journal, and the verdict on what became of them."""

@@ -1,0 +1,1 @@
+"""Races: cancels, kills, resizes and waits at random moments."""

@@ -1,0 +1,1 @@
+"""Exceptions of other libraries, raised as users meet them."""

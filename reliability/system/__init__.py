@@ -1,0 +1,1 @@
+"""What the system shows: processes, memory, and what they own."""

@@ -1,0 +1,104 @@
+"""What becomes of a pool when its template process is stopped, or dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from aplex import WorkerLostError
+from tests.support import works
+from tests.support.callers import make_pool
+from tests.support.signals import Gate, Signals
+
+
+@pytest.fixture
+def pool() -> Iterator[Any]:
+    with make_pool("template") as pool:
+        yield pool
+
+
+def template_of(pool: Any) -> Any:
+    return pool._manager._backend._starter._template
+
+
+def test_works_go_on_when_the_template_dies(pool: Any, signals: Signals, gate: Gate) -> None:
+    held = pool.submit(works.aheld, signals.path, gate.path, 5)
+    function = pool.submit(works.add, 1)
+    assert function.result(10) == 1
+    before = template_of(pool)._pid
+    os.kill(before, signal.SIGKILL)
+    pool.resize(3)
+    pool.start()
+    assert template_of(pool)._pid != before
+    gate.open()
+    assert held.result(10) == 5
+
+
+def test_the_death_of_a_worker_is_seen_when_its_template_is_dead(pool: Any) -> None:
+    """The kernel tells of it, but not how: nobody has waited for the process."""
+    pid = pool.submit(works.pid).result(10)
+    os.kill(template_of(pool)._pid, signal.SIGKILL)
+    lost = pool.submit(works.die, "SIGKILL")
+    assert isinstance(lost.exception(10), WorkerLostError)
+    assert lost.exception().exitcode == 255
+    assert pool.submit(works.pid).result(10) != pid
+
+
+def test_the_death_of_a_worker_is_seen_when_its_template_is_stopped(pool: Any) -> None:
+    pool.submit(works.pid).result(10)
+    template = template_of(pool)._pid
+    os.kill(template, signal.SIGSTOP)
+    try:
+        lost = pool.submit(works.die, "SIGKILL")
+        assert isinstance(lost.exception(10), WorkerLostError)
+    finally:
+        os.kill(template, signal.SIGCONT)
+    assert pool.submit(works.add, 2).result(10) == 2
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV", "exit"])
+def test_the_template_tells_how_a_worker_has_ended(pool: Any, how: str) -> None:
+    pool.submit(works.pid).result(10)
+    error = pool.submit(works.die, how).exception(10)
+    expected = {"SIGKILL": -signal.SIGKILL, "SIGSEGV": -signal.SIGSEGV}
+    if how in expected:
+        assert error.exitcode == expected[how]
+    assert error.exitcode is not None
+
+
+def test_a_successor_serves_at_once(pool: Any) -> None:
+    """However long the imports took."""
+    took = []
+    for _ in range(20):
+        pid = pool.submit(works.pid).result(10)
+        began = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        while True:
+            try:
+                assert pool.submit(works.pid).result(10) != pid
+            except WorkerLostError:
+                continue
+            break
+        took.append(time.monotonic() - began)
+    assert sorted(took)[len(took) // 2] < 0.25  # on a busy machine; 5 ms on a quiet one
+
+
+def test_a_pool_is_closed_while_its_template_imports() -> None:
+    pool = make_pool("template", pool_size=2)
+    future = pool.submit(works.add, 1)
+    pool.shutdown(wait=True)
+    assert future.result() == 1
+
+
+@pytest.mark.parametrize(
+    ("preload", "match"),
+    [("numpy", "preload must be a list"), ([1], "preload must be a list")],
+)
+def test_a_preload_of_another_kind_is_refused(preload: Any, match: str) -> None:
+    with pytest.raises(TypeError, match=match):
+        make_pool("template", preload=preload)

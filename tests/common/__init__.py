@@ -1,0 +1,1 @@
+"""Logic: the ground that every room stands on."""

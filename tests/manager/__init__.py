@@ -1,0 +1,1 @@
+"""Collaboration: the manager between a pool's decisions and workers on paper."""

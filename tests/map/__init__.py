@@ -1,0 +1,1 @@
+"""Logic: ``map``, over a made-up ``submit``. No pool, no process."""

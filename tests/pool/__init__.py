@@ -1,0 +1,1 @@
+"""Logic: decisions about works and workers. No thread, no process, no clock."""

@@ -1,0 +1,53 @@
+"""With which combinations of its parameters a test is run, if an engine is among them.
+
+By default those of a covering array (see `tests.support.covering`), with ``--full-matrix`` all.
+A test that is marked ``parent_only`` asks for what is decided before any worker has a part in
+it: one kind of worker is enough, the cheapest.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Hashable, Iterable
+
+import pytest
+from tests.support.covering import covering
+
+ENGINE_NAMES = ("engine", "every_engine")
+
+
+def thinned(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Return the items to leave out."""
+    groups: dict[str, list[tuple[pytest.Item, dict[str, Hashable]]]] = {}
+    left_out: set[pytest.Item] = set()
+    for item in items:
+        factors = factors_of(item)
+        if item.get_closest_marker("parent_only") and not _is_cheapest(factors):
+            left_out.add(item)
+        elif not factors.keys().isdisjoint(ENGINE_NAMES):
+            groups.setdefault(item.nodeid.partition("[")[0], []).append((item, factors))
+    for name, group in groups.items():
+        # Tests begin at different rows: together they meet more than the pairs.
+        chosen = covering([row for _, row in group], zlib.crc32(name.encode()) % len(group))
+        left_out |= {item for item, _ in group} - {group[index][0] for index in chosen}
+    return left_out
+
+
+def factors_of(item: pytest.Item) -> dict[str, Hashable]:
+    """Return the parameters of a test; those of the shared executor are three."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None:
+        return {}
+    # Values may be anything. Those of a decorator are the same objects in each combination.
+    factors: dict[str, Hashable] = {
+        name: value if isinstance(value, str) else id(value)
+        for name, value in callspec.params.items()
+    }
+    if factors.pop("shared", None) is not None:
+        factors["engine"], factors["loop"], factors["face"] = callspec.params["shared"]
+    return factors
+
+
+def _is_cheapest(factors: dict[str, Hashable]) -> bool:
+    engines = {factors[name] for name in ENGINE_NAMES if name in factors}
+    return engines <= {"thread"} and factors.get("loop", "stock") == "stock"

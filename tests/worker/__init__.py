@@ -1,0 +1,1 @@
+"""Logic: what runs in a worker, without a worker."""
