@@ -38,6 +38,7 @@ from aplex._backends.process.link import Link
 from aplex._backends.process.main_module import MainModule, importable_main, signals_blocked
 from aplex._backends.process.template import (
     Template,
+    TemplateFailed,
     TemplateLost,
     TemplateProcess,
     TemplateThreads,
@@ -244,6 +245,8 @@ class Starter:
             raise
         except BaseException as error:  # noqa: BLE001 - told to whoever waits for a worker
             traceback.clear_frames(error.__traceback__)
+            if isinstance(error, TemplateFailed):  # where it was raised tells users nothing
+                error.with_traceback(None)
             return NOT_WANTED if link.unwanted else error
         finally:
             self._pending = None

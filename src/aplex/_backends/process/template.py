@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from aplex._backends.process.main_module import MainModule, importable_main, signals_blocked
 from aplex._backends.process.postmortem import show_crash
+from aplex._common.errors import RemoteTraceback
 from aplex._wire import descriptors
 from aplex._wire.counters import Progress
 from aplex._wire.template import FAILED, FORKED, STATUS, STREAMS, state_of
@@ -179,7 +180,7 @@ class Template:
             error = TemplateFailed(
                 f"its template process could not import what workers need; its last words: {short}"
             )
-            error.add_note(trace)
+            error.__cause__ = RemoteTraceback(trace)
             raise error
         if answer:
             self._end()
