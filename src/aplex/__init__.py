@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from aplex.outcomes import Outcome
     from aplex.streams import AsyncStream, Stream
     from aplex.views import PoolView
+    from aplex.workers import CurrentWorker, current_worker
 
 __all__ = [
     "AplexError",
@@ -45,6 +46,7 @@ __all__ = [
     "AsyncioFuture",
     "BrokenPoolError",
     "ConcurrentFuture",
+    "CurrentWorker",
     "LoadBalancer",
     "LoadBalancerError",
     "Outcome",
@@ -61,6 +63,7 @@ __all__ = [
     "WorkerLostError",
     "WorkerStartError",
     "__version__",
+    "current_worker",
 ]
 
 _MODULES = (
@@ -72,6 +75,7 @@ _MODULES = (
     "streams",
     "typing",
     "views",
+    "workers",
 )
 
 

@@ -26,6 +26,7 @@ from aplex._common.cpus import usable_cpus
 from aplex._manager.manager import Manager
 from aplex._pool.pool import Pool
 from aplex._pool.restarts import RestartPolicy
+from aplex._worker.lifespan import Surroundings
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
 from aplex.typing import PoolOptions, ProcessOptions
 from aplex.views import _Viewable
@@ -53,7 +54,13 @@ class AsyncPoolExecutor(_Viewable[Awaits], Lifetime[Awaits], concurrent.futures.
         kind = type(self).__name__
         name = f"{kind}-{next(_numbers)}"
         transport = backend(
-            Setup(name, settings.worker_loop_factory, settings.initializer, settings.initargs)
+            Setup(
+                name,
+                settings.worker_loop_factory,
+                settings.initializer,
+                settings.initargs,
+                Surroundings(settings.lifespan, settings.exit_grace),
+            )
         )
         pool = Pool(
             size,
@@ -119,6 +126,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         worker_loop_factory: Callable[[], Loop] | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        lifespan: Callable[[], Any] | None = None,
         exit_grace: float = 5.0,
         retries: int = 0,
         quarantine_after: int = 3,
@@ -151,6 +159,10 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 on the worker's event loop.
             initargs: Its arguments. Locks, queues and shared values of ``multiprocessing``
                 are inherited by worker processes.
+            lifespan: Makes a context manager, asynchronous or plain, that each worker enters
+                before it serves, after the ``initializer``, and leaves before it ends. What it
+                yields is ``current_worker().state``. An asynchronous one lives on the worker's
+                event loop, a plain one in the thread of plain functions.
             exit_grace: Seconds that coroutine works have to finish at the exit of the
                 interpreter if `shutdown` was not called; also the seconds after which
                 an idle worker that does not end is killed. Infinite: it waits for them.
@@ -172,8 +184,8 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             ValueError: An option is out of range.
             TypeError: An option is of the wrong kind; or both ``pool_size`` and ``max_workers``
                 are given.
-            SerializationError: ``initializer``, ``initargs`` or ``worker_loop_factory``
-                cannot be pickled.
+            SerializationError: ``initializer``, ``initargs``, ``lifespan`` or
+                ``worker_loop_factory`` cannot be pickled.
         """
         super().__init__(
             functools.partial(ProcessBackend, _context_of(mp_context)),
@@ -187,6 +199,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 worker_loop_factory=worker_loop_factory,
                 initializer=initializer,
                 initargs=initargs,
+                lifespan=lifespan,
                 exit_grace=exit_grace,
                 retries=retries,
                 quarantine_after=quarantine_after,
@@ -270,6 +283,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         worker_loop_factory: Callable[[], Loop] | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        lifespan: Callable[[], Any] | None = None,
         exit_grace: float = 5.0,
         retries: int = 0,
         quarantine_after: int = 3,
@@ -277,11 +291,13 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         restart_window: float = 5.0,
         max_tasks_per_child: int | None = None,
         max_pending: int | None = None,
+        start_timeout: float | None = 60.0,
     ) -> None:
         """Make an executor; the workers start with the first work.
 
         All arguments are those of `ProcessAsyncPoolExecutor`. The ``initializer`` is called in
-        each worker's thread for plain functions.
+        each worker's thread for plain functions. The ``start_timeout`` holds only where there
+        is a ``lifespan``: a thread that hangs there is left alone, for nothing can end it.
 
         Raises:
             ValueError: An option is out of range.
@@ -300,6 +316,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 worker_loop_factory=worker_loop_factory,
                 initializer=initializer,
                 initargs=initargs,
+                lifespan=lifespan,
                 exit_grace=exit_grace,
                 retries=retries,
                 quarantine_after=quarantine_after,
@@ -307,6 +324,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 restart_window=restart_window,
                 max_tasks_per_child=max_tasks_per_child,
                 max_pending=max_pending,
+                start_timeout=None if lifespan is None else start_timeout,
             ),
         )
 

@@ -28,6 +28,7 @@ class PoolOptions(TypedDict, total=False):
     worker_loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
+    lifespan: Callable[[], Any] | None
     exit_grace: float
     retries: int
     quarantine_after: int
@@ -35,13 +36,13 @@ class PoolOptions(TypedDict, total=False):
     restart_window: float
     max_tasks_per_child: int | None
     max_pending: int | None
+    start_timeout: float | None
 
 
 class ProcessOptions(PoolOptions, total=False):
     """The keyword arguments of `ProcessAsyncPoolExecutor`, but for the same two."""
 
     mp_context: BaseContext | str | None
-    start_timeout: float | None
 
 
 class WorkOptions(TypedDict, total=False):

@@ -34,6 +34,7 @@ from typing import Any, ClassVar, Protocol
 from aplex._backends.listener import Listener
 from aplex._common.messages import Reports
 from aplex._pool.state import Death, PoolWorker, Work
+from aplex._worker.lifespan import NOTHING_AROUND, Surroundings
 
 __all__ = ["Backend", "Death", "Events", "ReadByCallers", "Setup", "StopsFunctions"]
 
@@ -46,6 +47,7 @@ class Setup:
     worker_loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
+    surroundings: Surroundings = NOTHING_AROUND
 
 
 class Events(Protocol):

@@ -8,6 +8,7 @@ outlive the program.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -16,7 +17,7 @@ from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 from aplex._backends.contract import Backend, Death, Events, Setup
-from aplex._common.identity import be_worker, this_pool
+from aplex._common.identity import be_here, be_worker, this_pool
 from aplex._common.locks import RLock
 from aplex._common.messages import (
     COROUTINE,
@@ -38,9 +39,11 @@ from aplex._wire.counters import running_in
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.green_threads import check_program
 from aplex._worker.lane import Detached, initialize, run_on, run_until_stopped
+from aplex._worker.lifespan import Lifespan
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
 from aplex.exceptions import WorkerStartError
+from aplex.workers import CurrentWorker
 
 
 class Recall(NamedTuple):
@@ -103,10 +106,14 @@ class ThreadBackend(Backend):
             failure.__cause__ = error
             self.events.lost(worker, partial(self._bury, worker, failure))
 
-    def _bury(self, worker: PoolWorker, failure: WorkerStartError | None = None) -> Death:
+    def _bury(
+        self, worker: PoolWorker, failure: WorkerStartError | None = None, *, joined: bool = True
+    ) -> Death:
         """Forget a worker; its threads run their last lines. Under the Manager's lock."""
         self._ending = [thread for thread in self._ending if thread.is_alive()]
-        self._ending += self._workers.pop(worker).threads
+        threads = self._workers.pop(worker).threads
+        if joined:
+            self._ending += threads
         return Death((0, 0), None, failure)
 
     def send(self, worker: PoolWorker) -> None:
@@ -146,7 +153,12 @@ class ThreadBackend(Backend):
             self._workers[worker].stop()
 
     def kill(self, worker: PoolWorker) -> None:
-        pass
+        """Leave a worker alone that hangs in its lifespan; nothing else can be ended."""
+        threads = self._workers.get(worker)
+        if threads is not None and threads.abandon():
+            self.listener.call_soon(
+                partial(self.events.lost, worker, partial(self._bury, worker, joined=False))
+            )
 
     def owns_current_thread(self) -> bool:
         return this_pool() is self
@@ -212,6 +224,12 @@ class ThreadWorker:
         self._codec = codec
         self.started = [0] * (DOOMED + 1)
         self._producers = Producers()
+        self._here = CurrentWorker(
+            worker.index, name, os.getpid(), self._started_loop, lambda: worker.works_done
+        )
+        self._lifespan = Lifespan(setup.surroundings, self._here)
+        self._kill_wanted = False
+        self._abandoned = False
         report = partial(self._report, PLAIN)
         self._plain = PlainLane(
             codec, self.started, report, self._adopt_soon, None, self._producers
@@ -253,6 +271,18 @@ class ThreadWorker:
         """Ask the idle worker to end."""
         self._wakes.put(False)
 
+    def abandon(self) -> bool:
+        """Never hear of the worker again, if it is in its lifespan; return whether it is.
+
+        If it comes out of it after all, it ends.
+        """
+        self._kill_wanted = True
+        if self._abandoned or not self._lifespan.busy:
+            return False
+        self._abandoned = True
+        self._wakes.put(False)
+        return True
+
     def be_copy(self) -> None:
         """In a forked child: if a work of ours has forked it, it ends when it leaves the work.
 
@@ -267,20 +297,28 @@ class ThreadWorker:
     # -- the main thread ------------------------------------------------------
 
     def _run_main(self) -> None:
-        be_worker(self._worker.id, self._pool)
+        self._be_worker()
         setup = self._setup
         try:
             if setup.worker_loop_factory is not None:
                 self._want_loop()
             if setup.initializer is not None:
                 initialize(setup.initializer, setup.initargs, self._run_coroutine)
+            if not self._kill_wanted:
+                self._lifespan.enter(self._run_coroutine)
         except BaseException as error:  # noqa: BLE001 - the pool says what it was
             self._report(COROUTINE, only((0, FAILED, error)))
         else:
             self._report(COROUTINE, only((0, READY, None)))
             self._serve()
         self._stop_loop()
-        self._events.lost(self._worker, self._bury)
+        self._lifespan.leave_plain()
+        if not self._abandoned:
+            self._events.lost(self._worker, self._bury)
+
+    def _be_worker(self) -> None:
+        be_worker(self._worker.id, self._pool)
+        be_here(self._here, whole_process=False)
 
     def _guarded(self, run: Callable[[], None]) -> None:
         """Run a thread; if it ends by an exception, nobody would ever hear of its works."""
@@ -327,6 +365,12 @@ class ThreadWorker:
         if self._failure is not None:
             raise self._failure
 
+    def _started_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop, started if need be. Any thread."""
+        self._want_loop()
+        assert self._loop is not None
+        return self._loop
+
     def _run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine on the loop to its end. On the main thread."""
         try:
@@ -355,7 +399,7 @@ class ThreadWorker:
     # -- the loop's thread ----------------------------------------------------
 
     def _run_loop(self) -> None:
-        be_worker(self._worker.id, self._pool)
+        self._be_worker()
         runner = asyncio.Runner(loop_factory=self._setup.worker_loop_factory)
         try:
             loop = runner.get_loop()
@@ -371,11 +415,15 @@ class ThreadWorker:
         self._loop = loop
         self._made.set()
         try:
-            run_until_stopped(runner, loop, self._stopping)
+            run_until_stopped(runner, loop, self._stopping, self._leave)
         except BaseException as error:  # noqa: BLE001 - a work has broken the loop itself
             self._events.failed(error)
             self._lane.mute()  # the reason comes, and not the cancels of this
             runner.close()
+
+    async def _leave(self) -> None:
+        assert self._lane is not None
+        await self._lifespan.leave(self._lane.running)
 
     def _refuse(self, failure: BaseException) -> None:
         """Fail the coroutine works: there is no loop to run them."""

@@ -35,6 +35,7 @@ class PoolSettings:
     worker_loop_factory: Callable[[], Loop] | None = None
     initializer: Callable[..., object] | None = None
     initargs: tuple[Any, ...] = ()
+    lifespan: Callable[[], Any] | None = None
     exit_grace: float = 5.0
     retries: int = 0
     quarantine_after: int = 3
@@ -68,6 +69,7 @@ class PoolSettings:
         check_callable("load_balancer", self.load_balancer)
         check_callable("worker_loop_factory", self.worker_loop_factory, optional=True)
         check_callable("initializer", self.initializer, optional=True)
+        check_callable("lifespan", self.lifespan, optional=True)
         check_loop("future_loop", self.future_loop)
         if self.future_loop is not None and not self.awaitable:
             raise ValueError("future_loop needs awaitable=True")

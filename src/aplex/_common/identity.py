@@ -10,6 +10,7 @@ class _Identity(threading.local):
 
     worker: int | None = None
     pool: object = None
+    here: object = None
 
 
 _identity = _Identity()
@@ -24,6 +25,16 @@ def be_worker(number: int, pool: object) -> None:
 def be_worker_process(number: int) -> None:
     """Let this process be a worker: all its threads belong to it."""
     _Identity.worker = number
+
+
+def be_here(worker: object, *, whole_process: bool) -> None:
+    """Let this thread, or all threads of this process, know their worker."""
+    (_Identity if whole_process else _identity).here = worker
+
+
+def here() -> object:
+    """Return what works call their worker; None if no worker runs this thread."""
+    return _identity.here
 
 
 def this_worker() -> int | None:

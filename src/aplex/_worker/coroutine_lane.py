@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aplex._common.messages import CANCELLED, DELIVERED, RETURNED, TOO_LATE, Outbox, Reports
 from aplex._worker.forked_copies import Ending, end_after_step, end_chunks
-from aplex._worker.lane import HOLD, Codec, Detached, is_coroutine, task_maker
+from aplex._worker.lane import EAGER, HOLD, Codec, Detached, is_coroutine, task_maker
 from aplex._worker.producers import CoroutineProducer, Producer, Producers
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class CoroutineLane:
         # Cancels of plain functions that were running: one may turn out to return
         # a coroutine, which then is on its way here.
         self._late_cancels: deque[int] = deque(maxlen=1024)
+
+    @property
+    def running(self) -> Collection[asyncio.Task[Any]]:
+        """The tasks of works that have not ended."""
+        return self._tasks.values()
 
     def begin(self, work_id: int, function: Any, call: Any) -> None:
         """Call a work; a coroutine it returns becomes a task. Call ``flush`` after the last."""
@@ -181,6 +187,16 @@ class CoroutineLane:
 
 def _forget(_reports: Reports) -> None:
     pass
+
+
+def is_in_first_step() -> bool:
+    """Whether the caller is in the first step of a work that runs eagerly: it is no task yet."""
+    frame = sys._getframe(1) if EAGER else None  # noqa: SLF001 - who asks pays, and nobody else
+    while frame is not None:
+        if frame.f_code is CoroutineLane._run.__code__:  # noqa: SLF001 - of this file
+            return True
+        frame = frame.f_back
+    return False
 
 
 async def _awaited(awaitable: Any) -> Any:

@@ -113,9 +113,12 @@ def run_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any])
 
 
 def run_until_stopped(
-    runner: asyncio.Runner, loop: asyncio.AbstractEventLoop, stopping: asyncio.Future[None]
+    runner: asyncio.Runner,
+    loop: asyncio.AbstractEventLoop,
+    stopping: asyncio.Future[None],
+    leave: Callable[[], Coroutine[Any, Any, None]],
 ) -> None:
-    """Run a worker's loop; at the end cancel what works left behind, and close it."""
+    """Run a worker's loop; at the end leave the lifespan, cancel what is left, and close it."""
     while not stopping.done():
         try:
             loop.run_until_complete(stopping)
@@ -123,9 +126,20 @@ def run_until_stopped(
             # A work raised it. asyncio has given it to the work's task, where it
             # belongs, and raised it out of the loop as well: go on.
             continue
+    _finish(loop, leave())
     while True:
         try:
             runner.close()
         except (SystemExit, KeyboardInterrupt):
             continue
         return
+
+
+def _finish(loop: asyncio.AbstractEventLoop, leaving: Coroutine[Any, Any, None]) -> None:
+    """Run the last coroutine of a loop to its end, whatever others raise out of the loop."""
+    task = loop.create_task(leaving)
+    while not task.done():
+        try:
+            loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt):
+            continue

@@ -71,6 +71,7 @@ class PlainLane:
         self._producing = False
         self._lock = threading.Lock()  # for what ``skip`` and ``flush_held`` share with ``run``
         self._skipped: set[int] = set()
+        self.skips = 0  # works that were not run
         self._outbox = Outbox()
         self._since = 0.0  # when the time that was not reported yet began
         self._holding = False
@@ -92,6 +93,7 @@ class PlainLane:
                 self._begin()
                 if self._skipped and self._count in self._skipped:
                     self._skipped.discard(self._count)
+                    self.skips += 1
                     self._started[SINCE] = 0
                     continue
             self._run(work_id, function, call, last=not left)

@@ -34,14 +34,16 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aplex._common import late_imports
-from aplex._common.identity import be_worker_process
+from aplex._common.identity import be_here, be_worker_process
 from aplex._common.locks import RLock
 from aplex._common.messages import (
     ATOMS,
     COROUTINE,
     ERROR,
     FAILED,
+    PLAIN,
     READY,
+    SINCE,
     Outbox,
     Report,
     Reports,
@@ -52,13 +54,15 @@ from aplex._wire.counters import Progress
 from aplex._wire.exceptions import encode_exception
 from aplex._wire.frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._wire.packed_setup import PackedSetup
-from aplex._worker.coroutine_lane import CoroutineLane
+from aplex._worker.coroutine_lane import CoroutineLane, is_in_first_step
 from aplex._worker.green_threads import check_worker
 from aplex._worker.interrupts import Interrupts
 from aplex._worker.lane import HOLD, Detached, initialize, run_on, run_until_stopped
+from aplex._worker.lifespan import NOTHING_AROUND, Lifespan
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
 from aplex._worker.signals import be_deaf, is_deaf, obey
+from aplex.workers import CurrentWorker
 
 if TYPE_CHECKING:
     import asyncio
@@ -181,7 +185,7 @@ class ProcessCodec(CallDecoder):
         return work_id, ERROR, encode_exception(error)
 
 
-def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int) -> None:
+def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int, index: int) -> None:
     """Serve until the parent asks to stop, or is gone."""
     withdraw = getattr(sys.excepthook, "withdraw", None)  # see _last_words, which is the parent's
     if withdraw is not None:
@@ -193,7 +197,7 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int) -
     # this interval, each time it wakes (with uvloop: for each timer).
     sys.setswitchinterval(SWITCH_INTERVAL)
     _keep_crashes(progress)
-    child = Child(ends, progress)
+    child = Child(ends, progress, index)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=child.be_copy)
     child.run(setup)
@@ -219,7 +223,7 @@ def _environment_wants_crashes() -> bool:
 class Child:
     """One worker process."""
 
-    def __init__(self, ends: ChildEnds, progress: Progress) -> None:
+    def __init__(self, ends: ChildEnds, progress: Progress, index: int) -> None:
         self._ends = ends
         self._progress = progress
         self.results = None if ends.arena_out is None else Results(ends.arena_out, self._kick)
@@ -240,6 +244,13 @@ class Child:
             self.producers,
         )
         self._interrupts = Interrupts(self.plain, progress, self._kick)
+        from multiprocessing.process import current_process
+
+        self._here = CurrentWorker(
+            index, current_process().name, os.getpid(), self._loop_thread.loop, self._works_done
+        )
+        be_here(self._here, whole_process=True)
+        self.lifespan = Lifespan(NOTHING_AROUND, self._here)
 
     @property
     def ends(self) -> ChildEnds:
@@ -264,6 +275,12 @@ class Child:
         self._serve()
         self._loop_thread.stop()
         self._loop_thread.join()
+        self.lifespan.leave_plain()
+
+    def _works_done(self) -> int:
+        started = self._progress.started
+        begun = started[COROUTINE] + started[PLAIN] - self.plain.skips
+        return begun - bool(started[SINCE]) - self._loop_thread.works_running()
 
     def be_copy(self) -> None:
         """In a process that a work has forked off: end when it leaves the work."""
@@ -275,10 +292,12 @@ class Child:
 
     def _initialize(self, setup: PackedSetup) -> None:
         """Call the initializer. Nothing holds its arguments afterwards, unless it does."""
-        loop_factory, initializer, initargs = setup.take()
+        loop_factory, initializer, initargs, surroundings = setup.take()
         self._loop_thread.set_factory(loop_factory)
         if initializer is not None:
             initialize(initializer, initargs, self._loop_thread.run)
+        self.lifespan = Lifespan(surroundings, self._here)
+        self.lifespan.enter(self._loop_thread.run)
 
     def _serve(self) -> None:
         """Run the plain lane until the parent says ``None``."""
@@ -433,6 +452,20 @@ class LoopThread:
         assert self._lane is not None
         self._loop.call_soon_threadsafe(self._lane.adopt, work_id, made)
 
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop, started if need be. Any thread."""
+        self._want_loop()
+        assert self._loop is not None
+        return self._loop
+
+    def works_running(self) -> int:
+        """How many coroutine works have begun and not ended."""
+        return 0 if self._lane is None else len(self._lane.running) + is_in_first_step()
+
+    async def _leave(self) -> None:
+        assert self._lane is not None
+        await self._child.lifespan.leave(self._lane.running)
+
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine on the loop to its end. On the main thread."""
         try:
@@ -495,7 +528,7 @@ class LoopThread:
     def _run_until_stopped(self, runner: asyncio.Runner, loop: asyncio.AbstractEventLoop) -> None:
         assert self._stopping is not None
         try:
-            run_until_stopped(runner, loop, self._stopping)
+            run_until_stopped(runner, loop, self._stopping, self._leave)
         except BaseException:
             if self._unwanted.is_set():
                 raise

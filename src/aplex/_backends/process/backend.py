@@ -49,7 +49,7 @@ class ProcessBackend(PipedBackend):
         super().__init__(main_by_value=by_value)
         self._forks = context.get_start_method() == "fork"
         packed = pack_setup(
-            (setup.worker_loop_factory, setup.initializer, setup.initargs),
+            (setup.worker_loop_factory, setup.initializer, setup.initargs, setup.surroundings),
             main_by_value=by_value,
             by_fork=self._forks,
         )
