@@ -12,7 +12,8 @@ import functools
 import itertools
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeVar, Unpack, overload
 
@@ -127,6 +128,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         lifespan: Callable[[], Any] | None = None,
+        context: Iterable[ContextVar[Any]] = (),
         exit_grace: float = 5.0,
         retries: int = 0,
         quarantine_after: int = 3,
@@ -163,6 +165,9 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 before it serves, after the ``initializer``, and leaves before it ends. What it
                 yields is ``current_worker().state``. An asynchronous one lives on the worker's
                 event loop, a plain one in the thread of plain functions.
+            context: Context variables whose values travel with each work, as they are at
+                `submit`. Each must be a global name of a module. Worker threads need none:
+                works run in a copy of the caller's whole context.
             exit_grace: Seconds that coroutine works have to finish at the exit of the
                 interpreter if `shutdown` was not called; also the seconds after which
                 an idle worker that does not end is killed. Infinite: it waits for them.
@@ -200,6 +205,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 initializer=initializer,
                 initargs=initargs,
                 lifespan=lifespan,
+                context=context,  # type: ignore[arg-type] # made a tuple there, once checked
                 exit_grace=exit_grace,
                 retries=retries,
                 quarantine_after=quarantine_after,
@@ -284,6 +290,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         lifespan: Callable[[], Any] | None = None,
+        context: Iterable[ContextVar[Any]] = (),
         exit_grace: float = 5.0,
         retries: int = 0,
         quarantine_after: int = 3,
@@ -317,6 +324,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 initializer=initializer,
                 initargs=initargs,
                 lifespan=lifespan,
+                context=context,  # type: ignore[arg-type] # made a tuple there, once checked
                 exit_grace=exit_grace,
                 retries=retries,
                 quarantine_after=quarantine_after,

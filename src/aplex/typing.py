@@ -9,7 +9,8 @@ For example, a function that hands its options on to a pool::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from contextvars import ContextVar
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypedDict
 
@@ -29,6 +30,7 @@ class PoolOptions(TypedDict, total=False):
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     lifespan: Callable[[], Any] | None
+    context: Iterable[ContextVar[Any]]
     exit_grace: float
     retries: int
     quarantine_after: int

@@ -12,6 +12,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ from aplex._pool.state import PoolWorker, Work
 from aplex._wire.counters import running_in
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.green_threads import check_program
-from aplex._worker.lane import Detached, initialize, run_on, run_until_stopped
+from aplex._worker.lane import Detached, initialize, is_coroutine, run_on, run_until_stopped
 from aplex._worker.lifespan import Lifespan
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
@@ -70,6 +71,24 @@ class ThreadCodec:
         return work_id, RAISED, error
 
 
+class PlainCodec(ThreadCodec):
+    """Calls functions in the context of their caller.
+
+    Attributes:
+        detached: That of a function that has returned a coroutine, until its task is made.
+    """
+
+    def __init__(self) -> None:
+        self.detached: Context | None = None
+
+    def run(self, function: Any, call: Any) -> Any:
+        args, kwargs, context = call
+        made = context.run(function, *args, **kwargs)
+        if is_coroutine(made):
+            self.detached = context
+        return made
+
+
 class ThreadBackend(Backend):
     """Starts workers that are threads of this process."""
 
@@ -84,7 +103,7 @@ class ThreadBackend(Backend):
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
-        return work, (args, kwargs)
+        return work, (args, kwargs, copy_context())
 
     def check_can_start(self) -> None:
         check_program(forks=False)
@@ -220,8 +239,8 @@ class ThreadWorker:
         self._stopping: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
         self._drain_planned = False
-        codec = ThreadCodec()
-        self._codec = codec
+        self._codec = ThreadCodec()
+        self._plain_codec = PlainCodec()
         self.started = [0] * (DOOMED + 1)
         self._producers = Producers()
         self._here = CurrentWorker(
@@ -232,7 +251,7 @@ class ThreadWorker:
         self._abandoned = False
         report = partial(self._report, PLAIN)
         self._plain = PlainLane(
-            codec, self.started, report, self._adopt_soon, None, self._producers
+            self._plain_codec, self.started, report, self._adopt_soon, None, self._producers
         )
 
     # -- the caller's side; under the Manager's lock --------------------------
@@ -394,7 +413,8 @@ class ThreadWorker:
         self._want_loop()
         assert self._loop is not None
         assert self._lane is not None
-        self._loop.call_soon_threadsafe(self._lane.adopt, work_id, made)
+        context, self._plain_codec.detached = self._plain_codec.detached, None
+        self._loop.call_soon_threadsafe(self._lane.adopt, work_id, made, context=context)
 
     # -- the loop's thread ----------------------------------------------------
 
@@ -439,7 +459,8 @@ class ThreadWorker:
         while self.inbox:
             item = self.inbox.popleft()
             if isinstance(item, Work):
-                lane.begin(item.id, item.function, item.call)
+                # Its task copies the context in which it is made.
+                item.call[2].run(lane.begin, item.id, item.function, item.call)
             elif isinstance(item, Recall):
                 lane.recall(item.id, item.seq, self._plain.skip)
             elif isinstance(item, Credit):

@@ -13,10 +13,12 @@ import sys
 import time
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from aplex._backends.contract import Backend
 from aplex._calls.capacity import Room
+from aplex._calls.carrying import Encode, carrying
 from aplex._calls.lanes import lane_of, stream_lane_of
 from aplex._calls.settings import Loop, PoolSettings
 from aplex._common.identity import this_pool
@@ -70,7 +72,11 @@ class Gateway:
         self.unread = Unread()
         self.room: Room | None = None
         self._backend = backend
-        self._encode = backend.encode
+        self._encode: Encode = backend.encode
+        if not in_threads:
+            self._encode = carrying(backend.encode, settings.context)
+        # Whether works see something of the context that they are submitted in.
+        self._carries = in_threads or self._encode != backend.encode
         # Not the settings, which hold the ``initargs``.
         self._max_works_per_worker = settings.max_works_per_worker
         self._in_threads = in_threads
@@ -230,8 +236,11 @@ class Gateway:
         asynchronous = check_input(iterables, awaitable=self.awaitable)
         self.manager.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
+        submit = self.submit
+        if self._carries:  # the context of this call, whoever takes what from the input when
+            submit = functools.partial(_submit_in, copy_context(), submit)
         place = Place(
-            self.submit,
+            submit,
             self.manager.pool.size,
             self._max_works_per_worker,
             None if self.awaitable else self.manager,
@@ -319,6 +328,11 @@ class Gateway:
         except SerializationError as error:
             return error
         return failure
+
+
+def _submit_in(context: Context, submit: Callable[..., Any], /, *args: Any) -> Any:
+    """Submit in a copy of a context: several threads, or a callback in a callback, may do so."""
+    return context.copy().run(submit, *args)
 
 
 def _take_and_arm(

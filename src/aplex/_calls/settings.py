@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ class PoolSettings:
     initializer: Callable[..., object] | None = None
     initargs: tuple[Any, ...] = ()
     lifespan: Callable[[], Any] | None = None
+    context: tuple[ContextVar[Any], ...] = ()
     exit_grace: float = 5.0
     retries: int = 0
     quarantine_after: int = 3
@@ -74,6 +76,7 @@ class PoolSettings:
         if self.future_loop is not None and not self.awaitable:
             raise ValueError("future_loop needs awaitable=True")
         note(self, "initargs", _arguments("initargs", self.initargs))
+        note(self, "context", _variables("context", self.context))
         note(self, "exit_grace", as_seconds("exit_grace", self.exit_grace))
         note(self, "restart_window", as_seconds("restart_window", self.restart_window))
         note(self, "start_timeout", as_limit("start_timeout", self.start_timeout))
@@ -99,6 +102,16 @@ def check_loop(name: str, value: object) -> None:
     """
     if value is not None and not isinstance(value, Loop):
         raise TypeError(f"{name} must be an event loop or None, not {value!r}")
+
+
+def _variables(name: str, value: Any) -> tuple[ContextVar[Any], ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a list of context variables, not {value!r}")
+    variables: tuple[Any, ...] = tuple(value)
+    for variable in variables:
+        if not isinstance(variable, ContextVar):
+            raise TypeError(f"{name} must have only context variables, not {variable!r}")
+    return variables
 
 
 def _arguments(name: str, value: Any) -> tuple[Any, ...]:

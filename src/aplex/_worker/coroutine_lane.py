@@ -17,6 +17,7 @@ from aplex._worker.producers import CoroutineProducer, Producer, Producers
 
 if TYPE_CHECKING:
     import asyncio
+    from contextvars import Context
 
 
 class CoroutineLane:
@@ -73,9 +74,11 @@ class CoroutineLane:
             self._cancel(work_id)
         self.flush()
 
-    def _run(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _run(
+        self, work_id: int, coroutine: Coroutine[Any, Any, Any], context: Context | None = None
+    ) -> None:
         try:
-            task = self._make_task(coroutine)
+            task = self._make_task(coroutine, context=context)
         except BaseException as error:  # noqa: BLE001 - a task factory, or a first step
             coroutine.close()
             self._outbox.others.append(self._codec.error(work_id, error))
@@ -91,7 +94,8 @@ class CoroutineLane:
     def _produce(self, work_id: int, producer: CoroutineProducer) -> None:
         """Run a stream as a task."""
         self._producers.add(work_id, producer)
-        self._run(work_id, producer.run(partial(self._put_item, work_id, producer)))
+        put = partial(self._put_item, work_id, producer)
+        self._run(work_id, producer.run(put), producer.context)
         task = self._tasks.get(work_id)
         if task is None:
             self._producers.remove(work_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, MutableSequence, Sequence
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
 
@@ -140,9 +141,10 @@ class PlainLane:
         report: Report | None = None
         pickled, data = False, None
         try:
+            # In a context of its own: what it sets is not seen by the next one.
             # An interrupt raises here from now on ...
             self.inside = self._count
-            value = self._codec.run(function, call)
+            value = copy_context().run(self._codec.run, function, call)
             self.inside = 0  # ... to here: CPython looks for signals after calls, not in between
             if type(value) in ATOMS:  # as mostly, and there is no more to find out
                 data = value
