@@ -28,6 +28,7 @@ import aplex.outcomes
 import aplex.streams
 import aplex.typing
 import aplex.views
+import aplex.workers
 
 SOURCE = Path(aplex.__file__).parent
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,7 @@ PUBLIC_MODULES = (
     "streams",
     "typing",
     "views",
+    "workers",
 )
 MODULES = rooms.modules(SOURCE)
 ARROWS = rooms.arrows(MODULES)
@@ -66,10 +68,10 @@ GROUND = ("_common", "exceptions", "outcomes", "load_balancers", "_version")
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",)},
     {"_wire": GROUND, "typing": GROUND},
-    {"_worker": (*GROUND, "_wire")},
+    {"_worker": (*GROUND, "_wire", "workers"), "workers": ("_common",)},
     {"_pool": GROUND},
     {"_futures": (*GROUND, "_wire", "_pool.state"), "futures": ("_futures",)},
-    {"_backends": (*GROUND, "_wire", "_worker", "_pool.state")},
+    {"_backends": (*GROUND, "_wire", "_worker", "_pool.state", "workers")},
     {
         "_manager": (
             *(*GROUND, "_wire.exceptions", "_pool", "_futures"),
@@ -89,7 +91,9 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
             *("_backends.contract", "typing"),
         ),
         "views": (*GROUND, "_calls", "typing"),
-        "executors": (*GROUND, "_pool", "_backends", "_manager", "_calls", "typing", "views"),
+        "executors": (
+            *(*GROUND, "_worker", "_pool", "_backends", "_manager", "_calls", "typing", "views"),
+        ),
     },
     {"": tuple(sorted({rooms.room(name) for name in MODULES if name}))},
 )

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from aplex.outcomes import Outcome
     from aplex.streams import AsyncStream, Stream
     from aplex.views import PoolView
+    from aplex.workers import CurrentWorker, current_worker
 
 __all__ = [
     "AplexError",
@@ -44,6 +45,7 @@ __all__ = [
     "AsyncioFuture",
     "BrokenPoolError",
     "ConcurrentFuture",
+    "CurrentWorker",
     "LoadBalancer",
     "LoadBalancerError",
     "Outcome",
@@ -60,6 +62,7 @@ __all__ = [
     "WorkerLostError",
     "WorkerStartError",
     "__version__",
+    "current_worker",
 ]
 
 _MODULES = (
@@ -71,6 +74,7 @@ _MODULES = (
     "streams",
     "typing",
     "views",
+    "workers",
 )
 
 

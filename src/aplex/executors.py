@@ -13,9 +13,10 @@ import importlib
 import itertools
 import multiprocessing
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
 from multiprocessing.context import BaseContext
-from typing import Any, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from aplex._backends.contract import Backend, Setup
 from aplex._backends.process.backend import ProcessBackend
@@ -32,6 +33,9 @@ from aplex._pool.restarts import RestartPolicy
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
 from aplex.typing import PoolOptions, ProcessOptions
 from aplex.views import _Viewable
+
+if TYPE_CHECKING:
+    from aplex._worker.lifespan import Surroundings
 
 __all__ = ["AsyncPoolExecutor", "ProcessAsyncPoolExecutor", "ThreadAsyncPoolExecutor"]
 
@@ -60,7 +64,13 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
         kind = type(self).__name__
         name = f"{kind}-{next(_numbers)}"
         transport = backend(
-            Setup(name, settings.worker_loop_factory, settings.initializer, settings.initargs)
+            Setup(
+                name,
+                settings.worker_loop_factory,
+                settings.initializer,
+                settings.initargs,
+                _surroundings(settings),
+            )
         )
         pool = Pool(
             size,
@@ -127,6 +137,8 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         worker_loop_factory: Callable[[], Loop] | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        lifespan: Callable[[], Any] | None = None,
+        context: Iterable[ContextVar[Any]] = (),
         exit_grace: float = 5.0,
         retries: int = 0,
         quarantine_after: int = 3,
@@ -163,6 +175,13 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 on the worker's event loop.
             initargs: Its arguments. Locks, queues and shared values of ``multiprocessing``
                 are inherited by worker processes.
+            lifespan: Makes a context manager, asynchronous or plain, that each worker enters
+                before it serves, after the ``initializer``, and leaves before it ends. What it
+                yields is ``current_worker().state``. An asynchronous one lives on the worker's
+                event loop, a plain one in the thread of plain functions.
+            context: Context variables whose values travel with each work, as they are at
+                `submit`. Each must be a global name of a module. Worker threads need none:
+                works run in a copy of the caller's whole context.
             exit_grace: Seconds that coroutine works have to finish at the exit of the
                 interpreter if `shutdown` was not called; also the seconds after which
                 an idle worker that does not end is killed. Infinite: it waits for them.
@@ -184,8 +203,8 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             ValueError: An option is out of range.
             TypeError: An option is of the wrong kind; or both ``pool_size`` and ``max_workers``
                 are given.
-            SerializationError: ``initializer``, ``initargs`` or ``worker_loop_factory``
-                cannot be pickled.
+            SerializationError: ``initializer``, ``initargs``, ``lifespan`` or
+                ``worker_loop_factory`` cannot be pickled.
         """
         super().__init__(
             functools.partial(ProcessBackend, _context_of(mp_context), _names_of(preload)),
@@ -199,6 +218,8 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 worker_loop_factory=worker_loop_factory,
                 initializer=initializer,
                 initargs=initargs,
+                lifespan=lifespan,
+                context=context,  # type: ignore[arg-type] # made a tuple there, once checked
                 exit_grace=exit_grace,
                 retries=retries,
                 quarantine_after=quarantine_after,
@@ -282,6 +303,8 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         worker_loop_factory: Callable[[], Loop] | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        lifespan: Callable[[], Any] | None = None,
+        context: Iterable[ContextVar[Any]] = (),
         exit_grace: float = 5.0,
         retries: int = 0,
         quarantine_after: int = 3,
@@ -289,11 +312,13 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         restart_window: float = 5.0,
         max_tasks_per_child: int | None = None,
         max_pending: int | None = None,
+        start_timeout: float | None = 60.0,
     ) -> None:
         """Make an executor; the workers start with the first work.
 
         All arguments are those of `ProcessAsyncPoolExecutor`. The ``initializer`` is called in
-        each worker's thread for plain functions.
+        each worker's thread for plain functions. The ``start_timeout`` holds only where there
+        is a ``lifespan``: a thread that hangs there is left alone, for nothing can end it.
 
         Raises:
             ValueError: An option is out of range.
@@ -312,6 +337,8 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 worker_loop_factory=worker_loop_factory,
                 initializer=initializer,
                 initargs=initargs,
+                lifespan=lifespan,
+                context=context,  # type: ignore[arg-type] # made a tuple there, once checked
                 exit_grace=exit_grace,
                 retries=retries,
                 quarantine_after=quarantine_after,
@@ -319,8 +346,17 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 restart_window=restart_window,
                 max_tasks_per_child=max_tasks_per_child,
                 max_pending=max_pending,
+                start_timeout=None if lifespan is None else start_timeout,
             ),
         )
+
+
+def _surroundings(settings: PoolSettings) -> Surroundings | None:
+    if settings.lifespan is None:
+        return None
+    from aplex._worker.lifespan import Surroundings
+
+    return Surroundings(settings.lifespan, settings.exit_grace)
 
 
 def _context_of(mp_context: Any) -> Any:

@@ -9,7 +9,8 @@ For example, a function that hands its options on to a pool::
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextvars import ContextVar
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypedDict
 
@@ -28,6 +29,8 @@ class PoolOptions(TypedDict, total=False):
     worker_loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
+    lifespan: Callable[[], Any] | None
+    context: Iterable[ContextVar[Any]]
     exit_grace: float
     retries: int
     quarantine_after: int
@@ -35,6 +38,7 @@ class PoolOptions(TypedDict, total=False):
     restart_window: float
     max_tasks_per_child: int | None
     max_pending: int | None
+    start_timeout: float | None
 
 
 class ProcessOptions(PoolOptions, total=False):
@@ -42,7 +46,6 @@ class ProcessOptions(PoolOptions, total=False):
 
     mp_context: BaseContext | str | None
     preload: Sequence[str]
-    start_timeout: float | None
 
 
 class WorkOptions(TypedDict, total=False):

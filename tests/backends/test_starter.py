@@ -66,7 +66,7 @@ class Desk:
                     child_ends=SimpleNamespace(close=bool),
                     progress=SimpleNamespace(file=None),
                 )
-                self.starter.add(SimpleNamespace(id=number), link)  # type: ignore[arg-type]
+                self.starter.add(SimpleNamespace(id=number, index=number - 1), link)  # type: ignore[arg-type]
 
     def started(self, _worker: Any, link: Any, failure: BaseException | None) -> None:
         with self.changed:

@@ -19,9 +19,14 @@ COUNTS = {"max_works_per_worker": 1, "retries": 0, "quarantine_after": 1, "max_r
 COUNTS_OR_NONE = {"pool_size": 1, "max_workers": 1, "max_tasks_per_child": 1, "max_pending": 1}
 SECONDS = ("exit_grace", "restart_window")
 LIMITS = ("start_timeout",)
-OTHERS = {"awaitable", "load_balancer", "future_loop", "worker_loop_factory", "initializer"} | {
-    "initargs"
-}
+OTHERS = {
+    "awaitable",
+    "load_balancer",
+    "future_loop",
+    "worker_loop_factory",
+    "initializer",
+    "lifespan",
+} | {"initargs", "context"}
 NAN = float("nan")
 HUGE = 10**5000  # more digits than Python writes
 

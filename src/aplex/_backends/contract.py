@@ -29,11 +29,14 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from aplex._backends.listener import Listener
 from aplex._common.messages import Reports
 from aplex._pool.state import Death, PoolWorker, Work
+
+if TYPE_CHECKING:
+    from aplex._worker.lifespan import Surroundings
 
 __all__ = ["Backend", "Death", "Events", "ReadByCallers", "Setup", "StopsFunctions"]
 
@@ -46,6 +49,7 @@ class Setup:
     worker_loop_factory: Callable[[], asyncio.AbstractEventLoop] | None
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
+    surroundings: Surroundings | None = None
 
 
 class Events(Protocol):

@@ -8,16 +8,18 @@ outlive the program.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aplex._backends.contract import Backend, Death, Events, Setup
 from aplex._common.errors import WorkerStartError
-from aplex._common.identity import be_worker, this_pool
+from aplex._common.identity import be_here, be_worker, this_pool
 from aplex._common.messages import (
     COROUTINE,
     DOOMED,
@@ -37,9 +39,14 @@ from aplex._pool.state import PoolWorker, Work
 from aplex._wire.counters import running_in
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.green_threads import check_program
+from aplex._worker.lane import Detached, is_coroutine
 from aplex._worker.loop_thread import LoopThread
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
+from aplex.workers import CurrentWorker
+
+if TYPE_CHECKING:
+    from aplex._worker.lifespan import Lifespan
 
 
 class Recall(NamedTuple):
@@ -66,6 +73,24 @@ class ThreadCodec:
         return work_id, RAISED, error
 
 
+class PlainCodec(ThreadCodec):
+    """Calls functions in the context of their caller.
+
+    Attributes:
+        detached: That of a function that has returned a coroutine, until its task is made.
+    """
+
+    def __init__(self) -> None:
+        self.detached: Context | None = None
+
+    def run(self, function: Any, call: Any) -> Any:
+        args, kwargs, context = call
+        made = context.run(function, *args, **kwargs)
+        if is_coroutine(made):
+            self.detached = context
+        return made
+
+
 class ThreadBackend(Backend):
     """Starts workers that are threads of this process."""
 
@@ -80,7 +105,7 @@ class ThreadBackend(Backend):
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
-        return work, (args, kwargs)
+        return work, (args, kwargs, copy_context())
 
     def check_can_start(self) -> None:
         check_program(forks=False)
@@ -102,10 +127,14 @@ class ThreadBackend(Backend):
             failure.__cause__ = error
             self.events.lost(worker, partial(self._bury, worker, failure))
 
-    def _bury(self, worker: PoolWorker, failure: WorkerStartError | None = None) -> Death:
+    def _bury(
+        self, worker: PoolWorker, failure: WorkerStartError | None = None, *, joined: bool = True
+    ) -> Death:
         """Forget a worker; its threads run their last lines. Under the Manager's lock."""
         self._ending = [thread for thread in self._ending if thread.is_alive()]
-        self._ending += self._workers.pop(worker).threads
+        threads = self._workers.pop(worker).threads
+        if joined:
+            self._ending += threads
         return Death((0, 0), None, failure)
 
     def send(self, worker: PoolWorker) -> None:
@@ -145,7 +174,12 @@ class ThreadBackend(Backend):
             self._workers[worker].stop()
 
     def kill(self, worker: PoolWorker) -> None:
-        pass
+        """Leave a worker alone that hangs in its lifespan; nothing else can be ended."""
+        threads = self._workers.get(worker)
+        if threads is not None and threads.abandon():
+            self.listener.call_soon(
+                partial(self.events.lost, worker, partial(self._bury, worker, joined=False))
+            )
 
     def owns_current_thread(self) -> bool:
         return this_pool() is self
@@ -176,6 +210,14 @@ class ThreadBackend(Backend):
             threads.stop()  # they end when they have done what they do
 
 
+def _lifespan(setup: Setup, here: CurrentWorker) -> Lifespan | None:
+    if setup.surroundings is None:
+        return None
+    from aplex._worker.lifespan import Lifespan
+
+    return Lifespan(setup.surroundings, here)
+
+
 class ThreadWorker:
     """The two threads of one worker."""
 
@@ -201,13 +243,20 @@ class ThreadWorker:
         self._loop_thread = LoopThread(self, partial(self._make_loop_thread, f"{name}-loop"))
         self._lane: CoroutineLane | None = None
         self._drain_planned = False
-        codec = ThreadCodec()
-        self._codec = codec
+        self._codec = ThreadCodec()
+        self._plain_codec = PlainCodec()
         self.started = [0] * (DOOMED + 1)
         self._producers = Producers()
+        self._here = CurrentWorker(
+            *(worker.index, name, os.getpid()),
+            *(self._loop_thread.want_loop, lambda: worker.works_done),
+        )
+        self._lifespan = _lifespan(setup, self._here)
+        self._kill_wanted = False
+        self._abandoned = False
         report = partial(self._report, PLAIN)
         self._plain = PlainLane(
-            codec, self.started, report, self._loop_thread.adopt_soon, None, self._producers
+            self._plain_codec, self.started, report, self._adopt_soon, None, self._producers
         )
 
     def _make_loop_thread(self, name: str, run: Callable[[], None]) -> OnceThread:
@@ -252,6 +301,18 @@ class ThreadWorker:
         """Ask the idle worker to end."""
         self._wakes.put(False)
 
+    def abandon(self) -> bool:
+        """Never hear of the worker again, if it is in its lifespan; return whether it is.
+
+        If it comes out of it after all, it ends.
+        """
+        self._kill_wanted = True
+        if self._abandoned or self._lifespan is None or not self._lifespan.busy:
+            return False
+        self._abandoned = True
+        self._wakes.put(False)
+        return True
+
     def be_copy(self) -> None:
         """In a forked child: if a work of ours has forked it, it ends when it leaves the work.
 
@@ -267,6 +328,7 @@ class ThreadWorker:
     def _guarded(self, run: Callable[[], None]) -> None:
         """Run a thread; if it ends by an exception, nobody would ever hear of its works."""
         be_worker(self._worker.id, self._pool)
+        be_here(lambda: self._here, whole_process=False)
         try:
             run()
         except BaseException as error:  # noqa: BLE001 - a bug, or a work has broken the loop
@@ -278,13 +340,22 @@ class ThreadWorker:
             self._loop_thread.initialize(
                 setup.worker_loop_factory, setup.initializer, setup.initargs
             )
+            if self._lifespan is not None and not self._kill_wanted:
+                self._lifespan.enter(self._loop_thread.run_coroutine)
         except BaseException as error:  # noqa: BLE001 - the pool says what it was
             self._report(COROUTINE, only((0, FAILED, error)))
         else:
             self._report(COROUTINE, only((0, READY, None)))
             self._serve()
         self._loop_thread.stop()
-        self._events.lost(self._worker, self._bury)
+        if self._lifespan is not None:
+            self._lifespan.leave_plain()
+        if not self._abandoned:
+            self._events.lost(self._worker, self._bury)
+
+    def _adopt_soon(self, work_id: int, made: Detached) -> None:
+        context, self._plain_codec.detached = self._plain_codec.detached, None
+        self._loop_thread.adopt_soon(work_id, made, context)
 
     def _serve(self) -> None:
         while self._wakes.get():
@@ -312,6 +383,10 @@ class ThreadWorker:
     def disconnect(self) -> None:
         """Do nothing: a worker that is asked to end is sent nothing more."""
 
+    def leaving(self, lane: CoroutineLane) -> Coroutine[Any, Any, None] | None:
+        """Return what leaves the lifespan, if there is one."""
+        return None if self._lifespan is None else self._lifespan.leave(lane.running)
+
     def loop_failed(self, error: BaseException) -> None:
         """Fail the coroutine works: there is no loop to run them."""
         while self.inbox:
@@ -330,7 +405,8 @@ class ThreadWorker:
         while self.inbox:
             item = self.inbox.popleft()
             if isinstance(item, Work):
-                lane.begin(item.id, item.function, item.call)
+                # Its task copies the context in which it is made.
+                item.call[2].run(lane.begin, item.id, item.function, item.call)
             elif isinstance(item, Recall):
                 lane.recall(item.id, item.seq, self._plain.skip)
             elif isinstance(item, Credit):

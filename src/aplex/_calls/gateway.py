@@ -13,6 +13,7 @@ import sys
 import time
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from aplex._backends.contract import Backend
@@ -35,6 +36,7 @@ from aplex._worker.timeouts import produce_within, run_within
 from aplex.streams import AsyncStream, Stream, this_reader
 
 if TYPE_CHECKING:
+    from aplex._calls.carrying import Encode
     from aplex._manager.manager import Manager
 
 BUFFERSIZE = 16
@@ -71,7 +73,13 @@ class Gateway:
         self.unread = Unread()
         self.room: Room | None = None
         self._backend = backend
-        self._encode = backend.encode
+        self._encode: Encode = backend.encode
+        if not in_threads and (settings.context or "opentelemetry.context" in sys.modules):
+            from aplex._calls.carrying import carrying
+
+            self._encode = carrying(backend.encode, settings.context)
+        # Whether works see something of the context that they are submitted in.
+        self._carries = in_threads or self._encode != backend.encode
         # Not the settings, which hold the ``initargs``.
         self._max_works_per_worker = settings.max_works_per_worker
         self._in_threads = in_threads
@@ -231,8 +239,11 @@ class Gateway:
         asynchronous = check_input(iterables, awaitable=self.awaitable)
         self.manager.check_open()
         deadline = None if timeout is None else time.monotonic() + timeout
+        submit = self.submit
+        if self._carries:  # the context of this call, whoever takes what from the input when
+            submit = functools.partial(_submit_in, copy_context(), submit)
         place = Place(
-            self.submit,
+            submit,
             self.manager.pool.size,
             self._max_works_per_worker,
             None if self.awaitable else self.manager,
@@ -328,6 +339,11 @@ class Gateway:
         except SerializationError as error:
             return error
         return failure
+
+
+def _submit_in(context: Context, submit: Callable[..., Any], /, *args: Any) -> Any:
+    """Submit in a copy of a context: several threads, or a callback in a callback, may do so."""
+    return context.copy().run(submit, *args)
 
 
 def _take_and_arm(

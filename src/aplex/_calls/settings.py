@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,8 @@ class PoolSettings:
     worker_loop_factory: Callable[[], Loop] | None = None
     initializer: Callable[..., object] | None = None
     initargs: tuple[Any, ...] = ()
+    lifespan: Callable[[], Any] | None = None
+    context: tuple[ContextVar[Any], ...] = ()
     exit_grace: float = 5.0
     retries: int = 0
     quarantine_after: int = 3
@@ -68,10 +71,12 @@ class PoolSettings:
         check_callable("load_balancer", self.load_balancer)
         check_callable("worker_loop_factory", self.worker_loop_factory, optional=True)
         check_callable("initializer", self.initializer, optional=True)
+        check_callable("lifespan", self.lifespan, optional=True)
         check_loop("future_loop", self.future_loop)
         if self.future_loop is not None and not self.awaitable:
             raise ValueError("future_loop needs awaitable=True")
         note(self, "initargs", _arguments("initargs", self.initargs))
+        note(self, "context", _variables("context", self.context))
         note(self, "exit_grace", as_seconds("exit_grace", self.exit_grace))
         note(self, "restart_window", as_seconds("restart_window", self.restart_window))
         note(self, "start_timeout", as_limit("start_timeout", self.start_timeout))
@@ -97,6 +102,16 @@ def check_loop(name: str, value: object) -> None:
     """
     if value is not None and not isinstance(value, Loop):
         raise TypeError(f"{name} must be an event loop or None, not {value!r}")
+
+
+def _variables(name: str, value: Any) -> tuple[ContextVar[Any], ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a list of context variables, not {value!r}")
+    variables: tuple[Any, ...] = tuple(value)
+    for variable in variables:
+        if not isinstance(variable, ContextVar):
+            raise TypeError(f"{name} must have only context variables, not {variable!r}")
+    return variables
 
 
 def _arguments(name: str, value: Any) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 
 class _Identity(threading.local):
@@ -10,6 +11,7 @@ class _Identity(threading.local):
 
     worker: int | None = None
     pool: object = None
+    here: Callable[[], object] | None = None
 
 
 _identity = _Identity()
@@ -24,6 +26,16 @@ def be_worker(number: int, pool: object) -> None:
 def be_worker_process(number: int) -> None:
     """Let this process be a worker: all its threads belong to it."""
     _Identity.worker = number
+
+
+def be_here(worker: Callable[[], object], *, whole_process: bool) -> None:
+    """Let this thread, or all threads of this process, know what returns their worker."""
+    (_Identity if whole_process else _identity).here = worker
+
+
+def here() -> object:
+    """Return what works call their worker; None if no worker runs this thread."""
+    return None if _identity.here is None else _identity.here()
 
 
 def this_worker() -> int | None:

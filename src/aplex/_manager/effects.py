@@ -122,7 +122,8 @@ class Effects:
             if worker.state is not WorkerState.STARTING:
                 return
             worker.failure = WorkerStartError(
-                f"worker {worker.id} did not become ready within {seconds:g} s (start_timeout)"
+                f"worker {worker.id} did not become ready within {seconds:g} s (start_timeout): "
+                "its imports, its initializer or the entry of its lifespan did not end"
             )
             # Under the lock: released, it could be ready, and given works, just before it dies.
             self._backend.kill(worker)

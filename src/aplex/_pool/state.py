@@ -126,6 +126,7 @@ class PoolWorker:
         "due_for_recycling",
         "failure",
         "id",
+        "index",
         "look_at",
         "outboxes",
         "pace",
@@ -143,9 +144,10 @@ class PoolWorker:
         "works",
     )
 
-    def __init__(self, question: Question, number: int) -> None:
+    def __init__(self, question: Question, number: int, index: int = 0) -> None:
         self.question = question
         self.id = number
+        self.index = index  # its place in the pool: that of the worker it replaces
         self.pid: int | None = None
         self.state = WorkerState.STARTING
         self.works: dict[int, Work] = {}  # in flight, by their ids

@@ -11,7 +11,8 @@ done as many works as a worker may do; it serves until another one can.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 from aplex._common.locks import late_imports
 from aplex._common.messages import CANCELLED, PLAIN, RAISED, Cancel
@@ -47,8 +48,10 @@ class Workforce(Dispatcher):
 
     def open(self) -> None:
         """Begin to start the workers that are missing."""
-        while self._missing() > 0:
-            self.workers.append(self._new_worker())
+        if self._missing() > 0:
+            places = self._free_places()
+            while self._missing() > 0:
+                self.workers.append(self._new_worker(next(places)))
 
     def resize(self, size: int) -> None:
         """Have another number of workers: start some, or retire some."""
@@ -60,7 +63,7 @@ class Workforce(Dispatcher):
         """Make a restart whose pause is over, if it is still wanted."""
         self._pauses -= 1
         if self._missing() > 0:
-            self.workers.append(self._new_worker())
+            self.workers.append(self._new_worker(next(self._free_places())))
 
     def retire_for(self, worker: PoolWorker, stuck: Work) -> None:
         """Retire a worker because a plain function in it does not end.
@@ -150,10 +153,15 @@ class Workforce(Dispatcher):
             self.to_stop.append(worker)  # first: nothing repairs a stop that nobody sends
             worker.state = WorkerState.STOPPING
 
-    def _new_worker(self) -> PoolWorker:
+    def _free_places(self) -> Iterator[int]:
+        """Yield the places that no worker has, but for those whose successor is to come."""
+        taken = {worker.index for worker in self.workers if not worker.due_for_recycling}
+        return (index for index in itertools.count() if index not in taken)
+
+    def _new_worker(self, index: int) -> PoolWorker:
         self._worker_ids += 1
         self._starting += 1
-        worker = PoolWorker(self.question, self._worker_ids)
+        worker = PoolWorker(self.question, self._worker_ids, index)
         self.to_start.append(worker)
         return worker
 
@@ -236,7 +244,9 @@ class Workforce(Dispatcher):
             self._pauses += 1
             self.pauses.append((pause, self.restart_due))
         else:
-            self.workers.insert(place, self._new_worker())
+            free = itertools.takewhile(lambda index: index <= worker.index, self._free_places())
+            index = worker.index if worker.index in free else next(self._free_places())
+            self.workers.insert(place, self._new_worker(index))
 
     def _despair(self) -> None:
         """Wait for no worker that would fail as others did; unless some worker serves."""

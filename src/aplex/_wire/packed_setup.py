@@ -85,16 +85,16 @@ class PackedSetup:
 
     # -- in the worker ----------------------------------------------------------
 
-    def take(self) -> tuple[Any, Any, Any]:
-        """Return loop factory, initializer and its arguments; keep nothing of them."""
+    def take(self) -> tuple[Any, Any, Any, Any]:
+        """Return loop factory, initializer, its arguments, the rest; keep nothing of them."""
         parts: Any = self._parts if self._end is None else self._mapped()
         _arrived[:] = self.inherited
         self._parts, self.inherited = [], []
         try:
-            loop_factory, initializer, initargs = pickle.loads(parts[0], buffers=parts[1:])
+            taken: tuple[Any, Any, Any, Any] = pickle.loads(parts[0], buffers=parts[1:])
         finally:
             _arrived.clear()
-        return loop_factory, initializer, initargs
+        return taken
 
     def _mapped(self) -> list[Any]:
         """Return views of the parts; changes are this process's own."""

@@ -48,8 +48,9 @@ def pack_setup(value: Any, *, main_by_value: bool, by_fork: bool) -> PackedSetup
         packed = _packed(value, main_by_value=main_by_value)
     except Exception as error:
         raise SerializationError(
-            "the initializer, its arguments or the worker_loop_factory cannot be pickled"
-            f"{_because(value, main_by_value=main_by_value)}: {type(error).__name__}: {error}"
+            "the initializer, its arguments, the lifespan or the worker_loop_factory cannot be "
+            f"pickled{_because(value, main_by_value=main_by_value)}: "
+            f"{type(error).__name__}: {error}"
         ) from error
     if packed.inherited and not by_fork:
         _check(packed.inherited)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -32,11 +33,11 @@ def run_plain_chunk(
                 columns[0]
             )  # by this name a copy of the worker finds it, see `_worker.lane`
             for item in calls:
-                put(work(item))
+                put(copy_context().run(work, item))
         else:
             calls = zip(*columns, strict=True)
             for args in calls:
-                put(work(*args))
+                put(copy_context().run(work, *args))
     except WorkInterrupted:  # meant for the chunk
         raise
     except BaseException as raised:  # noqa: BLE001 - raised again where its item is

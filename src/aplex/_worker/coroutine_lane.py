@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aplex._common.messages import CANCELLED, DELIVERED, RETURNED, TOO_LATE, ReportBatch, Reports
 from aplex._worker.lane import (
+    EAGER,
     HOLD,
     Codec,
     Detached,
@@ -24,6 +26,7 @@ from aplex._worker.producers import CoroutineProducer, Producer, Producers
 
 if TYPE_CHECKING:
     import asyncio
+    from contextvars import Context
 
 
 class CoroutineLane:
@@ -48,6 +51,11 @@ class CoroutineLane:
         # Cancels of plain functions that were running: one may turn out to return
         # a coroutine, which then is on its way here.
         self._late_cancels: deque[int] = deque(maxlen=1024)
+
+    @property
+    def running(self) -> Collection[asyncio.Task[Any]]:
+        """The tasks of works that have not ended."""
+        return self._tasks.values()
 
     def begin(self, work_id: int, function: Any, call: Any) -> None:
         """Call a work; a coroutine it returns becomes a task. Call ``flush`` after the last."""
@@ -75,9 +83,11 @@ class CoroutineLane:
             self._cancel(work_id)
         self.flush()
 
-    def _run(self, work_id: int, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _run(
+        self, work_id: int, coroutine: Coroutine[Any, Any, Any], context: Context | None = None
+    ) -> None:
         try:
-            task = self._make_task(coroutine)
+            task = self._make_task(coroutine, context=context)
         except BaseException as error:  # noqa: BLE001 - a task factory, or a first step
             coroutine.close()
             self._batch.others.append(self._codec.error(work_id, error))
@@ -93,7 +103,8 @@ class CoroutineLane:
     def _produce(self, work_id: int, producer: CoroutineProducer) -> None:
         """Run a stream as a task."""
         self._producers.add(work_id, producer)
-        self._run(work_id, producer.run(partial(self._put_item, work_id, producer)))
+        put = partial(self._put_item, work_id, producer)
+        self._run(work_id, producer.run(put), producer.context)
         task = self._tasks.get(work_id)
         if task is None:
             self._producers.remove(work_id)
@@ -189,6 +200,16 @@ class CoroutineLane:
 
 def _forget(_reports: Reports) -> None:
     pass
+
+
+def is_in_first_step() -> bool:
+    """Whether the caller is in the first step of a work that runs eagerly: it is no task yet."""
+    frame = sys._getframe(1) if EAGER else None  # noqa: SLF001 - who asks pays, and nobody else
+    while frame is not None:
+        if frame.f_code is CoroutineLane._run.__code__:  # noqa: SLF001 - of this file
+            return True
+        frame = frame.f_back
+    return False
 
 
 async def _awaited(awaitable: Any) -> Any:

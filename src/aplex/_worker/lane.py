@@ -39,6 +39,7 @@ from aplex._worker.producers import CoroutineProducer
 
 if TYPE_CHECKING:
     import asyncio
+    from contextvars import Context
 
 EAGER: Final = sys.version_info >= (3, 12)
 """Whether tasks can start before the next turn of the loop."""
@@ -70,20 +71,22 @@ class Codec(Protocol):
 
 def task_maker(
     loop: asyncio.AbstractEventLoop,
-) -> Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]:
-    """Return what makes a task of a coroutine: an eager one, where Python has them."""
+) -> Callable[..., asyncio.Task[Any]]:
+    """Return what makes a task of a coroutine, in a context: an eager one, where Python can."""
     if not EAGER:
         return loop.create_task
     from asyncio import Task
 
     kind: Any = Task
 
-    def make(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def make(
+        coroutine: Coroutine[Any, Any, Any], context: Context | None = None
+    ) -> asyncio.Task[Any]:
         if loop.get_task_factory() is not None:  # the user's own way
-            return loop.create_task(coroutine)
+            return loop.create_task(coroutine, context=context)
         task: asyncio.Task[Any] = kind.__new__(kind)
         try:
-            kind.__init__(task, coroutine, loop=loop, eager_start=True)
+            kind.__init__(task, coroutine, loop=loop, eager_start=True, context=context)
         except (SystemExit, KeyboardInterrupt):
             pass  # the work raised it; asyncio has given it to the task too, where it belongs
         return task

@@ -18,6 +18,7 @@ from aplex._worker.lane import Detached, is_coroutine
 
 if TYPE_CHECKING:
     import asyncio
+    from contextvars import Context
 
     from aplex._worker.coroutine_lane import CoroutineLane
 
@@ -31,6 +32,13 @@ class Port(Protocol):
 
     def disconnect(self) -> None:
         """Have no more works arrive. On the loop's thread."""
+        ...
+
+    def leaving(self, lane: CoroutineLane) -> Coroutine[Any, Any, None] | None:
+        """Return what the loop is to run when it was stopped, while its tasks still live.
+
+        On the loop's thread. None: nothing.
+        """
         ...
 
     def loop_failed(self, error: BaseException) -> None:
@@ -130,6 +138,24 @@ class LoopThread:
         if self.thread.ident is not None:
             self.thread.join(timeout)
 
+    def want_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop; start its thread first, if need be, and wait until it is made."""
+        if not self._made.is_set():
+            self.start()
+            self._made.wait()
+        if self.failure is not None:
+            raise self.failure
+        assert self.loop is not None
+        return self.loop
+
+    def works_running(self) -> int:
+        """How many coroutine works have begun and not ended."""
+        if self._lane is None:
+            return 0
+        from aplex._worker.coroutine_lane import is_in_first_step
+
+        return len(self._lane.running) + is_in_first_step()
+
     def be_copy(self) -> None:
         """In a process that a work has forked off, on the thread that has forked."""
         if self._lane is not None and self.thread.ident == threading.get_ident():
@@ -150,44 +176,37 @@ class LoopThread:
         """
         self._factory = factory
         if factory is not None:
-            self._want_loop()
+            self.want_loop()
         if initializer is None:
             return
         made: Any = initializer(*initargs)
         if is_coroutine(made):
-            self._run_coroutine(made)
+            self.run_coroutine(made)
         elif isinstance(made, (Generator, AsyncGenerator)):
             raise TypeError(
                 "the initializer is a generator function, of which nothing was run: it must be a "
                 "function, or a coroutine function (without `yield`)"
             )
 
-    def adopt_soon(self, work_id: int, made: Detached) -> None:
-        """Hand a coroutine, or a stream, that a plain function has returned over to the loop."""
-        loop = self._want_loop()
-        assert self._lane is not None
-        loop.call_soon_threadsafe(self._lane.adopt, work_id, made)
+    def adopt_soon(self, work_id: int, made: Detached, context: Context | None = None) -> None:
+        """Hand a coroutine, or a stream, that a plain function has returned over to the loop.
 
-    def _run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        Its task has a copy of that context; None: of this thread's.
+        """
+        loop = self.want_loop()
+        assert self._lane is not None
+        loop.call_soon_threadsafe(self._lane.adopt, work_id, made, context=context)
+
+    def run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine on the loop to its end."""
         try:
-            loop = self._want_loop()
+            loop = self.want_loop()
         except BaseException:
             coroutine.close()
             raise
         import asyncio
 
         asyncio.run_coroutine_threadsafe(coroutine, loop).result()
-
-    def _want_loop(self) -> asyncio.AbstractEventLoop:
-        """Return the loop; start its thread first, if need be, and wait until it is made."""
-        if not self._made.is_set():
-            self.start()
-            self._made.wait()
-        if self.failure is not None:
-            raise self.failure
-        assert self.loop is not None
-        return self.loop
 
     # -- the loop's thread --------------------------------------------------------
 
@@ -205,11 +224,15 @@ class LoopThread:
         self.loop = loop
         self._made.set()
         try:
-            run_until_stopped(runner, loop, self._stopping)
+            run_until_stopped(runner, loop, self._stopping, self._leaving)
         except BaseException as error:  # noqa: BLE001 - a work has broken the loop itself
             self._port.loop_broke(error, stopping=self._unwanted)
             self._lane.mute()  # the parent is told the reason, and not the cancels of this
             runner.close()
+
+    def _leaving(self) -> Coroutine[Any, Any, None] | None:
+        assert self._lane is not None
+        return self._port.leaving(self._lane)
 
     def _fail(self, error: BaseException) -> None:
         """Note why there is no loop; it is the exception that is being handled."""
@@ -224,9 +247,12 @@ class LoopThread:
 
 
 def run_until_stopped(
-    runner: asyncio.Runner, loop: asyncio.AbstractEventLoop, stopping: asyncio.Future[None]
+    runner: asyncio.Runner,
+    loop: asyncio.AbstractEventLoop,
+    stopping: asyncio.Future[None],
+    leaving: Callable[[], Coroutine[Any, Any, None] | None],
 ) -> None:
-    """Run a worker's loop; at the end cancel what works left behind, and close it."""
+    """Run a worker's loop; at the end leave the lifespan, cancel what is left, and close it."""
     while not stopping.done():
         try:
             loop.run_until_complete(stopping)
@@ -234,9 +260,22 @@ def run_until_stopped(
             # A work raised it. asyncio has given it to the work's task, where it
             # belongs, and raised it out of the loop as well: go on.
             continue
+    last = leaving()
+    if last is not None:
+        _finish(loop, last)
     while True:
         try:
             runner.close()
         except (SystemExit, KeyboardInterrupt):
             continue
         return
+
+
+def _finish(loop: asyncio.AbstractEventLoop, last: Coroutine[Any, Any, None]) -> None:
+    """Run the last coroutine of a loop to its end, whatever others raise out of the loop."""
+    task = loop.create_task(last)
+    while not task.done():
+        try:
+            loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt):
+            continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, MutableSequence, Sequence
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Final
 
@@ -70,6 +71,7 @@ class PlainLane:
         self._producing = False
         self._lock = threading.Lock()  # for what ``skip`` and ``flush_held`` share with ``run``
         self._skipped: set[int] = set()
+        self.skips = 0  # works that were not run
         self._batch = ReportBatch()
         self._since = 0.0  # when the time that was not reported yet began
         self._holding = False
@@ -91,6 +93,7 @@ class PlainLane:
                 self._begin()
                 if self._skipped and self._count in self._skipped:
                     self._skipped.discard(self._count)
+                    self.skips += 1
                     self._started[SINCE] = 0
                     continue
             self._run(work_id, function, call, last=not left)
@@ -137,9 +140,10 @@ class PlainLane:
         report: Report | None = None
         pickled, data = False, None
         try:
+            # In a context of its own: what it sets is not seen by the next one.
             # An interrupt raises here from now on ...
             self.inside = self._count
-            value = self._codec.run(function, call)
+            value = copy_context().run(self._codec.run, function, call)
             self.inside = 0  # ... to here: CPython looks for signals after calls, not in between
             if type(value) in ATOMS:  # as mostly, and there is no more to find out
                 data = value

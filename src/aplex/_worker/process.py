@@ -30,13 +30,16 @@ import traceback
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from aplex._common.identity import be_worker_process
+from aplex._common.identity import be_here, be_worker_process
 from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import (
     ATOMS,
+    COROUTINE,
     ERROR,
     FAILED,
+    PLAIN,
     READY,
+    SINCE,
     Report,
     ReportBatch,
     Reports,
@@ -55,10 +58,13 @@ from aplex._worker.signals import Interrupts, be_deaf, is_deaf, obey
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Coroutine
 
     from aplex._worker.coroutine_lane import CoroutineLane
     from aplex._worker.coroutine_pipes import CoroutinePipes
+    from aplex._worker.lifespan import Lifespan
     from aplex._worker.shared_results import SharedResults
+    from aplex.workers import CurrentWorker
 
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a computing thread lets another one run; CPython's own is 0.005.
@@ -137,7 +143,7 @@ class ProcessCodec(CallDecoder):
         return work_id, ERROR, encode_exception(error)
 
 
-def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int) -> None:
+def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int, index: int) -> None:
     """Serve until the parent asks to stop, or is gone."""
     withdraw = getattr(sys.excepthook, "withdraw", None)  # see _last_words, which is the parent's
     if withdraw is not None:
@@ -149,7 +155,7 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int) -
     # this interval, each time it wakes (with uvloop: for each timer).
     sys.setswitchinterval(SWITCH_INTERVAL)
     progress.keep_crashes()
-    child = Child(ends, progress)
+    child = Child(ends, progress, index)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=child.be_copy)
     child.run(setup)
@@ -158,7 +164,7 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int) -
 class Child:
     """One worker process."""
 
-    def __init__(self, ends: ChildEnds, progress: Progress) -> None:
+    def __init__(self, ends: ChildEnds, progress: Progress, index: int) -> None:
         self._ends = ends
         self._progress = progress
         self._results: SharedResults | None = None
@@ -184,6 +190,12 @@ class Child:
             self.producers,
         )
         self._interrupts = Interrupts(self.plain, progress, self._kick)
+        self._index = index
+        self._pid = os.getpid()
+        self._here: CurrentWorker | None = None
+        self._here_lock = RLock()  # for making it
+        be_here(self._current_worker, whole_process=True)
+        self._lifespan: Lifespan | None = None
 
     def run(self, setup: PackedSetup) -> None:
         """Start, serve, clean up. On the process's main thread."""
@@ -199,6 +211,8 @@ class Child:
         self._plain_out.write(only((0, READY, os.getpid())))
         self._serve()
         self._loop_thread.stop()
+        if self._lifespan is not None:
+            self._lifespan.leave_plain()
 
     def be_copy(self) -> None:
         """In a process that a work has forked off: end when it leaves the work."""
@@ -226,10 +240,43 @@ class Child:
         return self._results.put(payloads)
 
     def _initialize(self, setup: PackedSetup) -> None:
-        """Call the initializer. Nothing holds its arguments afterwards, unless it does."""
-        loop_factory, initializer, initargs = setup.take()
+        """Call the initializer, and enter the lifespan.
+
+        Nothing holds the initializer's arguments afterwards, unless it does.
+        """
+        loop_factory, initializer, initargs, surroundings = setup.take()
         self._factory_may_fail = loop_factory is not None
         self._loop_thread.initialize(loop_factory, initializer, initargs)
+        if surroundings is None:
+            return
+        del initializer, initargs
+        from aplex._worker.lifespan import Lifespan
+
+        self._lifespan = Lifespan(surroundings, self._current_worker())
+        self._lifespan.enter(self._loop_thread.run_coroutine)
+
+    def _current_worker(self) -> CurrentWorker:
+        """Return what works call their worker, made when somebody first asks. Any thread."""
+        if self._here is None:
+            with self._here_lock:
+                if self._here is None:
+                    from multiprocessing.process import current_process
+
+                    from aplex.workers import CurrentWorker
+
+                    self._here = CurrentWorker(
+                        self._index,
+                        current_process().name,
+                        self._pid,
+                        self._loop_thread.want_loop,
+                        self._works_done,
+                    )
+        return self._here
+
+    def _works_done(self) -> int:
+        started = self._progress.started
+        begun = started[COROUTINE] + started[PLAIN] - self.plain.skips
+        return begun - bool(started[SINCE]) - self._loop_thread.works_running()
 
     # -- the loop: a `Port` ---------------------------------------------------------
 
@@ -252,6 +299,10 @@ class Child:
         """Have no more of them arrive."""
         assert self._pipes is not None
         self._pipes.close()
+
+    def leaving(self, lane: CoroutineLane) -> Coroutine[Any, Any, None] | None:
+        """Return what leaves the lifespan, if there is one."""
+        return None if self._lifespan is None else self._lifespan.leave(lane.running)
 
     def loop_failed(self, error: BaseException) -> None:  # noqa: ARG002 - it is being handled
         """End the process, unless the user's factory has failed: then the pool says so."""

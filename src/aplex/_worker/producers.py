@@ -15,12 +15,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import copy_context
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import asyncio
 
+_END: Final = object()
 Put = Callable[[Any], None]
 """Reports an item; raises if it cannot travel."""
 
@@ -50,6 +52,7 @@ class PlainProducer(Producer):
     def __init__(self, source: Iterator[Any], credit: int) -> None:
         super().__init__(credit)
         self._source = source
+        self._context = copy_context()  # that of the call: its steps run in it, too
         self._changed = threading.Condition()
 
     def wake(self) -> None:
@@ -73,19 +76,19 @@ class PlainProducer(Producer):
         try:
             while self._may_go_on(flush):
                 lane.inside = seq
-                for item in self._source:
-                    lane.inside = 0
-                    put(item)
-                    self.yielded += 1
-                    break
-                else:
+                item = self._context.run(next, self._source, _END)
+                lane.inside = 0
+                if item is _END:
                     return True
+                put(item)
+                self.yielded += 1
+                del item  # it must not live on while nothing is wanted
             return False
         finally:
             lane.inside = 0  # first of all: no call until here
             close = getattr(self._source, "close", None)
             if close is not None:
-                close()
+                self._context.run(close)
 
     def _may_go_on(self, flush: Callable[[], None]) -> bool:
         """Wait for credit; return whether there is some, and False if it was closed."""
@@ -106,6 +109,7 @@ class CoroutineProducer(Producer):
     def __init__(self, source: AsyncIterator[Any], credit: int) -> None:
         super().__init__(credit)
         self.source = source
+        self.context = copy_context()  # that of the call: its task runs in it, too
         self._waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:

@@ -187,7 +187,7 @@ class Worker:
         for fd in descriptors.received:
             if fd >= 0:
                 os.close(fd)
-        _, progress, _, _ = worker._args  # noqa: SLF001 - those of `_worker.process.main`
+        progress = worker._args[1]  # noqa: SLF001 - those of `_worker.process.main`
         if keeps_crashes:
             if not environment_wants_crashes():
                 faulthandler.disable()  # of the template's

@@ -66,7 +66,7 @@ class ProcessBackend(PipedBackend):
         self._forks = context.get_start_method() == "fork"
         self._main = MainModule(forks=self._forks)
         super().__init__(main_by_value=self._main.decide)
-        parts = (setup.worker_loop_factory, setup.initializer, setup.initargs)
+        parts = (setup.worker_loop_factory, setup.initializer, setup.initargs, setup.surroundings)
         self._setups = Setups(parts, self._main, by_fork=self._forks)
         packed = self._setups.first
         forks = Template(setup.name, self._main, preload) if by_template else None

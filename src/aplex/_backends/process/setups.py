@@ -18,11 +18,13 @@ from aplex._wire.setup_packer import pack_setup
 class Setups:
     """The setup of the workers of one pool."""
 
-    def __init__(self, parts: tuple[Any, Any, Any], main: MainModule, *, by_fork: bool) -> None:
+    def __init__(
+        self, parts: tuple[Any, Any, Any, Any], main: MainModule, *, by_fork: bool
+    ) -> None:
         """Pickle it.
 
         Args:
-            parts: Loop factory, initializer and its arguments.
+            parts: Loop factory, initializer, its arguments, and what is around the works.
             main: What becomes of the main module.
             by_fork: Whether workers are forked.
 

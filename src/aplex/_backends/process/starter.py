@@ -220,7 +220,7 @@ class Starter:
         link.process = TemplateProcess(
             template,
             target=process.main,
-            args=(link.child_ends, link.progress, self._setup, worker.id),
+            args=(link.child_ends, link.progress, self._setup, worker.id, worker.index),
             name=f"{self._name}-{worker.id}",
             daemon=False,
         )
@@ -257,7 +257,7 @@ class Starter:
         with _lock:
             link.process = self._context.Process(
                 target=process.main,
-                args=(link.child_ends, link.progress, self._setup, worker.id),
+                args=(link.child_ends, link.progress, self._setup, worker.id, worker.index),
                 name=f"{self._name}-{worker.id}",
                 daemon=False,  # works may start processes of their own
             )
