@@ -102,11 +102,12 @@ def _place_of(variable: ContextVar[Any]) -> tuple[str, str]:
         ValueError: It is in none.
     """
     for module_name, module in list(sys.modules.items()):
-        space = getattr(module, "__dict__", None) or {}
+        space: dict[str, Any] = getattr(module, "__dict__", None) or {}
         if space.get(variable.name) is variable:
             return module_name, variable.name
     for module_name, module in list(sys.modules.items()):
-        for name, value in list((getattr(module, "__dict__", None) or {}).items()):
+        names: dict[str, Any] = getattr(module, "__dict__", None) or {}
+        for name, value in list(names.items()):
             if value is variable:
                 return module_name, name
     raise ValueError(

@@ -107,7 +107,8 @@ def check_loop(name: str, value: object) -> None:
 def _variables(name: str, value: Any) -> tuple[ContextVar[Any], ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a list of context variables, not {value!r}")
-    variables: tuple[Any, ...] = tuple(value)
+    given: Iterable[Any] = value
+    variables = tuple(given)
     for variable in variables:
         if not isinstance(variable, ContextVar):
             raise TypeError(f"{name} must have only context variables, not {variable!r}")

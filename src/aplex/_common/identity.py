@@ -11,7 +11,7 @@ class _Identity(threading.local):
 
     worker: int | None = None
     pool: object = None
-    here: Callable[[], object] | None = None
+    here: tuple[Callable[[], object], ...] = ()  # one; the class would bind it as a method
 
 
 _identity = _Identity()
@@ -30,12 +30,14 @@ def be_worker_process(number: int) -> None:
 
 def be_here(worker: Callable[[], object], *, whole_process: bool) -> None:
     """Let this thread, or all threads of this process, know what returns their worker."""
-    (_Identity if whole_process else _identity).here = worker
+    (_Identity if whole_process else _identity).here = (worker,)
 
 
 def here() -> object:
     """Return what works call their worker; None if no worker runs this thread."""
-    return None if _identity.here is None else _identity.here()
+    for worker in _identity.here:
+        return worker()
+    return None
 
 
 def this_worker() -> int | None:

@@ -45,8 +45,9 @@ async def run_coroutine_carrying(
         BaseException: What the function raises.
     """
     _set(carried)
-    made = work(*args, **kwargs)
-    return await made if hasattr(type(made), "__await__") else made
+    made: Any = work(*args, **kwargs)
+    kind: Any = type(made)
+    return await made if hasattr(kind, "__await__") else made
 
 
 async def _awaited(carried: Carried, coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -98,7 +98,8 @@ class Lifespan:
             self.busy = False
 
     def _enter_plain(self, manager: Any) -> None:
-        if not hasattr(type(manager), "__enter__"):
+        kind: Any = type(manager)
+        if not hasattr(kind, "__enter__"):
             raise _no_manager(manager)
         self._worker.state = manager.__enter__()
         self._plain = manager
@@ -212,7 +213,8 @@ def _makes_asynchronous(factory: Callable[[], Any]) -> bool:
 
 
 def _is_asynchronous(manager: Any) -> bool:
-    return _has_aenter(type(manager))
+    kind: Any = type(manager)
+    return _has_aenter(kind)
 
 
 def _has_aenter(kind: type) -> bool:
@@ -220,14 +222,16 @@ def _has_aenter(kind: type) -> bool:
 
 
 def _no_manager(made: Any) -> WorkerStartError:
+    kind: Any = type(made)
     hint = ""
-    if isinstance(made, (Generator, AsyncGenerator)):
+    if issubclass(kind, (Generator, AsyncGenerator)):
         hint = ": it is a generator function that is not decorated"
     elif is_coroutine(made):
         made.close()
         hint = ": it is a coroutine function, which cannot be left"
-    kind = type(made).__name__
-    return WorkerStartError(f"the lifespan returned no context manager, but {kind}{hint}; {_HOW}")
+    return WorkerStartError(
+        f"the lifespan returned no context manager, but {kind.__name__}{hint}; {_HOW}"
+    )
 
 
 def _failed_entry(error: BaseException) -> WorkerStartError:
