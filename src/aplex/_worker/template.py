@@ -102,6 +102,7 @@ class Template:
             os._exit(0)  # the pool is gone, or the parent is
         status, *rest = fds
         _flush()  # or it would be written twice
+        told, tell = os.pipe()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until it has its handlers
         try:
             pid = os.fork()
@@ -111,15 +112,19 @@ class Template:
         else:
             if pid == 0:
                 os.close(status)
+                os.close(tell)
                 self._let_go()
+                _wait_until(told)
                 return Worker(name, rest)
             self._watch(pid, status)
+            with contextlib.suppress(BrokenPipeError):  # it has died already
+                os.write(tell, b"\0")
             if not self._begun:
                 self._begun = True
                 # Every coroutine needs it; but the first worker may have a function to run.
                 import_module("aplex._worker.coroutine_pipes")
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for fd in rest:
+        for fd in (told, tell, *rest):
             os.close(fd)
         return None
 
@@ -152,6 +157,17 @@ class Template:
         for pidfd, (_, status) in self._workers.items():
             os.close(pidfd)
             os.close(status)
+
+
+def _wait_until(told: int) -> None:
+    """In a worker: wait until the parent knows of it; end if it never will.
+
+    A template that dies at the wrong moment would leave a worker behind of which the parent knows
+    nothing, and to which it sends works, by the channels that it gives to another one.
+    """
+    if not os.read(told, 1):
+        os._exit(1)
+    os.close(told)
 
 
 class Worker:
