@@ -184,6 +184,8 @@ class Worker:
             keeps_crashes: Whether the stack of a crash goes where the parent finds it; not if
                 the main module wants it elsewhere.
         """
+        # Those of the template are not ours: so `multiprocessing` has it after a fork.
+        atexit._clear()  # noqa: SLF001
         _name_process(f"aplex-worker-{self._name.rpartition('-')[2]}")
         request, directory, *fds = self._fds
         state, data = pickle.loads(descriptors.data_of(request))
