@@ -92,7 +92,7 @@ def test_the_name_of_a_process_sets_the_hook_before_the_main_module_is_imported(
         outcome = program.finish()
     assert outcome.code == 0
     assert outcome.out == ["BrokenPoolError True"]
-    assert "LookupError: so the main module ends" in outcome.err
+    assert outcome.err == ""  # the error has it
 
 
 @on("template", "spawn")

@@ -102,6 +102,7 @@ class Template:
             os._exit(0)  # the pool is gone, or the parent is
         status, *rest = fds
         _flush()  # or it would be written twice
+        told, tell = os.pipe()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until it has its handlers
         try:
             pid = os.fork()
@@ -111,15 +112,19 @@ class Template:
         else:
             if pid == 0:
                 os.close(status)
+                os.close(tell)
                 self._let_go()
+                _wait_until(told)
                 return Worker(name, rest)
             self._watch(pid, status)
+            with contextlib.suppress(BrokenPipeError):  # it has died already
+                os.write(tell, b"\0")
             if not self._begun:
                 self._begun = True
                 # Every coroutine needs it; but the first worker may have a function to run.
                 import_module("aplex._worker.coroutine_pipes")
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for fd in rest:
+        for fd in (told, tell, *rest):
             os.close(fd)
         return None
 
@@ -154,6 +159,17 @@ class Template:
             os.close(status)
 
 
+def _wait_until(told: int) -> None:
+    """In a worker: wait until the parent knows of it; end if it never will.
+
+    A template that dies at the wrong moment would leave a worker behind of which the parent knows
+    nothing, and to which it sends works, by the channels that it gives to another one.
+    """
+    if not os.read(told, 1):
+        os._exit(1)
+    os.close(told)
+
+
 class Worker:
     """A worker that was forked just now."""
 
@@ -168,6 +184,8 @@ class Worker:
             keeps_crashes: Whether the stack of a crash goes where the parent finds it; not if
                 the main module wants it elsewhere.
         """
+        # Those of the template are not ours: so `multiprocessing` has it after a fork.
+        atexit._clear()  # noqa: SLF001
         _name_process(f"aplex-worker-{self._name.rpartition('-')[2]}")
         request, directory, *fds = self._fds
         state, data = pickle.loads(descriptors.data_of(request))
