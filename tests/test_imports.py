@@ -25,6 +25,7 @@ import aplex.executors
 import aplex.futures
 import aplex.load_balancers
 import aplex.outcomes
+import aplex.statistics
 import aplex.streams
 import aplex.typing
 import aplex.views
@@ -41,6 +42,7 @@ PUBLIC_MODULES = (
     "futures",
     "load_balancers",
     "outcomes",
+    "statistics",
     "streams",
     "typing",
     "views",
@@ -62,7 +64,7 @@ def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
 
 # -- rooms ----------------------------------------------------------------------------------
 
-GROUND = ("_common", "exceptions", "outcomes", "load_balancers", "_version")
+GROUND = ("_common", "exceptions", "outcomes", "statistics", "load_balancers", "_version")
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",)},
     {"_wire": GROUND, "typing": GROUND},

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aplex.futures import AsyncioFuture, ConcurrentFuture
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
+    from aplex.statistics import PoolStats, RunningFunction, WorkerStats
     from aplex.streams import AsyncStream, Stream
     from aplex.views import PoolView
 
@@ -48,10 +49,12 @@ __all__ = [
     "LoadBalancerError",
     "Outcome",
     "PoolFullError",
+    "PoolStats",
     "PoolView",
     "ProcessAsyncPoolExecutor",
     "RemoteError",
     "RemoteTraceback",
+    "RunningFunction",
     "SerializationError",
     "Stream",
     "ThreadAsyncPoolExecutor",
@@ -59,6 +62,7 @@ __all__ = [
     "WorkQuarantinedError",
     "WorkerLostError",
     "WorkerStartError",
+    "WorkerStats",
     "__version__",
 ]
 
@@ -68,6 +72,7 @@ _MODULES = (
     "futures",
     "load_balancers",
     "outcomes",
+    "statistics",
     "streams",
     "typing",
     "views",

@@ -12,6 +12,7 @@ done as many works as a worker may do; it serves until another one can.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
 from aplex._common.locks import late_imports
 from aplex._common.messages import CANCELLED, PLAIN, RAISED, Cancel
@@ -39,6 +40,7 @@ class Workforce(Dispatcher):
         self.size = size
         self.policy = policy
         self.max_tasks_per_child = max_tasks_per_child
+        self._clock = clock
         self._pauses = 0  # restarts that wait for their time
         self._worker_ids = 0
 
@@ -59,6 +61,7 @@ class Workforce(Dispatcher):
         """Make a restart whose pause is over, if it is still wanted."""
         self._pauses -= 1
         if self._missing() > 0:
+            self.tally.restarts += 1
             self.workers.append(self._new_worker())
 
     def retire_for(self, worker: PoolWorker, stuck: Work) -> None:
@@ -153,8 +156,14 @@ class Workforce(Dispatcher):
         self._worker_ids += 1
         self._starting += 1
         worker = PoolWorker(self.question, self._worker_ids)
+        worker.slot, worker.born = self._free_slot(), self._clock()
         self.to_start.append(worker)
         return worker
+
+    def _free_slot(self) -> int:
+        """Return the lowest place that no worker holds which is to stay."""
+        taken = {worker.slot for worker in self.workers if not worker.due_for_recycling}
+        return next(slot for slot in count() if slot not in taken)
 
     # -- deaths ---------------------------------------------------------------
 
@@ -199,6 +208,7 @@ class Workforce(Dispatcher):
         elif fate is retries.AGAIN:
             if started and not work.seq:
                 work.lane = PLAIN  # it was detached: its plain part runs again, too
+            self.tally.retried += started
             self._wait_again(work, worker.pinned[work.lane])
         else:
             self._settle(work, RAISED, fate)
@@ -231,6 +241,7 @@ class Workforce(Dispatcher):
             self._pauses += 1
             self.pauses.append((pause, self.restart_due))
         else:
+            self.tally.restarts += 1
             self.workers.insert(place, self._new_worker())
 
     def _break(self, reason: BaseException | None) -> None:
