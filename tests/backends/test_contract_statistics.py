@@ -227,3 +227,26 @@ def test_the_order_of_many_looks_while_works_run(engine: str) -> None:
     done = [stats.done for stats in seen]
     assert done == sorted(done)
     assert all(stats.submitted <= 500 for stats in seen)
+
+
+def test_a_future_knows_the_number_of_its_work_before_and_after(
+    fresh: Caller, signals: Signals, gate: Gate
+) -> None:
+    first = fresh.submit(works.add, 1)
+    fresh.wait(first)
+    held = fresh.submit(works.held, signals.path, gate.path)
+    signals.expect("started None")
+    [worker] = fresh.pool.stats().workers
+    assert worker.running is not None
+    assert (first.id, held.id) == (1, 2)
+    assert worker.running.id == held.id
+    gate.open()
+    fresh.wait(held)
+    failed = fresh.submit(works.fail, ValueError())
+    fresh.wait(failed)
+    assert (held.id, failed.id) == (2, 3)
+
+
+def test_a_work_that_cannot_be_pickled_has_no_number() -> None:
+    with make_pool("template") as pool:
+        assert pool.submit(works.add, threading.Lock()).id is None
