@@ -25,6 +25,7 @@ import aplex.executors
 import aplex.futures
 import aplex.load_balancers
 import aplex.outcomes
+import aplex.progress
 import aplex.statistics
 import aplex.streams
 import aplex.typing
@@ -42,6 +43,7 @@ PUBLIC_MODULES = (
     "futures",
     "load_balancers",
     "outcomes",
+    "progress",
     "statistics",
     "streams",
     "typing",
@@ -93,9 +95,10 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         "views": (*GROUND, "_calls", "typing"),
         "executors": (*GROUND, "_pool", "_backends", "_manager", "_calls", "typing", "views"),
     },
+    {"progress": ("_map",)},
     {"": tuple(sorted({rooms.room(name) for name in MODULES if name}))},
 )
-"""Ten rules: for each room, the rooms, or modules of them, that it may import."""
+"""Eleven rules: for each room, the rooms, or modules of them, that it may import."""
 MAY_IMPORT = {room: allowed for rule in RULES for room, allowed in rule.items()}
 
 

@@ -72,6 +72,7 @@ _MODULES = (
     "futures",
     "load_balancers",
     "outcomes",
+    "progress",
     "statistics",
     "streams",
     "typing",

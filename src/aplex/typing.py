@@ -71,3 +71,4 @@ class MapOptions(TypedDict, total=False):
     buffersize: int | None
     ordered: bool
     load_balancing_meta: Any
+    progress: bool | str | Callable[..., object] | Any
