@@ -25,6 +25,8 @@ import aplex.executors
 import aplex.futures
 import aplex.load_balancers
 import aplex.outcomes
+import aplex.progress
+import aplex.statistics
 import aplex.streams
 import aplex.typing
 import aplex.views
@@ -42,6 +44,8 @@ PUBLIC_MODULES = (
     "futures",
     "load_balancers",
     "outcomes",
+    "progress",
+    "statistics",
     "streams",
     "typing",
     "views",
@@ -64,7 +68,7 @@ def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
 
 # -- rooms ----------------------------------------------------------------------------------
 
-GROUND = ("_common", "exceptions", "outcomes", "load_balancers", "_version")
+GROUND = ("_common", "exceptions", "outcomes", "statistics", "load_balancers", "_version")
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",)},
     {"_wire": GROUND, "typing": GROUND},
@@ -95,9 +99,10 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
             *(*GROUND, "_worker", "_pool", "_backends", "_manager", "_calls", "typing", "views"),
         ),
     },
+    {"progress": ("_map",)},
     {"": tuple(sorted({rooms.room(name) for name in MODULES if name}))},
 )
-"""Ten rules: for each room, the rooms, or modules of them, that it may import."""
+"""Eleven rules: for each room, the rooms, or modules of them, that it may import."""
 MAY_IMPORT = {room: allowed for rule in RULES for room, allowed in rule.items()}
 
 

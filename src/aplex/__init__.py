@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aplex.futures import AsyncioFuture, ConcurrentFuture
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
+    from aplex.statistics import PoolStats, RunningFunction, WorkerStats
     from aplex.streams import AsyncStream, Stream
     from aplex.views import PoolView
     from aplex.workers import CurrentWorker, current_worker
@@ -50,10 +51,12 @@ __all__ = [
     "LoadBalancerError",
     "Outcome",
     "PoolFullError",
+    "PoolStats",
     "PoolView",
     "ProcessAsyncPoolExecutor",
     "RemoteError",
     "RemoteTraceback",
+    "RunningFunction",
     "SerializationError",
     "Stream",
     "ThreadAsyncPoolExecutor",
@@ -61,6 +64,7 @@ __all__ = [
     "WorkQuarantinedError",
     "WorkerLostError",
     "WorkerStartError",
+    "WorkerStats",
     "__version__",
     "current_worker",
 ]
@@ -71,6 +75,8 @@ _MODULES = (
     "futures",
     "load_balancers",
     "outcomes",
+    "progress",
+    "statistics",
     "streams",
     "typing",
     "views",

@@ -74,3 +74,4 @@ class MapOptions(TypedDict, total=False):
     buffersize: int | None
     ordered: bool
     load_balancing_meta: Any
+    progress: bool | str | Callable[..., object] | Any

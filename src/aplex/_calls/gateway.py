@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import dataclasses
 import functools
 import sys
 import time
@@ -28,6 +29,7 @@ from aplex._futures.awaitable import AsyncioFuture
 from aplex._futures.blocking import ConcurrentFuture
 from aplex._map import results as map_results
 from aplex._map.plan import Place, Plan, check_input, open_window
+from aplex._map.progress import AwaitedCounted, Counted, Counter, total_of
 from aplex._map.unread import Unread
 from aplex._pool.inflow import Inflow
 from aplex._pool.state import Work
@@ -224,6 +226,7 @@ class Gateway:
         iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
         timeout: float | None,
         plan: Plan,
+        progress: Any = None,
     ) -> Iterator[Any] | AsyncIterator[Any]:
         """Open a map. To be called by the method that the user calls: a warning names its caller.
 
@@ -248,6 +251,11 @@ class Gateway:
             self._max_works_per_worker,
             None if self.awaitable else self.manager,
         )
+        counter = None
+        if progress is not None and progress is not False:
+            counter = Counter(progress, total_of(iterables))
+            submit = counter.counting(self.submit, in_chunks=plan.in_chunks)
+            place = dataclasses.replace(place, submit=submit)
         window = functools.partial(open_window, place, plan, options, work, lane, iterables)
         results: map_results.BlockingResults | map_results.AwaitableResults
         if self.awaitable:
@@ -266,9 +274,12 @@ class Gateway:
         self.unread.add(
             results, where, bounded=bounded, asynchronous=asynchronous, needs_loop=self.awaitable
         )
+        face: Any = results
         if isinstance(results, map_results.BlockingChunks):
-            return map_results.FlatResults.of(results)
-        return results
+            face = map_results.FlatResults.of(results)
+        if counter is not None:
+            face = (AwaitedCounted if self.awaitable else Counted)(face, counter)
+        return face  # type: ignore[no-any-return]
 
     def read_out(self) -> None:
         """Submit what is left of the input of maps that nobody has begun to iterate."""

@@ -11,6 +11,7 @@ from aplex._calls.gateway import Gateway
 from aplex._calls.settings import check_loop
 from aplex._calls.starting import start_awaited, start_blocking
 from aplex._common.options import check_count
+from aplex.statistics import PoolStats
 from aplex.streams import of_this_task, of_this_thread
 
 Awaits = TypeVar("Awaits", bound=bool)
@@ -61,6 +62,19 @@ class Lifetime(Generic[Awaits]):
     def _max_workers(self) -> int:
         """What libraries read that know the executors of the standard library."""
         return self._gateway.manager.pool.size
+
+    def stats(self) -> PoolStats:
+        """Return a snapshot of what the pool does: counts of works, and what each worker runs.
+
+        It waits for nobody: not for a worker that computes or hangs, not for another thread. It
+        may be called from any thread, in a coroutine, in a work of a thread worker, and after the
+        shutdown. Of works that end while it looks, the counts and the workers may tell different
+        moments.
+
+        Returns:
+            A `PoolStats`.
+        """
+        return self._gateway.manager.stats()
 
     def set_future_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Set the loop that futures belong to from now on; None: the running one.

@@ -18,6 +18,7 @@ from aplex._common.options import WorkOptions
 from aplex._futures.awaitable import AsyncioFuture
 from aplex._futures.blocking import ConcurrentFuture
 from aplex._map.plan import Plan
+from aplex._map.progress import Bar, Progress
 from aplex.outcomes import Outcome
 from aplex.streams import AsyncStream, Stream
 from aplex.typing import MapOptions
@@ -276,6 +277,7 @@ class Calls(Generic[Awaits]):
         ordered: bool = True,
         return_outcomes: bool = False,
         load_balancing_meta: Any = None,
+        progress: bool | str | Callable[[Progress], object] | Bar = False,
     ) -> Iterator[Any] | AsyncIterator[Any]:
         """Run a work on each item; yield the results in the order of the items.
 
@@ -303,6 +305,10 @@ class Calls(Generic[Awaits]):
             return_outcomes: Whether to yield an `Outcome` for each item, which tells what
                 it returned or raised, and never to stop at a failure.
             load_balancing_meta: Passed to the load balancer for each work.
+            progress: True: show a bar of tqdm on stderr, if that is a terminal; a string: its
+                label; a function, called with a `Progress` in any thread; or a bar of your own,
+                that is anything with ``update(n)``. It counts items as their works complete,
+                not as they are handed over; and chunks as a whole.
 
         Returns:
             An iterator; with ``awaitable=True`` an asynchronous iterator. Where a
@@ -311,6 +317,7 @@ class Calls(Generic[Awaits]):
 
         Raises:
             ValueError: ``chunksize`` or ``buffersize`` is less than 1; or ``timeout`` is NaN.
+            ImportError: A bar of tqdm is wanted, and there is no tqdm (``aplex[progress]``).
             TypeError: As for `submit`; ``chunksize`` is no int and not ``"auto"``;
                 ``buffersize`` is no int; ``timeout`` is no number; or an iterable is
                 asynchronous and the executor is not.
@@ -323,7 +330,7 @@ class Calls(Generic[Awaits]):
         if buffersize is None:
             buffersize = options.buffersize
         plan = Plan(chunksize, buffersize, ordered, return_outcomes)
-        return self._gateway.map(options, work, iterables, timeout, plan)
+        return self._gateway.map(options, work, iterables, timeout, plan, progress)
 
     # -- stream ---------------------------------------------------------------
 

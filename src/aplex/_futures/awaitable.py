@@ -26,12 +26,22 @@ class AsyncioFuture(asyncio.Future[T]):
 
     __module__ = "aplex.futures"  # where it is public
 
-    __slots__ = ("_message", "_patience", "_work")
+    __slots__ = ("_message", "_number", "_patience", "_work")
     # _work is set by ``submit``; the others by `cancel`, with ``_work.cancel_wanted``.
 
     _work: Work | None
+    _number: int  # of the work, when it is done
     _message: Any
     _patience: asyncio.TimerHandle | None
+
+    @property
+    def id(self) -> int | None:
+        """The number of the work, unique in its pool; that of `stats`.
+
+        None if no pool has taken the work: it could not be pickled, for example.
+        """
+        work = getattr(self, "_work", None)
+        return (getattr(self, "_number", 0) if work is None else work.id) or None
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Ask for the work to be cancelled.
@@ -82,7 +92,9 @@ class AsyncioFuture(asyncio.Future[T]):
                 # The outcome was under way before the cancel could arrive. A task that
                 # awaits us relies on the CancelledError: `cancel` has returned True.
                 kind = CANCELLED
-        self._work = None
+        if work is not None:
+            self._number = work.id
+            self._work = None
         if self.done():
             return
         if kind == VALUE:

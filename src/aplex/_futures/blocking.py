@@ -57,6 +57,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
     _sleepers: Sleepers | None = None  # threads that wait for the result
     _callbacks: deque[Callable[[Any], object]] | None = None
     _work: Work | None = None
+    _number = 0  # of the work, when it is done
 
     # What is made on demand is made first; no call is between the look whether somebody else
     # has made it and the note. (Not by the dictionary of the instance: CPython 3.11 collects
@@ -94,6 +95,15 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
 
     def __init__(self) -> None:
         """Be pending. The parent would make its lock here."""
+
+    @property
+    def id(self) -> int | None:
+        """The number of the work, unique in its pool; that of `stats`.
+
+        None if no pool has taken the work: it could not be pickled, for example.
+        """
+        work = self._work
+        return (self._number if work is None else work.id) or None
 
     def cancel(self) -> bool:
         """Ask for the work to be cancelled.
@@ -253,8 +263,11 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
                 return
         if self._sleepers is not None or self._callbacks is not None:
             self._announce()
-        # Last: without a work, a cancel from another thread would cancel us here and now.
-        self._work = None
+        work = self._work
+        if work is not None:
+            self._number = work.id
+            # Last: without a work, a cancel from another thread would cancel us here and now.
+            self._work = None
 
     def _take(self, kind: int, data: Any) -> bool:
         """Take an outcome; return False if another thread will do so."""

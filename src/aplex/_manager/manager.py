@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final, Literal
 
 from aplex._backends.contract import Backend, Death
 from aplex._common.errors import WorkerStartError
@@ -24,12 +24,17 @@ from aplex._common.messages import PLAIN, RAISED, Reports
 from aplex._manager import exit_hooks
 from aplex._manager.nested import Nested
 from aplex._manager.settling import Settled, at_end_of_loop, settle
+from aplex._manager.statistics import workers_of
 from aplex._manager.steps import Phase
 from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, Work, WorkState
 from aplex._wire.exceptions import decode_exception
+from aplex.statistics import PoolStats
 
 Loop = asyncio.AbstractEventLoop
+
+LOOKS: Final = 20
+"""How often to look for a moment between two steps, before one in the middle will do."""
 
 
 class Manager(Nested):
@@ -185,6 +190,30 @@ class Manager(Nested):
         except BaseException:  # of a signal handler
             self._resume_soon()
             raise
+
+    def stats(self) -> PoolStats:
+        """Return what is known of the pool now. Any thread; waits for nobody."""
+        pool = self.pool
+        # No thread gets in between these two. If one is in the middle of a step, the counts may
+        # be one work apart; in this thread we have broken into it, or are its load balancer.
+        counts, torn = pool.counts(), self._stepping
+        for _ in range(LOOKS):
+            if not torn or is_mine(self._lock):
+                break
+            time.sleep(0)
+            counts, torn = pool.counts(), self._stepping
+        workers = workers_of(pool, self._backend, time.monotonic())
+        return PoolStats(self._state, pool.size, *pool.counted(counts), workers)
+
+    @property
+    def _state(self) -> Literal["new", "open", "closing", "closed", "broken"]:
+        if self.pool.broken is not None:
+            return "broken"
+        if self._phase is Phase.NEW:
+            return "closed" if self._shut else "new"
+        if self._phase is Phase.GOING:
+            return "closed"
+        return "closing" if self._shut else "open"
 
     def arm(self) -> None:
         """Have the listener read: somebody waits who does not call ``read_until``."""

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from aplex._common.locks import late_imports
-from aplex._common.messages import CANCELLED, COROUTINE, LANES, PLAIN, RAISED
+from aplex._common.messages import CANCELLED, COROUTINE, LANES, PICKLED, PLAIN, RAISED
 from aplex._pool.limits import Group, Limits
 from aplex._pool.state import (
     DONE,
@@ -30,6 +30,7 @@ from aplex._pool.state import (
     Work,
     WorkerState,
 )
+from aplex._pool.tally import Tally
 
 if TYPE_CHECKING:
     from aplex.exceptions import BrokenPoolError
@@ -59,6 +60,7 @@ class Ledger:
         self.closing = False
         self.terminating = False  # the workers are being killed: nothing runs again
         self.broken: BrokenPoolError | None = None
+        self.tally = Tally()
         self.added = 0  # works since the last dispatch
         # A line for each lane, and one for suspects of both.
         self._lines: tuple[deque[Work], deque[Work], deque[Work]] = (deque(), deque(), deque())
@@ -211,7 +213,16 @@ class Ledger:
         work.function = work.call = work.meta = work.target = None
         if kind == CANCELLED and work.error_if_cancelled is not None:
             kind, data = RAISED, work.error_if_cancelled
+        if kind > PICKLED and not work.failed_early:
+            self._count(kind)
         self.settled.append((work, kind, data))
+
+    def _count(self, kind: int) -> None:
+        """Count a work that does not end well."""
+        if kind == CANCELLED:
+            self.tally.cancelled += 1
+        else:
+            self.tally.failed += 1
 
     def _wait_again(self, work: Work, line: deque[Work]) -> None:
         """Let a work wait that was in flight: in that line, unless it waits apart."""
@@ -305,6 +316,7 @@ class Ledger:
             if work.state is not DONE:
                 work.state = DONE
                 work.worker = work.function = work.call = work.meta = work.target = None
+                self.tally.failed += not work.failed_early
                 self.settled.append((work, RAISED, self.broken))
         for worker in everyone:
             worker.state = WorkerState.GONE

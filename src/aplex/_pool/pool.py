@@ -42,6 +42,7 @@ from aplex._common.messages import (
 from aplex._pool.ledger import SERVING
 from aplex._pool.restarts import RestartPolicy
 from aplex._pool.state import DONE, IN_FLIGHT, WAITING, PoolWorker, Work, WorkerState
+from aplex._pool.tally import Counts
 from aplex._pool.workforce import Workforce
 from aplex.load_balancers import LoadBalancerFactory
 
@@ -96,7 +97,11 @@ class Pool(Workforce):
         self._work_ids = work.id = self._work_ids + 1
         if work.options.apart:
             self._rare = True
-            self._limits.add(work)
+            try:
+                self._limits.add(work)
+            except TypeError:  # its key cannot be hashed: it is none of ours
+                self._work_ids -= 1
+                raise
         else:
             self._lines[work.lane].append(work)
         # No call from here on, see the rules of `_pool.ledger`.
@@ -155,6 +160,10 @@ class Pool(Workforce):
     def fail_early(self, work: Work, error: BaseException) -> None:
         """Fail the future of a work that goes on, and stays in flight until it ends."""
         self.settled.append((work, RAISED, error))
+        if not work.failed_early:
+            work.failed_early = True
+            self.tally.failed += 1
+            self.tally.early += 1
 
     # -- reports of workers ---------------------------------------------------
 
@@ -267,6 +276,30 @@ class Pool(Workforce):
         for work in self._drain_waiting():
             self._settle(work, CANCELLED, None)
         self._stop_if_finished()
+
+    # -- counts ---------------------------------------------------------------
+
+    def counts(self) -> tuple[int, int, int, int, int, int, int]:
+        """Return what `counted` takes. Nothing is called: no other thread gets into it."""
+        tally = self.tally
+        return (
+            self._work_ids,
+            self._waiting,
+            self._in_flight,
+            tally.failed,
+            tally.cancelled,
+            tally.retried,
+            tally.restarts,
+        )
+
+    def counted(self, counts: tuple[int, int, int, int, int, int, int]) -> Counts:
+        """Return what `counts` has read, with the number of works that have ended well."""
+        submitted, waiting, in_flight, failed, cancelled, retried, restarts = counts
+        done = submitted - waiting - in_flight - failed - cancelled
+        if self.tally.early:  # they count as failed, and are in flight
+            works = (work for worker in self.everyone() for work in list(worker.works.values()))
+            done += sum(work.failed_early for work in works)
+        return Counts(waiting, in_flight, max(0, done), failed, cancelled, retried, restarts)
 
     # -- invariants -----------------------------------------------------------
 

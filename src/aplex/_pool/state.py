@@ -61,6 +61,7 @@ class Work:
     limited = False  # a plain function with a timeout
     detached_at = 0.0  # seconds: when it was first seen to be a coroutine after all
     interrupted_at = 0.0  # seconds, by the clock of the events
+    failed_early = False  # its future has failed, and it goes on
     condemned_at = 0.0  # seconds: when its worker was condemned because of it
     error_if_cancelled: BaseException | None = None  # what its future raises if it ends cancelled
     options = DEFAULTS
@@ -119,6 +120,7 @@ class PoolWorker:
     """What the Pool knows of one worker; load balancers see it as a `Worker`."""
 
     __slots__ = (
+        "born",
         "cancels",
         "condemned_for",
         "credits",
@@ -148,6 +150,7 @@ class PoolWorker:
         self.question = question
         self.id = number
         self.index = index  # its place in the pool: that of the worker it replaces
+        self.born = 0.0  # seconds: when its start was begun
         self.pid: int | None = None
         self.state = WorkerState.STARTING
         self.works: dict[int, Work] = {}  # in flight, by their ids

@@ -41,6 +41,7 @@ class Workforce(Dispatcher):
         self.size = size
         self.policy = policy
         self.max_tasks_per_child = max_tasks_per_child
+        self._clock = clock
         self._pauses = 0  # restarts that wait for their time
         self._worker_ids = 0
 
@@ -63,6 +64,7 @@ class Workforce(Dispatcher):
         """Make a restart whose pause is over, if it is still wanted."""
         self._pauses -= 1
         if self._missing() > 0:
+            self.tally.restarts += 1
             self.workers.append(self._new_worker(next(self._free_places())))
 
     def retire_for(self, worker: PoolWorker, stuck: Work) -> None:
@@ -162,6 +164,7 @@ class Workforce(Dispatcher):
         self._worker_ids += 1
         self._starting += 1
         worker = PoolWorker(self.question, self._worker_ids, index)
+        worker.born = self._clock()
         self.to_start.append(worker)
         return worker
 
@@ -212,6 +215,7 @@ class Workforce(Dispatcher):
         elif fate is retries.AGAIN:
             if started and not work.seq:
                 work.lane = PLAIN  # it was detached: its plain part runs again, too
+            self.tally.retried += started
             self._wait_again(work, worker.pinned[work.lane])
         else:
             self._settle(work, RAISED, fate)
@@ -244,6 +248,7 @@ class Workforce(Dispatcher):
             self._pauses += 1
             self.pauses.append((pause, self.restart_due))
         else:
+            self.tally.restarts += 1
             free = itertools.takewhile(lambda index: index <= worker.index, self._free_places())
             index = worker.index if worker.index in free else next(self._free_places())
             self.workers.insert(place, self._new_worker(index))

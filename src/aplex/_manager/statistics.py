@@ -1,0 +1,66 @@
+"""Makes the snapshot of ``pool.stats()``.
+
+No lock is taken: whoever asks must not wait for a load balancer of the user's, nor for a thread
+that was stopped in the middle of a step. So everything is read by copies that no other thread
+gets into (`list` of a dictionary), and what may be gone meanwhile is asked for carefully.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aplex._common.messages import PLAIN
+from aplex._common.resident import resident
+from aplex._pool.pool import Pool
+from aplex._pool.state import PoolWorker, Work
+from aplex.statistics import RunningFunction, WorkerStats
+
+if TYPE_CHECKING:
+    from aplex._backends.contract import Backend
+
+
+def workers_of(pool: Pool, backend: Backend, now: float) -> tuple[WorkerStats, ...]:
+    """Return what is known of each worker at that time.
+
+    Args:
+        pool: Whose workers.
+        backend: Knows what they run.
+        now: Seconds, on the monotonic clock.
+    """
+    # One that is being retired is in both lists for a moment.
+    everyone = dict.fromkeys([*pool.workers, *pool.leaving])
+    workers = (_stats_of(worker, backend, now) for worker in everyone)
+    return tuple(sorted(workers, key=lambda worker: (worker.slot, worker.id)))
+
+
+def _stats_of(worker: PoolWorker, backend: Backend, now: float) -> WorkerStats:
+    works = list(worker.works.values())
+    pid = worker.pid  # none of threads
+    return WorkerStats(
+        slot=worker.index,
+        id=worker.id,
+        pid=pid,
+        state=worker.state.value,
+        in_flight=len(works),
+        coroutines=max(0, len(works) - worker.plain),
+        running=_running(worker, works, backend, now),
+        done=worker.seqs[0] + worker.seqs[1] - len(works),
+        uptime=max(0.0, now - worker.born),
+        rss=None if pid is None else resident(pid),
+    )
+
+
+def _running(
+    worker: PoolWorker, works: list[Work], backend: Backend, now: float
+) -> RunningFunction | None:
+    try:
+        seq, since = backend.running(worker)
+    except ValueError:  # its memory was freed just now: it has died
+        return None
+    if not seq:
+        return None
+    for work in works:
+        target = work.target  # it is taken away when the work ends
+        if work.seq == seq and work.lane == PLAIN and target is not None:
+            return RunningFunction(work.id, work.name, since, max(0.0, now - since))
+    return None  # it has ended just now, and its report was taken in
