@@ -57,6 +57,8 @@ def main(fd: int, words_fd: int, main_module: Mapping[str, Any], preload: Sequen
     words = Progress(PipeEnd(words_fd))
     words.keep_crashes()
     control = socket.socket(fileno=fd)
+    # Or a program that the main module starts would hold it, and hide our end from the parent.
+    control.set_inheritable(False)
     try:
         with _noticed() as enabled:
             _load(main_module, preload)
