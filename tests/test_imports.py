@@ -100,9 +100,10 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         ),
     },
     {"progress": ("_map",)},
+    {"_cli": (*GROUND, "executors", "progress", "typing"), "__main__": ("_cli",)},
     {"": tuple(sorted({rooms.room(name) for name in MODULES if name}))},
 )
-"""Eleven rules: for each room, the rooms, or modules of them, that it may import."""
+"""Twelve rules: for each room, the rooms, or modules of them, that it may import."""
 MAY_IMPORT = {room: allowed for rule in RULES for room, allowed in rule.items()}
 
 
