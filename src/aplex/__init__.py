@@ -81,6 +81,7 @@ _MODULES = (
     "typing",
     "views",
     "workers",
+    "testing",
 )
 
 

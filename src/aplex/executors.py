@@ -55,6 +55,7 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
     """
 
     _in_threads = False  # whether works run in threads of this process
+    _manager_class = Manager
 
     def __init__(self, backend: Callable[[Setup], Backend], settings: PoolSettings) -> None:
         """Start nothing: that comes with the first work."""
@@ -80,7 +81,9 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
             settings.max_tasks_per_child,
             clock=time.monotonic,
         )
-        self._manager = Manager(pool, transport, name, settings.exit_grace, settings.start_timeout)
+        self._manager = self._manager_class(
+            pool, transport, name, settings.exit_grace, settings.start_timeout
+        )
         self._gateway = Gateway(
             kind, self._manager, transport, settings, in_threads=self._in_threads
         )
@@ -266,6 +269,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
     """
 
     _in_threads = True
+    _backend: type[ThreadBackend] = ThreadBackend
 
     @overload
     def __init__(
@@ -326,7 +330,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 are given.
         """
         super().__init__(
-            ThreadBackend,
+            self._backend,
             PoolSettings(
                 awaitable=awaitable,
                 pool_size=pool_size,

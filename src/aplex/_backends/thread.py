@@ -113,9 +113,14 @@ class ThreadBackend(Backend):
     def start(self, worker: PoolWorker) -> None:
         if worker not in self._workers:  # else Ctrl-C broke into this very method
             bury = partial(self._bury, worker)
-            self._workers[worker] = ThreadWorker(self, self._setup, worker, self.events, bury)
+            self._workers[worker] = self._make_worker(worker, self.events, bury)
         # Not here, with the lock: see `OnceThread.start`.
         self.events.after_step(partial(self._launch, worker, self._workers[worker]))
+
+    def _make_worker(
+        self, worker: PoolWorker, events: Events, bury: Callable[[], Death]
+    ) -> ThreadWorker:
+        return ThreadWorker(self, self._setup, worker, events, bury)
 
     def _launch(self, worker: PoolWorker, threads: ThreadWorker) -> None:
         try:

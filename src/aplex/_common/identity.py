@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 
 class _Identity(threading.local):
@@ -31,6 +32,18 @@ def be_worker_process(number: int) -> None:
 def be_here(worker: Callable[[], object], *, whole_process: bool) -> None:
     """Let this thread, or all threads of this process, know what returns their worker."""
     (_Identity if whole_process else _identity).here = (worker,)
+
+
+@contextlib.contextmanager
+def acting_as(number: int, pool: object, worker: Callable[[], object]) -> Generator[None]:
+    """Let this thread belong to a worker for a while."""
+    before = _identity.worker, _identity.pool, _identity.here
+    be_worker(number, pool)
+    be_here(worker, whole_process=False)
+    try:
+        yield
+    finally:
+        _identity.worker, _identity.pool, _identity.here = before
 
 
 def here() -> object:

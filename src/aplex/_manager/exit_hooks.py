@@ -85,6 +85,11 @@ def forget(manager: Ends) -> None:
     _managers.discard(manager)
 
 
+def remembered() -> list[Ends]:
+    """Return the pools of this process that are not gone."""
+    return list(_managers)
+
+
 def is_over() -> bool:
     """Whether no pool can begin any more: nobody would see to its end."""
     return _over

@@ -60,6 +60,7 @@ class Lifecycle(Stepper):
         super().__init__(
             pool, backend, listener, exit_grace=exit_grace, start_timeout=start_timeout
         )
+        self.name = name
         self.exit_grace = exit_grace
         self.gone: ConcurrentFuture[None] = ConcurrentFuture()
         self._pid: int | None = None  # where it was first used; a fork may come before

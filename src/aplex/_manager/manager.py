@@ -58,6 +58,11 @@ class Manager(Nested):
     def __repr__(self) -> str:
         return f"<Manager {self._phase.value} {self.pool!r}>"
 
+    @property
+    def backend(self) -> Backend:
+        """Where the workers live."""
+        return self._backend
+
     # -- calls by users -------------------------------------------------------
 
     def submit(self, work: Work, loop: Loop | None = None) -> None:
