@@ -151,6 +151,7 @@ def check() -> None:
         _step("gather coverage", *coverage, "combine", "-q"),
         _step("coverage", *coverage, "report"),
     ]
+    steps += _check_package(this, module)
     for other in _other_pythons(this):
         command = other.venv(f".venv-{other.minor}", *TEST)
         title = f"smoke tests, Python {other.minor}"
@@ -162,6 +163,29 @@ def check() -> None:
     for title, passed, seconds in steps:
         print(f"{'ok    ' if passed else 'FAILED'} {seconds:6.1f} s  {title}")
     sys.exit(not all(passed for _, passed, _ in steps))
+
+
+def _check_package(this: Python, module: Sequence[str]) -> list[tuple[str, bool, float]]:
+    """Build what is released, check it, and use the wheel where nothing else of ours is."""
+    with tempfile.TemporaryDirectory() as folder:
+        steps = [_step("build wheel and sdist", *module, "build", "--outdir", folder)]
+        built = [str(path) for path in sorted(Path(folder).iterdir())]
+        wheels = [path for path in built if path.endswith(".whl")]
+        if not wheels:
+            return steps
+        steps += [
+            _step("twine", *module, "twine", "check", "--strict", *built),
+            _step("contents of the wheel", *module, "check_wheel_contents", *wheels),
+        ]
+        python = str(Path(folder) / "venv" / "bin" / "python")
+        smoke = str(ROOT / "tests" / "support" / "wheel_smoke.py")
+        install = ("-m", "pip", "install", "-qq", "--disable-pip-version-check")
+        _run(*this.launcher, this.executable, "-m", "venv", str(Path(folder) / "venv"), quiet=True)
+        steps += [
+            _step("install the wheel", *this.launcher, python, *install, *wheels),
+            _step("use the wheel", *this.launcher, python, "-I", smoke),
+        ]
+    return steps
 
 
 def _slowest(record: Path) -> list[tuple[float, str]]:
