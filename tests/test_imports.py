@@ -23,6 +23,7 @@ import aplex
 import aplex.exceptions
 import aplex.executors
 import aplex.futures
+import aplex.limits
 import aplex.load_balancers
 import aplex.outcomes
 import aplex.progress
@@ -43,6 +44,7 @@ PUBLIC_MODULES = (
     "exceptions",
     "executors",
     "futures",
+    "limits",
     "load_balancers",
     "outcomes",
     "progress",
@@ -70,9 +72,11 @@ def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
 
 # -- rooms ----------------------------------------------------------------------------------
 
-GROUND = ("_common", "exceptions", "outcomes", "statistics", "load_balancers", "_version")
+GROUND = (
+    *("_common", "exceptions", "limits", "outcomes", "statistics", "load_balancers", "_version"),
+)
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
-    {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",)},
+    {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",), "limits": ("_common",)},
     {"_wire": GROUND, "typing": GROUND},
     {"_worker": (*GROUND, "_wire", "workers"), "workers": ("_common",)},
     {"_pool": GROUND},

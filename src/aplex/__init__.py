@@ -31,14 +31,16 @@ if TYPE_CHECKING:
         ThreadAsyncPoolExecutor,
     )
     from aplex.futures import AsyncioFuture, ConcurrentFuture
+    from aplex.limits import AdaptiveLimit
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
-    from aplex.statistics import PoolStats, RunningFunction, WorkerStats
+    from aplex.statistics import LimitStats, PoolStats, RunningFunction, WorkerStats
     from aplex.streams import AsyncStream, Stream
     from aplex.views import PoolView
     from aplex.workers import CurrentWorker, current_worker
 
 __all__ = [
+    "AdaptiveLimit",
     "AplexError",
     "AplexWorkerError",
     "AsyncPoolExecutor",
@@ -47,6 +49,7 @@ __all__ = [
     "BrokenPoolError",
     "ConcurrentFuture",
     "CurrentWorker",
+    "LimitStats",
     "LoadBalancer",
     "LoadBalancerError",
     "Outcome",
@@ -73,6 +76,7 @@ _MODULES = (
     "executors",
     "exceptions",
     "futures",
+    "limits",
     "load_balancers",
     "outcomes",
     "progress",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["PoolStats", "RunningFunction", "WorkerStats"]
+__all__ = ["LimitStats", "PoolStats", "RunningFunction", "WorkerStats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,25 @@ class WorkerStats:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitStats:
+    """A bound that follows what a server bears: ``max_concurrency="auto"``.
+
+    Attributes:
+        key: What the works are counted by, as text: the ``limit_key``, or the callable's name.
+        limit: The bound now, in works.
+        running: Works of the key that hold a place.
+        refused: Works that were told to slow down, ever.
+        paused: Seconds for which no work of the key starts, as one was told so.
+    """
+
+    key: str
+    limit: int
+    running: int
+    refused: int
+    paused: float
+
+
+@dataclass(frozen=True, slots=True)
 class PoolStats:
     """A pool. Counts are of works, from the first submit on; a chunk of a ``map`` is one work.
 
@@ -74,6 +93,7 @@ class PoolStats:
         cancelled: Works that have ended cancelled.
         retried: How often a work was run again, as its worker had died.
         restarts: How often a worker was started in the place of one that had died.
+        limits: The bounds that follow what servers bear, one for each key.
         workers: Those that are there, also those that start and those that leave.
     """
 
@@ -87,6 +107,7 @@ class PoolStats:
     retried: int
     restarts: int
     workers: tuple[WorkerStats, ...]
+    limits: tuple[LimitStats, ...] = ()
 
     @property
     def submitted(self) -> int:

@@ -12,9 +12,16 @@ import asyncio
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextvars import ContextVar
 from multiprocessing.context import BaseContext
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
+from aplex._common.adaptive_limit import AdaptiveLimit
 from aplex.load_balancers import LoadBalancerFactory
+from aplex.outcomes import Outcome
+
+Sign: TypeAlias = (
+    type[BaseException] | tuple[type[BaseException], ...] | Callable[[Outcome[Any]], object]
+)
+"""Which outcomes are meant: types of exceptions, or a predicate."""
 
 __all__ = ["MapOptions", "PoolOptions", "ProcessOptions", "WorkOptions"]
 
@@ -54,7 +61,7 @@ class WorkOptions(TypedDict, total=False):
     load_balancing_meta: Any
     retries: int
     quarantine_after: int
-    max_concurrency: int | None
+    max_concurrency: int | Literal["auto"] | AdaptiveLimit | None
     rate: float | None
     priority: int
     limit_key: Hashable
@@ -64,6 +71,10 @@ class WorkOptions(TypedDict, total=False):
     idle_timeout: float | None
     kill_after: float
     interruptible: bool
+    slow_down: Sign | None
+    retry_on: Sign | None
+    max_attempts: int
+    backoff: float | Callable[[int], float]
 
 
 class MapOptions(TypedDict, total=False):

@@ -48,6 +48,7 @@ class _Viewable(Calls[Awaits]):
                 ``quarantine_after``: deaths of workers after which it does not run again,
                 whatever ``retries`` allow (default: that of the executor);
                 ``max_concurrency``: how many works run at once, at most, in the whole pool;
+                ``"auto"``, or an `AdaptiveLimit`, follows what ``slow_down`` tells;
                 ``rate``: how many start per second, at most, evenly spaced;
                 ``limit_key``: what these two count by, anything hashable (default: the callable);
                 ``priority``: works that wait for a worker go by it, the highest first
@@ -60,7 +61,16 @@ class _Viewable(Calls[Awaits]):
                 ``kill_after``: seconds that a plain function of a process worker has to end
                 after it was interrupted, before its worker is replaced (default: 2);
                 ``interruptible``: whether a plain function that runs may be interrupted
-                (default: True).
+                (default: True);
+                ``slow_down``: after which outcomes works of the key are to be fewer: a type of
+                exception, a tuple of them, or a function of the `Outcome` that returns whether
+                it is one, or the seconds for which the key is to pause; the ``retry_after``, or
+                the header ``Retry-After``, of an exception counts, too;
+                ``retry_on``: after which outcomes the work runs again, said in the same ways;
+                ``max_attempts``: how often it runs because of that, at most (default: 5);
+                ``backoff``: seconds before the second attempt, doubled for each further one (60
+                at most) and drawn from the upper half; or a function that returns the seconds
+                for the number of attempts so far (default: 1).
 
         Returns:
             A `PoolView`, with ``submit``, ``map`` and ``stream``. It is immutable, costs next to

@@ -24,7 +24,8 @@ from aplex._calls.settings import Loop, PoolSettings
 from aplex._common.errors import PoolFullError, SerializationError
 from aplex._common.identity import this_pool
 from aplex._common.messages import COROUTINE, RAISED
-from aplex._common.options import WorkOptions, as_limit
+from aplex._common.numbers import as_limit
+from aplex._common.options import WorkOptions
 from aplex._futures.awaitable import AsyncioFuture
 from aplex._futures.blocking import ConcurrentFuture
 from aplex._map import results as map_results
@@ -182,6 +183,10 @@ class Gateway:
         item.target = work
         if options.time_limit is not None and lane != COROUTINE:
             item.limited = True
+        if options.judged:
+            from aplex._calls.judging import Judge
+
+            item.judge = Judge(self.manager, item, options, args)
         future._work = item  # noqa: SLF001 - private to the package
         take(item, running)
         if options.deadline is not None:
@@ -237,6 +242,11 @@ class Gateway:
             BrokenPoolError: It is broken.
         """
         timeout = as_limit("timeout", timeout, passed=True)
+        if options.judged and plan.in_chunks:
+            raise ValueError(
+                "slow_down, retry_on and max_concurrency='auto' judge single works: give a map "
+                "no chunksize, and no return_outcomes"
+            )
         lane = lane_of(work)
         options = options.for_map_of(work)
         asynchronous = check_input(iterables, awaitable=self.awaitable)
@@ -309,6 +319,11 @@ class Gateway:
             loop = self.future_loop or running
             if loop is None:
                 raise _no_loop("stream")
+        if options.judged:
+            raise ValueError(
+                "a stream has no outcome to judge: slow_down, retry_on and max_concurrency='auto' "
+                "are for submit and map"
+            )
         lane = stream_lane_of(work)
         submitted = time.monotonic() if options.deadline is not None else 0.0
         inflow = Inflow(options.buffersize or BUFFERSIZE, loop, this_reader())

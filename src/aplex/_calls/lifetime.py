@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, Self, TypeVar, overload
 from aplex._calls.gateway import Gateway
 from aplex._calls.settings import check_loop
 from aplex._calls.starting import start_awaited, start_blocking
-from aplex._common.options import check_count
+from aplex._common.numbers import check_count
 from aplex.statistics import PoolStats
 from aplex.streams import of_this_task, of_this_thread
 

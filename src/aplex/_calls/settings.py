@@ -13,7 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from aplex._common.options import WorkOptions, as_limit, as_seconds, check_count
+from aplex._common.numbers import as_limit, as_seconds, check_count
+from aplex._common.options import WorkOptions
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
 
 Loop = asyncio.AbstractEventLoop

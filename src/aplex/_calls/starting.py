@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aplex._common.options import check_count
+from aplex._common.numbers import check_count
 
 if TYPE_CHECKING:
     from aplex._manager.manager import Manager

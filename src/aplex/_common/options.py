@@ -6,15 +6,14 @@ works share, so a work that asks for nothing pays for one attribute.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Literal
+
+from aplex._common.adaptive_limit import AdaptiveLimit
+from aplex._common.numbers import as_limit, as_seconds, check_count, check_rate, is_int
 
 __all__ = ["WorkOptions"]
-
-MOST: Final = 2**63 - 1
-"""What anything counts at most: an idiom for "no limit", as it is ``sys.maxsize``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,8 @@ class WorkOptions:
         retries: How many times the work runs again, at most, after its worker has died.
         quarantine_after: Deaths of workers after which it does not run again, whatever
             ``retries`` allows.
-        max_concurrency: How many works of its key run at once, at most.
+        max_concurrency: How many works of its key run at once, at most. ``"auto"`` becomes an
+            `AdaptiveLimit`.
         rate: How many works of its key start in a second, at most.
         priority: The higher, the earlier it gets to a worker.
         limit_key: What the limits are counted by; None: the callable.
@@ -41,14 +41,21 @@ class WorkOptions:
         idle_timeout: Seconds for which the reader of a stream waits for an item; None: no limit,
             likewise.
         interruptible: Whether a plain function that runs may be interrupted.
+        slow_down: Which outcomes are a sign that works of its key are too many: types of
+            exceptions, or a predicate on the `Outcome`.
+        retry_on: After which outcomes the work runs again, likewise.
+        max_attempts: How often it runs, at most, because of ``retry_on``.
+        backoff: Seconds before its second attempt, doubled for each further one, with jitter; or
+            what returns the seconds for the number of an attempt.
         bounded: Whether its ``submit`` waits for room, if the pool has ``max_pending``.
+        judged: Whether its outcome is looked at before its future gets it.
         apart: Whether it does not wait in the usual line.
     """
 
     load_balancing_meta: Any = None
     retries: int = 0
     quarantine_after: int = 3
-    max_concurrency: int | None = None
+    max_concurrency: int | Literal["auto"] | AdaptiveLimit | None = None
     rate: float | None = None
     priority: int = 0
     limit_key: Hashable = None
@@ -59,7 +66,12 @@ class WorkOptions:
     idle_timeout: float | None = None
     kill_after: float = 2.0
     interruptible: bool = True
+    slow_down: Any = None
+    retry_on: Any = None
+    max_attempts: int = 5
+    backoff: float | Callable[[int], float] = 1.0
     bounded: bool = True
+    judged: bool = field(init=False, repr=False, compare=False)
     apart: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -72,9 +84,9 @@ class WorkOptions:
         check_count("retries", self.retries, least=0)
         check_count("quarantine_after", self.quarantine_after)
         check_count("buffersize", self.buffersize, optional=True)
-        check_count("max_concurrency", self.max_concurrency, optional=True)
+        self._check_limit()
         check_rate("rate", self.rate)
-        if not _is_int(self.priority):
+        if not is_int(self.priority):
             raise TypeError(f"priority must be an int, not {self.priority!r}")
         try:
             hash(self.limit_key)
@@ -87,8 +99,38 @@ class WorkOptions:
         note(self, "deadline", as_limit("deadline", self.deadline))
         note(self, "idle_timeout", as_limit("idle_timeout", self.idle_timeout))
         note(self, "kill_after", as_seconds("kill_after", self.kill_after))
+        self._check_judgement()
         # Noted once, not asked for each work: most have none of these.
-        note(self, "apart", self.limited or self.priority != 0)
+        note(self, "judged", self.slow_down is not None or self.retry_on is not None)
+        note(self, "apart", self.limited or self.judged or self.priority != 0)
+
+    def _check_limit(self) -> None:
+        limit = self.max_concurrency
+        if limit == "auto":
+            object.__setattr__(self, "max_concurrency", limit := AdaptiveLimit())
+        if not isinstance(limit, AdaptiveLimit):
+            if isinstance(limit, str):
+                raise ValueError(  # noqa: TRY004 - the type is right
+                    f"max_concurrency must be an int, 'auto' or None, got {limit!r}"
+                )
+            check_count("max_concurrency", limit, optional=True)
+        elif self.slow_down is None:
+            raise ValueError(
+                "max_concurrency='auto' needs slow_down=…, which says after which outcomes there "
+                "are to be fewer works at once: a type of exception, or a predicate"
+            )
+
+    def _check_judgement(self) -> None:
+        for name in ("slow_down", "retry_on"):
+            sign = getattr(self, name)
+            if sign is not None and not is_sign(sign):
+                raise TypeError(
+                    f"{name} must be a type of exception, a tuple of them, a function of an "
+                    f"Outcome, or None, not {sign!r}"
+                )
+        check_count("max_attempts", self.max_attempts)
+        if not callable(self.backoff):
+            object.__setattr__(self, "backoff", as_seconds("backoff", self.backoff))
 
     def for_map_of(self, work: Hashable) -> WorkOptions:
         """Return the options of the works that a ``map`` is made of.
@@ -101,100 +143,20 @@ class WorkOptions:
     @property
     def limited(self) -> bool:
         """Whether works of its key wait for each other."""
-        return self.max_concurrency is not None or self.rate is not None
+        given = (self.max_concurrency, self.rate, self.slow_down)
+        return any(value is not None for value in given)
 
 
-def _is_int(value: object) -> bool:
-    """Whether it is an int that was meant as one: True is none."""
-    return isinstance(value, int) and not isinstance(value, bool)
+def is_sign(value: object) -> bool:
+    """Whether a value can say which outcomes are meant."""
+    if isinstance(value, tuple):
+        return bool(value) and all(is_error_type(each) for each in value)
+    return is_error_type(value) or (callable(value) and not isinstance(value, type))
 
 
-def check_count(name: str, value: int | None, *, least: int = 1, optional: bool = False) -> None:
-    """Check an option that counts something.
-
-    Args:
-        name: Of the option.
-        value: What was given.
-        least: What is allowed.
-        optional: Whether None is, too.
-
-    Raises:
-        TypeError: It is no int.
-        ValueError: It is too small, or too big for a machine.
-    """
-    if value is None and optional:
-        return
-    if value is None or not _is_int(value):
-        allowed = "an int or None" if optional else "an int"
-        raise TypeError(f"{name} must be {allowed}, not {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {_short(value)}")
-    if value > MOST:
-        raise ValueError(f"{name} must be at most {MOST}, got {_short(value)}")
-
-
-def as_seconds(name: str, value: float) -> float:
-    """Return an option that is a number of seconds, checked. Infinite: there is no limit.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is negative, or not a number at all.
-    """
-    return _seconds(name, value, "a number of seconds")
-
-
-def as_limit(name: str, value: float | None, *, passed: bool = False) -> float | None:
-    """Return an option that limits a time, checked; None, as if it were infinite: no limit.
-
-    Args:
-        name: Of the option.
-        value: What was given.
-        passed: Whether it may be negative: the time is over already.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is negative, or not a number at all.
-    """
-    if value is None:
-        return None
-    seconds = _seconds(name, value, "a number of seconds or None", passed=passed)
-    return None if seconds == math.inf else seconds
-
-
-def _seconds(name: str, value: object, allowed: str, *, passed: bool = False) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be {allowed}, not {value!r}")
-    try:
-        seconds = float(value)
-    except OverflowError:  # of an int that is as good as infinite
-        seconds = math.inf if value > 0 else -math.inf
-    if math.isnan(seconds) or (seconds < 0 and not passed):
-        refused = "NaN" if passed else "negative or NaN"
-        raise ValueError(f"{name} must not be {refused} (seconds), got {_short(value)}")
-    return seconds
-
-
-def _short(number: float) -> str:
-    """Return a number for a message; Python refuses to write very long ones."""
-    try:
-        return repr(number)
-    except ValueError:
-        return f"an int of {number.bit_length()} bits" if isinstance(number, int) else "a number"
-
-
-def check_rate(name: str, value: float | None) -> None:
-    """Check an option that is a number per second; None means that it has a default.
-
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is not positive, or not finite.
-    """
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number per second or None, not {value!r}")
-    if not 0 < value < math.inf:  # false of NaN, too
-        raise ValueError(f"{name} must be positive and finite (per second), got {_short(value)}")
+def is_error_type(value: object) -> bool:
+    """Whether a value is a type of exceptions."""
+    return isinstance(value, type) and issubclass(value, BaseException)
 
 
 DEFAULTS = WorkOptions()

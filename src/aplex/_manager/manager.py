@@ -24,7 +24,7 @@ from aplex._common.messages import PLAIN, RAISED, Reports
 from aplex._manager import exit_hooks
 from aplex._manager.nested import Nested
 from aplex._manager.settling import Settled, at_end_of_loop, settle
-from aplex._manager.statistics import workers_of
+from aplex._manager.statistics import limits_of, workers_of
 from aplex._manager.steps import Phase
 from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, Work, WorkState
@@ -147,6 +147,12 @@ class Manager(Nested):
         """Mind the deadline, on the monotonic clock, of a work that was submitted."""
         self._step(self._escalation.limit, work, end)
 
+    def judged(
+        self, work: Work, kind: int, data: Any, pause: float | None, again: float | None
+    ) -> None:
+        """Take in what the judge of a work says; see `Trials.judged`."""
+        self._step(self.pool.judged, work, kind, data, pause, again)
+
     def overdue(self, work: Work, error: TimeoutError) -> None:
         """Stop a stream whose reader has waited too long; it ends with the error."""
         self._step(lambda: self._escalation.overdue(work, error, time.monotonic()))
@@ -208,7 +214,8 @@ class Manager(Nested):
             time.sleep(0)
             counts, torn = pool.counts(), self._stepping
         workers = workers_of(pool, self._backend, time.monotonic())
-        return PoolStats(self._state, pool.size, *pool.counted(counts), workers)
+        limits = limits_of(pool, time.monotonic())
+        return PoolStats(self._state, pool.size, *pool.counted(counts), workers, limits)
 
     @property
     def _state(self) -> Literal["new", "open", "closing", "closed", "broken"]:

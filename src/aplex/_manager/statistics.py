@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aplex._common.messages import PLAIN
+from aplex._common.names import described
 from aplex._common.resident import resident
 from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, Work
-from aplex.statistics import RunningFunction, WorkerStats
+from aplex.statistics import LimitStats, RunningFunction, WorkerStats
 
 if TYPE_CHECKING:
     from aplex._backends.contract import Backend
@@ -31,6 +32,21 @@ def workers_of(pool: Pool, backend: Backend, now: float) -> tuple[WorkerStats, .
     everyone = dict.fromkeys([*pool.workers, *pool.leaving])
     workers = (_stats_of(worker, backend, now) for worker in everyone)
     return tuple(sorted(workers, key=lambda worker: (worker.slot, worker.id)))
+
+
+def limits_of(pool: Pool, now: float) -> tuple[LimitStats, ...]:
+    """Return what is known of each bound that follows what is borne."""
+    return tuple(
+        LimitStats(
+            key=described(key) if callable(key) else str(key),
+            limit=group.adaptation.limit,
+            running=group.held,
+            refused=group.adaptation.refused,
+            paused=max(0.0, group.paused_until - now),
+        )
+        for key, group in pool.adaptations()
+        if group.adaptation is not None
+    )
 
 
 def _stats_of(worker: PoolWorker, backend: Backend, now: float) -> WorkerStats:

@@ -13,7 +13,8 @@ from typing import Any, Literal, cast
 
 from aplex._common.messages import COROUTINE
 from aplex._common.names import described
-from aplex._common.options import WorkOptions, check_count
+from aplex._common.numbers import check_count
+from aplex._common.options import WorkOptions
 from aplex._map.input import AsyncInput, Input, Iterables, is_asynchronous, length_of
 from aplex._map.order import AsCompleted, Bells, InOrder, InOrderWithBell
 from aplex._map.sizes import ChunkSizes

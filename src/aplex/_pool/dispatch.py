@@ -200,11 +200,12 @@ class Dispatcher(Ledger):
         idle = self._limits.spaced and not all(worker.plain for worker in plain)
         return bool(coroutine), bool(plain), idle
 
-    def _set_alarm(self, seconds: float, group: Group) -> None:
-        self.pauses.append((seconds, lambda: self._alarm(group)))
+    def _set_alarm(self, seconds: float, item: Group | Work) -> None:
+        self.pauses.append((seconds, lambda: self._alarm(item)))
 
-    def _alarm(self, group: Group) -> None:
-        self._limits.due(group)
+    def _alarm(self, item: Group | Work) -> None:
+        self._limits.due(item)
+        self._rare = True
         self.dispatch()
 
     def _dispatch_pinned(self, lane: int) -> None:

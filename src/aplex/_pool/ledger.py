@@ -393,5 +393,5 @@ class Ledger:
         assert self._starting == sum(w.state is WorkerState.STARTING for w in self.workers)
 
 
-def _no_alarm(_seconds: float, _group: Group) -> None:
+def _no_alarm(_seconds: float, _item: Group | Work) -> None:
     """Forget an alarm: the pool is broken, and holds no work."""

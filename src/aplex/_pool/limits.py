@@ -18,9 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from heapq import heappop, heappush
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from aplex._common.adaptive_limit import AdaptiveLimit
 from aplex._common.messages import LANES, PLAIN
+from aplex._pool.adaptation import Adaptation
 from aplex._pool.state import Work
 
 SPACED_LINE: Final = 2
@@ -45,7 +47,10 @@ def rank(work: Work) -> Rank:
 class Group:
     """The works of one key: those that hold a place, and those that wait for one."""
 
-    __slots__ = ("alarmed", "base", "busy_until", "held", "late", "lines", "offered")
+    __slots__ = (
+        *("adaptation", "alarmed", "base", "busy_until", "held", "late", "lines", "offered"),
+        "paused_until",
+    )
 
     def __init__(self) -> None:
         self.held = 0  # places; `Limits.holders` knows by whom
@@ -55,11 +60,26 @@ class Group:
         self.busy_until = float("-inf")  # until when the last start matters
         self.alarmed = False  # whether `Limits.due` is going to be called
         self.late = False  # whether the next start has waited for an alarm
+        self.paused_until = float("-inf")  # a work was told to wait so long
+        self.adaptation: Adaptation | None = None  # if its bound follows what is borne
 
     def is_full_for(self, work: Work) -> bool:
         """Whether as many works hold a place as this work allows."""
         bound = work.options.max_concurrency
-        return bound is not None and self.held >= bound
+        if bound is None:
+            return False
+        if isinstance(bound, AdaptiveLimit):
+            if self.adaptation is None:
+                self.adaptation = Adaptation(bound)
+            bound = self.adaptation.limit
+        return self.held >= cast("int", bound)
+
+    def wait(self, work: Work, now: float) -> float:
+        """Return the seconds from now until a work may start; not positive: it may."""
+        start = self.paused_until
+        if work.options.rate is not None:
+            start = max(start, self.due(work))
+        return start - now
 
     def due(self, work: Work) -> float:
         """Return the time from which the rate of a work allows it to start."""
@@ -86,7 +106,7 @@ class Group:
     def head(self, lane: int) -> Work | None:
         """Return the first work of a line; drop those in front that have left it."""
         line = self.lines[lane]
-        while line and not line[0][2].apart:
+        while line and (not line[0][2].apart or line[0][2].on_trial):
             heappop(line)
         return line[0][2] if line else None
 
@@ -94,7 +114,9 @@ class Group:
 class Limits:
     """The works that wait apart, and the groups they belong to."""
 
-    def __init__(self, clock: Callable[[], float], alarm: Callable[[float, Group], None]) -> None:
+    def __init__(
+        self, clock: Callable[[], float], alarm: Callable[[float, Group | Work], None]
+    ) -> None:
         self._clock = clock
         self._alarm = alarm  # called with the seconds after which to call `due`
         self._groups: dict[Hashable, Group] = {}
@@ -108,6 +130,10 @@ class Limits:
     def spaced(self) -> bool:
         """Whether a plain function is ready, and needs an idle worker."""
         return bool(self._ready[SPACED_LINE])
+
+    def adaptations(self) -> list[tuple[Hashable, Group]]:
+        """Return the keys whose bound follows what is borne. Any thread."""
+        return [(key, group) for key, group in list(self._groups.items()) if group.adaptation]
 
     # -- events ---------------------------------------------------------------
 
@@ -163,6 +189,8 @@ class Limits:
         if group is not None:
             self.holders.add(work)
             group.start(work, self._clock())
+            if group.adaptation is not None:
+                work.epoch = group.adaptation.epoch
             self._offer(group)
 
     def leave(self, work: Work) -> None:
@@ -186,8 +214,51 @@ class Limits:
             if work.is_done and work in self.holders:
                 self.leave(work)
 
-    def due(self, group: Group) -> None:
-        """Look at a group whose alarm is due."""
+    def hold_back(self, work: Work) -> None:
+        """Have a work wait whose outcome is looked at. It keeps its place.
+
+        So the next one starts when it is known whether there are too many.
+        """
+        self._members.setdefault(work, None)
+        work.apart = work.on_trial = True
+        self.waiting.add(work)
+
+    def postpone(self, work: Work, seconds: float) -> None:
+        """Have a work that is held back wait for its turn again, after so many seconds."""
+        group = self._members.get(work)
+        if group is not None:
+            self._give_back(work, group)
+            self._offer(group)
+        self._alarm(seconds, work)
+
+    def feedback(self, work: Work, pause: float | None) -> None:
+        """Take in whether a work that is held back was told to slow down.
+
+        Args:
+            work: It.
+            pause: For how many seconds works of its key are to wait; None: it went well.
+        """
+        group = self._members.get(work)
+        if group is None:
+            return
+        if group.adaptation is not None and pause is None:
+            waits = any(group.head(lane) for lane in LANES)
+            group.adaptation.went_well(work.epoch, bound_matters=waits)
+        elif group.adaptation is not None:
+            group.adaptation.was_refused(work.epoch)
+        if pause:
+            group.paused_until = max(group.paused_until, self._clock() + pause)
+            group.busy_until = max(group.busy_until, group.paused_until)
+        self._offer(group)
+
+    def due(self, item: Group | Work) -> None:
+        """Look at a group, or at a work that was postponed, whose alarm is due."""
+        if isinstance(item, Work):
+            if item.on_trial and item in self._members:
+                item.on_trial = False
+                self.add(item)
+            return
+        group = item
         group.alarmed = False
         group.late = any(group.head(lane) for lane in LANES)
         self._offer(group)
@@ -234,6 +305,8 @@ class Limits:
         else:
             work.apart = True
             self.waiting.add(work)
+            if work.on_trial:
+                return
             line = self._ready[work.lane] if group is None else group.lines[work.lane]
             heappush(line, (*rank(work), work))
 
@@ -245,8 +318,8 @@ class Limits:
 
     def _group_of(self, work: Work) -> Group | None:
         options = work.options
-        if options.max_concurrency is None and options.rate is None:
-            return None  # it has a priority only
+        if not options.limited:
+            return None  # it has a priority only, or is judged
         key = work.target if options.limit_key is None else options.limit_key
         try:
             group = self._groups.get(key)
@@ -268,18 +341,17 @@ class Limits:
         self._groups = {
             key: group
             for key, group in self._groups.items()
-            if id(group) in used or group.busy_until > now
+            if id(group) in used or group.busy_until > now or group.adaptation is not None
         }
         self._clean_above = max(KEPT_GROUPS, 2 * len(self._groups))
 
     def _may_start(self, work: Work) -> bool:
         """Whether the work lacks nothing but a worker."""
-        if not work.apart:
+        if not work.apart or work.on_trial:
             return False
         group = self._members[work]
         return group is None or (
-            not group.is_full_for(work)
-            and (work.options.rate is None or group.due(work) <= self._clock())
+            not group.is_full_for(work) and group.wait(work, self._clock()) <= 0
         )
 
     def _withdraw(self, work: Work) -> None:
@@ -296,7 +368,7 @@ class Limits:
             head = group.head(lane)
             if head is None or group.is_full_for(head) or group.offered[lane] is head:
                 continue
-            wait = group.due(head) - self._clock() if head.options.rate is not None else 0.0
+            wait = group.wait(head, self._clock())
             if wait <= 0:
                 group.offered[lane] = head
                 spaced = lane == PLAIN and head.options.rate is not None

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 from weakref import WeakSet, WeakValueDictionary
 
+from aplex._common.adaptive_limit import AdaptiveLimit
 from aplex._common.messages import COROUTINE, PLAIN
 from aplex._pool.state import PoolWorker, Work, WorkerState
 
@@ -204,8 +205,11 @@ class _Held:
 
     def _key_lets_start(self, work: Work) -> bool:
         bound = work.options.max_concurrency
+        if isinstance(bound, AdaptiveLimit):
+            bound = bound.least
         if bound is None or not self.workers:
             return True
+        assert isinstance(bound, int)
         held = sum(map(self._is_held, self._pool.holders_beside(work)))
         return held + sum(self._may_hold(stream) for stream in self._streams) < bound
 

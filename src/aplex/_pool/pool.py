@@ -97,6 +97,7 @@ class Pool(Workforce):
         self._work_ids = work.id = self._work_ids + 1
         if work.options.apart:
             self._rare = True
+            self._judges = self._judges or work.judge is not None
             try:
                 self._limits.add(work)
             except TypeError:  # its key cannot be hashed: it is none of ours
@@ -184,6 +185,8 @@ class Pool(Workforce):
 
         Ctrl-C may come after any call: then the same frame comes again.
         """
+        if self._judges:
+            ids, data = self._judge(worker, kind, ids, data)
         works = worker.works
         settled = self.settled
         plain = 0
@@ -209,6 +212,20 @@ class Pool(Workforce):
             if not worker.served:
                 self._serves(worker)
 
+    def _judge(
+        self, worker: PoolWorker, kind: int, ids: list[int], data: list[Any]
+    ) -> tuple[list[int], list[Any]]:
+        """Put works on trial that have a judge; return the results of the others."""
+        rest: tuple[list[int], list[Any]] = ([], [])
+        for work_id, result in zip(ids, data, strict=True):
+            work = worker.works.get(work_id)
+            if work is not None and self._is_judged(work, kind):
+                self.report(worker, [(work_id, kind, result)])
+            else:
+                rest[0].append(work_id)
+                rest[1].append(result)
+        return rest
+
     def report(self, worker: PoolWorker, reports: list[Report]) -> None:
         """Take in reports one by one. Call ``dispatch`` after the last."""
         works = worker.works
@@ -217,8 +234,11 @@ class Pool(Workforce):
             if kind < DELIVERED:
                 work = works.get(work_id)
                 if work is not None:  # else it was rerouted, or is known already
-                    self._settle(work, kind, data)
-                    del works[work_id]
+                    if self._is_judged(work, kind):
+                        self._try(work, kind, data, worker)
+                    else:
+                        self._settle(work, kind, data)
+                        del works[work_id]
                     self._leave(work, worker)
                     if not worker.served:
                         self._serves(worker)
@@ -362,7 +382,9 @@ class Pool(Workforce):
             return False
         works = worker.works
         work = works.get(ids[0] if ids else pickled[0])
-        if work is None or work.state is DONE or self._holders or self.max_tasks_per_child:
+        if work is None or work.state is DONE or self._holders or self._judges:
+            return False
+        if self.max_tasks_per_child:
             return False
         if self.closing or not worker.served or worker.condemned_for:
             return False

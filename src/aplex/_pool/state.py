@@ -70,6 +70,9 @@ class Work:
     yielded = False  # items of it have arrived: it cannot run again
     target: Any = None  # the callable, for messages that name it
     deaths: tuple[BaseException, ...] = ()  # of workers that ran it
+    judge: Any = None  # looks at its outcome before its future gets it; see `_pool.trials`
+    on_trial = False  # its outcome is looked at, or it waits for its next attempt
+    epoch = 0  # of its key's `Adaptation`, when it began
     awaits: Any = ()  # what it has waited for, a dictionary then; see ``_pool.nesting``
 
     def __init__(self, lane: int, function: Any, call: Any, meta: Any, future: Any) -> None:

@@ -17,15 +17,15 @@ from collections.abc import Callable, Iterator
 from aplex._common.locks import late_imports
 from aplex._common.messages import CANCELLED, PLAIN, RAISED, Cancel
 from aplex._pool import retries
-from aplex._pool.dispatch import Dispatcher
 from aplex._pool.failures import sign_of
 from aplex._pool.ledger import SERVING
 from aplex._pool.restarts import RestartPolicy
 from aplex._pool.state import Death, PoolWorker, Work, WorkerState
+from aplex._pool.trials import Trials
 from aplex.load_balancers import LoadBalancerFactory
 
 
-class Workforce(Dispatcher):
+class Workforce(Trials):
     """Starts and retires workers."""
 
     def __init__(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aplex._common.messages import LANES, Reports
-from aplex._common.options import check_count
+from aplex._common.numbers import check_count
 from aplex.executors import ProcessAsyncPoolExecutor
 
 if TYPE_CHECKING:

@@ -193,7 +193,8 @@ class PipedBackend(Backend):
         self._borrowers[call.place[0]] = link
         self._arena.lend(call.place)
         # What may run again must find its arguments as they were, whatever its first run did.
-        return call.private() if work.options.retries else call.place
+        again = work.options.retries or work.judge is not None
+        return call.private() if again else call.place
 
     def _take_back(self, link: Link) -> None:
         """Free the blocks that a lost worker had; its works may be sent again."""
