@@ -31,7 +31,7 @@ stream are before its end.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 ATOMS: Final = frozenset({int, float, complex, bool, type(None)})
 """Types of which every value is small and immutable: it travels as it is."""
@@ -66,23 +66,9 @@ Report: TypeAlias = tuple[int, int, Any]
 Reports: TypeAlias = tuple[float, list[Report], list[int], list[Any], list[int], list[Any]]
 
 
-class Cancel(NamedTuple):
-    """Names a work to be cancelled, or recalled; as a plain tuple it is a row of those."""
-
-    id: int
-    seq: int
-
-
 def only(*reports: Report) -> Reports:
     """Return a frame of reports that are no results."""
     return 0.0, list(reports), [], [], [], []
-
-
-class Credit(NamedTuple):
-    """How many items a stream may yield, counted from its first one."""
-
-    id: int
-    total: int
 
 
 class ReportBatch:

@@ -26,7 +26,6 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -42,7 +41,7 @@ _LOCKS: Final = {type(threading.Lock()): "Lock", type(threading.RLock()): "RLock
 _BY_NAME: Final = (type, types.FunctionType, types.ModuleType)
 _FIELDS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _SAYS: Final = "_says"  # attribute of a stand-in: its ``str()``
-_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]+")
+_ADDRESS: Final = r"0x[0-9a-fA-F]+"
 
 Path: TypeAlias = tuple[BaseException, ...]
 """Exceptions that are being copied: each is an attribute of the one before."""
@@ -50,7 +49,6 @@ Parts: TypeAlias = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]
 """Of an exception: its ``args``, what it has in slots, or in C, and its attributes."""
 
 
-@dataclass(frozen=True, slots=True)
 class Copy:
     """A pickled exception that was seen to load as one like the original.
 
@@ -59,8 +57,11 @@ class Copy:
         lost: What differs.
     """
 
-    data: bytes
-    lost: list[str]
+    __slots__ = ("data", "lost")
+
+    def __init__(self, data: bytes, lost: list[str]) -> None:
+        self.data = data
+        self.lost = lost
 
 
 def copy_of(error: BaseException, path: Path = ()) -> Copy | None:
@@ -108,7 +109,7 @@ def _tried(way: Callable[[], bytes], error: BaseException, *, similar: bool = Tr
 
 
 def _says_the_same(one: str, other: str) -> bool:
-    return one == other or _ADDRESS.sub("", one) == _ADDRESS.sub("", other)
+    return one == other or re.sub(_ADDRESS, "", one) == re.sub(_ADDRESS, "", other)
 
 
 def _differences(again: BaseException, error: BaseException) -> list[str]:

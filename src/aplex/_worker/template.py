@@ -23,21 +23,25 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from importlib import import_module, invalidate_caches
 from multiprocessing import parent_process, process, resource_tracker, spawn
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from aplex._wire import descriptors
 from aplex._wire.counters import Progress, environment_wants_crashes
 from aplex._wire.frames import PipeEnd
 from aplex._wire.template import FAILED, FORKED, READY, REFUSED, STATUS, STREAMS
+from aplex._worker.process import main as _worker_main  # noqa: F401 - what workers run
 from aplex._worker.signals import SIGNALS
+
+IDLE: Final = 0.02
+"""Seconds without a request, after which the template imports what only some workers need."""
+REST: Final = "aplex._worker.coroutine_pipes"
+"""That: every coroutine needs it; but the first workers may have functions to run."""
 
 
 def main(fd: int, words_fd: int, main_module: Mapping[str, Any], preload: Sequence[str]) -> None:
@@ -85,12 +89,16 @@ class Template:
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
         self._workers: dict[int, tuple[int, int]] = {}  # pidfd -> pid, where its end is told
-        self._begun = False  # whether the first worker was forked
+        self._pause: float | None = IDLE  # until the template has imported the rest
 
     def serve(self) -> Worker:
         """Serve for ever; return only in a forked worker, which is to be run."""
         while True:
-            for key, _ in self._selector.select():
+            ready = self._selector.select(self._pause)
+            if not ready:
+                self._pause = None
+                import_module(REST)
+            for key, _ in ready:
                 if key.fileobj is not self._control:
                     self._reap(key.fd)
                 elif (worker := self._answer()) is not None:
@@ -121,10 +129,6 @@ class Template:
             self._watch(pid, status)
             with contextlib.suppress(BrokenPipeError):  # it has died already
                 os.write(tell, b"\0")
-            if not self._begun:
-                self._begun = True
-                # Every coroutine needs it; but the first worker may have a function to run.
-                import_module("aplex._worker.coroutine_pipes")
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in (told, tell, *rest):
             os.close(fd)
@@ -271,14 +275,14 @@ def _threads_left() -> list[str]:
             os._exit(0)
         os.waitpid(pid, 0)
     known = {thread.native_id: thread.name for thread in threading.enumerate()}
-    tasks = {int(task.name): task for task in Path("/proc/self/task").iterdir()}
-    tasks.pop(os.getpid(), None)
-    return [known.get(number) or _comm(task) for number, task in sorted(tasks.items())]
+    tasks = sorted(int(task) for task in os.listdir("/proc/self/task"))  # noqa: PTH208
+    return [known.get(task) or _comm(task) for task in tasks if task != os.getpid()]
 
 
-def _comm(task: Path) -> str:
+def _comm(task: int) -> str:
     try:
-        return (task / "comm").read_text().strip()
+        with open(f"/proc/self/task/{task}/comm") as file:  # noqa: PTH123
+            return file.read().strip()
     except OSError:
         return "a thread that has ended"
 
@@ -299,8 +303,8 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
 
 
 def _name_process(name: str) -> None:
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(name)
+    with contextlib.suppress(OSError), open("/proc/self/comm", "w") as file:  # noqa: PTH123
+        file.write(name)
 
 
 def _flush() -> None:
@@ -319,6 +323,8 @@ def _tell(control: socket.socket, message: tuple[str, Any], fds: Sequence[int] =
 
 def _told(error: BaseException) -> tuple[str, str]:
     """Return an error in one line, and with its traceback."""
+    import traceback
+
     lines = traceback.format_exception(error)
     return traceback.format_exception_only(error)[-1].strip(), "".join(lines)
 
