@@ -27,13 +27,16 @@ import threading
 import types
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Final, TypeAlias
 
 from aplex._common.errors import RemoteError
 from aplex._common.locks import late_imports
 from aplex._common.messages import ATOMS
 from aplex._wire.calls import dumps
 from aplex._wire.left_behind import likeness
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
 
 _MOST: Final = 5_000  # objects in a copy; one that holds on to the whole program is none
 _DEEPEST: Final = 4  # exceptions that are attributes of exceptions
@@ -45,7 +48,7 @@ _ADDRESS: Final = r"0x[0-9a-fA-F]+"
 
 Path: TypeAlias = tuple[BaseException, ...]
 """Exceptions that are being copied: each is an attribute of the one before."""
-Parts: TypeAlias = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]
+Parts: TypeAlias = "tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]"
 """Of an exception: its ``args``, what it has in slots, or in C, and its attributes."""
 
 
@@ -171,9 +174,9 @@ def _fields(error: BaseException, *, builtin: bool) -> dict[str, Any]:
 
 # -- the ways -------------------------------------------------------------------------------
 
-Recipe: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+Recipe: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...]]"
 """A function, and its arguments: what is loaded is what it returns."""
-Way: TypeAlias = Callable[[BaseException, type[BaseException], Parts], Recipe]
+Way: TypeAlias = "Callable[[BaseException, type[BaseException], Parts], Recipe]"
 
 
 def _patching(error: BaseException, _base: type[BaseException], parts: Parts) -> Recipe:

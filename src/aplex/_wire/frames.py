@@ -28,7 +28,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, Final, Self, TypeAlias
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final, Self, TypeAlias
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 

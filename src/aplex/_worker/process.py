@@ -26,8 +26,6 @@ import selectors
 import signal
 import sys
 import threading
-import traceback
-from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aplex._common.identity import be_here, be_worker_process
 from aplex._common.locks import RLock, late_imports
@@ -55,9 +53,11 @@ from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
 from aplex._worker.signals import Interrupts, be_deaf, is_deaf, obey
 
+TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
+    from typing import Any, Final, NoReturn
 
     from aplex._worker.coroutine_lane import CoroutineLane
     from aplex._worker.coroutine_pipes import CoroutinePipes
@@ -457,6 +457,8 @@ class _Thread(threading.Thread):
 def _end_by_exception() -> NoReturn:
     """Show the exception that is being handled, if stderr still is open, and end the process."""
     try:
+        import traceback
+
         traceback.print_exc()
     finally:
         os._exit(1)
