@@ -68,8 +68,11 @@ class ForkedWorker:
             progress.keep_crashes()
         elif environment_wants_crashes():
             progress.mark_for_stderr()
-        become(worker, parent_sentinel)
-        code = _outcome_of(worker)
+        if "multiprocessing.util" in sys.modules:  # then tools may have changed this, as coverage
+            code = worker._bootstrap(parent_sentinel=parent_sentinel)  # noqa: SLF001
+        else:
+            become(worker, parent_sentinel)
+            code = _outcome_of(worker)
         # As the interpreter does; but it would free all that was imported, which takes longer.
         atexit._run_exitfuncs()  # noqa: SLF001 - as `multiprocessing` does
         flush()
@@ -77,17 +80,13 @@ class ForkedWorker:
 
 
 def _outcome_of(worker: Any) -> int:
-    """Run the worker as ``multiprocessing`` runs a process; return its exit code."""
-    util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None:  # what the template has registered there is not ours
-        util._finalizer_registry.clear()  # noqa: SLF001
-        util._run_after_forkers()  # noqa: SLF001
+    """Run the worker as ``_bootstrap`` does, without what that imports; return its exit code."""
     try:
         try:
             worker.run()
         finally:
-            util = sys.modules.get("multiprocessing.util")
-            if util is not None:
+            util: Any = sys.modules.get("multiprocessing.util")
+            if util is not None:  # works have imported it
                 util._exit_function()  # noqa: SLF001
     except SystemExit as error:
         if error.code is None or isinstance(error.code, int):

@@ -21,6 +21,7 @@ import signal
 import socket
 import threading
 import warnings
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
 from importlib import import_module
 from multiprocessing import process
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 IDLE: Final = 0.02
 """Seconds without a request, after which the template imports what only some workers need."""
-REST: Final = "aplex._worker.coroutine_pipes"
-"""That: every coroutine needs it; but the first workers may have functions to run."""
+REST: Final = ("traceback", "inspect", "ssl", "asyncio", "aplex._worker.coroutine_pipes")
+"""Those, in parts: coroutines need asyncio, but the first workers may have functions to run."""
 
 
 def main(beginning: BinaryIO) -> None:
@@ -51,6 +52,7 @@ def main(beginning: BinaryIO) -> None:
     Args:
         beginning: What the parent writes, see `_backends.process.template`.
     """
+    gc.enable()  # it was not, for our own imports: they leave no garbage
     said = begin(beginning)
     name_process("aplex-template")
     _fill_streams()
@@ -88,20 +90,33 @@ class Template:
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
         self._workers: dict[int, tuple[int, int]] = {}  # pidfd -> pid, where its end is told
-        self._pause: float | None = IDLE  # until the template has imported the rest
+        self._rest = deque(REST)
 
     def serve(self) -> ForkedWorker:
         """Serve for ever; return only in a forked worker, which is to be run."""
+        pause: float | None = IDLE
         while True:
-            ready = self._selector.select(self._pause)
-            if not ready:
-                self._pause = None
-                import_module(REST)
+            ready = self._selector.select(pause)
+            pause = self._import_some(idle=not ready)
             for key, _ in ready:
                 if key.fileobj is not self._control:
                     self._reap(key.fd)
                 elif (worker := self._answer()) is not None:
                     return worker
+
+    def _import_some(self, *, idle: bool) -> float | None:
+        """Import a part of the rest, if there is time; return for how long to wait for a request.
+
+        The import may fail, as it does in the worker then that needs it.
+        """
+        if not self._rest:
+            return None
+        if not idle:
+            return IDLE
+        with contextlib.suppress(ImportError):
+            import_module(self._rest.popleft())
+        gc.freeze()  # as above
+        return 0 if self._rest else None
 
     def _answer(self) -> ForkedWorker | None:
         """Fork a worker for the parent; return it in the worker."""

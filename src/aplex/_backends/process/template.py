@@ -30,10 +30,13 @@ from aplex._worker import forked
 from aplex._worker.signals import SIGNALS
 
 PROGRAM: Final = (
-    "import marshal, sys; beginning = open({}, 'rb'); sys.path[:] = marshal.load(beginning); "
+    "import gc, marshal, sys; gc.disable(); beginning = open({}, 'rb'); "
+    "sys.path[:] = marshal.load(beginning); "
     "from aplex._worker.template import main; main(beginning)"
 )
 """What the interpreter of a template runs, with the descriptor that it reads from."""
+LONGEST_END: Final = 1.0
+"""Seconds that a template has for its end, in which tools like coverage write what they have."""
 UNKNOWN: Final = 255
 """The exit code of a worker whose template has died, as ``multiprocessing`` has it."""
 
@@ -210,8 +213,15 @@ class Template:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def close(self) -> None:
-        """End the process, if there is one. Nothing that it has forked is harmed."""
+        """End the process, if there is one. Nothing that it has forked is harmed.
+
+        Waits for its own end, unless it still imports, or does not hear.
+        """
         if self._control is not None:
+            if self._ready:
+                with contextlib.suppress(OSError):  # it has died
+                    self._control.shutdown(socket.SHUT_RDWR)  # a forked child may have a copy
+                _is_readable(self._pidfd, int(LONGEST_END * 1000))
             self._end()
 
     def abandon(self) -> None:
@@ -225,7 +235,7 @@ class Template:
                 self._words.close()
 
     def _end(self) -> int | None:
-        """Kill it, which is quicker than its own end; return its exit code, if it is known."""
+        """Kill it, if it lives; return its exit code, if that is known."""
         self.kill()
         if self._words is not None:
             self._words.close()
