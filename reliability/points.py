@@ -1,9 +1,10 @@
-"""The points of the protocol at which a pool must survive a fault, numbered, on both sides.
+"""The points of the protocol at which a pool must survive a fault, numbered, on all sides.
 
 `python3 dev.py reliability points` prints them. A point names a function of aplex and says when
 in its call it is: before it, after it, or in the middle of the frame that it writes. Nothing in
 aplex knows of points: the function is wrapped by name (see `reliability.killing.hooks`), in the
-worker or in the parent. So a function that is renamed fails the test that reaches every point.
+worker, in the parent, or in the template process that forks workers. So a function that is renamed
+fails the test that reaches every point.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from aplex._common.messages import COROUTINE, DELIVERED, PLAIN, READY, RETURNED
 
 WORKER: Final = "worker"
 PARENT: Final = "parent"
+TEMPLATE: Final = "template"
 
 BEFORE: Final = "before"
 AFTER: Final = "after"
@@ -150,6 +152,10 @@ def _worker(name: str, target: str, *whens: str, **options: Any) -> list[Point]:
 
 def _parent(name: str, target: str, *whens: str, **options: Any) -> list[Point]:
     return _points(PARENT, name, target, *whens, **options)
+
+
+def _template(name: str, target: str, *whens: str, **options: Any) -> list[Point]:
+    return _points(TEMPLATE, name, target, *whens, unborn=True, **options)
 
 
 _START: Final = [
@@ -296,12 +302,34 @@ _ALONE: Final = [
         counts=_results_come,
     ),
 ]  # fmt: skip
+_FORKER: Final = "aplex._worker.template:Template"
+FORKING: Final = [
+    *_template("learn what to import", "aplex._worker.template:begin", BEFORE, AFTER),
+    *_template("import the main module", "aplex._worker.template:_load", BEFORE, AFTER),
+    *_template("say that it is ready, or has forked", "aplex._worker.template:_tell",
+        BEFORE, AFTER, often=True,
+    ),
+    *_template("read a request", "aplex._wire.descriptors:receive", BEFORE, AFTER, often=True),
+    *_template("fork", "os:fork", BEFORE, AFTER, often=True),
+    *_template("tell of a fork", f"{_FORKER}._watch", BEFORE, AFTER, often=True),
+    *_template("import the rest", f"{_FORKER}._import_some", BEFORE, AFTER, often=True),
+    *_template("tell of an end", f"{_FORKER}._reap", BEFORE, AFTER, scene=DEATH),
+    *_parent(
+        "have a process forked", "aplex._backends.process.template:TemplateProcess.start", AFTER,
+        unborn=True,
+    ),
+    *_parent(
+        "wait until the template tells of an end", f"{_PROCESS}._await_status", BEFORE, AFTER,
+        scene=DEATH,
+    ),
+]  # fmt: skip
 
 POINTS: Final[tuple[Point, ...]] = (
     *_START, *_RECEIVE, *_RUN, *_REPORT, *_CANCEL, *_END,
     *_PARENTS_START, *_PARENTS_SENDING, *_PARENTS_READING, *_PARENTS_END,
     *(replace(point, scene=RECALL) for point in _RECALL),
     *(replace(point, scene=ALONE) for point in _ALONE),
+    *FORKING,
 )  # fmt: skip
 """All of them; a point's number is its place here."""
 

@@ -13,6 +13,8 @@ from peers.base import AwaitingPeer, BlockingPeer, Peer, Work
 
 def make_pool(peer: Peer) -> ProcessPoolExecutor:
     method = peer.settings.get("mp_context")
+    if method == "template":  # what starts afresh here, too
+        method = "spawn"
     return ProcessPoolExecutor(peer.workers, mp_context=get_context(method))
 
 

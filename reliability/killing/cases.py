@@ -8,11 +8,11 @@ from typing import Final
 
 from reliability.killing.faults import ACTIONS, STOP
 from reliability.killing.scenes import LANES
-from reliability.points import POINTS, WORKS, Point
+from reliability.points import FORKING, POINTS, WORKS, Point
 
 _STOPPED: Final = 25
 """The point at which the short form stops a worker."""
-METHODS: Final = ("spawn", "forkserver", "fork")
+METHODS: Final = ("template", "spawn", "forkserver", "fork")
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,20 @@ class Case:
 def long_form() -> list[Case]:
     """Every point x action x start method; the rest alternates.
 
-    First every point x action once, then with the next start method.
+    First every point x action once, then with the next start method. What only a template does
+    is hit there only.
     """
     points = range(1, len(POINTS) + 1)
     rows = itertools.product(range(len(METHODS)), points, enumerate(ACTIONS))
     return [
         _case(point, action, METHODS[(point + place + turn) % len(METHODS)], number)
         for number, (turn, point, (place, action)) in enumerate(rows)
+        if not turn or _methods_of(point) == METHODS
     ]
 
 
 def short_form() -> list[Case]:
-    """Every point once, forked, which is quick; some also in a new interpreter.
+    """Every point once, forked, which is quick; some also with the other start methods.
 
     Without those that stop a worker, which take seconds: of them only one.
     """
@@ -64,13 +66,19 @@ def short_form() -> list[Case]:
     for number in range(1, len(POINTS) + 1):
         cases.append(_case(number, quick[number % len(quick)], "fork", number))
         if number % 12 == 0:
-            method = METHODS[number // 12 % 2]
+            method = METHODS[number // 12 % 3]
             cases.append(_case(number, quick[(number + 1) % len(quick)], method, number + 1))
     return [_case(_STOPPED, STOP, "fork", _STOPPED), *cases]
 
 
+def _methods_of(point: int) -> tuple[str, ...]:
+    """Return the start methods that come to a point."""
+    return METHODS if POINTS[point - 1] not in FORKING else ("template",)
+
+
 def _case(point: int, action: str, method: str, turn: int) -> Case:
     """Let the rest alternate so that each pair of values is met."""
+    method = method if method in _methods_of(point) else "template"
     return Case(
         point=point,
         action=action,

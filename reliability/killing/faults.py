@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from aplex._pool.state import Death
 from reliability.killing.hooks import install
-from reliability.points import POINTS, WORKER
+from reliability.points import PARENT, POINTS
 
 FOLDER: Final = "APLEX_FAULTS"
 
@@ -153,7 +153,7 @@ def arm() -> None:
     signal.signal(signal.SIGUSR1, lambda _number, _frame: os._exit(0))
     signal.signal(signal.SIGUSR2, lambda _number, _frame: close_channels())
     point = POINTS[fault.point - 1]
-    if point.side == WORKER:
+    if point.side != PARENT:
         trigger = Trigger(fault.nth)
         install(point, lambda _: trigger.due(), partial(hit_self, fault.action))
     arrived()

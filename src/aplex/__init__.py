@@ -7,9 +7,11 @@ The names are loaded when they are first used (PEP 562): a worker process import
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
+    from typing import Any
+
     from aplex._version import __version__
     from aplex.exceptions import (
         AplexError,

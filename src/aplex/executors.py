@@ -44,6 +44,16 @@ Awaits = TypeVar("Awaits", bound=bool)
 _numbers = itertools.count(1)
 
 
+def _import_rest() -> None:
+    """Import what the first death needs, unless it is here already."""
+    with late_imports.importing:
+        importlib.import_module("aplex.exceptions")
+
+
+if not getattr(multiprocessing.current_process(), "_inheriting", False):
+    _import_rest()  # else this is a worker that imports the main module: it seldom makes a pool
+
+
 class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  # results may be awaited
     _Viewable[Awaits], Lifetime[Awaits], concurrent.futures.Executor
 ):
@@ -59,8 +69,7 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
 
     def __init__(self, backend: Callable[[Setup], Backend], settings: PoolSettings) -> None:
         """Start nothing: that comes with the first work."""
-        with late_imports.importing:  # what the first death needs; a worker does not come here
-            importlib.import_module("aplex.exceptions")
+        _import_rest()
         size = usable_cpus() if settings.pool_size is None else settings.pool_size
         kind = type(self).__name__
         name = f"{kind}-{next(_numbers)}"

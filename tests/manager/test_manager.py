@@ -19,10 +19,10 @@ from aplex._common.messages import (
     PLAIN,
     RAISED,
     VALUE,
-    Cancel,
     Reports,
     only,
 )
+from aplex._common.requests import Cancel
 from aplex._manager.manager import Manager
 from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
 from aplex._pool.pool import MAX_GATHERED_WORKS, Pool

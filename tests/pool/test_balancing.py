@@ -10,8 +10,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from aplex._common.messages import LANES, PLAIN, RETURNED, VALUE, Cancel
+from aplex._common.messages import LANES, PLAIN, RETURNED, VALUE
 from aplex._common.options import WorkOptions
+from aplex._common.requests import Cancel
 from aplex._pool.pacing import LONG_SECONDS
 from aplex._pool.pool import Pool
 from aplex._pool.state import Work, WorkerState, WorkState

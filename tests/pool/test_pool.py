@@ -21,9 +21,9 @@ from aplex._common.messages import (
     RAISED,
     READY,
     VALUE,
-    Cancel,
 )
 from aplex._common.options import WorkOptions
+from aplex._common.requests import Cancel
 from aplex._pool.pool import Pool
 from aplex._pool.state import Death, Work, WorkerState, WorkState
 from aplex.load_balancers import Average, RoundRobin

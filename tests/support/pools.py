@@ -20,9 +20,9 @@ from aplex._common.messages import (
     RAISED,
     READY,
     VALUE,
-    Cancel,
 )
 from aplex._common.options import DEFAULTS, WorkOptions
+from aplex._common.requests import Cancel
 from aplex._pool.pool import Pool
 from aplex._pool.restarts import RestartPolicy
 from aplex._pool.state import Death, PoolWorker, Work, WorkerState, WorkState

@@ -12,7 +12,8 @@ from typing import Any
 
 from aplex._backends.contract import Backend, Death, Setup
 from aplex._common.errors import AplexWorkerError
-from aplex._common.messages import COROUTINE, LANES, READY, Cancel, Credit, Report
+from aplex._common.messages import COROUTINE, LANES, READY, Report
+from aplex._common.requests import Cancel, Credit
 from aplex._pool.state import PoolWorker, Work
 
 

@@ -27,13 +27,12 @@ from aplex._common.messages import (
     PLAIN,
     RAISED,
     READY,
-    Cancel,
-    Credit,
     Report,
     ReportBatch,
     Reports,
     only,
 )
+from aplex._common.requests import Cancel, Credit
 from aplex._common.threads import OnceThread
 from aplex._pool.state import PoolWorker, Work
 from aplex._wire.counters import running_in

@@ -17,7 +17,10 @@ from __future__ import annotations
 import _thread
 import sys
 import threading
-from typing import Any, Final
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 _count: Final[Any] = getattr(_thread.RLock, "_recursion_count", None) or _thread.RLock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
 

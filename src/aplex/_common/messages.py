@@ -31,7 +31,10 @@ stream are before its end.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, TypeAlias
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
+
 
 ATOMS: Final = frozenset({int, float, complex, bool, type(None)})
 """Types of which every value is small and immutable: it travels as it is."""
@@ -61,28 +64,14 @@ FAILED: Final = 9  # the worker cannot serve; data as for ERROR or RAISED
 RETURNED: Final = 10  # the recall has found the work not started; data is the recall's seq
 ITEMS: Final = 11  # the stream has yielded; data is the number of the first item, and a list
 
-Item: TypeAlias = tuple[bool, Any]  # of a stream: whether it is pickled, and what travels
-Report: TypeAlias = tuple[int, int, Any]
-Reports: TypeAlias = tuple[float, list[Report], list[int], list[Any], list[int], list[Any]]
-
-
-class Cancel(NamedTuple):
-    """Names a work to be cancelled, or recalled; as a plain tuple it is a row of those."""
-
-    id: int
-    seq: int
+Item: TypeAlias = "tuple[bool, Any]"  # of a stream: whether it is pickled, and what travels
+Report: TypeAlias = "tuple[int, int, Any]"
+Reports: TypeAlias = "tuple[float, list[Report], list[int], list[Any], list[int], list[Any]]"
 
 
 def only(*reports: Report) -> Reports:
     """Return a frame of reports that are no results."""
     return 0.0, list(reports), [], [], [], []
-
-
-class Credit(NamedTuple):
-    """How many items a stream may yield, counted from its first one."""
-
-    id: int
-    total: int
 
 
 class ReportBatch:

@@ -13,8 +13,9 @@ from itertools import islice
 from typing import Any, Final
 
 from aplex._common.errors import LoadBalancerError
-from aplex._common.messages import CANCELLED, LANES, PLAIN, RAISED, Cancel
+from aplex._common.messages import CANCELLED, LANES, PLAIN, RAISED
 from aplex._common.names import shown
+from aplex._common.requests import Cancel
 from aplex._pool import pacing
 from aplex._pool.balancer_views import WorkersView, WorkloadsView
 from aplex._pool.ledger import SERVING, SUSPECT_DEATHS, SUSPECT_LINE, Ledger

@@ -34,11 +34,10 @@ from aplex._common.messages import (
     RETURNED,
     TOO_LATE,
     VALUE,
-    Cancel,
-    Credit,
     Report,
     Reports,
 )
+from aplex._common.requests import Cancel, Credit
 from aplex._pool.ledger import SERVING
 from aplex._pool.restarts import RestartPolicy
 from aplex._pool.state import DONE, IN_FLIGHT, WAITING, PoolWorker, Work, WorkerState

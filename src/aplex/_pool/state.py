@@ -11,9 +11,10 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aplex._common.messages import COROUTINE, Cancel, Credit
+from aplex._common.messages import COROUTINE
 from aplex._common.names import described
 from aplex._common.options import DEFAULTS
+from aplex._common.requests import Cancel, Credit
 
 
 class WorkState(enum.Enum):

@@ -15,7 +15,8 @@ import itertools
 from collections.abc import Callable, Iterator
 
 from aplex._common.locks import late_imports
-from aplex._common.messages import CANCELLED, PLAIN, RAISED, Cancel
+from aplex._common.messages import CANCELLED, PLAIN, RAISED
+from aplex._common.requests import Cancel
 from aplex._pool import retries
 from aplex._pool.failures import sign_of
 from aplex._pool.ledger import SERVING

@@ -16,13 +16,15 @@ import pickle
 import types
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from aplex._common.errors import SerializationError
 from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import ATOMS
 
+TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
+
     from aplex._wire.by_value import Definition
     from aplex._wire.segments import Place
     from aplex._wire.shared_memory import SharedPayload
@@ -47,7 +49,7 @@ Put: TypeAlias = "Callable[[Sequence[bytes | memoryview]], SharedPayload | None]
 """Puts payloads into shared memory, if it can."""
 Open: TypeAlias = "Callable[[Place], list[memoryview]]"
 """Returns views of what was put there."""
-Work: TypeAlias = Callable[..., Any]
+Work: TypeAlias = "Callable[..., Any]"
 
 
 def dumps(value: Any, *, by_value: bool = False, buffer_callback: Buffers | None = None) -> bytes:

@@ -19,11 +19,14 @@ import faulthandler
 import mmap
 import os
 import sys
-from typing import Any, Final
 
 from aplex._common.locks import late_imports
 from aplex._common.messages import DOOMED, PLAIN, SINCE
 from aplex._wire.frames import PipeEnd
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 _SIZE: Final = mmap.PAGESIZE
 MARK: Final = _SIZE - 8

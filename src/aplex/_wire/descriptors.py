@@ -11,7 +11,10 @@ import os
 import pickle
 import socket
 from collections.abc import Sequence
-from typing import Any, Final
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 _LONGEST: Final = 64 * 1024  # bytes of a message
 MOST_DESCRIPTORS: Final = 250

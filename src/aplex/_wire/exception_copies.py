@@ -26,9 +26,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias
 
 from aplex._common.errors import RemoteError
 from aplex._common.locks import late_imports
@@ -36,21 +34,24 @@ from aplex._common.messages import ATOMS
 from aplex._wire.calls import dumps
 from aplex._wire.left_behind import likeness
 
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
+
 _MOST: Final = 5_000  # objects in a copy; one that holds on to the whole program is none
 _DEEPEST: Final = 4  # exceptions that are attributes of exceptions
 _LOCKS: Final = {type(threading.Lock()): "Lock", type(threading.RLock()): "RLock"}
 _BY_NAME: Final = (type, types.FunctionType, types.ModuleType)
 _FIELDS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _SAYS: Final = "_says"  # attribute of a stand-in: its ``str()``
-_ADDRESS: Final = re.compile(r"0x[0-9a-fA-F]+")
+_ADDRESS: Final = r"0x[0-9a-fA-F]+"
 
 Path: TypeAlias = tuple[BaseException, ...]
 """Exceptions that are being copied: each is an attribute of the one before."""
-Parts: TypeAlias = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]
+Parts: TypeAlias = "tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]"
 """Of an exception: its ``args``, what it has in slots, or in C, and its attributes."""
 
 
-@dataclass(frozen=True, slots=True)
 class Copy:
     """A pickled exception that was seen to load as one like the original.
 
@@ -59,8 +60,11 @@ class Copy:
         lost: What differs.
     """
 
-    data: bytes
-    lost: list[str]
+    __slots__ = ("data", "lost")
+
+    def __init__(self, data: bytes, lost: list[str]) -> None:
+        self.data = data
+        self.lost = lost
 
 
 def copy_of(error: BaseException, path: Path = ()) -> Copy | None:
@@ -108,7 +112,7 @@ def _tried(way: Callable[[], bytes], error: BaseException, *, similar: bool = Tr
 
 
 def _says_the_same(one: str, other: str) -> bool:
-    return one == other or _ADDRESS.sub("", one) == _ADDRESS.sub("", other)
+    return one == other or re.sub(_ADDRESS, "", one) == re.sub(_ADDRESS, "", other)
 
 
 def _differences(again: BaseException, error: BaseException) -> list[str]:
@@ -170,9 +174,9 @@ def _fields(error: BaseException, *, builtin: bool) -> dict[str, Any]:
 
 # -- the ways -------------------------------------------------------------------------------
 
-Recipe: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+Recipe: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...]]"
 """A function, and its arguments: what is loaded is what it returns."""
-Way: TypeAlias = Callable[[BaseException, type[BaseException], Parts], Recipe]
+Way: TypeAlias = "Callable[[BaseException, type[BaseException], Parts], Recipe]"
 
 
 def _patching(error: BaseException, _base: type[BaseException], parts: Parts) -> Recipe:

@@ -7,12 +7,14 @@ only itself.
 from __future__ import annotations
 
 import pickle
-import traceback
-from typing import TypeAlias
 
 from aplex._common.errors import RemoteError, RemoteTraceback
 from aplex._wire.calls import dumps
 from aplex._wire.exception_copies import copy_of, message_of, stand_in
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 # The pickled exception (None if it cannot travel), its class, the name of that, message, notes.
 _Link: TypeAlias = tuple[bytes | None, bytes | None, str, str, list[str]]
@@ -24,6 +26,8 @@ _set_cause = BaseException.__dict__["__cause__"].__set__
 def encode_exception(error: BaseException) -> bytes:
     """Pickle an exception, its causes and its traceback; never fails."""
     try:
+        import traceback  # not before it is needed
+
         text = "".join(traceback.format_exception(error))
     except BaseException as reason:  # noqa: BLE001 - a __str__ may raise anything
         text = f"(the traceback cannot be shown: {type(reason).__name__})\n"

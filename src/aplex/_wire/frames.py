@@ -1,13 +1,13 @@
 """Frames over pipes: how batches of messages cross between two processes.
 
-A frame is a header, the lengths of its buffers, a body, and the buffers. Big
-payloads travel as buffers: they are not copied into the body (PEP 574). Nothing
+A frame is a header, the lengths of its buffers, a body, and the buffers (PEP 574). Nothing
 here knows what the messages mean, and no body holds an object of the user's
 except small atoms: the others are pickled apart, by ``_wire.calls``.
 
 The body is written by ``marshal``, which takes a third of the time of ``pickle`` for
-the lists of numbers that frames are; both ends are the same interpreter. A body
-with buffers is written by ``pickle``, which knows them.
+the lists of numbers that frames are; both ends are the same interpreter. It copies
+buffers, as bytes. What it refuses (a body of 2 GiB) is written by ``pickle``, and the
+buffers apart.
 
 Rules: one reader and one writer per end, each used under its owner's lock.
 ``Reader.read`` never blocks on a non-blocking end; ``Writer.write`` never does
@@ -28,7 +28,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, Final, Self, TypeAlias
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final, Self, TypeAlias
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 
@@ -373,7 +376,7 @@ def frame_of(body: Any) -> list[Bytes]:
     """Return the parts of a frame."""
     try:
         data: bytes = marshal.dumps(body, _NO_REFS)
-    except ValueError:  # there are buffers in it
+    except ValueError:  # it is too big
         return _pickled_frame(body)
     return [_HEADER.pack(len(data), _MARSHAL) + data]
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
-from typing import Any, Final
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 _FIELDS: Final = (types.GetSetDescriptorType, types.MemberDescriptorType)
 _PLAIN: Final = (int, float, complex, bool, str, bytes, type(None))

@@ -19,10 +19,13 @@ import mmap
 import os
 import pickle
 from collections.abc import Sequence
-from typing import Any, Final
 
 from aplex._wire.calls import SHARED
 from aplex._wire.frames import PipeEnd
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 _LINE: Final = 64  # bytes: parts begin at a cache line
 

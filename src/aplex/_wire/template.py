@@ -6,7 +6,10 @@ import os
 import struct
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 READY: Final = "ready"
 FAILED: Final = "failed"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, MutableSequence
-from typing import Protocol
 
 from aplex._common.messages import COROUTINE, Reports
 from aplex._wire.frames import End, Reader, Writer
@@ -15,13 +14,18 @@ from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.lane import Codec
 from aplex._worker.producers import Producers
 
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
+
 
 class DefiningCodec(Codec, Protocol):
     """A codec that is told once what the functions are that calls name by number."""
 
     def define(self, definitions: dict[int, bytes | None]) -> None:
         """Take in functions that calls to come will name by number."""
-        ...
 
 
 class CoroutinePipes:

@@ -28,25 +28,27 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections import deque
 from collections.abc import Callable, Coroutine
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias
 
 from aplex._common.messages import Report, ReportBatch
 from aplex._worker.producers import CoroutineProducer
 
+TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     import asyncio
     from contextvars import Context
+    from typing import Any, Final, NoReturn, Protocol, TypeAlias
+else:
+    Protocol = object
 
 EAGER: Final = sys.version_info >= (3, 12)
 """Whether tasks can start before the next turn of the loop."""
 HOLD: Final = 0.001
 """Seconds for which the outcome of a plain function may wait for the next ones."""
 
-Detached: TypeAlias = Coroutine[Any, Any, Any] | CoroutineProducer
+Detached: TypeAlias = "Coroutine[Any, Any, Any] | CoroutineProducer"
 
 
 class Codec(Protocol):
@@ -54,19 +56,15 @@ class Codec(Protocol):
 
     def run(self, function: Any, call: Any) -> Any:
         """Call the work with its arguments."""
-        ...
 
     def put(self, batch: ReportBatch, work_id: int, value: Any) -> None:
         """Put a result into a batch; raise if it cannot travel."""
-        ...
 
     def value(self, value: Any) -> tuple[bool, Any]:
         """Return whether a result is pickled, and what travels; raise if it cannot."""
-        ...
 
     def error(self, work_id: int, error: BaseException) -> Report:
         """Return the report of an exception."""
-        ...
 
 
 def task_maker(
@@ -141,6 +139,8 @@ def end(error: BaseException | None = None) -> NoReturn:
             if isinstance(error, SystemExit):
                 print(error.code, file=sys.stderr)  # noqa: T201 - as the interpreter does
             else:
+                import traceback
+
                 traceback.print_exception(error)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:

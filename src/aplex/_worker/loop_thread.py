@@ -11,16 +11,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Protocol
 
 from aplex._common.locks import RLock
 from aplex._worker.lane import Detached, is_coroutine
 
+TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     import asyncio
     from contextvars import Context
+    from typing import Any, Protocol
 
     from aplex._worker.coroutine_lane import CoroutineLane
+else:
+    Protocol = object
 
 
 class Port(Protocol):
@@ -28,26 +31,21 @@ class Port(Protocol):
 
     def connect(self, loop: asyncio.AbstractEventLoop) -> CoroutineLane:
         """Make the lane, and have works arrive on it. On the loop's thread, before it runs."""
-        ...
 
     def disconnect(self) -> None:
         """Have no more works arrive. On the loop's thread."""
-        ...
 
     def leaving(self, lane: CoroutineLane) -> Coroutine[Any, Any, None] | None:
         """Return what the loop is to run when it was stopped, while its tasks still live.
 
         On the loop's thread. None: nothing.
         """
-        ...
 
     def loop_failed(self, error: BaseException) -> None:
         """Hear that no loop can be made. Called while that exception is being handled."""
-        ...
 
     def loop_broke(self, error: BaseException, *, stopping: bool) -> None:
         """Hear that a work has broken the loop itself. Called as `loop_failed` is."""
-        ...
 
 
 class WorkerThread(Protocol):
@@ -56,19 +54,15 @@ class WorkerThread(Protocol):
     @property
     def ident(self) -> int | None:
         """Its identity; None before it has begun."""
-        ...
 
     def start(self) -> None:
         """Start it; raise RuntimeError if there can be no more threads."""
-        ...
 
     def give_up(self) -> bool:
         """After `start` has raised: have it never begin; return False if it has begun."""
-        ...
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for its end, if it was started."""
-        ...
 
 
 class LoopThread:

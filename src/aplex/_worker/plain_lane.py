@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, MutableSequence, Sequence
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Final
 
 from aplex._common.errors import WorkInterrupted
 from aplex._common.messages import (
@@ -25,6 +24,10 @@ from aplex._common.messages import (
 )
 from aplex._worker.lane import HOLD, Codec, Detached, Ending, end_chunks, is_coroutine
 from aplex._worker.producers import CoroutineProducer, PlainProducer, Producer, Producers
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 DOOM_PAUSE: Final = 0.001
 """Seconds after which a worker looks again whether it is to be killed. Either is soon."""

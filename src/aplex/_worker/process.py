@@ -26,9 +26,6 @@ import selectors
 import signal
 import sys
 import threading
-import traceback
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from aplex._common.identity import be_here, be_worker_process
 from aplex._common.locks import RLock, late_imports
@@ -56,9 +53,11 @@ from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
 from aplex._worker.signals import Interrupts, be_deaf, is_deaf, obey
 
+TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Coroutine
+    from typing import Any, Final, NoReturn
 
     from aplex._worker.coroutine_lane import CoroutineLane
     from aplex._worker.coroutine_pipes import CoroutinePipes
@@ -83,22 +82,42 @@ DOUBT: Final = 0.25
 """Seconds in which the watcher must have seen the parent's death, if that has broken a channel."""
 
 
-@dataclass(slots=True)
 class ChildEnds:
     """The ends of the channels that belong to the child."""
 
-    coroutines_in: End
-    coroutines_out: End
-    plain_in: End
-    plain_out: End
-    lifeline: End
-    arena_in: PipeEnd | None
-    arena_out: PipeEnd | None
+    # No dataclass: the module for those takes longer to import than all of ours.
+    __slots__ = (
+        "arena_in",
+        "arena_out",
+        "coroutines_in",
+        "coroutines_out",
+        "lifeline",
+        "plain_in",
+        "plain_out",
+    )
+
+    def __init__(
+        self,
+        coroutines_in: End,
+        coroutines_out: End,
+        plain_in: End,
+        plain_out: End,
+        lifeline: End,
+        arena_in: PipeEnd | None,
+        arena_out: PipeEnd | None,
+    ) -> None:
+        self.coroutines_in = coroutines_in
+        self.coroutines_out = coroutines_out
+        self.plain_in = plain_in
+        self.plain_out = plain_out
+        self.lifeline = lifeline
+        self.arena_in = arena_in
+        self.arena_out = arena_out
 
     def close(self) -> None:
         """Close them all."""
-        for field in fields(self):
-            end = getattr(self, field.name)
+        for name in self.__slots__:
+            end = getattr(self, name)
             if end is not None:
                 end.close()
 
@@ -438,6 +457,8 @@ class _Thread(threading.Thread):
 def _end_by_exception() -> NoReturn:
     """Show the exception that is being handled, if stderr still is open, and end the process."""
     try:
+        import traceback
+
         traceback.print_exc()
     finally:
         os._exit(1)

@@ -17,13 +17,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import copy_context
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final
 
+TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     import asyncio
+    from typing import Any, Final, TypeAlias
 
 _END: Final = object()
-Put = Callable[[Any], None]
+Put: TypeAlias = "Callable[[Any], None]"
 """Reports an item; raises if it cannot travel."""
 
 

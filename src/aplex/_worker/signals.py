@@ -31,11 +31,14 @@ import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final
 
 from aplex._common.errors import WorkInterrupted
 from aplex._wire.counters import Progress
 from aplex._worker.plain_lane import PlainLane
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """Those to which a worker is deaf."""

@@ -12,58 +12,63 @@ What uWSGI and gunicorn call preloading, and Android a zygote.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import faulthandler
 import gc
 import os
-import pickle
 import selectors
 import signal
 import socket
-import sys
 import threading
-import traceback
 import warnings
+from collections import deque
 from collections.abc import Generator, Mapping, Sequence
-from importlib import import_module, invalidate_caches
-from multiprocessing import parent_process, process, resource_tracker, spawn
-from multiprocessing.context import SpawnProcess
-from pathlib import Path
+from importlib import import_module
+from multiprocessing import process
 from types import FrameType
-from typing import Any, NoReturn
 
 from aplex._wire import descriptors
-from aplex._wire.counters import Progress, environment_wants_crashes
+from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd
 from aplex._wire.template import FAILED, FORKED, READY, REFUSED, STATUS, STREAMS
+from aplex._worker.beginning import begin, import_main
+from aplex._worker.forked import ForkedWorker, flush, name_process
+from aplex._worker.process import main as _worker_main  # noqa: F401 - what workers run
 from aplex._worker.signals import SIGNALS
 
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO, Final
 
-def main(fd: int, words_fd: int, main_module: Mapping[str, Any], preload: Sequence[str]) -> None:
+IDLE: Final = 0.02
+"""Seconds without a request, after which the template imports what only some workers need."""
+REST: Final = ("traceback", "inspect", "ssl", "asyncio", "aplex._worker.coroutine_pipes")
+"""Those, in parts: coroutines need asyncio, but the first workers may have functions to run."""
+
+
+def main(beginning: BinaryIO) -> None:
     """Import, tell the parent, fork workers; in a forked worker: be that.
 
     Args:
-        fd: The control channel.
-        words_fd: Where the stack of a crash goes, see `_wire.counters`.
-        main_module: What ``multiprocessing.spawn.prepare`` is told of the main module, if the
-            workers are to import that.
-        preload: Modules to import besides.
+        beginning: What the parent writes, see `_backends.process.template`.
     """
-    _name_process("aplex-template")
+    gc.enable()  # it was not, for our own imports: they leave no garbage
+    said = begin(beginning)
+    name_process("aplex-template")
     _fill_streams()
     _hear_nothing()
+    words_fd = said["words"]
     os.set_inheritable(words_fd, False)
     words = Progress(PipeEnd(words_fd))
     words.keep_crashes()
-    control = socket.socket(fileno=fd)
+    control = socket.socket(fileno=said["control"])
     # Or a program that the main module starts would hold it, and hide our end from the parent.
     control.set_inheritable(False)
     try:
         with _noticed() as enabled:
-            _load(main_module, preload)
+            _load(said)
     except BaseException as error:  # noqa: BLE001 - also SystemExit: the parent says what it was
-        _flush()
+        flush()
         with contextlib.suppress(OSError):
             descriptors.send(control, (FAILED, _told(error)))
             while control.recv(1):  # until it has read that: an earlier end would discard it
@@ -73,7 +78,7 @@ def main(fd: int, words_fd: int, main_module: Mapping[str, Any], preload: Sequen
     _tell(control, (READY, _threads_left()))
     gc.freeze()  # or the first collection in each worker would copy all pages
     worker = Template(control, words).serve()
-    worker.run(keeps_crashes=not enabled)
+    worker.run(beginning.fileno(), keeps_crashes=not enabled)
 
 
 class Template:
@@ -85,25 +90,42 @@ class Template:
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
         self._workers: dict[int, tuple[int, int]] = {}  # pidfd -> pid, where its end is told
-        self._begun = False  # whether the first worker was forked
+        self._rest = deque(REST)
 
-    def serve(self) -> Worker:
+    def serve(self) -> ForkedWorker:
         """Serve for ever; return only in a forked worker, which is to be run."""
+        pause: float | None = IDLE
         while True:
-            for key, _ in self._selector.select():
+            ready = self._selector.select(pause)
+            pause = self._import_some(idle=not ready)
+            for key, _ in ready:
                 if key.fileobj is not self._control:
                     self._reap(key.fd)
                 elif (worker := self._answer()) is not None:
                     return worker
 
-    def _answer(self) -> Worker | None:
+    def _import_some(self, *, idle: bool) -> float | None:
+        """Import a part of the rest, if there is time; return for how long to wait for a request.
+
+        The import may fail, as it does in the worker then that needs it.
+        """
+        if not self._rest:
+            return None
+        if not idle:
+            return IDLE
+        with contextlib.suppress(ImportError):
+            import_module(self._rest.popleft())
+        gc.freeze()  # as above
+        return 0 if self._rest else None
+
+    def _answer(self) -> ForkedWorker | None:
         """Fork a worker for the parent; return it in the worker."""
         try:
             name, fds = descriptors.receive(self._control)
         except EOFError:
             os._exit(0)  # the pool is gone, or the parent is
         status, *rest = fds
-        _flush()  # or it would be written twice
+        flush()  # or it would be written twice
         told, tell = os.pipe()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until it has its handlers
         try:
@@ -117,14 +139,10 @@ class Template:
                 os.close(tell)
                 self._let_go()
                 _wait_until(told)
-                return Worker(name, rest)
+                return ForkedWorker(name, rest)
             self._watch(pid, status)
             with contextlib.suppress(BrokenPipeError):  # it has died already
                 os.write(tell, b"\0")
-            if not self._begun:
-                self._begun = True
-                # Every coroutine needs it; but the first worker may have a function to run.
-                import_module("aplex._worker.coroutine_pipes")
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in (told, tell, *rest):
             os.close(fd)
@@ -172,63 +190,6 @@ def _wait_until(told: int) -> None:
     os.close(told)
 
 
-class Worker:
-    """A worker that was forked just now."""
-
-    def __init__(self, name: str, fds: list[int]) -> None:
-        self._name = name
-        self._fds = fds
-
-    def run(self, *, keeps_crashes: bool) -> NoReturn:
-        """Be as the parent is now, then be the worker, to its end.
-
-        Args:
-            keeps_crashes: Whether the stack of a crash goes where the parent finds it; not if
-                the main module wants it elsewhere.
-        """
-        # Those of the template are not ours: so `multiprocessing` has it after a fork.
-        atexit._clear()  # noqa: SLF001
-        _name_process(f"aplex-worker-{self._name.rpartition('-')[2]}")
-        request, directory, *fds = self._fds
-        state, data = pickle.loads(descriptors.data_of(request))
-        os.fchdir(directory)
-        os.close(directory)
-        _take_streams(fds, state["streams"])
-        _take_environment(state["environ"])
-        if sys.path != state["path"]:
-            sys.path[:] = state["path"]
-            invalidate_caches()
-        sys.argv[:] = state["argv"]
-        if state["tracker"]:
-            resource_tracker._resource_tracker._fd = fds.pop(0)  # type: ignore[attr-defined] # noqa: SLF001
-        _reseed()
-        descriptors.received[:] = fds
-        worker = pickle.loads(data)
-        for fd in descriptors.received:
-            if fd >= 0:
-                os.close(fd)
-        progress = worker._args[1]  # noqa: SLF001 - those of `_worker.process.main`
-        if keeps_crashes:
-            if not environment_wants_crashes():
-                faulthandler.disable()  # of the template's
-            progress.keep_crashes()
-        elif environment_wants_crashes():
-            progress.mark_for_stderr()
-        parent: Any = parent_process()
-        code = worker._bootstrap(parent_sentinel=parent.sentinel)  # noqa: SLF001 - as a fork server
-        # As the interpreter does; but it would free all that was imported, which takes longer.
-        atexit._run_exitfuncs()  # noqa: SLF001 - as `multiprocessing` does
-        _flush()
-        os._exit(code)
-
-
-def as_process(state: dict[str, Any]) -> Any:
-    """Return the process that a worker is to be, as `multiprocessing` knows it."""
-    worker = SpawnProcess.__new__(SpawnProcess)
-    vars(worker).update(state)
-    return worker
-
-
 @contextlib.contextmanager
 def _noticed() -> Generator[list[bool]]:
     """Notice whether ``faulthandler`` is enabled in this block, by whom it is imported."""
@@ -246,13 +207,13 @@ def _noticed() -> Generator[list[bool]]:
         faulthandler.enable = real
 
 
-def _load(main_module: Mapping[str, Any], preload: Sequence[str]) -> None:
+def _load(said: Mapping[str, Any]) -> None:
     current: Any = process.current_process()
     current._inheriting = True  # noqa: SLF001 - so that a main module without a guard is refused
     try:
-        for module in preload:
+        for module in said["preload"]:
             import_module(module)
-        spawn.prepare(dict(main_module))
+        import_main(said["main_name"], said["main_path"])
     finally:
         del current._inheriting  # noqa: SLF001
 
@@ -271,14 +232,14 @@ def _threads_left() -> list[str]:
             os._exit(0)
         os.waitpid(pid, 0)
     known = {thread.native_id: thread.name for thread in threading.enumerate()}
-    tasks = {int(task.name): task for task in Path("/proc/self/task").iterdir()}
-    tasks.pop(os.getpid(), None)
-    return [known.get(number) or _comm(task) for number, task in sorted(tasks.items())]
+    tasks = sorted(int(task) for task in os.listdir("/proc/self/task"))  # noqa: PTH208
+    return [known.get(task) or _comm(task) for task in tasks if task != os.getpid()]
 
 
-def _comm(task: Path) -> str:
+def _comm(task: int) -> str:
     try:
-        return (task / "comm").read_text().strip()
+        with open(f"/proc/self/task/{task}/comm") as file:  # noqa: PTH123
+            return file.read().strip()
     except OSError:
         return "a thread that has ended"
 
@@ -298,17 +259,6 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
     """
 
 
-def _name_process(name: str) -> None:
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(name)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):  # of a stream of the main module's
-            stream.flush()
-
-
 def _tell(control: socket.socket, message: tuple[str, Any], fds: Sequence[int] = ()) -> None:
     """Send a message to the parent; end if that is gone."""
     try:
@@ -319,19 +269,10 @@ def _tell(control: socket.socket, message: tuple[str, Any], fds: Sequence[int] =
 
 def _told(error: BaseException) -> tuple[str, str]:
     """Return an error in one line, and with its traceback."""
+    import traceback
+
     lines = traceback.format_exception(error)
     return traceback.format_exception_only(error)[-1].strip(), "".join(lines)
-
-
-def _take_streams(fds: list[int], streams: Sequence[int]) -> None:
-    """Have the parent's standard streams, as they are now."""
-    for number in STREAMS:
-        if number in streams:
-            fd = fds.pop(0)
-            os.dup2(fd, number)
-            os.close(fd)
-        else:
-            os.close(number)
 
 
 def _fill_streams() -> None:
@@ -340,17 +281,3 @@ def _fill_streams() -> None:
     while fd < max(STREAMS):
         fd = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     os.close(fd)
-
-
-def _take_environment(environ: Mapping[str, str]) -> None:
-    if os.environ != environ:
-        for name in set(os.environ) - set(environ):
-            del os.environ[name]
-        os.environ.update(environ)
-
-
-def _reseed() -> None:
-    """Have random numbers of our own; ``random`` sees to itself, at each fork."""
-    numpy: Any = sys.modules.get("numpy.random")
-    if numpy is not None:
-        numpy.seed()

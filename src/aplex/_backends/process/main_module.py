@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from aplex._common.locks import late_imports
+from aplex._backends.process.top_level import is_guarded
 
 
 @contextlib.contextmanager
@@ -76,8 +76,6 @@ class MainModule:
         main = sys.modules.get("__main__")
         if main is None or self._source is None:
             return self.by_value
-        with late_imports.importing:
-            from aplex._backends.process.top_level import is_guarded
         return not is_guarded(main, self._source)
 
     def decide(self) -> bool:

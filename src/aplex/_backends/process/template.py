@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import marshal
 import os
 import pickle
 import select
@@ -25,9 +26,17 @@ from aplex._common.errors import RemoteTraceback
 from aplex._wire import descriptors
 from aplex._wire.counters import Progress
 from aplex._wire.template import FAILED, FORKED, STATUS, STREAMS, state_of
-from aplex._worker import template
+from aplex._worker import forked
 from aplex._worker.signals import SIGNALS
 
+PROGRAM: Final = (
+    "import gc, marshal, sys; gc.disable(); beginning = open({}, 'rb'); "
+    "sys.path[:] = marshal.load(beginning); "
+    "from aplex._worker.template import main; main(beginning)"
+)
+"""What the interpreter of a template runs, with the descriptor that it reads from."""
+LONGEST_END: Final = 1.0
+"""Seconds that a template has for its end, in which tools like coverage write what they have."""
 UNKNOWN: Final = 255
 """The exit code of a worker whose template has died, as ``multiprocessing`` has it."""
 
@@ -105,28 +114,33 @@ class Template:
 
     def _spawn(self, fds: list[int]) -> None:
         """Start the interpreter, which first reads from the first of the descriptors."""
+        options: list[str] = util._args_from_interpreter_flags()  # type: ignore[attr-defined] # noqa: SLF001 - as `spawn` does
+        executable = os.fsencode(spawn.get_executable())
+        program = PROGRAM.format(fds[0])
+        command: list[str | bytes] = [executable, *options, "-c", program, "--multiprocessing-fork"]
         with signals_blocked(SIGNALS):  # until it ignores them
-            self._pid = util.spawnv_passfds(
-                os.fsencode(spawn.get_executable()),
-                spawn.get_command_line(pipe_handle=fds[0]),
-                fds,
-            )
+            self._pid = util.spawnv_passfds(executable, command, fds)
         self._pidfd = os.pidfd_open(self._pid)
 
     def _beginning(self, control: int, words: int) -> bytes:
-        """Return what a spawned process of ``multiprocessing`` reads first."""
+        """Return what the process reads first, see `_worker.beginning`."""
+        name = f"{self._name}-template"
         with importable_main(self._main.path):
-            data = spawn.get_preparation_data(f"{self._name}-template")
-        init = {key: data.pop(key) for key in list(data) if key.startswith("init_main")}
-        target = SpawnProcess(
-            target=template.main,
-            name=f"{self._name}-template",
-            args=(control, words, init, self._preload),
-        )
+            data: dict[str, Any] = spawn.get_preparation_data(name)
+        said = {
+            "argv": data["sys_argv"],
+            "orig_dir": data["orig_dir"],
+            "logging": {key: data[key] for key in data if key.startswith("log_") and data[key]},
+            "main_name": data.get("init_main_from_name"),
+            "main_path": data.get("init_main_from_path"),
+            "preload": self._preload,
+            "control": control,
+            "words": words,
+        }
         buffer = io.BytesIO()
+        marshal.dump(data["sys_path"], buffer)
         with _spawning(_NoDescriptors()):
-            reduction.dump(data, buffer)
-            reduction.dump(target, buffer)
+            reduction.dump((said, SpawnProcess(name=name)), buffer)
         return buffer.getvalue()
 
     def fork(self, name: str, fds: Sequence[int]) -> tuple[int, int]:
@@ -199,8 +213,15 @@ class Template:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     def close(self) -> None:
-        """End the process, if there is one. Nothing that it has forked is harmed."""
+        """End the process, if there is one. Nothing that it has forked is harmed.
+
+        Waits for its own end, unless it still imports, or does not hear.
+        """
         if self._control is not None:
+            if self._ready:
+                with contextlib.suppress(OSError):  # it has died
+                    self._control.shutdown(socket.SHUT_RDWR)  # a forked child may have a copy
+                _is_readable(self._pidfd, int(LONGEST_END * 1000))
             self._end()
 
     def abandon(self) -> None:
@@ -214,7 +235,7 @@ class Template:
                 self._words.close()
 
     def _end(self) -> int | None:
-        """Kill it, which is quicker than its own end; return its exit code, if it is known."""
+        """Kill it, if it lives; return its exit code, if that is known."""
         self.kill()
         if self._words is not None:
             self._words.close()
@@ -249,7 +270,7 @@ class TemplateProcess(SpawnProcess):
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to the worker as an ordinary process."""
         state = {name: value for name, value in vars(self).items() if name != "_template"}
-        return template.as_process, (state,)
+        return forked.as_process, (state,)
 
 
 class TemplatePopen(popen_fork.Popen):
