@@ -61,6 +61,7 @@ class AsyncPoolExecutor(_Viewable[Awaits], Lifetime[Awaits], concurrent.futures.
                 settings.initializer,
                 settings.initargs,
                 Surroundings(settings.lifespan, settings.exit_grace),
+                settings.forward_logs,
             )
         )
         pool = Pool(
@@ -120,6 +121,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         awaitable: bool = False,
         mp_context: BaseContext | str | None = None,
         start_timeout: float | None = 60.0,
+        forward_logs: bool | None = None,
         max_workers: int | None = None,
         max_works_per_worker: int = 300,
         load_balancer: LoadBalancerFactory = RoundRobin,
@@ -150,6 +152,8 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             start_timeout: Seconds after which a worker that is not ready (that still
                 imports, or runs the ``initializer``) is killed, which is a failed start.
                 None, or infinite: never.
+            forward_logs: Whether what workers log goes to the handlers of this process, by its
+                levels. None: if the root logger has a handler when the first worker starts.
             max_workers: Another name of ``pool_size``, that of ``concurrent.futures``.
             max_works_per_worker: How many works a worker may have at a time.
             load_balancer: A `LoadBalancer` class, or what is called like one.
@@ -214,6 +218,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 max_tasks_per_child=max_tasks_per_child,
                 max_pending=max_pending,
                 start_timeout=start_timeout,
+                forward_logs=forward_logs,
             ),
         )
 

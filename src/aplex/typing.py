@@ -45,6 +45,7 @@ class ProcessOptions(PoolOptions, total=False):
     """The keyword arguments of `ProcessAsyncPoolExecutor`, but for the same two."""
 
     mp_context: BaseContext | str | None
+    forward_logs: bool | None
 
 
 class WorkOptions(TypedDict, total=False):

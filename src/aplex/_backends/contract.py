@@ -48,6 +48,7 @@ class Setup:
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     surroundings: Surroundings = NOTHING_AROUND
+    forward_logs: bool | None = None
 
 
 class Events(Protocol):

@@ -6,7 +6,7 @@ import inspect
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +42,11 @@ class CoroutineLane:
         # Cancels of plain functions that were running: one may turn out to return
         # a coroutine, which then is on its way here.
         self._late_cancels: deque[int] = deque(maxlen=1024)
+
+    @property
+    def tasks(self) -> Mapping[int, asyncio.Task[Any]]:
+        """The same, by the ids of the works."""
+        return self._tasks
 
     @property
     def running(self) -> Collection[asyncio.Task[Any]]:

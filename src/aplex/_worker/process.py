@@ -29,7 +29,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -67,6 +67,8 @@ from aplex.workers import CurrentWorker
 if TYPE_CHECKING:
     import asyncio
 
+    from aplex._worker.log_forwarding import Forwarder
+
 SWITCH_INTERVAL: Final = 0.001
 """Seconds after which a computing thread lets another one run; CPython's own is 0.005.
 
@@ -95,6 +97,8 @@ class ChildEnds:
     lifeline: End
     arena_in: PipeEnd | None
     arena_out: PipeEnd | None
+    logs_out: End | None = None
+    levels_in: End | None = None
 
     def close(self) -> None:
         """Close them all."""
@@ -251,6 +255,7 @@ class Child:
         )
         be_here(self._here, whole_process=True)
         self.lifespan = Lifespan(NOTHING_AROUND, self._here)
+        self._forwarder: Forwarder | None = None
 
     @property
     def ends(self) -> ChildEnds:
@@ -265,17 +270,34 @@ class Child:
         self._interrupts.install()
         try:
             check_worker()
+            self._forward_logs()
             self._watcher.start()
             self._initialize(setup)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
             self._plain_out.write(only((0, FAILED, encode_exception(error))))
             sys.stdout.flush()
+            self._flush_logs()
             os._exit(1)  # the loop's thread may be in any state
         self._plain_out.write(only((0, READY, os.getpid())))
         self._serve()
         self._loop_thread.stop()
         self._loop_thread.join()
         self.lifespan.leave_plain()
+        self._flush_logs()
+
+    def _forward_logs(self) -> None:
+        """Send what is logged to the parent, if it wants that."""
+        ends = self._ends
+        if ends.logs_out is not None and ends.levels_in is not None:
+            from aplex._worker.log_forwarding import Forwarder
+
+            tasks = self._loop_thread.tasks
+            self._forwarder = Forwarder(ends.logs_out, ends.levels_in, self._here, tasks)
+            self._forwarder.install()
+
+    def _flush_logs(self) -> None:
+        if self._forwarder is not None:
+            self._forwarder.flush()
 
     def _works_done(self) -> int:
         started = self._progress.started
@@ -342,6 +364,9 @@ class Child:
         selector.register(self._kickee, selectors.EVENT_READ)
         coroutines = self._ends.coroutines_in
         selector.register(coroutines, selectors.EVENT_READ)
+        levels = self._ends.levels_in
+        if levels is not None:
+            selector.register(levels, selectors.EVENT_READ)
         pause: float | None = None
         while True:
             ready = {key.fileobj for key, _ in selector.select(pause)}
@@ -352,6 +377,8 @@ class Child:
             if coroutines in ready:
                 selector.unregister(coroutines)  # from now on it is the loop's
                 self._loop_thread.start()
+            if levels in ready and self._forwarder and not self._forwarder.read_levels():
+                selector.unregister(levels)
             pause = self._interrupts.send()
             if self.results is not None:
                 pause = _shorter(pause, self.results.cool())
@@ -461,6 +488,10 @@ class LoopThread:
     def works_running(self) -> int:
         """How many coroutine works have begun and not ended."""
         return 0 if self._lane is None else len(self._lane.running) + is_in_first_step()
+
+    def tasks(self) -> Mapping[int, asyncio.Task[Any]]:
+        """Return the tasks of coroutine works, by their ids."""
+        return {} if self._lane is None else self._lane.tasks
 
     async def _leave(self) -> None:
         assert self._lane is not None

@@ -8,6 +8,7 @@ the end of a pipe alone says nothing.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from functools import partial
@@ -20,6 +21,7 @@ from aplex._backends.listener import Listener
 from aplex._backends.process import starter
 from aplex._backends.process.gate import AVAILABLE, Gate
 from aplex._backends.process.link import Link
+from aplex._backends.process.logs import LogReader
 from aplex._backends.process.main_module import is_importable, path_of_main
 from aplex._backends.process.piped import PipedBackend
 from aplex._backends.process.postmortem import OomKills, postmortem, reap, show_crash
@@ -55,6 +57,9 @@ class ProcessBackend(PipedBackend):
         )
         self._starter = Starter(context, packed, setup.name, main_path, self._started)
         self._oom_kills: OomKills | None = None
+        self._name = setup.name
+        self._forward_logs = setup.forward_logs
+        self._logs: LogReader | None = None
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
@@ -79,7 +84,8 @@ class ProcessBackend(PipedBackend):
                 self._gate = Gate(self._take_in_rest)
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
             if worker not in self._links:  # else Ctrl-C broke into this very method
-                self._links[worker] = Link(self._shared(), worker)
+                self._links[worker] = Link(self._shared(), worker, logs=self._wants_logs())
+                self._read_logs(self._links[worker])
             link = self._links[worker]
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
@@ -87,6 +93,20 @@ class ProcessBackend(PipedBackend):
             return
         self._watch_readers(worker, link)
         self._starter.add(worker, link)
+
+    def _wants_logs(self) -> bool:
+        if self._forward_logs is None:  # decided by the first worker
+            self._forward_logs = bool(logging.root.handlers)
+        return self._forward_logs
+
+    def _read_logs(self, link: Link) -> None:
+        if link.logs is None:
+            return
+        if self._logs is None:
+            self._logs = LogReader(self._name)
+            # Not here, with the lock: see `Starter._begin`.
+            self.listener.call_soon(self._logs.start)
+        self._logs.add(link.logs)
 
     def _started(self, worker: PoolWorker, link: Link, failure: BaseException | None) -> None:
         """Begin to wait for the worker's end. On the listener's thread."""
@@ -200,6 +220,8 @@ class ProcessBackend(PipedBackend):
             self.listener.unwatch(end)
             self.listener.unwatch_writing(end)
         self._let_go(link)
+        if link.logs is not None and self._logs is not None:
+            self._logs.end(link.logs)
         return death
 
     def owns_current_thread(self) -> bool:
@@ -215,6 +237,8 @@ class ProcessBackend(PipedBackend):
             self._arena.close()
         if self._oom_kills is not None:
             self._oom_kills.close()
+        if self._logs is not None:
+            self._logs.close()
 
     def break_down(self) -> None:
         links = list(self._links.items())
@@ -248,6 +272,8 @@ class ProcessBackend(PipedBackend):
             vars(process_module).get("_children", set()).discard(link.process)
             for end in link.ends():  # not the counters: they may be those of this very child
                 end.close()
+        if self._logs is not None:
+            self._logs.abandon_after_fork()
         if self._gate is not None:
             self._gate.discard()
         if self._arena is not None:

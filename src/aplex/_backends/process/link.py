@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from aplex._backends.process.logs import LogChannel
 from aplex._common.messages import CANCELLED, COROUTINE, ITEMS, LANES, PLAIN, RETURNED, Reports
 from aplex._wire.borrowed import Lent
 from aplex._wire.calls import Unopened
@@ -28,12 +29,15 @@ Loop = asyncio.AbstractEventLoop
 class Link:
     """The parent's side of one worker."""
 
-    def __init__(self, arena: Arena | None, worker: PoolWorker | None = None) -> None:
+    def __init__(
+        self, arena: Arena | None, worker: PoolWorker | None = None, *, logs: bool = False
+    ) -> None:
         """Open all channels of a worker, or none.
 
         Args:
             arena: Where the big arguments are.
             worker: Whose works get them.
+            logs: Whether its log records are forwarded.
 
         Raises:
             OSError: There are too many open files.
@@ -42,6 +46,7 @@ class Link:
         self._worker = worker
         with Opened() as opened:
             self._open(opened, arena)
+            self.logs = self._open_logs(opened) if logs else None
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
         self.process: Any = None  # a multiprocessing.Process
         self.started = False
@@ -81,6 +86,11 @@ class Link:
             self.child_ends.arena_in = opened.end(arena.end.duplicate())
             self.results = Lent(opened.end(results.duplicate()))
         self.progress = Progress()
+
+    def _open_logs(self, opened: Opened) -> LogChannel:
+        up, self.child_ends.logs_out = opened.one_way()
+        self.child_ends.levels_in, down = opened.one_way()
+        return LogChannel(up, down)
 
     def ends(self) -> Iterator[End]:
         """The parent's ends."""
