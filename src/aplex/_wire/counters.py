@@ -22,7 +22,7 @@ import sys
 from typing import Any, Final
 
 from aplex._common.locks import late_imports
-from aplex._common.messages import DOOMED, PLAIN, SINCE
+from aplex._common.messages import DOOMED, LOGGED, PLAIN, SINCE
 from aplex._wire.frames import PipeEnd
 
 _SIZE: Final = mmap.PAGESIZE
@@ -46,7 +46,7 @@ class Progress:
                 raise
             view: Any = memoryview(self._memory).cast("Q")
         else:
-            view = [0] * (DOOMED + 1)
+            view = [0] * (LOGGED + 1)
         self.started: memoryview | list[int] = view
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -68,6 +68,10 @@ class Progress:
     def has_started(self, seq: int) -> bool:
         """Whether the plain function of that number was started, as far as is known here."""
         return self._end is not None and self.started[PLAIN] >= seq
+
+    def logged(self) -> int | None:
+        """Return how many log records the worker has had to forward; None: it is not known here."""
+        return None if self._end is None else self.started[LOGGED]
 
     def doom(self, seq: int) -> bool:
         """Keep the worker from starting functions, if that of this number is the one that runs.

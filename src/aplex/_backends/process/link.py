@@ -23,6 +23,8 @@ from aplex._worker import (
 )
 
 if TYPE_CHECKING:
+    from aplex._backends.process.log_thread import LogChannel
+    from aplex._backends.process.logs import Logs
     from aplex._pool.state import PoolWorker
 
 Loop = asyncio.AbstractEventLoop
@@ -31,12 +33,18 @@ Loop = asyncio.AbstractEventLoop
 class Link:
     """The parent's side of one worker."""
 
-    def __init__(self, arena: SharedMemory | None, worker: PoolWorker | None = None) -> None:
+    def __init__(
+        self,
+        arena: SharedMemory | None,
+        worker: PoolWorker | None = None,
+        logs: Logs | None = None,
+    ) -> None:
         """Open all channels of a worker, or none.
 
         Args:
             arena: Where the big arguments are.
             worker: Whose works get them.
+            logs: Where its log records go.
 
         Raises:
             OSError: There are too many open files.
@@ -45,6 +53,9 @@ class Link:
         self._worker = worker
         with Opened() as opened:
             self._open(opened, arena)
+            self.logs: LogChannel | None = None
+            if logs is not None:
+                self.logs, self.child_ends.logs = logs.open(opened)
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
         self.process: Any = None  # a multiprocessing.Process
         self.started = False

@@ -1,0 +1,242 @@
+"""Forwards log records from a worker process to the handlers of its parent.
+
+A handler at the root of the worker's loggers packs each record and writes it at once, in the
+thread that logs, to a socket of its own, as long as that takes it: so what was logged before a
+crash mostly arrives, and no thread is needed. What the socket does not take stands in line, and
+the watcher of the worker writes it when there is room. Nobody who logs waits.
+
+The line is bounded: once it is full, records are dropped and counted until half of it is free, and
+how many is written before the next one. How many were logged at all stands in shared memory,
+so the parent also knows what a worker has left behind that could not send its line.
+
+Levels come from the parent, on the same socket: all at the start, and again when one changes.
+
+A signal handler, or a finalizer, may log in the middle of all this, in the thread that is in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from aplex._common.locks import RLock
+from aplex._common.messages import LOGGED
+from aplex._wire.frames import Bytes, End, Reader, Writer, frame_of
+from aplex._worker.log_levels import Levels, loggers, set_levels
+from aplex._worker.log_records import pack
+from aplex._worker.signals import spare
+
+LINE: Final = 10_000
+"""Records that may stand in line."""
+LINE_BYTES: Final = 16 * 2**20
+"""Bytes of them, but for the last one."""
+BATCH: Final = 100
+"""Records that are written at once."""
+STALLED: Final = 2.0
+"""Seconds in which the parent must have taken something when a worker ends; else it is given up."""
+
+
+class Forwarder(logging.Handler):
+    """Sends what is logged to the parent.
+
+    Attributes:
+        end: The socket.
+    """
+
+    def __init__(
+        self,
+        end: End,
+        started: Any,
+        place: Callable[[], dict[str, Any]],
+        kick: Callable[[], None],
+    ) -> None:
+        """Forward nothing yet.
+
+        Args:
+            end: The socket; does not block.
+            started: The counters in shared memory.
+            place: Returns attributes for a record of this thread.
+            kick: Has the watcher call `watch` soon.
+        """
+        super().__init__()
+        self.end = end
+        self._started = started
+        self._place = place
+        self._kick = kick
+        self._pid = os.getpid()
+        self._writer = Writer(end)
+        self._line: deque[Bytes] = deque()
+        self._bytes = 0  # in line
+        self._logged = 0
+        self._dropped = 0  # and not told yet
+        self._is_dropping = False
+        self._sending = False
+        self._waits = False  # until the socket takes more
+        self._broken = False
+        self._lock = RLock()
+        self._reader = Reader(end)
+        self._levels: Levels | None = None  # the newest
+        self._set: Levels | None = None  # those that are set
+        self._level_lock = threading.Lock()  # of threads that set levels
+        self._hears = True  # levels may come
+        self._watched = 0  # what the watcher waits for
+
+    def createLock(self) -> None:  # noqa: N802 - of `logging`
+        """Have no lock: `handle` takes its own, which is reentrant."""
+        self.lock = None
+
+    # -- records, on any thread -------------------------------------------------
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Send a record, or put it in line; does not wait for the parent."""
+        if os.getpid() == self._pid:
+            self.emit(record)
+        elif logging.lastResort is not None and record.levelno >= logging.lastResort.level:
+            logging.lastResort.handle(record)  # in a process that a work has forked off
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Do the same, in the worker."""
+        if self._broken:
+            return
+        try:
+            frame = b"".join(frame_of(pack(record, self._place())))
+        except Exception:  # noqa: BLE001 - of users' code, as `logging` has it
+            self.handleError(record)
+            return
+        self._put(frame)
+        self._send()
+
+    def _put(self, frame: Bytes) -> None:
+        with self._lock:
+            self._logged += 1
+            self._started[LOGGED] = self._logged
+            share = 2 if self._is_dropping else 1
+            full = len(self._line) >= LINE // share or self._bytes >= LINE_BYTES // share
+            self._is_dropping = full
+            if full:
+                self._dropped += 1
+                return
+            self._tell_dropped()
+            self._line.append(frame)
+            self._bytes += len(frame)
+
+    def _tell_dropped(self) -> None:
+        if self._dropped:
+            self._line.extend(frame_of(self._dropped))
+            self._dropped = 0
+
+    def _send(self) -> None:
+        """Write what the socket takes."""
+        with self._lock:
+            # In a loop: who breaks into it and logs finds it at work, perhaps at its last step.
+            while self._line or self._writer.rest:
+                if self._sending or self._waits or self._broken:
+                    return
+                self._sending = True
+                try:
+                    self._write()
+                except OSError:  # the parent is gone
+                    self._broken = True
+                finally:
+                    self._sending = False
+
+    def _write(self) -> None:
+        writer, line = self._writer, self._line
+        while line or writer.rest:
+            batch = [line.popleft() for _ in range(min(BATCH, len(line)))]
+            self._bytes = max(0, self._bytes - sum(map(len, batch)))
+            writer.rest += batch
+            if not writer.flush():
+                self._waits = True
+                self._kick()
+                return
+            if not line:
+                self._tell_dropped()
+
+    def _go_on(self) -> None:
+        """Write again: there is room, or may be."""
+        with self._lock:
+            self._waits = False
+            self._send()
+
+    def flush(self) -> None:
+        """Wait until what is in line was sent, as long as the parent takes some of it."""
+        if os.getpid() != self._pid:
+            return
+        selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
+        selector.register(self.end, selectors.EVENT_WRITE)
+        self._send()  # or wait until another thread has
+        while self._waits and not self._broken:
+            if not selector.select(STALLED):
+                return
+            self._go_on()
+
+    # -- levels -----------------------------------------------------------------
+
+    def install(self) -> None:
+        """Become the only handler of this process, with the parent's levels. Main thread."""
+        for logger in loggers().values():
+            logger.handlers.clear()
+            logger.propagate = True
+        logging.root.addHandler(self)
+        spare(Forwarder.handle.__code__)
+        selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
+        selector.register(self.end, selectors.EVENT_READ)
+        while self._hears and not self._read_levels():  # the parent has sent them before
+            selector.select()
+        self._set_levels()
+
+    def _read_levels(self) -> bool:
+        """Read once; return whether there are new levels."""
+        try:
+            frames = self._reader.read()
+        except BlockingIOError:
+            return False
+        except (EOFError, OSError):
+            self._hears = False
+            return False
+        if not frames:
+            return False
+        self._levels = frames[-1]
+        frames.clear()
+        return True
+
+    def _set_levels(self) -> None:
+        with self._level_lock:
+            levels = self._levels
+            if levels is not None and levels is not self._set:
+                set_levels(levels, self._set)
+                self._set = levels
+
+    # -- on the watcher's thread --------------------------------------------------
+
+    def watch(self, selector: selectors.BaseSelector) -> None:
+        """Have the watcher wait for room, and for levels."""
+        room = selectors.EVENT_WRITE if self._waits and not self._broken else 0
+        wanted = room | (selectors.EVENT_READ if self._hears else 0)
+        before, self._watched = self._watched, wanted
+        if before == wanted:
+            return
+        if not before:
+            selector.register(self.end, wanted)
+        elif not wanted:
+            selector.unregister(self.end)
+        else:
+            selector.modify(self.end, wanted)
+
+    def take(self, events: int) -> None:
+        """Do what there is to do."""
+        if events & selectors.EVENT_READ and self._read_levels():
+            # In a thread: `logging` has a lock, for which the watcher must not wait.
+            thread = threading.Thread(target=self._set_levels, name="aplex-levels", daemon=True)
+            with contextlib.suppress(RuntimeError):  # there can be no more threads
+                thread.start()
+        if events & selectors.EVENT_WRITE:
+            self._go_on()
