@@ -128,26 +128,26 @@ def test_none_is_lost_and_order_is_kept_while_workers_are_replaced(
     new_caller: Callable[..., Caller], records: Records
 ) -> None:
     caller = new_caller(forward_logs=True, pool_size=2, max_tasks_per_child=10)
-    for first in range(0, 100_000, 5000):  # no more than a worker keeps in line
-        starts = range(first, first + 5000, 500)
-        list(caller.map(logs.log_many, starts, [500] * 10, chunksize=1))
-        records.wait_for(first + 5000)
+    futures = []
+    for first in range(0, 100_000, 500):
+        records.wait_for(first - 5000)  # no more than a worker keeps in line
+        futures.append(caller.pool.submit(logs.log_many, first, 500))
+    for future in futures:
+        future.result(DEADLINE)
     caller.pool.shutdown()
     of_worker: dict[int, list[tuple[int, int]]] = {}
-    numbers = []
     for record in records.all:
         assert record.args
-        numbers.append(record.args[0])
-        key = (record.work_id, record.args[0])  # type: ignore[attr-defined]
-        of_worker.setdefault(record.worker_pid, []).append(key)  # type: ignore[attr-defined]
-    assert sorted(numbers) == list(range(100_000))
+        found: Any = record
+        of_worker.setdefault(found.worker_pid, []).append((found.work_id, found.args[0]))
+    ids = [future.id for future in futures]
+    assert sorted(number for seen in of_worker.values() for _, number in seen) == [*range(100_000)]
     assert len(of_worker) > 2
     for seen in of_worker.values():
-        by_work: dict[int, list[int]] = {}
-        for work_id, number in seen:
-            by_work.setdefault(work_id, []).append(number)
-        assert [pair[0] for pair in seen] == [w for w in by_work for _ in by_work[w]]
-        assert all(line == sorted(line) for line in by_work.values())
+        works_seen = list(dict.fromkeys(work_id for work_id, _ in seen))
+        expected = [500 * ids.index(work_id) for work_id in works_seen]
+        numbers = [number for _, number in seen]
+        assert numbers == [first + number for first in expected for number in range(500)]
 
 
 @SPAWN

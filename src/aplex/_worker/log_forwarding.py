@@ -6,8 +6,9 @@ crash mostly arrives, and no thread is needed. What the socket does not take sta
 the watcher of the worker writes it when there is room. Nobody who logs waits.
 
 The line is bounded: once it is full, records are dropped and counted until half of it is free, and
-how many is written before the next one. How many were logged at all stands in shared memory,
-so the parent also knows what a worker has left behind that could not send its line.
+how many is written before the next one. A worker that ends leaves its line to the parent in shared
+memory. There it also says how many records were logged at all, so that the parent knows what was
+lost by a crash.
 
 Levels come from the parent, on the same socket: all at the start, and again when one changes.
 
@@ -27,6 +28,7 @@ from typing import Any, Final
 
 from aplex._common.locks import RLock
 from aplex._common.messages import LOGGED
+from aplex._wire.counters import Progress
 from aplex._wire.frames import Bytes, End, Reader, Writer, frame_of
 from aplex._worker.log_levels import Levels, loggers, set_levels
 from aplex._worker.log_records import pack
@@ -38,8 +40,10 @@ LINE_BYTES: Final = 16 * 2**20
 """Bytes of them, but for the last one."""
 BATCH: Final = 100
 """Records that are written at once."""
+ROOM: Final = LINE_BYTES + 2**20
+"""Bytes that a worker can leave behind."""
 STALLED: Final = 2.0
-"""Seconds in which the parent must have taken something when a worker ends; else it is given up."""
+"""Where it cannot: seconds in which the parent must have taken something, or it is given up."""
 
 
 class Forwarder(logging.Handler):
@@ -52,7 +56,7 @@ class Forwarder(logging.Handler):
     def __init__(
         self,
         end: End,
-        started: Any,
+        progress: Progress,
         place: Callable[[], dict[str, Any]],
         kick: Callable[[], None],
     ) -> None:
@@ -60,13 +64,13 @@ class Forwarder(logging.Handler):
 
         Args:
             end: The socket; does not block.
-            started: The counters in shared memory.
+            progress: The counters in shared memory.
             place: Returns attributes for a record of this thread.
             kick: Has the watcher call `watch` soon.
         """
         super().__init__()
         self.end = end
-        self._started = started
+        self._progress = progress
         self._place = place
         self._kick = kick
         self._pid = os.getpid()
@@ -77,6 +81,7 @@ class Forwarder(logging.Handler):
         self._dropped = 0  # and not told yet
         self._is_dropping = False
         self._sending = False
+        self._leaves = False  # it is ending: records go into memory
         self._waits = False  # until the socket takes more
         self._broken = False
         self._lock = RLock()
@@ -116,8 +121,12 @@ class Forwarder(logging.Handler):
     def _put(self, frame: Bytes) -> None:
         with self._lock:
             self._logged += 1
-            self._started[LOGGED] = self._logged
+            self._progress.started[LOGGED] = self._logged
             share = 2 if self._is_dropping else 1
+            if self._leaves:
+                with contextlib.suppress(OSError):  # else the parent counts it as lost
+                    self._progress.leave(frame)
+                return
             full = len(self._line) >= LINE // share or self._bytes >= LINE_BYTES // share
             self._is_dropping = full
             if full:
@@ -166,14 +175,30 @@ class Forwarder(logging.Handler):
             self._waits = False
             self._send()
 
-    def flush(self) -> None:
-        """Wait until what is in line was sent, as long as the parent takes some of it."""
-        if os.getpid() != self._pid:
-            return
+    def finish(self) -> None:
+        """Leave what stands in line to the parent, as this process ends; what comes later as well.
+
+        In memory that outlives the process, so that nobody waits for handlers.
+        """
+        self._send()
+        with self._lock:
+            self._tell_dropped()
+            frames = [*map(_whole, self._writer.rest), *self._line]
+            self._leaves = True
+            try:
+                self._progress.leave(b"".join(frames))
+            except OSError:  # no such memory here, or it is too small
+                self._leaves = False
+                self._send_all()
+            else:
+                self._writer.rest = []
+                self._line.clear()
+
+    def _send_all(self) -> None:
+        """Wait until all was sent, as long as the parent takes some of it."""
         selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
         selector.register(self.end, selectors.EVENT_WRITE)
-        self._send()  # or wait until another thread has
-        while self._waits and not self._broken:
+        while (self._line or self._writer.rest) and not self._broken:
             if not selector.select(STALLED):
                 return
             self._go_on()
@@ -240,3 +265,8 @@ class Forwarder(logging.Handler):
                 thread.start()
         if events & selectors.EVENT_WRITE:
             self._go_on()
+
+
+def _whole(part: Bytes) -> Bytes:
+    """Return the frame of which a part is left to be written."""
+    return part.obj if isinstance(part, memoryview) else part  # type: ignore[return-value]

@@ -211,14 +211,14 @@ class Child:
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
             self._plain_out.write(only((0, FAILED, encode_exception(error))))
             sys.stdout.flush()
-            self._flush_logs()
+            self._finish_logs()
             os._exit(1)  # the loop's thread may be in any state
         self._plain_out.write(only((0, READY, os.getpid())))
         self._serve()
         self._loop_thread.stop()
         if self._lifespan is not None:
             self._lifespan.leave_plain()
-        self._flush_logs()
+        self._finish_logs()
 
     def be_copy(self) -> None:
         """In a process that a work has forked off: end when it leaves the work."""
@@ -269,7 +269,7 @@ class Child:
             from aplex._worker.log_forwarding import Forwarder
 
             self._forwarder = Forwarder(
-                self._ends.logs, self._progress.started, self._place_of_record, self._kick
+                self._ends.logs, self._progress, self._place_of_record, self._kick
             )
             self._forwarder.install()
 
@@ -285,10 +285,10 @@ class Child:
             "work_name": name,
         }
 
-    def _flush_logs(self) -> None:
-        """Send what stands in line, as this process ends."""
+    def _finish_logs(self) -> None:
+        """Leave what stands in line to the parent, as this process ends."""
         if self._forwarder is not None:
-            self._forwarder.flush()
+            self._forwarder.finish()
 
     # -- who asks -------------------------------------------------------------------
 

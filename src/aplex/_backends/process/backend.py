@@ -44,6 +44,8 @@ from aplex._worker.signals import free_signal
 if TYPE_CHECKING:
     from aplex.exceptions import WorkerLostError
 
+FORWARDING: Final = "aplex._worker.log_forwarding"
+"""What workers import that forward log records."""
 LONGEST_STATUS: Final = 1.0
 """Seconds in which the template tells how a process ended; else its exit code is not known."""
 
@@ -99,7 +101,9 @@ class ProcessBackend(PipedBackend):
             if worker not in self._links:  # else Ctrl-C broke into this very method
                 self._links[worker] = Link(self._shared(), worker, self._logs)
             link = self._links[worker]
-            self._logs.add(link.logs)
+            if link.logs is not None:
+                self._logs.add(link.logs)
+                self._starter.preload(FORWARDING)
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
             self.listener.call_soon(partial(self.events.lost, worker, lambda: _unborn(failure)))
@@ -246,7 +250,7 @@ class ProcessBackend(PipedBackend):
             self.listener.unwatch(end)
             self.listener.unwatch_writing(end)
         if link.logs is not None:
-            self._logs.end(link.logs, link.progress.logged())
+            self._logs.end(link.logs, link.progress)
         self._let_go(link)
         return death
 

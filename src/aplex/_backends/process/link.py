@@ -21,6 +21,7 @@ from aplex._worker import (
     coroutine_pipes,  # noqa: F401 - forked workers have it at once  # pyright: ignore[reportUnusedImport]
     process,
 )
+from aplex._worker.log_forwarding import ROOM
 
 if TYPE_CHECKING:
     from aplex._backends.process.log_thread import LogChannel
@@ -51,11 +52,12 @@ class Link:
         """
         self._arena = arena
         self._worker = worker
+        self.logs: LogChannel | None = None
         with Opened() as opened:
             self._open(opened, arena)
-            self.logs: LogChannel | None = None
             if logs is not None:
                 self.logs, self.child_ends.logs = logs.open(opened)
+            self.progress = Progress(room=0 if self.logs is None else ROOM)
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
         self.process: Any = None  # a multiprocessing.Process
         self.started = False
@@ -94,7 +96,6 @@ class Link:
             self.child_ends.arena_out = opened.end(results)
             self.child_ends.arena_in = opened.end(arena.end.duplicate())
             self.results = BorrowedMemory(opened.end(results.duplicate()))
-        self.progress = Progress()
 
     def ends(self) -> Iterator[End]:
         """The parent's ends."""

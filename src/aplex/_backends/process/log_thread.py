@@ -7,6 +7,7 @@ time, or waits for the pool, holds up the records behind, and nothing else.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import selectors
 import threading
@@ -33,6 +34,7 @@ class LogChannel:
         known: Whether anybody reads, or watches it.
         is_stale: Whether there are newer levels than those that were written.
         logged: How many records the worker had to forward, if it has ended and that is known.
+        left: What it has left behind, frames as on the channel.
         taken: How many came, or were dropped by the worker.
     """
 
@@ -43,7 +45,18 @@ class LogChannel:
         self.known = False
         self.is_stale = False
         self.logged: int | None = None
+        self.left = b""
         self.taken = 0
+
+
+class _Memory:
+    """Something to read frames from, as from a channel."""
+
+    def __init__(self, data: bytes) -> None:
+        self._file = io.BytesIO(data)
+
+    def reader(self) -> Callable[[list[memoryview]], int]:
+        return lambda views: self._file.readinto(views[0])
 
 
 class LogThread:
@@ -150,9 +163,19 @@ class LogThread:
         self._unwatch(channel)
         channel.end.close()
         self._channels.pop(channel, None)
+        self._read_left(channel)
         lost = (channel.logged or 0) - channel.taken
         if lost > 0:
             _say("%d log records of a worker were lost: it has ended before it had sent them", lost)
+
+    def _read_left(self, channel: LogChannel) -> None:
+        memory: Any = _Memory(channel.left)
+        reader = Reader(memory)
+        # What a kill has cut off cannot be read.
+        with contextlib.suppress(EOFError, ValueError, TypeError):
+            while frames := reader.read():
+                while frames:
+                    self._take_in(channel, frames.popleft())
 
     def _stop(self) -> None:
         self._stopping = True

@@ -19,6 +19,7 @@ from functools import partial
 from aplex._backends.listener import Listener
 from aplex._backends.process.log_levels import LevelWatch
 from aplex._backends.process.log_thread import LogChannel, LogThread
+from aplex._wire.counters import Progress
 from aplex._wire.frames import End, Opened, PipeEnd, SocketEnd
 from aplex._worker.log_levels import levels_now
 
@@ -65,21 +66,22 @@ class Logs:
         channel.writer.write(levels_now())  # read by the worker before anything else
         return channel, theirs
 
-    def add(self, channel: LogChannel | None) -> None:
-        """Take what a worker logs from now on, if that is forwarded. Any thread."""
-        if channel is None or channel in self._channels:
+    def add(self, channel: LogChannel) -> None:
+        """Take what a worker logs from now on, unless that was said before. Any thread."""
+        if channel in self._channels:
             return
         self._channels[channel] = None
         self._listener.call_soon(partial(self._watch, channel))
 
-    def end(self, channel: LogChannel, logged: int | None) -> None:
+    def end(self, channel: LogChannel, progress: Progress) -> None:
         """Take what a worker has left behind, which has ended. Any thread.
 
         Args:
             channel: Its channel.
-            logged: How many records it had to forward, if that is known.
+            progress: Its counters, which say what that is.
         """
-        channel.logged = logged
+        channel.logged = progress.logged()
+        channel.left = progress.left()
         self._listener.call_soon(partial(self._end, channel))
 
     def close(self) -> None:
