@@ -6,11 +6,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aplex import ProcessAsyncPoolExecutor
+from aplex._backends.process import log_thread
 from tests.support import lifespans, logs, works
 from tests.support.callers import DEADLINE, PROCESSES, Caller, make_pool
 
@@ -71,7 +73,7 @@ def test_records_say_where_they_are_from(
         assert found.process == found.worker_pid == pid
         assert found.worker_index == 0
         assert isinstance(found.work_id, int)
-        assert name in found.work_name
+        assert found.work_name == f"tests.support.logs.{name}"
     assert first.work_id != second.work_id  # type: ignore[attr-defined]
 
 
@@ -209,16 +211,221 @@ def test_on_where_the_root_logger_has_a_handler(
 
 @EVERY_PROCESS
 @BLOCKING
+def test_records_know_their_work_wherever_it_logs(
+    new_caller: Callable[..., Caller], records: Records
+) -> None:
+    caller = new_caller(forward_logs=True)
+
+    def seen(future: Any, count: int) -> set[tuple[int, str]]:
+        caller.result(future)
+        taken, records.all = records.wait_for(count), []
+        assert {record.work_id for record in taken} == {future.id}  # type: ignore[attr-defined]
+        return {(record.number, record.work_name) for record in taken}  # type: ignore[attr-defined]
+
+    here = "tests.support.logs."
+    tasks = here + "log_in_tasks"
+    assert seen(caller.submit(logs.log_in_tasks), 3) == {(1, tasks), (2, tasks), (3, tasks)}
+    assert seen(caller.submit(logs.log_late), 1) == {(1, here + "alog")}
+    for work in (logs.log_in_stream, logs.alog_in_stream):
+        list(caller.stream(work, 2))
+        taken, records.all = records.wait_for(2), []
+        assert len({record.work_id for record in taken}) == 1  # type: ignore[attr-defined]
+        assert {r.work_name for r in taken} == {here + work.__name__}  # type: ignore[attr-defined]
+    list(caller.map(logs.alog, range(20), chunksize=10))
+    taken = records.wait_for(20)
+    assert len({record.work_id for record in taken}) == 2  # type: ignore[attr-defined]
+    assert {record.work_name for record in taken} == {here + "alog"}  # type: ignore[attr-defined]
+
+
+@EVERY_PROCESS
+@BLOCKING
+@pytest.mark.parametrize("how", ["exit", "SIGKILL", "SIGSEGV"])
+def test_what_was_logged_before_a_crash_comes(
+    new_caller: Callable[..., Caller],
+    records: Records,
+    how: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nothing is lost that its channel takes; of what is lost, it is said how much that is."""
+    caller = new_caller(forward_logs=True)
+    caller.raised(logs.log_and_die, 50, how)
+    assert [record.args for record in records.wait_for(50)] == [(n,) for n in range(50)]
+    records.all = []
+    records.gate = threading.Event()
+    caller.raised(logs.log_and_die, 5000, how)
+    records.gate.set()
+    caller.pool.shutdown()
+    (lost,) = [r.args[0] for r in caplog.records if r.args and "were lost" in str(r.msg)]
+    assert [record.args for record in records.all] == [(n,) for n in range(5000 - int(str(lost)))]
+
+
+@EVERY_PROCESS
+@BLOCKING
 def test_what_is_logged_last_comes(new_caller: Callable[..., Caller], records: Records) -> None:
+    """After the works, by the lifespan, and by what runs when the process ends."""
     caller = new_caller(forward_logs=True, lifespan=lifespans.raises_late)
     aplex = logging.getLogger("aplex")
     aplex.addHandler(records)
     try:
-        caller.call(works.pid)
+        records.gate = threading.Event()
+        caller.call(logs.log_many, 0, 3000)
+        caller.call(logs.log_at_exit)
+        threading.Timer(0.2, records.gate.set).start()
         caller.pool.shutdown()
     finally:
         aplex.removeHandler(records)
-    assert "cannot say goodbye" in records.all[-1].getMessage()
+    *numbers, late, last = [record.getMessage() for record in records.all]
+    assert numbers == [f"number {number}" for number in range(3000)]
+    assert "cannot say goodbye" in late
+    assert last == "at exit"
+
+
+@EVERY_PROCESS
+@BLOCKING
+def test_what_cannot_be_unpickled_comes_as_text(
+    new_caller: Callable[..., Caller], records: Records
+) -> None:
+    new_caller(forward_logs=True).call(logs.log_objects)
+    first, second, third = records.wait_for(3)
+    assert first.getMessage() == "an awkward 1"
+    assert "cannot be unpickled" in first.other  # type: ignore[attr-defined]
+    assert first.path == Path("a/b")  # type: ignore[attr-defined]
+    assert second.msg == {"a": [1, 2]}  # type: ignore[comparison-overlap]
+    assert third.getMessage() == "awkward 1"
+
+
+@EVERY_PROCESS
+def test_handlers_may_use_the_pool_and_log(
+    new_caller: Callable[..., Caller], records: Records
+) -> None:
+    """They run in a thread of their own, which nothing waits for."""
+    caller = new_caller(forward_logs=True)
+    made: list[Any] = []
+
+    class Works(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            made.append(caller.call(works.add, record.args[0], 1))  # type: ignore[index]
+            logging.getLogger("tests.works.handler").info("number %d", -made[-1])
+
+    handler = Works()
+    logger = logging.getLogger("tests.works")
+    handler.addFilter(lambda record: record.name == logger.name)
+    logger.addHandler(handler)
+    try:
+        caller.call(logs.log_many, 0, 300)
+        records.wait_for(600)
+    finally:
+        logger.removeHandler(handler)
+    assert made == list(range(1, 301))
+
+
+@SPAWN
+@BLOCKING
+def test_a_handler_may_shut_the_pool_down(
+    new_caller: Callable[..., Caller], records: Records
+) -> None:
+    caller = new_caller(forward_logs=True)
+    handler = logging.Handler()
+    handler.emit = lambda _: caller.pool.shutdown(wait=False)  # type: ignore[method-assign]
+    logger = logging.getLogger("tests.works")
+    logger.addHandler(handler)
+    try:
+        caller.call(logs.log)
+        records.wait_for(1)
+        caller.pool.shutdown()
+    finally:
+        logger.removeHandler(handler)
+
+
+@SPAWN
+@BLOCKING
+def test_a_handler_that_hangs_does_not_hold_up_the_end_for_ever(
+    new_caller: Callable[..., Caller], records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_thread, "LAST", 0.2)
+    records.gate = threading.Event()
+    caller = new_caller(forward_logs=True)
+    caller.call(logs.log)
+    caller.pool.shutdown()
+    assert records.all == []
+    records.gate.set()  # its thread goes on, and ends
+    records.wait_for(1)
+    for thread in threading.enumerate():
+        if thread.name.endswith("-logs"):
+            thread.join(DEADLINE)
+
+
+@EVERY_PROCESS
+@BLOCKING
+def test_what_raises_in_a_handler_harms_nothing_else(
+    new_caller: Callable[..., Caller], records: Records, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller = new_caller(forward_logs=True)
+
+    def fail(record: logging.LogRecord) -> bool:
+        if record.args == (1,):
+            raise SystemExit("not this one")
+        return True
+
+    logger = logging.getLogger("tests.works")
+    logger.addFilter(fail)
+    try:
+        caller.call(logs.log_many, 0, 3)
+        assert [record.args for record in records.wait_for(2)] == [(0,), (2,)]
+    finally:
+        logger.removeFilter(fail)
+    assert "could not be handled" in caplog.text
+
+
+@EVERY_PROCESS
+@BLOCKING
+def test_where_nothing_is_logged_there_is_no_thread(new_caller: Callable[..., Caller]) -> None:
+    caller = new_caller(forward_logs=True)
+    caller.call(works.pid)
+    caller.call(works.apid)
+    assert not [t for t in threading.enumerate() if t.name.endswith("-logs")]
+
+
+@SPAWN
+@BLOCKING
+def test_a_copy_of_a_worker_sends_nothing(
+    new_caller: Callable[..., Caller], records: Records, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caller = new_caller(forward_logs=True)
+    assert caller.call(logs.log_forked) == 0
+    caller.call(logs.log, 2)
+    assert [record.args for record in records.wait_for(1)] == [(2,)]
+    assert "in a copy" in capfd.readouterr().err
+
+
+@SPAWN
+@BLOCKING
+def test_workers_of_workers_forward_through_them(
+    new_caller: Callable[..., Caller], records: Records
+) -> None:
+    pid, work_id = new_caller(forward_logs=True).call(logs.log_nested, "spawn")
+    (record,) = records.wait_for(1)
+    found: Any = record
+    assert (found.process, found.worker_pid, found.work_id) == (pid, pid, work_id)
+
+
+@EVERY_PROCESS
+@BLOCKING
+def test_a_function_that_logs_is_interrupted(
+    new_caller: Callable[..., Caller], records: Records
+) -> None:
+    """And the records that follow come."""
+    caller = new_caller(forward_logs=True)
+    pid = caller.call(works.pid)
+    for _ in range(10):
+        future = caller.pool.options(time_limit=0.05, kill_after=8.0).submit(logs.log_until_stopped)
+        assert isinstance(caller.error(future), TimeoutError)
+    records.all = []
+    caller.call(logs.log, 77)
+    records.wait_for(1)
+    caller.pool.shutdown()
+    assert records.all[-1].args == (77,)
+    assert records.all[-1].process == pid
 
 
 def test_forward_logs_is_checked() -> None:

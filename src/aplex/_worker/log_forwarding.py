@@ -21,7 +21,6 @@ import contextlib
 import logging
 import os
 import selectors
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -29,8 +28,8 @@ from typing import Any, Final
 from aplex._common.locks import RLock
 from aplex._common.messages import LOGGED
 from aplex._wire.counters import Progress
-from aplex._wire.frames import Bytes, End, Reader, Writer, frame_of
-from aplex._worker.log_levels import Levels, loggers, set_levels
+from aplex._wire.frames import Bytes, End, Writer, frame_of
+from aplex._worker.log_levels import LevelReader, loggers
 from aplex._worker.log_records import pack
 from aplex._worker.signals import spare
 
@@ -85,11 +84,7 @@ class Forwarder(logging.Handler):
         self._waits = False  # until the socket takes more
         self._broken = False
         self._lock = RLock()
-        self._reader = Reader(end)
-        self._levels: Levels | None = None  # the newest
-        self._set: Levels | None = None  # those that are set
-        self._level_lock = threading.Lock()  # of threads that set levels
-        self._hears = True  # levels may come
+        self._levels = LevelReader(end)
         self._watched = 0  # what the watcher waits for
 
     def createLock(self) -> None:  # noqa: N802 - of `logging`
@@ -203,49 +198,26 @@ class Forwarder(logging.Handler):
                 return
             self._go_on()
 
-    # -- levels -----------------------------------------------------------------
-
     def install(self) -> None:
-        """Become the only handler of this process, with the parent's levels. Main thread."""
+        """Become the only handler of this process, with the parent's levels. Main thread.
+
+        What handlers and filters there are came by a fork, or with the main module. The parent
+        has them as well, and they would see each record twice.
+        """
         for logger in loggers().values():
             logger.handlers.clear()
+            logger.filters.clear()
             logger.propagate = True
         logging.root.addHandler(self)
         spare(Forwarder.handle.__code__)
-        selector = getattr(selectors, "PollSelector", selectors.SelectSelector)()
-        selector.register(self.end, selectors.EVENT_READ)
-        while self._hears and not self._read_levels():  # the parent has sent them before
-            selector.select()
-        self._set_levels()
-
-    def _read_levels(self) -> bool:
-        """Read once; return whether there are new levels."""
-        try:
-            frames = self._reader.read()
-        except BlockingIOError:
-            return False
-        except (EOFError, OSError):
-            self._hears = False
-            return False
-        if not frames:
-            return False
-        self._levels = frames[-1]
-        frames.clear()
-        return True
-
-    def _set_levels(self) -> None:
-        with self._level_lock:
-            levels = self._levels
-            if levels is not None and levels is not self._set:
-                set_levels(levels, self._set)
-                self._set = levels
+        self._levels.begin()
 
     # -- on the watcher's thread --------------------------------------------------
 
     def watch(self, selector: selectors.BaseSelector) -> None:
         """Have the watcher wait for room, and for levels."""
         room = selectors.EVENT_WRITE if self._waits and not self._broken else 0
-        wanted = room | (selectors.EVENT_READ if self._hears else 0)
+        wanted = room | (selectors.EVENT_READ if self._levels.may_come else 0)
         before, self._watched = self._watched, wanted
         if before == wanted:
             return
@@ -258,11 +230,8 @@ class Forwarder(logging.Handler):
 
     def take(self, events: int) -> None:
         """Do what there is to do."""
-        if events & selectors.EVENT_READ and self._read_levels():
-            # In a thread: `logging` has a lock, for which the watcher must not wait.
-            thread = threading.Thread(target=self._set_levels, name="aplex-levels", daemon=True)
-            with contextlib.suppress(RuntimeError):  # there can be no more threads
-                thread.start()
+        if events & selectors.EVENT_READ:
+            self._levels.take()
         if events & selectors.EVENT_WRITE:
             self._go_on()
 
