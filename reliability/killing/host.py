@@ -22,7 +22,7 @@ from reliability.killing import faults, works
 from reliability.killing.cases import METHODS, Case
 from reliability.killing.hooks import install
 from reliability.killing.records import Kept
-from reliability.killing.scenes import Player
+from reliability.killing.scenes import CANCELLED, Player
 from reliability.killing.verdict import Census, judged, leaks_since, seconds
 from reliability.points import LIFE, LOGS, PARENT
 
@@ -116,7 +116,8 @@ def _play(case: Case) -> tuple[Player, list[str]]:
             complaints.append(f"the pool does not serve: {error!r}")
     if case.of.scene == LOGS:
         struck = faults.struck()
-        complaints += kept.judged(None if struck is None else struck.pid)
+        stopped = {sent.number for sent in player.sent if sent.expected == CANCELLED}
+        complaints += kept.judged(None if struck is None else struck.pid, stopped)
     return player, complaints
 
 

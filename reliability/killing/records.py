@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from reliability.killing.faults import folder
@@ -36,15 +36,17 @@ class Kept(logging.Handler):
             LOG.removeHandler(self)
             LOG.setLevel(logging.NOTSET)
 
-    def judged(self, struck: int | None) -> Iterator[str]:
+    def judged(self, struck: int | None, stopped: Collection[int]) -> Iterator[str]:
         """Say what is wrong.
 
         Args:
             struck: The process that was hit, whose last records may be missing.
+            stopped: The works that were cancelled, and perhaps interrupted before they had logged.
         """
         for pid, number in _runs():
             seen = self._seen.pop((pid, number), [])
-            if seen != list(range(RECORDS if pid != struck else len(seen))):
+            whole = pid != struck and number not in stopped
+            if seen != list(range(RECORDS if whole else len(seen))):
                 yield f"the records of work {number} in {pid} (hit: {struck}) are {seen}"
         for pid, number in self._seen:
             yield f"there are records of work {number} in {pid}, which did not run there"
