@@ -30,6 +30,8 @@ STOP: Final = "stop"
 RECALL: Final = "recall"
 DEATH: Final = "death"
 ALONE: Final = "alone"
+LIFE: Final = "life"
+LOGS: Final = "logs"
 
 
 @dataclass(frozen=True)
@@ -324,12 +326,31 @@ FORKING: Final = [
     ),
 ]  # fmt: skip
 
+_LIFE: Final = [
+    *_worker(
+        "enter the lifespan", "reliability.killing.works:enter", BEFORE, AFTER, unborn=True
+    ),
+    *_worker("leave the lifespan", "reliability.killing.works:leave", BEFORE, AFTER),
+]  # fmt: skip
+_FORWARDER: Final = "aplex._worker.log_forwarding:Forwarder"
+_LOGS: Final = [
+    *_worker("take the levels", f"{_FORWARDER}.install", BEFORE, AFTER, unborn=True),
+    *_worker("pack a record", "aplex._worker.log_forwarding:pack", BEFORE, AFTER, often=True),
+    *_worker(
+        "write log records", f"{_FORWARDER}._write", BEFORE, HEADER, HALF, AFTER, often=True
+    ),
+    *_worker("write on records that did not fit", f"{_FORWARDER}._go_on", BEFORE, HALF, AFTER),
+    *_worker("leave records behind", f"{_FORWARDER}.finish", BEFORE, AFTER),
+]  # fmt: skip
+
 POINTS: Final[tuple[Point, ...]] = (
     *_START, *_RECEIVE, *_RUN, *_REPORT, *_CANCEL, *_END,
     *_PARENTS_START, *_PARENTS_SENDING, *_PARENTS_READING, *_PARENTS_END,
     *(replace(point, scene=RECALL) for point in _RECALL),
     *(replace(point, scene=ALONE) for point in _ALONE),
     *FORKING,
+    *(replace(point, scene=LIFE) for point in _LIFE),
+    *(replace(point, scene=LOGS) for point in _LOGS),
 )  # fmt: skip
 """All of them; a point's number is its place here."""
 

@@ -68,9 +68,12 @@ def _hooked(original: Any, point: Point, due: Due, strike: Callable[[], None]) -
 
 
 def _writer_of(args: tuple[Any, ...]) -> Writer:
-    """Return what writes the frame: a call's first argument, or that of a lane of a worker."""
+    """Return what writes the frame: the first argument, what that has, or a worker's lane."""
     if isinstance(args[0], Writer):
         return args[0]
+    own = getattr(args[0], "_writer", None)
+    if isinstance(own, Writer):
+        return own
     backend, worker, *more = args
     lane = getattr(more[-1], "lane", more[-1]) if more else PLAIN
     writer: Writer = backend._links[worker].writers[lane]

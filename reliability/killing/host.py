@@ -21,9 +21,10 @@ from aplex import ProcessAsyncPoolExecutor
 from reliability.killing import faults, works
 from reliability.killing.cases import METHODS, Case
 from reliability.killing.hooks import install
-from reliability.killing.scenes import Player
+from reliability.killing.records import Kept
+from reliability.killing.scenes import CANCELLED, Player
 from reliability.killing.verdict import Census, judged, leaks_since, seconds
-from reliability.points import PARENT
+from reliability.points import LIFE, LOGS, PARENT
 
 _NEW_MOUNTS: Final = 0x20000  # CLONE_NEWNS, see unshare(2)
 _PRIVATE: Final = 0x44000  # MS_REC and MS_PRIVATE, see mount(2)
@@ -91,6 +92,7 @@ def _parents_hook(case: Case) -> Iterator[None]:
 
 def _play(case: Case) -> tuple[Player, list[str]]:
     """Play the case's scene with a pool of its own; return what went wrong with that."""
+    kept = Kept()
     pool: Any = ProcessAsyncPoolExecutor(
         pool_size=2,
         mp_context=case.method,
@@ -98,6 +100,7 @@ def _play(case: Case) -> tuple[Player, list[str]]:
         retries=case.retries,
         initializer=works.prepare,
         initargs=("prepared",),
+        **_options(case),
     )
     player = Player(pool, case.lane, case.seed, awaitable=case.awaitable)
 
@@ -106,11 +109,23 @@ def _play(case: Case) -> tuple[Player, list[str]]:
             await player.play(case.of.scene)
 
     complaints: list[str] = []
-    try:
-        (asyncio.run if case.awaitable else _run_blocking)(play())
-    except Exception as error:  # a pool that refuses works
-        complaints.append(f"the pool does not serve: {error!r}")
+    with kept.listening() if case.of.scene == LOGS else contextlib.nullcontext():
+        try:
+            (asyncio.run if case.awaitable else _run_blocking)(play())
+        except Exception as error:  # a pool that refuses works
+            complaints.append(f"the pool does not serve: {error!r}")
+    if case.of.scene == LOGS:
+        struck = faults.struck()
+        stopped = {sent.number for sent in player.sent if sent.expected == CANCELLED}
+        complaints += kept.judged(None if struck is None else struck.pid, stopped)
     return player, complaints
+
+
+def _options(case: Case) -> dict[str, Any]:
+    """Return what else the executor gets."""
+    if case.of.scene == LIFE:
+        return {"lifespan": works.life if case.seed % 2 else works.plain_life}
+    return {"forward_logs": case.of.scene == LOGS}
 
 
 @contextlib.asynccontextmanager

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from reliability.killing import faults, works
 from reliability.killing.works import Big, Work
-from reliability.points import ALONE, DEATH, RECALL, STOP, WORKS
+from reliability.points import ALONE, DEATH, LIFE, LOGS, RECALL, STOP, WORKS
 
 PATIENCE: Final = 12.0
 """Seconds after which a work counts as never resolved. More than a worker is stopped for."""
@@ -65,7 +65,7 @@ class Player:
         await self._wait()
         await self._cancel()
         await self._wait()
-        if scene == STOP:
+        if scene in (STOP, LIFE, LOGS):
             self._pool.resize(1)  # one worker is told to stop
             self._send_again()
             await self._wait()

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import logging
 import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 _PATIENCE: Final = 15.0
 """Seconds after which a work that is held goes on."""
 PREPARED: list[str] = []
+RECORDS: Final = 3
+"""How many records a work logs when it begins; the first one is long."""
+_LONG: Final = 20_000
+LOG: Final = logging.getLogger("reliability.works")
 
 
 def prepare(word: str) -> None:
@@ -36,6 +42,32 @@ def _note(number: int) -> None:
     os.write(fd, f"{number} {os.getpid()}\n".encode())
     os.close(fd)
     assert PREPARED == ["prepared"]
+    for index in range(RECORDS):
+        LOG.info("%d %d %s", number, index, "" if index else "x" * _LONG)
+
+
+@contextlib.contextmanager
+def plain_life() -> Iterator[None]:
+    """Be the lifespan."""
+    enter()
+    yield
+    leave()
+
+
+@contextlib.asynccontextmanager
+async def life() -> AsyncIterator[None]:
+    """Be the lifespan."""
+    enter()
+    yield
+    leave()
+
+
+def enter() -> None:
+    """Do nothing: the lifespan begins."""
+
+
+def leave() -> None:
+    """Do nothing: the lifespan ends."""
 
 
 def plain(number: int, result: Any = None, seconds: float = 0.0) -> Any:

@@ -80,6 +80,7 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
                 settings.initializer,
                 settings.initargs,
                 _surroundings(settings),
+                settings.forward_logs,
             )
         )
         pool = Pool(
@@ -141,6 +142,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         awaitable: bool = False,
         mp_context: BaseContext | str | None = None,
         preload: Sequence[str] = (),
+        forward_logs: bool | None = None,
         start_timeout: float | None = 60.0,
         max_workers: int | None = None,
         max_works_per_worker: int = 300,
@@ -173,6 +175,8 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 the main module starts threads as it is imported: ``"spawn"``.
             preload: Names of modules that the template process imports besides, so that no
                 worker has to. Without a template they are not imported.
+            forward_logs: Whether what workers log goes to the handlers of this process, by its
+                levels. None: if the root logger has a handler when the first worker starts.
             start_timeout: Seconds after which a worker that is not ready (that still
                 imports, or runs the ``initializer``) is killed, which is a failed start.
                 None, or infinite: never.
@@ -240,6 +244,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 max_tasks_per_child=max_tasks_per_child,
                 max_pending=max_pending,
                 start_timeout=start_timeout,
+                forward_logs=forward_logs,
             ),
         )
 

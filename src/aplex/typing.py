@@ -53,6 +53,7 @@ class ProcessOptions(PoolOptions, total=False):
 
     mp_context: BaseContext | str | None
     preload: Sequence[str]
+    forward_logs: bool | None
 
 
 class WorkOptions(TypedDict, total=False):

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from aplex import SerializationError
+from aplex._wire import calls
 from tests.support import contexts
-from tests.support.callers import ENGINES, Caller, make_pool
+from tests.support.callers import ENGINES, PROCESSES, Caller, make_pool
 from tests.support.contexts import OTHER, REQUEST, TENANT
 
 EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
+EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 WORKS = [contexts.seen, contexts.aseen, contexts.seen_later]
 
@@ -71,6 +73,44 @@ def test_nothing_a_work_sets_is_seen_by_the_next(
         assert list(caller.map(work, ["x"] * 20, chunksize=7)) == [nothing] * 20
     assert caller.call(contexts.seen) == nothing
     assert TENANT.get("nobody") == "nobody"
+
+
+@EVERY_PROCESS
+@BLOCKING
+def test_what_an_initializer_sets_is_seen_by_all_and_changed_by_none(
+    new_caller: Callable[..., Caller],
+) -> None:
+    """By functions, which run in its thread."""
+    caller = new_caller(initializer=contexts.see_and_set, initargs=("set",), context=[REQUEST])
+    for _ in range(3):
+        assert caller.call(contexts.see_and_set, "x") == ("set", None, "set")
+    assert list(caller.map(contexts.see_and_set, "xyz", chunksize=3)) == [("set", None, "set")] * 3
+    assert list(caller.map(contexts.see_and_fail, "xyz", chunksize=1, return_outcomes=True))
+    assert caller.call(contexts.seen) == ("set", None, "set")
+
+
+@EVERY_PROCESS
+@BLOCKING
+def test_functions_by_value_are_pickled_once_also_with_context(
+    new_caller: Callable[..., Caller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller = new_caller(context=[REQUEST])
+    pickled: list[object] = []
+    dumps = calls.dumps
+
+    def counting(value: Any, *, by_value: bool = False, **options: Any) -> bytes:
+        pickled.append(value)
+        return dumps(value, by_value=by_value, **options)
+
+    monkeypatch.setattr(calls, "dumps", counting)
+    seen = [
+        of("a", number).run(caller.call, lambda x: (x, contexts.REQUEST.get()), number)
+        for number in range(20)
+    ]
+    assert seen == [(number, number) for number in range(20)]
+    assert len(pickled) <= 3
+    big = bytes(500_000)
+    assert of("a", 1).run(caller.call, len, big) == len(big)
 
 
 @EVERY_ENGINE

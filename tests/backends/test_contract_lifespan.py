@@ -254,6 +254,7 @@ LATE = {
 }
 
 
+@EVERY_ENGINE
 @BLOCKING
 @pytest.mark.parametrize("name", LATE)
 def test_what_goes_wrong_at_the_exit_is_logged(
@@ -267,6 +268,7 @@ def test_what_goes_wrong_at_the_exit_is_logged(
     assert LATE[name] in said
 
 
+@EVERY_ENGINE
 @BLOCKING
 @BOTH_KINDS
 def test_a_lifespan_that_hangs_at_its_exit_is_given_up(

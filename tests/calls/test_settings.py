@@ -26,6 +26,7 @@ OTHERS = {
     "worker_loop_factory",
     "initializer",
     "lifespan",
+    "forward_logs",
 } | {"initargs", "context"}
 NAN = float("nan")
 HUGE = 10**5000  # more digits than Python writes

@@ -33,6 +33,11 @@ def see_and_set(value: str) -> tuple[str, Any, str]:
     return before
 
 
+def see_and_fail(value: str) -> None:
+    see_and_set(value)
+    raise LookupError(value)
+
+
 async def asee_and_set(value: str) -> tuple[str, Any, str]:
     before = seen()
     TENANT.set(value)

@@ -50,6 +50,7 @@ class Setup:
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     surroundings: Surroundings | None = None
+    forward_logs: bool | None = None
 
 
 class Events(Protocol):

@@ -16,6 +16,7 @@ from aplex._calls.lanes import lane_of
 from aplex._common.errors import SerializationError
 from aplex._common.messages import COROUTINE
 from aplex._common.names import describe
+from aplex._wire.by_value import WithContext
 from aplex._worker.context import Carried, run_carrying, run_coroutine_carrying
 
 Encode = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], tuple[Any, Any]]
@@ -67,11 +68,12 @@ class Carrying:
             return self._encode(work, args, kwargs)
         run = run_coroutine_carrying if lane_of(work) == COROUTINE else run_carrying
         try:
-            return self._encode(run, (carried, work, *args), kwargs)
-        except SerializationError:
+            data = pickle.dumps((run, carried), 5)
+        except Exception:
             self._check(carried, work)
-            self._encode(work, args, kwargs)  # which names what cannot be pickled
             raise
+        function, call = self._encode(work, args, kwargs)
+        return WithContext(function, data), call
 
     def _carried(self) -> Carried | None:
         values = tuple(

@@ -39,6 +39,7 @@ class PoolSettings:
     initargs: tuple[Any, ...] = ()
     lifespan: Callable[[], Any] | None = None
     context: tuple[ContextVar[Any], ...] = ()
+    forward_logs: bool | None = None
     exit_grace: float = 5.0
     retries: int = 0
     quarantine_after: int = 3
@@ -77,6 +78,8 @@ class PoolSettings:
         if self.future_loop is not None and not self.awaitable:
             raise ValueError("future_loop needs awaitable=True")
         note(self, "initargs", _arguments("initargs", self.initargs))
+        if self.forward_logs is not None and not isinstance(self.forward_logs, bool):
+            raise TypeError(f"forward_logs must be a bool or None, not {self.forward_logs!r}")
         note(self, "context", _variables("context", self.context))
         note(self, "exit_grace", as_seconds("exit_grace", self.exit_grace))
         note(self, "restart_window", as_seconds("restart_window", self.restart_window))

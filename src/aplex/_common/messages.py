@@ -50,6 +50,10 @@ SINCE: Final = 2
 nanoseconds of the monotonic clock, which all processes of a machine share; 0: none runs."""
 DOOMED: Final = 3
 """Index: not 0 while the parent looks whether to kill the worker; no plain function starts."""
+LOGGED: Final = 4
+"""Index: how many log records the worker has had to forward."""
+LEFT: Final = 5
+"""Index: how many bytes of records it has left behind, see `Progress.leave`."""
 
 VALUE: Final = 0  # data is the result itself
 PICKLED: Final = 1  # data is the pickled result

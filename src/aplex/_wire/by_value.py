@@ -18,7 +18,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from aplex._common.locks import RLock, late_imports
 
@@ -54,6 +54,26 @@ class Definition:
 
     def __del__(self) -> None:
         self._alive.discard(self.number)
+
+
+class WithContext:
+    """A function that is to run with what was pickled beside it, see `_worker.context`."""
+
+    __slots__ = ("data", "function")
+
+    def __init__(self, function: int | Definition, data: bytes) -> None:
+        self.function = function
+        self.data = data
+
+    @property
+    def number(self) -> tuple[int, bytes]:
+        """What a frame says of it."""
+        function = self.function
+        return (function if isinstance(function, int) else function.number), self.data
+
+
+Function: TypeAlias = int | Definition | WithContext
+"""What stands for a function: its number, or that and more."""
 
 
 class ByValue:
@@ -122,9 +142,9 @@ class ByValue:
         return [number for number in known if number >= FIRST and number not in self.alive]
 
 
-def numbers_of(functions: Iterable[int | Definition]) -> list[int]:
+def numbers_of(functions: Iterable[Function]) -> list[Any]:
     """Return what a frame says of functions."""
-    return [each if type(each) is int else each.number for each in functions]  # type: ignore[union-attr]
+    return [each if isinstance(each, int) else each.number for each in functions]
 
 
 class _Code:

@@ -25,7 +25,7 @@ TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     from typing import Any, Final, TypeAlias
 
-    from aplex._wire.by_value import Definition
+    from aplex._wire.by_value import Definition, Function
     from aplex._wire.segments import Place
     from aplex._wire.shared_memory import SharedPayload
 
@@ -211,13 +211,16 @@ class CallEncoder:
         self._values.renew_after_fork()
 
     def definitions(
-        self, known: set[int], functions: Iterable[int | Definition]
+        self, known: set[int], functions: Iterable[Function]
     ) -> dict[int, bytes | None]:
         """Return the pickled functions that are not known yet, and None for some to forget."""
         new: dict[int, bytes | None] = {}
-        for function in set(functions) - known - {0}:
+        each: Any
+        for each in set(functions):
+            function: int | Definition = getattr(each, "function", each)  # of one with context
             if isinstance(function, int):
-                new[function] = self._pickled[function]
+                if function and function not in known:
+                    new[function] = self._pickled[function]
             elif function.number not in known:
                 new[function.number] = function.pickled
         new.update(dict.fromkeys(self._values.forgotten(known, len(self._pickled))))
@@ -322,7 +325,7 @@ class CallDecoder:
             else:
                 self._pickled[number] = pickled
 
-    def run(self, function: int, call: Any) -> Any:
+    def run(self, function: Any, call: Any) -> Any:
         """Call a work with its arguments.
 
         Raises:
@@ -335,13 +338,17 @@ class CallDecoder:
         work, args, kwargs = self.decode(function, call)
         return work(*args, **kwargs)
 
-    def decode(self, function: int, call: Any) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
+    def decode(
+        self, function: int | tuple[int, bytes], call: Any
+    ) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
         """Return the work, its positional and its keyword arguments.
 
         Raises:
             SerializationError: This process cannot unpickle them; says the cure.
         """
         pickled: Any = call
+        if isinstance(function, tuple):
+            return self._decode_within(*function, call)
         try:
             if isinstance(call, list) and self._open is not None:
                 place: Place = call
@@ -365,6 +372,19 @@ class CallDecoder:
                 "`if __name__ == '__main__'`"
             ) from error
         return work, args, kwargs
+
+    def _decode_within(
+        self, function: int, data: bytes, call: Any
+    ) -> tuple[Work, tuple[Any, ...], dict[str, Any]]:
+        """Do the same for a work that runs with what was pickled beside it."""
+        work, args, kwargs = self.decode(function, call)
+        try:
+            run, around = pickle.loads(data)
+        except Exception as error:
+            raise SerializationError(
+                f"the worker cannot unpickle the context of the call: {_say(error)}"
+            ) from error
+        return partial(run, around, work), args, kwargs
 
     def _opened(self, place: Place) -> Any:
         assert self._open is not None

@@ -10,7 +10,7 @@ The memory has no name, so a crash leaves nothing behind.
 Behind the counters, last words can be written, as into a file: the stack that
 ``faulthandler`` dumps, or the exception that ended a worker which had not begun. It is no
 pipe: nobody has to read it, and it changes nothing about stderr. What is longer than the
-memory is cut off.
+memory is cut off. Behind that there may be room for what a worker that ends could not send.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import os
 import sys
 
 from aplex._common.locks import late_imports
-from aplex._common.messages import DOOMED, PLAIN, SINCE
-from aplex._wire.frames import PipeEnd
+from aplex._common.messages import DOOMED, LEFT, LOGGED, PLAIN, SINCE
+from aplex._wire.frames import Bytes, PipeEnd
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
@@ -33,13 +33,23 @@ MARK: Final = _SIZE - 8
 """Where in the file is a number that is not 0 if ``faulthandler`` was to write to stderr."""
 _ALL: Final = 2**63 - 1
 _LONGEST: Final = 64 * 1024  # bytes of last words
+_BEHIND: Final = _SIZE + _LONGEST  # where what is left behind begins
 
 
 class Progress:
     """The counters; travels to a child that is being started."""
 
-    def __init__(self, end: PipeEnd | None = None) -> None:
-        self._end = end if end is not None else _anonymous_file()
+    def __init__(self, end: PipeEnd | None = None, *, room: int = 0) -> None:
+        """Make the memory, or map that of a file.
+
+        Args:
+            end: The file. None: a new one is made.
+            room: Bytes that may be left behind, if the system allows a file of that size.
+
+        Raises:
+            OSError: There are too many open files.
+        """
+        self._end = end if end is not None else _anonymous_file(room)
         self._memory: mmap.mmap | None = None
         if self._end is not None:
             try:
@@ -49,7 +59,7 @@ class Progress:
                 raise
             view: Any = memoryview(self._memory).cast("Q")
         else:
-            view = [0] * (DOOMED + 1)
+            view = [0] * (LEFT + 1)
         self.started: memoryview | list[int] = view
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -71,6 +81,29 @@ class Progress:
     def has_started(self, seq: int) -> bool:
         """Whether the plain function of that number was started, as far as is known here."""
         return self._end is not None and self.started[PLAIN] >= seq
+
+    def logged(self) -> int | None:
+        """Return how many log records the worker has had to forward; None: it is not known here."""
+        return None if self._end is None else self.started[LOGGED]
+
+    def leave(self, data: Bytes) -> None:
+        """In a worker that ends: leave data to the parent, behind what was left before.
+
+        Raises:
+            OSError: There is no room for it.
+        """
+        at = self.started[LEFT]
+        if self._end is None or _BEHIND + at + len(data) > os.fstat(self._end.fileno()).st_size:
+            raise OSError("no room to leave data behind")
+        # First: a signal handler that breaks in from here writes behind it.
+        self.started[LEFT] = at + len(data)
+        os.pwrite(self._end.fileno(), data, _BEHIND + at)
+
+    def left(self) -> bytes:
+        """Return what a worker that has ended has left behind."""
+        if self._end is None or not self.started[LEFT]:
+            return b""
+        return os.pread(self._end.fileno(), self.started[LEFT], _BEHIND)
 
     def doom(self, seq: int) -> bool:
         """Keep the worker from starting functions, if that of this number is the one that runs.
@@ -147,20 +180,20 @@ def environment_wants_crashes() -> bool:
     return bool(wanted or sys.flags.dev_mode)
 
 
-def _anonymous_file() -> PipeEnd | None:
+def _anonymous_file(room: int) -> PipeEnd | None:
     if sys.platform == "win32":
         return None
-    size = _SIZE + _LONGEST  # of which only what is written takes memory
+    size = _BEHIND  # of which only what is written takes memory
     if hasattr(os, "memfd_create"):
         with late_imports.importing:  # a worker makes none
             from aplex._wire.shared_files import make_shared_file
-        end = make_shared_file(size)
+        end = make_shared_file(size + room, size)
     else:
         import tempfile
 
         with tempfile.TemporaryFile() as file:  # unlinked at once
             end = PipeEnd(os.dup(file.fileno()))
-        _size(end, size)
+        _size(end, size + room)
     os.lseek(end.fileno(), _SIZE, os.SEEK_SET)  # last words come behind the counters
     return end
 

@@ -158,6 +158,10 @@ class Opened:
         self._ends.append(end)
         return end
 
+    def take(self, *ends: End) -> None:
+        """Take ends that were opened just now."""
+        self._ends += ends
+
     def __enter__(self) -> Self:
         """Begin."""
         return self

@@ -25,19 +25,8 @@ def run_plain_chunk(
     began = time.perf_counter()
     values: list[Any] = []
     error: BaseException | None = None
-    put = values.append
-    calls: Iterator[Any]
     try:
-        if len(columns) == 1:
-            calls = iter(
-                columns[0]
-            )  # by this name a copy of the worker finds it, see `_worker.lane`
-            for item in calls:
-                put(copy_context().run(work, item))
-        else:
-            calls = zip(*columns, strict=True)
-            for args in calls:
-                put(copy_context().run(work, *args))
+        _run_items(work, columns, values.append)
     except WorkInterrupted:  # meant for the chunk
         raise
     except BaseException as raised:  # noqa: BLE001 - raised again where its item is
@@ -48,6 +37,30 @@ def run_plain_chunk(
 
         return run_returned(values, error)
     return Chunk(values, error, time.perf_counter() - began)
+
+
+def _run_items(work: Callable[..., Any], columns: Columns, put: Callable[[Any], None]) -> None:
+    """Call a function with each item, such that what one sets is not seen by the next one.
+
+    A context is taken anew after an item that has set a variable: it is empty before, mostly.
+    """
+    context = copy_context()
+    run = context.run
+    calls: Iterator[Any]  # by this name a copy of the worker finds it, see `_worker.lane`
+    if len(columns) == 1:
+        calls = iter(columns[0])
+        for item in calls:
+            put(run(work, item))
+            if context:
+                context = copy_context()
+                run = context.run
+        return
+    calls = zip(*columns, strict=True)
+    for args in calls:
+        put(run(work, *args))
+        if context:
+            context = copy_context()
+            run = context.run
 
 
 def _has_coroutines(values: list[Any]) -> bool:

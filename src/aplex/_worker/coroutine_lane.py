@@ -6,7 +6,7 @@ import inspect
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 
 class CoroutineLane:
-    """Runs works as tasks of one event loop. Used on the loop's thread only."""
+    """Runs works as tasks of one event loop. Used on the loop's thread only.
+
+    Attributes:
+        note: If there is one: is told the id of each work, in the context that its tasks will copy.
+    """
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class CoroutineLane:
         self._codec = codec
         self._send = send
         self._producers = producers
+        self.note: Callable[[int], object] | None = None
         self._items_sent = 0.0  # when an item of a stream was sent last
         self._tasks: dict[int, asyncio.Task[Any]] = {}
         self._batch = ReportBatch()
@@ -53,12 +58,19 @@ class CoroutineLane:
         self._late_cancels: deque[int] = deque(maxlen=1024)
 
     @property
+    def tasks(self) -> Mapping[int, asyncio.Task[Any]]:
+        """The tasks of works that have not ended, by the ids of these."""
+        return self._tasks
+
+    @property
     def running(self) -> Collection[asyncio.Task[Any]]:
         """The tasks of works that have not ended."""
         return self._tasks.values()
 
     def begin(self, work_id: int, function: Any, call: Any) -> None:
         """Call a work; a coroutine it returns becomes a task. Call ``flush`` after the last."""
+        if self.note is not None:
+            self.note(work_id)
         try:
             made = self._codec.run(function, call)
         except BaseException as error:  # noqa: BLE001 - it belongs to the work
@@ -75,6 +87,8 @@ class CoroutineLane:
 
     def adopt(self, work_id: int, made: Detached) -> None:
         """Run a coroutine, or a stream, that a plain function has returned."""
+        if self.note is not None:
+            self.note(work_id)
         if isinstance(made, CoroutineProducer):
             self._produce(work_id, made)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, MutableSequence, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 
 from aplex._common.errors import WorkInterrupted
@@ -65,6 +65,8 @@ class PlainLane:
         self._codec = codec
         self._started = started
         self._count = 0  # of works that came so far
+        # What works run in: mostly empty, unless the initializer has set variables.
+        self._context: Context | None = None
         self.inside = 0
         self.interrupted = 0
         self._send = send
@@ -86,6 +88,8 @@ class PlainLane:
         Empties the lists, since nothing of a work is to live on while the next ones run.
         """
         self._since = time.perf_counter()
+        if self._context is None:
+            self._context = copy_context()
         left = len(ids)
         functions.reverse()
         calls.reverse()
@@ -142,11 +146,11 @@ class PlainLane:
     def _run(self, work_id: int, function: Any, call: Any, *, last: bool) -> None:
         report: Report | None = None
         pickled, data = False, None
+        assert self._context is not None
         try:
-            # In a context of its own: what it sets is not seen by the next one.
             # An interrupt raises here from now on ...
             self.inside = self._count
-            value = copy_context().run(self._codec.run, function, call)
+            value = self._context.run(self._codec.run, function, call)
             self.inside = 0  # ... to here: CPython looks for signals after calls, not in between
             if type(value) in ATOMS:  # as mostly, and there is no more to find out
                 data = value
@@ -160,6 +164,8 @@ class PlainLane:
         except BaseException as error:  # noqa: BLE001 - it belongs to the work
             self.inside = 0  # first of all: no call until here
             report = self._failed(work_id, error)
+        if self._context:  # what it has set is not seen by the next one
+            self._context = copy_context()
         with self._lock:
             self._started[SINCE] = 0
             if self.interrupted == self._count:

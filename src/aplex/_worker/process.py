@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from aplex._worker.coroutine_lane import CoroutineLane
     from aplex._worker.coroutine_pipes import CoroutinePipes
     from aplex._worker.lifespan import Lifespan
+    from aplex._worker.log_forwarding import Forwarder
     from aplex._worker.shared_results import SharedResults
     from aplex.workers import CurrentWorker
 
@@ -92,6 +93,7 @@ class ChildEnds:
         "coroutines_in",
         "coroutines_out",
         "lifeline",
+        "logs",
         "plain_in",
         "plain_out",
     )
@@ -105,6 +107,7 @@ class ChildEnds:
         lifeline: End,
         arena_in: PipeEnd | None,
         arena_out: PipeEnd | None,
+        logs: End | None = None,
     ) -> None:
         self.coroutines_in = coroutines_in
         self.coroutines_out = coroutines_out
@@ -113,6 +116,7 @@ class ChildEnds:
         self.lifeline = lifeline
         self.arena_in = arena_in
         self.arena_out = arena_out
+        self.logs = logs
 
     def close(self) -> None:
         """Close them all."""
@@ -215,23 +219,27 @@ class Child:
         self._here_lock = RLock()  # for making it
         be_here(self._current_worker, whole_process=True)
         self._lifespan: Lifespan | None = None
+        self._forwarder: Forwarder | None = None
 
     def run(self, setup: PackedSetup) -> None:
         """Start, serve, clean up. On the process's main thread."""
         self._interrupts.install()
         try:
             _check_threads()
+            self._forward_logs()
             self._watcher.start()
             self._initialize(setup)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
             self._plain_out.write(only((0, FAILED, encode_exception(error))))
             sys.stdout.flush()
+            self._finish_logs()
             os._exit(1)  # the loop's thread may be in any state
         self._plain_out.write(only((0, READY, os.getpid())))
         self._serve()
         self._loop_thread.stop()
         if self._lifespan is not None:
             self._lifespan.leave_plain()
+        self._finish_logs()
 
     def be_copy(self) -> None:
         """In a process that a work has forked off: end when it leaves the work."""
@@ -274,6 +282,37 @@ class Child:
         self._lifespan = Lifespan(surroundings, self._current_worker())
         self._lifespan.enter(self._loop_thread.run_coroutine)
 
+    # -- logs -----------------------------------------------------------------------
+
+    def _forward_logs(self) -> None:
+        """Send what is logged to the parent, if it wants that."""
+        if self._ends.logs is not None:
+            from aplex._worker.log_forwarding import Forwarder
+
+            self._forwarder = Forwarder(
+                self._ends.logs, self._progress, self._place_of_record, self._kick
+            )
+            self._forwarder.install()
+
+    def _place_of_record(self) -> dict[str, Any]:
+        """Return what a log record of this thread says of its place."""
+        from aplex._worker.whose_work import work_here
+
+        work_id, name = work_here({} if self._pipes is None else self._pipes.lane.tasks)
+        return {
+            "worker_index": self._index,
+            "worker_pid": self._pid,
+            "work_id": work_id,
+            "work_name": name,
+        }
+
+    def _finish_logs(self) -> None:
+        """Leave what stands in line to the parent, as this process ends."""
+        if self._forwarder is not None:
+            self._forwarder.finish()
+
+    # -- who asks -------------------------------------------------------------------
+
     def _current_worker(self) -> CurrentWorker:
         """Return what works call their worker, made when somebody first asks. Any thread."""
         if self._here is None:
@@ -312,6 +351,10 @@ class Child:
             self.plain.skip,
             lambda: loop.call_later(DOUBT, self.cut_off),
         )
+        if self._forwarder is not None:
+            from aplex._worker.whose_work import note
+
+            self._pipes.lane.note = note
         return self._pipes.lane
 
     def disconnect(self) -> None:
@@ -381,7 +424,9 @@ class Child:
         selector.register(coroutines, selectors.EVENT_READ)
         pause: float | None = None
         while True:
-            ready = {key.fileobj for key, _ in selector.select(pause)}
+            if self._forwarder is not None:
+                self._forwarder.watch(selector)
+            ready = {key.fileobj: events for key, events in selector.select(pause)}
             if self._ends.lifeline in ready and not self._read_lifeline():
                 break
             if self._kickee in ready and not self._flush_held(selector):
@@ -389,6 +434,8 @@ class Child:
             if coroutines in ready:
                 selector.unregister(coroutines)  # from now on it is the loop's
                 self._loop_thread.start()
+            if self._forwarder is not None and self._forwarder.end in ready:
+                self._forwarder.take(ready[self._forwarder.end])
             pause = self._interrupts.send()
             if self._results is not None:
                 pause = _shorter(pause, self._results.trim())

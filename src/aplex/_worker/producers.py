@@ -48,11 +48,15 @@ class Producer:
 
 
 class PlainProducer(Producer):
-    """Iterates on the thread that calls ``run``; is woken by another one."""
+    """Iterates on the thread that calls ``run``; is woken by another one.
+
+    Attributes:
+        source: What is iterated.
+    """
 
     def __init__(self, source: Iterator[Any], credit: int) -> None:
         super().__init__(credit)
-        self._source = source
+        self.source = source
         self._context = copy_context()  # that of the call: its steps run in it, too
         self._changed = threading.Condition()
 
@@ -77,7 +81,7 @@ class PlainProducer(Producer):
         try:
             while self._may_go_on(flush):
                 lane.inside = seq
-                item = self._context.run(next, self._source, _END)
+                item = self._context.run(next, self.source, _END)
                 lane.inside = 0
                 if item is _END:
                     return True
@@ -87,7 +91,7 @@ class PlainProducer(Producer):
             return False
         finally:
             lane.inside = 0  # first of all: no call until here
-            close = getattr(self._source, "close", None)
+            close = getattr(self.source, "close", None)
             if close is not None:
                 self._context.run(close)
 

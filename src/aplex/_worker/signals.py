@@ -30,7 +30,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 
 from aplex._common.errors import WorkInterrupted
 from aplex._wire.counters import Progress
@@ -49,6 +49,7 @@ LONGEST_PAUSE: Final = 1.0
 RUN: Final = PlainLane.run.__code__
 """What calls the functions."""
 
+_spared: Final[list[CodeType]] = []
 _forking = threading.local()
 _listens = False  # whether the next SIGTERM is the parent's
 _hooked = False  # whether forked children get the default action; they inherit the hook too
@@ -101,6 +102,12 @@ def _hear_again() -> None:
     if signal.getsignal(signal.SIGTERM) is _hear:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _release()
+
+
+def spare(code: CodeType) -> None:
+    """Do not interrupt a function while this code of ours, which it calls, is at work."""
+    if code not in _spared:
+        _spared.append(code)
 
 
 def free_signal() -> int | None:
@@ -178,11 +185,13 @@ HOOK: Final = Interrupts._swallowed.__code__  # noqa: SLF001 - private to this f
 
 
 def _is_delicate(frame: FrameType | None) -> bool:
-    """Whether this thread is in the middle of an import, or in our hook, which would swallow it."""
+    """Whether this thread is in an import, or in code of ours: our hook would swallow it."""
     # Below our own frame there may be an import too, in which a parent was that forked us.
     while frame is not None and frame.f_code is not RUN:
         code = frame.f_code
         if code is HOOK or code.co_filename.startswith("<frozen importlib."):
+            return True
+        if any(code is spared for spared in _spared):
             return True
         frame = frame.f_back
     return False

@@ -24,6 +24,7 @@ from aplex._backends.process import starter, template
 from aplex._backends.process.gate import AVAILABLE, Gate
 from aplex._backends.process.importing import check_process
 from aplex._backends.process.link import Link
+from aplex._backends.process.logs import Logs
 from aplex._backends.process.main_module import MainModule
 from aplex._backends.process.piped import PipedBackend
 from aplex._backends.process.postmortem import OomKills, postmortem, reap, show_crash
@@ -43,6 +44,8 @@ from aplex._worker.signals import free_signal
 if TYPE_CHECKING:
     from aplex.exceptions import WorkerLostError
 
+FORWARDING: Final = "aplex._worker.log_forwarding"
+"""What workers import that forward log records."""
 LONGEST_STATUS: Final = 1.0
 """Seconds in which the template tells how a process ended; else its exit code is not known."""
 
@@ -72,9 +75,11 @@ class ProcessBackend(PipedBackend):
         forks = Template(setup.name, self._main, preload) if by_template else None
         self._starter = Starter(context, packed, setup.name, self._main, self._started, forks)
         self._oom_kills: OomKills | None = None
+        self._logs = Logs(setup.name, wanted=setup.forward_logs)
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
+        self._logs.bind(listener)
         self._starter.bind(events, listener)
 
     # -- start ----------------------------------------------------------------
@@ -94,8 +99,11 @@ class ProcessBackend(PipedBackend):
                 self._gate = Gate(self._take_in_rest)
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
             if worker not in self._links:  # else Ctrl-C broke into this very method
-                self._links[worker] = Link(self._shared(), worker)
+                self._links[worker] = Link(self._shared(), worker, self._logs)
             link = self._links[worker]
+            if link.logs is not None:
+                self._logs.add(link.logs)
+                self._starter.preload(FORWARDING)
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
             self.listener.call_soon(partial(self.events.lost, worker, lambda: _unborn(failure)))
@@ -241,6 +249,8 @@ class ProcessBackend(PipedBackend):
                 self._gate.unwatch(end.fileno())
             self.listener.unwatch(end)
             self.listener.unwatch_writing(end)
+        if link.logs is not None:
+            self._logs.end(link.logs, link.progress)
         self._let_go(link)
         return death
 
@@ -257,6 +267,7 @@ class ProcessBackend(PipedBackend):
             self._arena.close()
         if self._oom_kills is not None:
             self._oom_kills.close()
+        self._logs.close()
 
     def break_down(self) -> None:
         links = list(self._links.items())
@@ -297,6 +308,7 @@ class ProcessBackend(PipedBackend):
             self._arena.close()
         if self._oom_kills is not None:
             self._oom_kills.close()
+        self._logs.abandon()
 
 
 def _never_served(error: WorkerLostError, progress: Progress) -> WorkerStartError:

@@ -21,8 +21,11 @@ from aplex._worker import (
     coroutine_pipes,  # noqa: F401 - forked workers have it at once  # pyright: ignore[reportUnusedImport]
     process,
 )
+from aplex._worker.log_forwarding import ROOM
 
 if TYPE_CHECKING:
+    from aplex._backends.process.log_thread import LogChannel
+    from aplex._backends.process.logs import Logs
     from aplex._pool.state import PoolWorker
 
 Loop = asyncio.AbstractEventLoop
@@ -31,20 +34,30 @@ Loop = asyncio.AbstractEventLoop
 class Link:
     """The parent's side of one worker."""
 
-    def __init__(self, arena: SharedMemory | None, worker: PoolWorker | None = None) -> None:
+    def __init__(
+        self,
+        arena: SharedMemory | None,
+        worker: PoolWorker | None = None,
+        logs: Logs | None = None,
+    ) -> None:
         """Open all channels of a worker, or none.
 
         Args:
             arena: Where the big arguments are.
             worker: Whose works get them.
+            logs: Where its log records go.
 
         Raises:
             OSError: There are too many open files.
         """
         self._arena = arena
         self._worker = worker
+        self.logs: LogChannel | None = None
         with Opened() as opened:
             self._open(opened, arena)
+            if logs is not None:
+                self.logs, self.child_ends.logs = logs.open(opened)
+            self.progress = Progress(room=0 if self.logs is None else ROOM)
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
         self.process: Any = None  # a multiprocessing.Process
         self.started = False
@@ -83,7 +96,6 @@ class Link:
             self.child_ends.arena_out = opened.end(results)
             self.child_ends.arena_in = opened.end(arena.end.duplicate())
             self.results = BorrowedMemory(opened.end(results.duplicate()))
-        self.progress = Progress()
 
     def ends(self) -> Iterator[End]:
         """The parent's ends."""

@@ -115,6 +115,11 @@ class Starter:
             self._setup.close()
             self._setup = setup
 
+    def preload(self, module: str) -> None:
+        """Have workers find a module imported, if a template process forks them."""
+        if self._template is not None:
+            self._template.preload(module)
+
     def bind(self, events: Events, listener: Listener) -> None:
         """Tell whose lock that is, and which listener is told."""
         self._events = events

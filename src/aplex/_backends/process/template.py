@@ -82,6 +82,11 @@ class Template:
         self._pidfd = -1
         self._ready = False
 
+    def preload(self, module: str) -> None:
+        """Have one more module imported, if the process was not started yet."""
+        if module not in self._preload:
+            self._preload = (*self._preload, module)
+
     def start(self) -> None:
         """Start the process, unless it is there. Returns at once; it imports meanwhile.
 
