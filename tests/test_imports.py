@@ -23,6 +23,7 @@ import aplex
 import aplex.exceptions
 import aplex.executors
 import aplex.futures
+import aplex.handles
 import aplex.load_balancers
 import aplex.outcomes
 import aplex.progress
@@ -42,6 +43,7 @@ PUBLIC_MODULES = (
     "exceptions",
     "executors",
     "futures",
+    "handles",
     "load_balancers",
     "outcomes",
     "progress",
@@ -68,9 +70,12 @@ def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
 
 # -- rooms ----------------------------------------------------------------------------------
 
-GROUND = ("_common", "exceptions", "outcomes", "statistics", "load_balancers", "_version")
+GROUND = (
+    *("_common", "exceptions", "handles", "outcomes", "statistics", "load_balancers"),
+    "_version",
+)
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
-    {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",)},
+    {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",), "handles": ("_common",)},
     {"_wire": GROUND, "typing": GROUND},
     {"_worker": (*GROUND, "_wire", "workers"), "workers": ("_common",)},
     {"_pool": GROUND},

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         RemoteError,
         RemoteTraceback,
         SerializationError,
+        SharedHandleError,
         WorkerLostError,
         WorkerStartError,
         WorkInterrupted,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         ThreadAsyncPoolExecutor,
     )
     from aplex.futures import AsyncioFuture, ConcurrentFuture
+    from aplex.handles import SharedHandle
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
     from aplex.statistics import PoolStats, RunningFunction, WorkerStats
@@ -58,6 +60,8 @@ __all__ = [
     "RemoteTraceback",
     "RunningFunction",
     "SerializationError",
+    "SharedHandle",
+    "SharedHandleError",
     "Stream",
     "ThreadAsyncPoolExecutor",
     "WorkInterrupted",
@@ -73,6 +77,7 @@ _MODULES = (
     "executors",
     "exceptions",
     "futures",
+    "handles",
     "load_balancers",
     "outcomes",
     "progress",

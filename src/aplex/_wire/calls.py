@@ -16,9 +16,9 @@ import pickle
 import types
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from aplex._common.errors import SerializationError
+from aplex._common.errors import SerializationError, SharedHandleError
 from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import ATOMS
 
@@ -38,7 +38,7 @@ BY_NAME: Final = (
     "is enough to put the code that uses the executor under `if __name__ == '__main__':`"
 )
 """The cure for functions with something that cannot travel."""
-_BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
+BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
 
 Payload: TypeAlias = "bytes | pickle.PickleBuffer | SharedPayload"
 # A call is a tuple of atoms (its positional arguments), or a pickle.
@@ -183,7 +183,7 @@ class CallEncoder:
             SerializationError: Something cannot be pickled; says what.
         """
         number: int | Definition | None
-        number = self._numbers.get(work) if type(work) in _BY_REFERENCE else None
+        number = self._numbers.get(work) if type(work) in BY_REFERENCE else None
         if number is None:
             number = self._numbered(work)
         if number and not kwargs:
@@ -200,8 +200,26 @@ class CallEncoder:
             if number:
                 return number, pack(self.dumps, self._put, (args, kwargs))
             return 0, pack(self.dumps, self._put, (work, args, kwargs))
+        except SharedHandleError:
+            raise
         except Exception as error:
             raise self._explained(error, work, args, kwargs) from error
+
+    def decide(self) -> None:
+        """Find out, once, whether workers can import this ``__main__``."""
+        if self._decide is not None:
+            self._main_by_value, self._decide = self._decide(), None
+
+    def define(self, pickled: bytes, shares: tuple[Any, ...]) -> Definition:
+        """Return the definition of a function that uses shared objects."""
+        return self._values.define(pickled, shares)
+
+    def has_name(self, work: Work) -> bool:
+        """Whether a work pickles as a name, by which its workers know it."""
+        if type(work) not in BY_REFERENCE:
+            return False
+        number = self._numbers.get(work) or self._numbered(work)
+        return type(number) is int and number > 0
 
     def renew_after_fork(self) -> None:
         """In a forked child: a thread that held a lock may not be in this process."""
@@ -234,8 +252,7 @@ class CallEncoder:
 
     def _numbered(self, work: Work) -> int | Definition:
         """Return the number of a function or class that has one, 0 for others."""
-        if self._decide is not None:
-            self._main_by_value, self._decide = self._decide(), None
+        self.decide()
         if type(work) is types.FunctionType:
             definition = self._values.find(work)
             if definition is not None:
@@ -251,13 +268,13 @@ class CallEncoder:
                 number = next(self._new_numbers)
                 self._pickled[number] = pickled
                 number = self._by_name.setdefault(pickled, number)
-        if type(work) in _BY_REFERENCE:  # others may not be hashable: classes of metaclasses
+        if type(work) in BY_REFERENCE:  # others may not be hashable: classes of metaclasses
             self._numbers[work] = number
         return number
 
     def _referenced(self, work: Work) -> bytes | None:
         """Return the pickled name of a function or class, None if it does not pickle so."""
-        if not isinstance(work, _BY_REFERENCE):
+        if not isinstance(work, BY_REFERENCE):
             return None
         owner = getattr(work, "__self__", None)  # ``[].append`` is a builtin function, too
         if not isinstance(owner, (types.ModuleType, type, type(None))):
@@ -302,19 +319,42 @@ class CallEncoder:
         return SerializationError(f"the call of {describe(work)} cannot be pickled: {_say(error)}")
 
 
+class Definable(Protocol):
+    """Shared objects, which are told about as functions are."""
+
+    def define(self, number: int, packed: Any, /) -> None:
+        """Take in an object that works to come may want; None: that none will want any more."""
+        ...
+
+
 class CallDecoder:
     """Unpickles what a `CallEncoder` has pickled; belongs to one lane of a worker."""
 
-    def __init__(self, open_: Open | None = None) -> None:
+    def __init__(
+        self, open_: Open | None = None, shared: Callable[[], Definable] | None = None
+    ) -> None:
+        """Know no functions yet.
+
+        Args:
+            open_: Returns views of what was put into shared memory.
+            shared: Returns the shared objects of this worker.
+        """
         self._open = open_
+        self._shared = shared
         # The functions by their numbers: pickled until they are first called.
         self._pickled: dict[int, bytes] = {}
         self._functions: dict[int, Work] = {}
 
     def define(self, definitions: dict[int, bytes | None]) -> None:
-        """Take in functions that calls to come will name by number; forget those that are None."""
+        """Take in functions that calls to come will name by number; forget those that are None.
+
+        Numbers below 0 are those of shared objects.
+        """
         for number, pickled in definitions.items():
-            if pickled is None:
+            if number < 0:
+                assert self._shared is not None
+                self._shared().define(-number, pickled)
+            elif pickled is None:
                 self._pickled.pop(number, None)
                 self._functions.pop(number, None)
             else:
@@ -351,6 +391,8 @@ class CallDecoder:
             if type(pickled) is tuple:
                 return work, pickled, {}
             args, kwargs = unpack(pickled)
+        except SerializationError:  # of a shared object
+            raise
         except MemoryError as error:
             raise SerializationError(
                 f"the worker has not enough memory for the arguments{_size(pickled)}: "

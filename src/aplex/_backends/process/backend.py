@@ -51,6 +51,7 @@ class ProcessBackend(PipedBackend):
     """Starts worker processes by a context of ``multiprocessing``, and notices their end."""
 
     can_interrupt = free_signal() is not None
+    shares_early = True
 
     def __init__(self, context: BaseContext | None, preload: Sequence[str], setup: Setup) -> None:
         """Start nothing yet.
@@ -96,6 +97,7 @@ class ProcessBackend(PipedBackend):
             if worker not in self._links:  # else Ctrl-C broke into this very method
                 self._links[worker] = Link(self._shared(), worker)
             link = self._links[worker]
+            link.freed = self._freed
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
             self.listener.call_soon(partial(self.events.lost, worker, lambda: _unborn(failure)))
@@ -236,6 +238,8 @@ class ProcessBackend(PipedBackend):
         self._links.pop(worker, None)
         link.buried = True
         self._take_back(link)
+        if self._shares is not None:
+            self._shares.lost(link)
         for end in link.ends():
             if self._gate is not None:
                 self._gate.unwatch(end.fileno())
@@ -253,6 +257,8 @@ class ProcessBackend(PipedBackend):
         if self._gate is not None:
             self.listener.unwatch(self._gate)
             self._gate.close()
+        if self._shares is not None:
+            self._shares.close()
         if self._arena is not None:
             self._arena.close()
         if self._oom_kills is not None:
