@@ -239,15 +239,21 @@ class CallEncoder:
         new.update(dict.fromkeys(self._values.forgotten(known, len(self._pickled))))
         return new
 
-    def dumps(self, value: Any, *, buffer_callback: Buffers | None = None) -> bytes:
+    def dumps(
+        self,
+        value: Any,
+        *,
+        buffer_callback: Buffers | None = None,
+        by: Callable[..., bytes] = dumps,
+    ) -> bytes:
         """Pickle one object as it is now."""
-        data = dumps(value, buffer_callback=buffer_callback)
+        data = by(value, buffer_callback=buffer_callback)
         # A worker cannot look names up in this __main__: send what they name.
         # (A mere string that says so costs nothing but the slower pickle.)
         if self._main_by_value and b"__main__" in data:
             if buffer_callback is not None:
                 buffer_callback.views.clear()
-            return dumps(value, by_value=True, buffer_callback=buffer_callback)
+            return by(value, by_value=True, buffer_callback=buffer_callback)
         return data
 
     def _numbered(self, work: Work) -> int | Definition:
