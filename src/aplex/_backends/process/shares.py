@@ -254,7 +254,8 @@ class Shares:
         entry.told = {link for link in list(self._links.values()) if self._tell(link, numbers)}
         if entry.told:
             self._awaited += 1
-            self._backend.arm()
+            # Not with the lock: a signal handler that wants it may break in who has the gate's.
+            self._backend.events.after_step(self._backend.arm)
         else:
             self._free(number)
 
