@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from aplex._common.messages import COROUTINE, DELIVERED, PLAIN, READY, RETURNED
+from aplex._common.messages import COROUTINE, DELIVERED, FREED, PLAIN, READY, RETURNED
 
 WORKER: Final = "worker"
 PARENT: Final = "parent"
@@ -28,6 +28,7 @@ STOP: Final = "stop"
 RECALL: Final = "recall"
 DEATH: Final = "death"
 ALONE: Final = "alone"
+SHARE: Final = "share"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,10 @@ def _return(_writer: Any, body: Any) -> bool:
     return any(kind == RETURNED for _, kind, _ in body[1])
 
 
+def _frees(_writer: Any, body: Any) -> bool:
+    return any(kind == FREED for _, kind, _ in body[1])
+
+
 def _plain_works(_backend: Any, worker: Any, _link: Any, lane: int) -> bool:
     return lane == PLAIN and bool(worker.outboxes[lane])
 
@@ -122,6 +127,14 @@ def _results_come(_pool: Any, _worker: Any, reports: Any) -> bool:
 
 def _lent(_backend: Any, _link: Any, work: Any) -> bool:
     return type(work.call).__name__ == "SharedPayload"
+
+
+def _shares(_backend: Any, worker: Any, _link: Any, lane: int) -> bool:
+    return any(getattr(work.function, "shares", ()) for work in worker.outboxes[lane])
+
+
+def _lives(_shares: Any, link: Any, _numbers: Any) -> bool:
+    return not link.buried
 
 
 def _aboard(_pool: Any, work: Any) -> bool:
@@ -297,11 +310,30 @@ _ALONE: Final = [
     ),
 ]  # fmt: skip
 
+_SHARED: Final = "aplex._wire.shared_objects"
+_SHARES: Final = "aplex._backends.process.shares:Shares"
+_SHARE: Final = [
+    *_worker("learn of shared objects", f"{_SHARED}:SharedObjects.define", BEFORE, AFTER),
+    *_worker("unpickle a shared object", f"{_SHARED}:SharedObjects.take", BEFORE, AFTER),
+    *_worker("map a shared object", f"{_SHARED}:SharedViews.open", BEFORE, AFTER),
+    *_worker(
+        "say that shared objects are gone", "aplex._wire.frames:Writer.write",
+        BEFORE, HEADER, HALF, AFTER, counts=_frees,
+    ),
+    *_parent(
+        "write works with shared objects", f"{_PIPED}._send_lane", BEFORE, HEADER, HALF, AFTER,
+        counts=_shares,
+    ),
+    *_parent("have them forgotten", f"{_PIPED}.tell", BEFORE, HEADER, HALF, AFTER),
+    *_parent("hear that they are gone", f"{_SHARES}.freed", BEFORE, AFTER, counts=_lives),
+]  # fmt: skip
+
 POINTS: Final[tuple[Point, ...]] = (
     *_START, *_RECEIVE, *_RUN, *_REPORT, *_CANCEL, *_END,
     *_PARENTS_START, *_PARENTS_SENDING, *_PARENTS_READING, *_PARENTS_END,
     *(replace(point, scene=RECALL) for point in _RECALL),
     *(replace(point, scene=ALONE) for point in _ALONE),
+    *(replace(point, scene=SHARE) for point in _SHARE),
 )  # fmt: skip
 """All of them; a point's number is its place here."""
 

@@ -236,7 +236,7 @@ class PipedBackend(Backend):
                     self._shares = made
         return self._shares.share(obj)
 
-    def tell(self, link: Link, lane: int, definitions: dict[int, Any]) -> None:
+    def tell(self, link: Link, definitions: dict[int, Any], lane: int) -> None:
         """Send definitions to a worker, without a work. In a step."""
         link.writers[lane].rest += frame_of((definitions, (), [], [], (), (), ()))
         self._flush_now(link, lane)

@@ -53,7 +53,7 @@ class Channels(Protocol):
     events: Events
     listener: Listener
 
-    def tell(self, link: Link, lane: int, definitions: dict[int, Any]) -> None:
+    def tell(self, link: Link, definitions: dict[int, Any], lane: int) -> None:
         """Send definitions to a worker."""
         ...
 
@@ -267,7 +267,7 @@ class Shares:
             if forget:
                 told = True
                 link.known[lane].difference_update(forget)
-                self._backend.tell(link, lane, dict.fromkeys(forget))
+                self._backend.tell(link, dict.fromkeys(forget), lane)
         return told
 
     def freed(self, link: Link, numbers: list[int]) -> None:
