@@ -113,8 +113,8 @@ class SharedObjects:
     def _unpickled(self, number: int, found: _Object) -> Any:
         try:
             parts = found.packed
-            if isinstance(parts, list):
-                parts = self._map(number, parts)
+            if type(parts) is list:
+                parts = self._map(number, found.packed)
             return pickle.loads(parts[0], buffers=map(_read_only, parts[1:]))
         except (MemoryError, OSError) as error:
             raise SerializationError(

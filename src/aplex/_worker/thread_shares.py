@@ -63,7 +63,7 @@ def resolved(owner: object, value: Any, around: tuple[int, ...] = ()) -> Any:
     return getattr(value, "_make", kind)(found)  # that of a named tuple
 
 
-def _may_hold(kind: type) -> bool:
+def _may_hold(kind: Any) -> bool:
     return kind in _CONTAINERS or (issubclass(kind, tuple) and hasattr(kind, "_make"))
 
 

@@ -83,8 +83,10 @@ class PipedBackend(Backend):
         if type(function) is Definition:
             function = function.number
         if function not in link.known[lane] or type(call) is SharedPayload:
-            shares = type(function) is Sharing and function.all_in(link.known[lane])
-            if type(call) is SharedPayload or not shares:
+            if type(function) is not Sharing or type(call) is SharedPayload:
+                self.send(worker)
+                return
+            if not function.all_in(link.known[lane]):
                 self.send(worker)
                 return
             function = function.number
@@ -227,7 +229,8 @@ class PipedBackend(Backend):
 
     def share(self, obj: Any) -> Share:
         if self._shares is None:
-            from aplex._backends.process.shares import Shares
+            with late_imports.importing:
+                from aplex._backends.process.shares import Shares
 
             with self._arena_lock:
                 if self._shares is None:

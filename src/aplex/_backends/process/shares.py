@@ -182,7 +182,7 @@ class Shares:
         no more than one of atoms only.
         """
         place = 0
-        first = args[0]
+        first: Any = args[0]
         if type(first) is not SharedHandle:
             place, first = _handle_in(args)
             if first is None:
@@ -310,8 +310,8 @@ class Shares:
             self._give_back(number)
 
 
-def _handle_in(args: tuple[Any, ...]) -> tuple[int, SharedHandle[Any] | None]:
-    """Return the first handle and its place, if there are only atoms before it."""
+def _handle_in(args: tuple[Any, ...]) -> tuple[int, Any]:
+    """Return the place of the first handle, and it, if there are only atoms before it; or None."""
     for place, value in enumerate(args):
         if type(value) is SharedHandle:
             return place, value
