@@ -64,7 +64,7 @@ def resolved(owner: object, value: Any, around: tuple[int, ...] = ()) -> Any:
 
 
 def _may_hold(kind: Any) -> bool:
-    return kind in _CONTAINERS or (issubclass(kind, tuple) and hasattr(kind, "_make"))
+    return kind in _CONTAINERS or (tuple in kind.__mro__ and hasattr(kind, "_make"))
 
 
 def _resolved_partial(owner: object, value: partial[Any], around: tuple[int, ...]) -> partial[Any]:

@@ -181,19 +181,18 @@ class Shares:
         The function and the object are bound to one another, and travel once: so such a call costs
         no more than one of atoms only.
         """
-        place = 0
-        first: Any = args[0]
-        if type(first) is not SharedHandle:
-            place, first = _handle_in(args)
-            if first is None:
-                return None
+        first = args[0]
+        place, found = (0, first) if type(first) is SharedHandle else _handle_in(args)
+        if found is None:
+            return None
+        handle: SharedHandle[Any] = found
         rest = args[place + 1 :]
         for value in rest:
             if type(value) not in ATOMS and not is_atom(value):
                 return None
-        bound = first.bound.get((work, place)) if type(work) in BY_REFERENCE else None
-        if bound is None or first.bound_by is not self:
-            bound = self._bind(work, place, first)
+        bound = handle.bound.get((work, place)) if type(work) in BY_REFERENCE else None
+        if bound is None or handle.bound_by is not self:
+            bound = self._bind(work, place, handle)
             if bound is None:
                 return None
         return bound, args[:place] + rest if place else rest
