@@ -244,6 +244,16 @@ def test_workers_of_a_bigger_pool_have_it(new_caller: Callable[..., Caller], eng
     assert caller.call(sharing.first_byte, handle) == 7
 
 
+@pytest.mark.parametrize("inner", ["thread", "template", "fork"])
+@pytest.mark.parametrize("outer", ["thread", "template"])
+def test_a_work_may_share_it_with_workers_of_its_own(outer: str, inner: str) -> None:
+    with make_pool(outer) as pool:
+        handle = pool.share(table(7))
+        assert pool.submit(sharing.first_byte, handle).result() == 7
+        assert pool.submit(sharing.shared_on, inner, handle).result(DEADLINE) == [7, 7]
+        assert pool.submit(sharing.first_byte, handle).result() == 7
+
+
 # -- how it goes --------------------------------------------------------------
 
 

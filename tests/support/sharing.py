@@ -12,6 +12,7 @@ import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
 
+from tests.support.callers import make_pool
 from tests.support.works import PATIENCE
 
 BIG = 300_000  # bytes: in shared memory, where there is such
@@ -201,6 +202,12 @@ def in_a_child(path: str, done: str, table: Table) -> int:
     with open(done, "w") as file:
         file.write(str(seen))
     os._exit(0)
+
+
+def shared_on(engine: str, table: Table) -> list[int]:
+    """Share what was shared, with the workers of a pool of the worker's own."""
+    with make_pool(engine) as inner, inner.share(table) as handle:
+        return [inner.submit(first_byte, handle).result(), table.data[0]]
 
 
 def descriptors_open() -> int:
