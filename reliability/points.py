@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from aplex._common.messages import COROUTINE, DELIVERED, PLAIN, READY, RETURNED
+from aplex._common.messages import COROUTINE, DELIVERED, FREED, PLAIN, READY, RETURNED
 
 WORKER: Final = "worker"
 PARENT: Final = "parent"
@@ -32,6 +32,7 @@ DEATH: Final = "death"
 ALONE: Final = "alone"
 LIFE: Final = "life"
 LOGS: Final = "logs"
+SHARE: Final = "share"
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,10 @@ def _return(_writer: Any, body: Any) -> bool:
     return any(kind == RETURNED for _, kind, _ in body[1])
 
 
+def _frees(_writer: Any, body: Any) -> bool:
+    return any(kind == FREED for _, kind, _ in body[1])
+
+
 def _plain_works(_backend: Any, worker: Any, _link: Any, lane: int) -> bool:
     return lane == PLAIN and bool(worker.outboxes[lane])
 
@@ -126,6 +131,14 @@ def _results_come(_pool: Any, _worker: Any, reports: Any) -> bool:
 
 def _lent(_backend: Any, _link: Any, work: Any) -> bool:
     return type(work.call).__name__ == "SharedPayload"
+
+
+def _shares(_backend: Any, worker: Any, _link: Any, lane: int) -> bool:
+    return any(getattr(work.function, "shares", ()) for work in worker.outboxes[lane])
+
+
+def _lives(_shares: Any, link: Any, _numbers: Any) -> bool:
+    return not link.buried
 
 
 def _aboard(_pool: Any, work: Any) -> bool:
@@ -343,6 +356,24 @@ _LOGS: Final = [
     *_worker("leave records behind", f"{_FORWARDER}.finish", BEFORE, AFTER),
 ]  # fmt: skip
 
+_SHARED: Final = "aplex._wire.shared_objects"
+_SHARES: Final = "aplex._backends.process.shares:Shares"
+_SHARE: Final = [
+    *_worker("learn of shared objects", f"{_SHARED}:SharedObjects.define", BEFORE, AFTER),
+    *_worker("unpickle a shared object", f"{_SHARED}:SharedObjects.take", BEFORE, AFTER),
+    *_worker("map a shared object", f"{_SHARED}:SharedViews.open", BEFORE, AFTER),
+    *_worker(
+        "say that shared objects are gone", "aplex._wire.frames:Writer.write",
+        BEFORE, HEADER, HALF, AFTER, counts=_frees,
+    ),
+    *_parent(
+        "write works with shared objects", f"{_PIPED}._send_lane", BEFORE, HEADER, HALF, AFTER,
+        counts=_shares,
+    ),
+    *_parent("have them forgotten", f"{_PIPED}.tell", BEFORE, HEADER, HALF, AFTER),
+    *_parent("hear that they are gone", f"{_SHARES}.freed", BEFORE, AFTER, counts=_lives),
+]  # fmt: skip
+
 POINTS: Final[tuple[Point, ...]] = (
     *_START, *_RECEIVE, *_RUN, *_REPORT, *_CANCEL, *_END,
     *_PARENTS_START, *_PARENTS_SENDING, *_PARENTS_READING, *_PARENTS_END,
@@ -351,6 +382,7 @@ POINTS: Final[tuple[Point, ...]] = (
     *FORKING,
     *(replace(point, scene=LIFE) for point in _LIFE),
     *(replace(point, scene=LOGS) for point in _LOGS),
+    *(replace(point, scene=SHARE) for point in _SHARE),
 )  # fmt: skip
 """All of them; a point's number is its place here."""
 

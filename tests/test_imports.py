@@ -23,6 +23,7 @@ import aplex
 import aplex.exceptions
 import aplex.executors
 import aplex.futures
+import aplex.handles
 import aplex.limits
 import aplex.load_balancers
 import aplex.outcomes
@@ -45,6 +46,7 @@ PUBLIC_MODULES = (
     "executors",
     "futures",
     "limits",
+    "handles",
     "load_balancers",
     "outcomes",
     "progress",
@@ -73,10 +75,14 @@ def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
 # -- rooms ----------------------------------------------------------------------------------
 
 GROUND = (
-    *("_common", "exceptions", "limits", "outcomes", "statistics", "load_balancers", "_version"),
+    *("_common", "exceptions", "handles", "limits", "outcomes", "statistics", "load_balancers"),
+    "_version",
 )
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
-    {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",), "limits": ("_common",)},
+    {
+        **dict.fromkeys(GROUND, ()),
+        **dict.fromkeys(("exceptions", "handles", "limits"), ("_common",)),
+    },
     {"_wire": GROUND, "typing": GROUND},
     {"_worker": (*GROUND, "_wire", "workers"), "workers": ("_common",)},
     {"_pool": GROUND},

@@ -76,7 +76,8 @@ def _writer_of(args: tuple[Any, ...]) -> Writer:
         return own
     backend, worker, *more = args
     lane = getattr(more[-1], "lane", more[-1]) if more else PLAIN
-    writer: Writer = backend._links[worker].writers[lane]
+    link = worker if hasattr(worker, "writers") else backend._links[worker]
+    writer: Writer = link.writers[lane]
     return writer
 
 

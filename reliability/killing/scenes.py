@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from reliability.killing import faults, works
 from reliability.killing.works import Big, Work
-from reliability.points import ALONE, DEATH, LIFE, LOGS, RECALL, STOP, WORKS
+from reliability.points import ALONE, DEATH, LIFE, LOGS, RECALL, SHARE, STOP, WORKS
 
 PATIENCE: Final = 12.0
 """Seconds after which a work counts as never resolved. More than a worker is stopped for."""
@@ -72,6 +72,8 @@ class Player:
             self._pool.resize(2)
         if scene == RECALL:
             await self._recall()
+        if scene == SHARE:
+            await self._share()
         self._send_again()
         await self._wait()
 
@@ -173,6 +175,17 @@ class Player:
             await self._wait_for(self.sent[behind:])
             faults.open_gate()
         await self._wait()
+
+    async def _share(self) -> None:
+        """Share objects, small and big, and have them freed while works use others."""
+        for _ in range(_ROUNDS):
+            if faults.struck():
+                break
+            for size in (1_000, 300_000):
+                with self._pool.share(b"\1" * size) as handle:
+                    for work in (works.length, works.alength) * 4:
+                        self._send(work, handle, expected=size)
+            await self._wait()
 
     async def _wait(self) -> None:
         """Wait for all works."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         RemoteError,
         RemoteTraceback,
         SerializationError,
+        SharedHandleError,
         WorkerLostError,
         WorkerStartError,
         WorkInterrupted,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         ThreadAsyncPoolExecutor,
     )
     from aplex.futures import AsyncioFuture, ConcurrentFuture
+    from aplex.handles import SharedHandle
     from aplex.limits import AdaptiveLimit
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
@@ -63,6 +65,8 @@ __all__ = [
     "RemoteTraceback",
     "RunningFunction",
     "SerializationError",
+    "SharedHandle",
+    "SharedHandleError",
     "Stream",
     "ThreadAsyncPoolExecutor",
     "WorkInterrupted",
@@ -79,6 +83,7 @@ _MODULES = (
     "exceptions",
     "futures",
     "limits",
+    "handles",
     "load_balancers",
     "outcomes",
     "progress",

@@ -20,6 +20,7 @@ from aplex._common.errors import (
     RemoteError,
     RemoteTraceback,
     SerializationError,
+    SharedHandleError,
     WorkerStartError,
     WorkInterrupted,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "RemoteError",
     "RemoteTraceback",
     "SerializationError",
+    "SharedHandleError",
     "WorkInterrupted",
     "WorkQuarantinedError",
     "WorkerLostError",

@@ -15,7 +15,7 @@ from tests.support.programs import on, run_all, started
 TEXT = """
     import collections, concurrent.futures, contextlib, dis, faulthandler, gc, random
 
-    from aplex import WorkerLostError
+    from aplex import SharedHandleError, WorkerLostError
 
     LOOKS = {dis.opmap[name] for name in dis.opmap
              if name.startswith("CALL") or name in ("RESUME", "JUMP_BACKWARD")}
@@ -48,7 +48,7 @@ TEXT = """
 
     class Run:
         def __init__(self, pool):
-            self.pool, self.futures, self.open = pool, [], []
+            self.pool, self.futures, self.open, self.handles = pool, [], [], []
             self.expected, self.called = [], []
             self.now = pool.submit(square, 1)
             self.now.result()
@@ -73,6 +73,11 @@ TEXT = """
             for future in concurrent.futures.as_completed(more):
                 future.done()
             self.send(len, bytes(100_000)).cancel()
+            with self.pool.share([bytes(100_000)]) as handle:
+                self.handles.append(handle)
+                with contextlib.suppress(SharedHandleError):
+                    self.send(len, handle)
+                    self.send(len, [handle])
             view = self.pool.options(priority=1, limit_key="k", max_concurrency=1)
             limited = view.submit(square, 3)
             self.futures.append(limited)
@@ -107,6 +112,12 @@ TEXT = """
             for one in self.open:
                 one.close()
             repr(self.pool)
+
+        def share(self):
+            with self.pool.share(["shared"]) as handle:
+                self.watch(self.send(len, handle))
+            for handle in self.handles:
+                handle.close()
 
         def resize(self):
             self.pool.resize(2)
@@ -190,6 +201,7 @@ ACTIONS = {
     "cancel": 41,
     "look": 41,
     "close": 41,
+    "share": 41,
     "resize": 83,
     "shutdown": 83,
     "ask": 97,

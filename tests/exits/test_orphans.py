@@ -18,6 +18,7 @@ SITUATIONS = {
     "a coroutine that computes": "pool.submit(computing)",
     "a coroutine that suppresses its cancel": "pool.submit(stubborn)",
     "results that nobody reads": "pool.submit(flood)",
+    "a shared object": "pool.submit(holding, pool.share([bytes(10_000_000)]))",
     "a worker's start": "make(initializer=sleep, initargs=(60,)).submit(square, 2)",
 }
 
@@ -31,6 +32,10 @@ def test_no_worker_outlives_the_program(engine, situation, number, tmp_path) -> 
     async def flood():
         say("running")
         return bytes(50_000_000)
+
+    def holding(shared):
+        say("running")
+        time.sleep(60)
 
     def main():
         global pool

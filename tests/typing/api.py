@@ -27,6 +27,7 @@ from aplex import (
     Outcome,
     PoolView,
     ProcessAsyncPoolExecutor,
+    SharedHandle,
     Stream,
     ThreadAsyncPoolExecutor,
 )
@@ -333,3 +334,23 @@ def wrong_options() -> None:
     ProcessAsyncPoolExecutor(pool_size="4")  # type: ignore[call-overload]  # pyright: ignore
     ThreadAsyncPoolExecutor(mp_context="spawn")  # type: ignore[call-overload]  # pyright: ignore
     ProcessAsyncPoolExecutor(load_balancer=Mine.is_available)  # type: ignore[arg-type]  # pyright: ignore
+
+
+# -- shared objects -------------------------------------------------------------------------
+
+
+def shared(pool: ProcessAsyncPoolExecutor[Literal[False]], page: Page) -> None:
+    handle = pool.share(page)
+    assert_type(handle, SharedHandle[Page])
+    assert_type(pool.options(priority=1).share(page), SharedHandle[Page])
+    # It may stand where the object is wanted.
+    assert_type(pool.submit(reads, handle, 2), ConcurrentFuture[str])
+    assert_type(pool.submit(reads, page=handle, count=2), ConcurrentFuture[str])
+    with handle as same:
+        assert_type(same, SharedHandle[Page])
+    assert_type(handle.closed, bool)
+    pool.submit(reads, handle, "two")  # type: ignore[call-overload] # pyright: ignore
+
+
+def reads(page: Page, count: int) -> str:
+    raise NotImplementedError

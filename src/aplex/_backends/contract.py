@@ -36,6 +36,7 @@ from aplex._common.messages import Reports
 from aplex._pool.state import Death, PoolWorker, Work
 
 if TYPE_CHECKING:
+    from aplex._common.sharing import Share
     from aplex._worker.lifespan import Surroundings
 
 __all__ = ["Backend", "Death", "Events", "ReadByCallers", "Setup", "StopsFunctions"]
@@ -146,6 +147,8 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
 
     can_kill: ClassVar[bool] = True
     """Whether ``kill`` ends a worker."""
+    shares_early: ClassVar[bool] = False
+    """Whether what is shared has to be taken care of before there is a work."""
     in_threads: ClassVar[bool] = False
     """Whether works run in threads of this process, and may wait for works."""
     events: Events
@@ -222,6 +225,18 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
 
     def began(self) -> None:
         """Note that a worker is ready, and has not ended a work yet. May come more than once."""
+
+    def share(self, obj: Any) -> Share:
+        """Take an object that is to be shared with the workers. Any thread; called unlocked.
+
+        Returns:
+            What keeps it shared. `encode` puts the object, or what stands for it, in the place of
+            its handle.
+
+        Raises:
+            SerializationError: It cannot travel.
+        """
+        raise NotImplementedError
 
     def served(self) -> None:
         """Note that a worker has ended its first work."""

@@ -42,9 +42,12 @@ from aplex._worker.lane import Detached, is_coroutine
 from aplex._worker.loop_thread import LoopThread
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
+from aplex._worker.thread_shares import resolved, share
+from aplex.handles import MADE
 from aplex.workers import CurrentWorker
 
 if TYPE_CHECKING:
+    from aplex._common.sharing import Share
     from aplex._worker.lifespan import Lifespan
 
 
@@ -104,7 +107,12 @@ class ThreadBackend(Backend):
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
+        if MADE:  # else there are no handles of shared objects
+            work, args, kwargs = resolved(self, (work, args, kwargs))
         return work, (args, kwargs, copy_context())
+
+    def share(self, obj: Any) -> Share:
+        return share(self, obj)
 
     def check_can_start(self) -> None:
         check_program(forks=False)

@@ -36,6 +36,7 @@ from aplex._pool.inflow import Inflow
 from aplex._pool.state import Work
 from aplex._worker.producers import produce
 from aplex._worker.timeouts import produce_within, run_within
+from aplex.handles import SharedHandle
 from aplex.streams import AsyncStream, Stream, this_reader
 
 if TYPE_CHECKING:
@@ -221,6 +222,21 @@ class Gateway:
             except PoolFullError:  # another thread was faster
                 continue
         return self.submit(options, work, args, kwargs)
+
+    # -- shared objects -------------------------------------------------------
+
+    def share(self, obj: Any) -> SharedHandle[Any]:
+        """Share an object with the workers.
+
+        Raises:
+            SerializationError: It cannot be pickled.
+            RuntimeError: The executor was shut down; or no workers can be started here.
+            BrokenPoolError: The workers cannot be started.
+        """
+        self.manager.check_open()
+        if self._backend.shares_early:  # only a pool that has begun frees what it holds
+            self.manager.start_workers()
+        return SharedHandle(self._backend.share(obj))
 
     # -- maps -----------------------------------------------------------------
 

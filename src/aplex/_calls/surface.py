@@ -19,6 +19,7 @@ from aplex._futures.awaitable import AsyncioFuture
 from aplex._futures.blocking import ConcurrentFuture
 from aplex._map.plan import Plan
 from aplex._map.progress import Bar, Progress
+from aplex.handles import SharedHandle
 from aplex.outcomes import Outcome
 from aplex.streams import AsyncStream, Stream
 from aplex.typing import MapOptions
@@ -200,6 +201,34 @@ class Calls(Generic[Awaits]):
             BrokenPoolError: The workers cannot be started.
         """
         return await self._gateway.submit_when_free(self._options, work, args, kwargs)
+
+    # -- shared objects -------------------------------------------------------
+
+    def share(self, obj: T, /) -> SharedHandle[T]:
+        """Share a big object, which nobody changes, with all workers: each gets it once.
+
+        Process workers unpickle it when they are first given it, also those that join later. It is
+        captured now. The buffers of what supports pickle protocol 5 (PEP 574: NumPy arrays, Arrow
+        tables, frames of pandas) lie in one anonymous shared memory, which all workers map, and
+        are read-only there. Worker threads get the object itself.
+
+        Copying a big object takes a while: in an event loop use
+        ``await asyncio.to_thread(pool.share, obj)``. With processes the workers start, as with
+        the first `submit`.
+
+        Args:
+            obj: What is to be shared. It must not hold handles itself.
+
+        Returns:
+            A `SharedHandle`. A work that is given it, as an argument or inside a container, gets
+            the object. Works that were submitted keep the object until they end.
+
+        Raises:
+            SerializationError: Process workers: it cannot be pickled.
+            RuntimeError: The executor was shut down; or no workers can be started here.
+            BrokenPoolError: The workers cannot be started.
+        """
+        return self._gateway.share(obj)
 
     # -- map ------------------------------------------------------------------
 

@@ -59,6 +59,12 @@ class SerializationError(AplexError, pickle.PicklingError):
     __module__ = PUBLIC
 
 
+class SharedHandleError(AplexError, ValueError):
+    """A handle of a shared object was closed, or belongs to another executor."""
+
+    __module__ = PUBLIC
+
+
 class RemoteError(AplexError):
     """Stands in for an exception of a worker that cannot travel.
 

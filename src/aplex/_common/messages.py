@@ -3,7 +3,8 @@
 Down, on the lane the works belong to, a frame is ``(definitions, ids, functions,
 calls, cancels, recalls, credits)``:
 
-* ``definitions`` - ``{number: function}``: functions this lane has not seen yet;
+* ``definitions`` - ``{number: function}``: functions this lane has not seen yet, and, with numbers
+  below 0, shared objects; None: to be forgotten;
 * ``ids``, ``functions``, ``calls`` - columns, a row for each work to run: its id,
   the number of its function (0: it travels in the call), its arguments. A worker
   counts the works of a lane that it has *started*, in the order they came, so that
@@ -67,6 +68,7 @@ READY: Final = 8  # the worker serves; data is its process id
 FAILED: Final = 9  # the worker cannot serve; data as for ERROR or RAISED
 RETURNED: Final = 10  # the recall has found the work not started; data is the recall's seq
 ITEMS: Final = 11  # the stream has yielded; data is the number of the first item, and a list
+FREED: Final = 12  # the worker has nothing of some shared objects any more; data are their numbers
 
 Item: TypeAlias = "tuple[bool, Any]"  # of a stream: whether it is pickled, and what travels
 Report: TypeAlias = "tuple[int, int, Any]"

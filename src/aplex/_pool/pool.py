@@ -26,6 +26,7 @@ from aplex._common.messages import (
     COROUTINE,
     DELIVERED,
     DETACHED,
+    FREED,
     ITEMS,
     PICKLED,
     PLAIN,
@@ -257,7 +258,7 @@ class Pool(Workforce):
                 self._take_back(worker, work_id, data)
             elif kind == READY:
                 self._ready(worker, data)
-            else:
+            elif kind != FREED:  # which is for the back end
                 worker.failure = data
         if returned:
             self._unpin(worker)

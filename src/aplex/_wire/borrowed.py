@@ -49,7 +49,7 @@ class BorrowedMemory:
         self._watches: dict[int, weakref.ref[Any]] = {}  # by the numbers of the blocks
         self._shielded: set[int] = set()
         self._inherited: set[int] = set()  # blocks of which a forked child may have views
-        self._left: list[_Release] = []  # of those, the ones of which we have none any more
+        self._left: list[Release] = []  # of those, the ones of which we have none any more
         self._tethers: dict[int, int] = {}  # descriptors for children, by the forking threads
         self._unknown = False  # whether it cannot be known if such a child lives
 
@@ -69,7 +69,7 @@ class BorrowedMemory:
         memory = segment.map_private() if private else segment.map()
         # Whatever is made of a view, or of a view of a view, keeps the owner alive.
         owner = (self._char * sum(map(padded, lengths))).from_buffer(memory, start)
-        self._watches[number] = weakref.ref(owner, _Release(self, segment, place))
+        self._watches[number] = weakref.ref(owner, Release(self, segment, place))
         whole = memoryview(owner).cast("B")
         views: list[memoryview] = []
         at = 0
@@ -88,9 +88,9 @@ class BorrowedMemory:
             from ctypes import c_char
         self._char = c_char
         self._flags = flags_of(self.end.fileno())
-        _remember(self)
+        remember(self)
 
-    def released(self, release: _Release) -> None:
+    def released(self, release: Release) -> None:
         """Note that the last view of a block is gone. Any thread, at any moment."""
         number = release.place[0]
         self._watches.pop(number, None)
@@ -99,7 +99,7 @@ class BorrowedMemory:
         else:
             self._free(release)
 
-    def _free(self, release: _Release) -> None:
+    def _free(self, release: Release) -> None:
         assert self._flags is not None
         if self.end.fileno() < 0:  # nobody sends here any more
             return
@@ -177,12 +177,12 @@ class BorrowedMemory:
         self.end.close()
 
 
-class _Release:
+class Release:
     """Called when the last view of a block is gone, in any thread, at any moment."""
 
     __slots__ = ("lent", "place", "segment")
 
-    def __init__(self, lent: BorrowedMemory, segment: Segment, place: Place) -> None:
+    def __init__(self, lent: BorrowedMemory, segment: Any, place: Place) -> None:
         self.lent = lent
         self.segment = segment
         self.place = place
@@ -202,7 +202,8 @@ def _whole_file(kind: int) -> bytes:
 _known: weakref.WeakSet[BorrowedMemory] | None = None  # those which may have views
 
 
-def _remember(lent: BorrowedMemory) -> None:
+def remember(lent: BorrowedMemory) -> None:
+    """Have the views of this memory seen to when the process forks."""
     global _known  # noqa: PLW0603
     if _known is None:
         _known = weakref.WeakSet()

@@ -42,13 +42,20 @@ _SLACK: Final = 32
 
 
 class Definition:
-    """A function that travels by value, pickled once. Works refer to it until they are settled."""
+    """A function that travels by value, pickled once. Works refer to it until they are settled.
 
-    __slots__ = ("_alive", "number", "pickled")
+    Attributes:
+        shares: What keeps the shared objects alive that are in the pickle.
+    """
 
-    def __init__(self, number: int, pickled: bytes, alive: set[int]) -> None:
+    __slots__ = ("_alive", "number", "pickled", "shares")
+
+    def __init__(
+        self, number: int, pickled: bytes, alive: set[int], shares: tuple[Any, ...] = ()
+    ) -> None:
         self.number = number
         self.pickled = pickled
+        self.shares = shares
         self._alive = alive
         alive.add(number)
 
@@ -125,6 +132,10 @@ class ByValue:
                     return shape.definition
             code.keep(_shape_of(work))
             return None
+
+    def define(self, pickled: bytes, shares: tuple[Any, ...]) -> Definition:
+        """Give a number to a function that somebody else has pickled, and keeps."""
+        return Definition(next(self._numbers), pickled, self.alive, shares)
 
     def renew_after_fork(self) -> None:
         """In a forked child: a thread that held the lock may not be in this process."""

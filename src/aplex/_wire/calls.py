@@ -17,17 +17,25 @@ import types
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from aplex._common.errors import SerializationError
+from aplex._common.errors import SerializationError, SharedHandleError
 from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import ATOMS
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
-    from typing import Any, Final, TypeAlias
+    from typing import Any, Final, Protocol, TypeAlias
 
     from aplex._wire.by_value import Definition, Function
     from aplex._wire.segments import Place
     from aplex._wire.shared_memory import SharedPayload
+
+    class Definable(Protocol):
+        """Shared objects, which are told about as functions are."""
+
+        def define(self, number: int, packed: Any, /) -> None:
+            """Take in an object that works to come may want; None: that none will want any more."""
+            ...
+
 
 _BIG: Final = 32 * 1024  # bytes from which a payload travels as a buffer of its own
 SHARED: Final = 64 * 1024  # bytes from which it travels in shared memory, where there is such
@@ -40,7 +48,7 @@ BY_NAME: Final = (
     "is enough to put the code that uses the executor under `if __name__ == '__main__':`"
 )
 """The cure for functions with something that cannot travel."""
-_BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
+BY_REFERENCE: Final = (types.FunctionType, types.BuiltinFunctionType, type)
 
 Payload: TypeAlias = "bytes | pickle.PickleBuffer | SharedPayload"
 # A call is a tuple of atoms (its positional arguments), or a pickle.
@@ -185,7 +193,7 @@ class CallEncoder:
             SerializationError: Something cannot be pickled; says what.
         """
         number: int | Definition | None
-        number = self._numbers.get(work) if type(work) in _BY_REFERENCE else None
+        number = self._numbers.get(work) if type(work) in BY_REFERENCE else None
         if number is None:
             number = self._numbered(work)
         if number and not kwargs:
@@ -202,8 +210,26 @@ class CallEncoder:
             if number:
                 return number, pack(self.dumps, self._put, (args, kwargs))
             return 0, pack(self.dumps, self._put, (work, args, kwargs))
+        except SharedHandleError:
+            raise
         except Exception as error:
             raise self._explained(error, work, args, kwargs) from error
+
+    def decide(self) -> None:
+        """Find out, once, whether workers can import this ``__main__``."""
+        if self._decide is not None:
+            self._main_by_value, self._decide = self._decide(), None
+
+    def define(self, pickled: bytes, shares: tuple[Any, ...]) -> Definition:
+        """Return the definition of a function that uses shared objects."""
+        return self._values.define(pickled, shares)
+
+    def has_name(self, work: Work) -> bool:
+        """Whether a work pickles as a name, by which its workers know it."""
+        if type(work) not in BY_REFERENCE:
+            return False
+        number = self._numbers.get(work) or self._numbered(work)
+        return type(number) is int and number > 0
 
     def renew_after_fork(self) -> None:
         """In a forked child: a thread that held a lock may not be in this process."""
@@ -226,21 +252,26 @@ class CallEncoder:
         new.update(dict.fromkeys(self._values.forgotten(known, len(self._pickled))))
         return new
 
-    def dumps(self, value: Any, *, buffer_callback: Buffers | None = None) -> bytes:
+    def dumps(
+        self,
+        value: Any,
+        *,
+        buffer_callback: Buffers | None = None,
+        by: Callable[..., bytes] = dumps,
+    ) -> bytes:
         """Pickle one object as it is now."""
-        data = dumps(value, buffer_callback=buffer_callback)
+        data = by(value, buffer_callback=buffer_callback)
         # A worker cannot look names up in this __main__: send what they name.
         # (A mere string that says so costs nothing but the slower pickle.)
         if self._main_by_value and b"__main__" in data:
             if buffer_callback is not None:
                 buffer_callback.views.clear()
-            return dumps(value, by_value=True, buffer_callback=buffer_callback)
+            return by(value, by_value=True, buffer_callback=buffer_callback)
         return data
 
     def _numbered(self, work: Work) -> int | Definition:
         """Return the number of a function or class that has one, 0 for others."""
-        if self._decide is not None:
-            self._main_by_value, self._decide = self._decide(), None
+        self.decide()
         if type(work) is types.FunctionType:
             definition = self._values.find(work)
             if definition is not None:
@@ -256,13 +287,13 @@ class CallEncoder:
                 number = next(self._new_numbers)
                 self._pickled[number] = pickled
                 number = self._by_name.setdefault(pickled, number)
-        if type(work) in _BY_REFERENCE:  # others may not be hashable: classes of metaclasses
+        if type(work) in BY_REFERENCE:  # others may not be hashable: classes of metaclasses
             self._numbers[work] = number
         return number
 
     def _referenced(self, work: Work) -> bytes | None:
         """Return the pickled name of a function or class, None if it does not pickle so."""
-        if not isinstance(work, _BY_REFERENCE):
+        if not isinstance(work, BY_REFERENCE):
             return None
         owner = getattr(work, "__self__", None)  # ``[].append`` is a builtin function, too
         if not isinstance(owner, (types.ModuleType, type, type(None))):
@@ -310,16 +341,31 @@ class CallEncoder:
 class CallDecoder:
     """Unpickles what a `CallEncoder` has pickled; belongs to one lane of a worker."""
 
-    def __init__(self, open_: Open | None = None) -> None:
+    def __init__(
+        self, open_: Open | None = None, shared: Callable[[], Definable] | None = None
+    ) -> None:
+        """Know no functions yet.
+
+        Args:
+            open_: Returns views of what was put into shared memory.
+            shared: Returns the shared objects of this worker.
+        """
         self._open = open_
+        self._shared = shared
         # The functions by their numbers: pickled until they are first called.
         self._pickled: dict[int, bytes] = {}
         self._functions: dict[int, Work] = {}
 
     def define(self, definitions: dict[int, bytes | None]) -> None:
-        """Take in functions that calls to come will name by number; forget those that are None."""
+        """Take in functions that calls to come will name by number; forget those that are None.
+
+        Numbers below 0 are those of shared objects.
+        """
         for number, pickled in definitions.items():
-            if pickled is None:
+            if number < 0:
+                assert self._shared is not None
+                self._shared().define(-number, pickled)
+            elif pickled is None:
                 self._pickled.pop(number, None)
                 self._functions.pop(number, None)
             else:
@@ -360,6 +406,8 @@ class CallDecoder:
             if type(pickled) is tuple:
                 return work, pickled, {}
             args, kwargs = unpack(pickled)
+        except SerializationError:  # of a shared object
+            raise
         except MemoryError as error:
             raise SerializationError(
                 f"the worker has not enough memory for the arguments{_size(pickled)}: "

@@ -90,6 +90,13 @@ class SharedPayload:
         place[PRIVATE] = 1
         return place
 
+    def give_back(self) -> None:
+        """Give the memory back to the system now. Nobody must read what is there any more."""
+        block = self._block
+        if not self._memory.is_closed:
+            block.segment.drop(block.start, block.size)
+            block.warm = False
+
     def __del__(self) -> None:
         """Free the block, unless a receiver has it."""
         # Not in a forked child: the parent may still send it.
@@ -176,6 +183,11 @@ class SharedMemory:
                     self._busy = False
         if again:
             self._look_later()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the file was closed."""
+        return self.end.fileno() < 0
 
     def close(self) -> None:
         """Close the file. What is mapped stays until it is dropped."""

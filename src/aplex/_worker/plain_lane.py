@@ -138,6 +138,11 @@ class PlainLane:
             self._skipped.add(seq)
             return True
 
+    def tell(self, reports: Reports) -> None:
+        """Send reports that are of no function. Any thread."""
+        with self._lock:
+            self._send(reports)
+
     def flush_held(self) -> None:
         """Send reports that were held back. Any thread."""
         with self._lock:

@@ -34,6 +34,7 @@ from aplex._common.messages import (
     COROUTINE,
     ERROR,
     FAILED,
+    FREED,
     PLAIN,
     READY,
     SINCE,
@@ -56,9 +57,10 @@ from aplex._worker.signals import Interrupts, be_deaf, is_deaf, obey
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from typing import Any, Final, NoReturn
 
+    from aplex._wire.shared_objects import SharedObjects
     from aplex._worker.coroutine_lane import CoroutineLane
     from aplex._worker.coroutine_pipes import CoroutinePipes
     from aplex._worker.lifespan import Lifespan
@@ -129,16 +131,22 @@ class ChildEnds:
 class ProcessCodec(CallDecoder):
     """Calls and outcomes travel as pickles, atoms as they are."""
 
-    def __init__(self, arena_in: PipeEnd | None, put: Put | None) -> None:
+    def __init__(
+        self,
+        arena_in: PipeEnd | None,
+        put: Put | None,
+        shared: Callable[[], SharedObjects] | None = None,
+    ) -> None:
         """Open and fill shared memory, where there is such.
 
         Args:
             arena_in: The file with what the parent has put there.
             put: Puts a big result there.
+            shared: Returns the shared objects of this worker.
         """
         self._borrowed: Any = None
         self._arena_in = arena_in
-        super().__init__(None if arena_in is None else self._open_place)
+        super().__init__(None if arena_in is None else self._open_place, shared)
         self._put_value = put
 
     def _open_place(self, place: list[int]) -> list[memoryview]:
@@ -191,7 +199,8 @@ class Child:
         self._ends = ends
         self._progress = progress
         self._results: SharedResults | None = None
-        self._results_lock = RLock()  # for making them
+        self._shared: SharedObjects | None = None
+        self._results_lock = RLock()  # for making these two
         self._codec = self._make_codec()
         self._pipes: CoroutinePipes | None = None
         self._loop_thread = LoopThread(
@@ -252,8 +261,20 @@ class Child:
     def _make_codec(self) -> ProcessCodec:
         """Make the codec of one lane."""
         return ProcessCodec(
-            self._ends.arena_in, None if self._ends.arena_out is None else self._put_big
+            self._ends.arena_in,
+            None if self._ends.arena_out is None else self._put_big,
+            self._shared_objects,
         )
+
+    def _shared_objects(self) -> SharedObjects:
+        """Return the shared objects of this worker, none at first. Any thread."""
+        if self._shared is None:
+            with self._results_lock:
+                if self._shared is None:
+                    from aplex._wire.shared_objects import SharedObjects
+
+                    self._shared = SharedObjects(self._ends.arena_in, self._kick)
+        return self._shared
 
     def _put_big(self, payloads: Any) -> Any:
         """Put a big result into shared memory; return where it is, None if there is no room."""
@@ -469,6 +490,9 @@ class Child:
         self._kickee.read_into(memoryview(bytearray(64)))
         self._pause(selector)
         try:
+            freed = None if self._shared is None else self._shared.freed()
+            if freed:
+                self.plain.tell(only((0, FREED, freed)))
             self.plain.flush_held()
         except OSError:
             return False

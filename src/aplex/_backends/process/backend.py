@@ -54,6 +54,7 @@ class ProcessBackend(PipedBackend):
     """Starts worker processes by a context of ``multiprocessing``, and notices their end."""
 
     can_interrupt = free_signal() is not None
+    shares_early = True
 
     def __init__(self, context: BaseContext | None, preload: Sequence[str], setup: Setup) -> None:
         """Start nothing yet.
@@ -104,6 +105,7 @@ class ProcessBackend(PipedBackend):
             if link.logs is not None:
                 self._logs.add(link.logs)
                 self._starter.preload(FORWARDING)
+            link.freed = self._freed
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
             self.listener.call_soon(partial(self.events.lost, worker, lambda: _unborn(failure)))
@@ -244,6 +246,8 @@ class ProcessBackend(PipedBackend):
         self._links.pop(worker, None)
         link.buried = True
         self._take_back(link)
+        if self._shares is not None:
+            self._shares.lost(link)
         for end in link.ends():
             if self._gate is not None:
                 self._gate.unwatch(end.fileno())
@@ -263,6 +267,8 @@ class ProcessBackend(PipedBackend):
         if self._gate is not None:
             self.listener.unwatch(self._gate)
             self._gate.close()
+        if self._shares is not None:
+            self._shares.close()
         if self._arena is not None:
             self._arena.close()
         if self._oom_kills is not None:

@@ -7,10 +7,19 @@ import contextlib
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from aplex._common.messages import CANCELLED, COROUTINE, ITEMS, LANES, PLAIN, RETURNED, Reports
+from aplex._common.messages import (
+    CANCELLED,
+    COROUTINE,
+    FREED,
+    ITEMS,
+    LANES,
+    PLAIN,
+    RETURNED,
+    Reports,
+)
 from aplex._wire.borrowed import BorrowedMemory
 from aplex._wire.calls import Unopened
 from aplex._wire.counters import Progress
@@ -59,6 +68,7 @@ class Link:
                 self.logs, self.child_ends.logs = logs.open(opened)
             self.progress = Progress(room=0 if self.logs is None else ROOM)
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
+        self.freed: Callable[[Link, list[int]], None] | None = None  # of shared objects
         self.process: Any = None  # a multiprocessing.Process
         self.started = False
         self.born = time.monotonic()
@@ -126,6 +136,8 @@ class Link:
             if kind == ITEMS:
                 _number, items = data
                 items[:] = [(big, self._opened(item) if big else item) for big, item in items]
+            elif kind == FREED and self.freed is not None:
+                self.freed(self, data)
             elif data and kind in (CANCELLED, RETURNED):
                 self._take_back(work_id, data)
 

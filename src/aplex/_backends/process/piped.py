@@ -16,11 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aplex._backends.contract import Backend
 from aplex._backends.process.gate import Gate
 from aplex._backends.process.link import Link
+from aplex._backends.process.sharing import Sharing
 from aplex._common.locks import RLock, is_mine, late_imports
 from aplex._common.messages import COROUTINE, LANES, PLAIN, Reports
 from aplex._pool.state import PoolWorker, Work
@@ -28,6 +29,10 @@ from aplex._wire.by_value import Definition, numbers_of
 from aplex._wire.calls import CallEncoder
 from aplex._wire.frames import End, frame_of
 from aplex._wire.shared_memory import SharedMemory, SharedPayload, make_shared_memory
+
+if TYPE_CHECKING:
+    from aplex._backends.process.shares import Shares
+    from aplex._common.sharing import Share
 
 Loop = asyncio.AbstractEventLoop
 _log = logging.getLogger("aplex")
@@ -47,6 +52,8 @@ class PipedBackend(Backend):
         self._arena_lock = RLock()
         self._borrowers: dict[int, Link] = {}  # who has a block of the arena, by its number
         self._encoder = CallEncoder(self._put, decide=main_by_value)
+        self._encode = self._encoder.encode
+        self._shares: Shares | None = None  # made by the first object that is shared
         self._links: dict[PoolWorker, Link] = {}
         self._loop: Loop | None = None  # reads the reports; None: the listener, or who waits
         self._gate: Gate | None = None
@@ -56,7 +63,7 @@ class PipedBackend(Backend):
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, Any]:
-        return self._encoder.encode(work, args, kwargs)
+        return self._encode(work, args, kwargs)
 
     def send(self, worker: PoolWorker) -> None:
         link = self._links.get(worker)
@@ -76,8 +83,13 @@ class PipedBackend(Backend):
         if type(function) is Definition:
             function = function.number
         if function not in link.known[lane] or type(call) is SharedPayload:
-            self.send(worker)
-            return
+            if type(function) is not Sharing or type(call) is SharedPayload:
+                self.send(worker)
+                return
+            if not function.all_in(link.known[lane]):
+                self.send(worker)
+                return
+            function = function.number
         frame = frame_of((None, (work.id,), [function], [call], (), (), ()))
         # No call between these two, see `_send_lane`.
         link.writers[lane].rest += frame
@@ -91,7 +103,7 @@ class PipedBackend(Backend):
         known = link.known[lane]
         new = None
         if not known.issuperset(functions):
-            new = self._encoder.definitions(known, functions)
+            new = self._definitions(known, functions)
             functions = numbers_of(functions)
         ids = [work.id for work in outbox]
         calls = [work.call for work in outbox]
@@ -118,6 +130,16 @@ class PipedBackend(Backend):
             known.update(new)
             known.difference_update([number for number, pickled in new.items() if pickled is None])
         self._flush_now(link, lane)
+
+    def _definitions(self, known: set[int], functions: list[Any]) -> dict[int, Any]:
+        """Return what a lane has to be told before it gets works with these functions."""
+        if self._shares is None:
+            return self._encoder.definitions(known, functions)
+        every = set(functions)
+        plain = [each.function if type(each) is Sharing else each for each in every]
+        new = self._encoder.definitions(known, plain)
+        new.update(self._shares.definitions(known, every))
+        return new
 
     def _flush_now(self, link: Link, lane: int) -> None:
         if link.closed:
@@ -204,6 +226,29 @@ class PipedBackend(Backend):
                     del self._borrowers[number]
                     self._arena.take_back(number)
 
+    # -- shared objects -------------------------------------------------------
+
+    def share(self, obj: Any) -> Share:
+        if self._shares is None:
+            with late_imports.importing:
+                from aplex._backends.process.shares import Shares
+
+            with self._arena_lock:
+                if self._shares is None:
+                    made = Shares(self, self._encoder, self._put, self._links)
+                    self._encode = made.encode
+                    self._shares = made
+        return self._shares.share(obj)
+
+    def tell(self, link: Link, definitions: dict[int, Any], lane: int) -> None:
+        """Send definitions to a worker, without a work. In a step."""
+        link.writers[lane].rest += frame_of((definitions, (), [], [], (), (), ()))
+        self._flush_now(link, lane)
+
+    def _freed(self, link: Link, numbers: list[int]) -> None:
+        if self._shares is not None:
+            self._shares.freed(link, numbers)
+
     # -- who reads the reports ------------------------------------------------
 
     def read_in(self, loop: Loop | None) -> bool:
@@ -256,6 +301,8 @@ class PipedBackend(Backend):
         self, done: Callable[[], bool], end: float | None, quiet: Callable[[], bool]
     ) -> None:
         if self._gate is not None and self._loop is None:
+            if self._shares is not None:
+                quiet = partial(self._shares.is_quiet, quiet)
             self._gate.read_until(done, end, quiet)
 
     def arm(self) -> None:
