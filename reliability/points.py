@@ -328,7 +328,7 @@ FORKING: Final = [
     *_template("fork", "os:fork", BEFORE, AFTER, often=True),
     *_template("tell of a fork", f"{_FORKER}._watch", BEFORE, AFTER, often=True),
     *_template("import the rest", f"{_FORKER}._import_some", BEFORE, AFTER, often=True),
-    *_template("tell of an end", f"{_FORKER}._reap", BEFORE, AFTER, scene=DEATH),
+    *_points(TEMPLATE, "tell of an end", f"{_FORKER}._reap", BEFORE, AFTER, scene=DEATH),
     *_parent(
         "have a process forked", "aplex._backends.process.template:TemplateProcess.start", AFTER,
         unborn=True,

@@ -249,8 +249,8 @@ def _victim(args: tuple[Any, ...]) -> int | None:
         return next((w.pid for w in pool.workers if w is not lost and w.pid is not None), None)
     for arg in args:
         process = getattr(arg, "process", None)
-        if process is not None:  # a link
-            return int(process.pid)
+        if process is not None:  # a link; who waits for the start may not have returned
+            return process.pid  # type: ignore[no-any-return]
     for arg in args:
         pid = getattr(getattr(arg, "worker", arg), "pid", None)
         if pid is not None:

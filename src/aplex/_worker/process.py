@@ -239,11 +239,12 @@ class Child:
             self._watcher.start()
             self._initialize(setup)
         except BaseException as error:  # noqa: BLE001 - the parent says what it was
-            self._plain_out.write(only((0, FAILED, encode_exception(error))))
-            sys.stdout.flush()
-            self._finish_logs()
-            os._exit(1)  # the loop's thread may be in any state
-        self._plain_out.write(only((0, READY, os.getpid())))
+            try:
+                self._plain_out.write(only((0, FAILED, encode_exception(error))))
+                sys.stdout.flush()
+                self._finish_logs()
+            finally:  # also if nobody is there any more who wants to know
+                os._exit(1)  # the loop's thread may be in any state
         self._serve()
         self._loop_thread.stop()
         if self._lifespan is not None:
@@ -401,9 +402,10 @@ class Child:
     # -- the main thread ------------------------------------------------------------
 
     def _serve(self) -> None:
-        """Run the plain lane until the parent says ``None``."""
+        """Tell the parent that this worker is ready; run the plain lane until it says ``None``."""
         reader = Reader(self._ends.plain_in)
         try:
+            self._plain_out.write(only((0, READY, os.getpid())))
             while True:
                 frames = reader.read()
                 while frames:
