@@ -71,7 +71,7 @@ def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
 GROUND = ("_common", "exceptions", "outcomes", "statistics", "load_balancers", "_version")
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",)},
-    {"_wire": GROUND, "typing": GROUND},
+    {"_wire": GROUND, "typing": GROUND, "_journal": GROUND},
     {"_worker": (*GROUND, "_wire", "workers"), "workers": ("_common",)},
     {"_pool": GROUND},
     {"_futures": (*GROUND, "_wire", "_pool.state"), "futures": ("_futures",)},
@@ -100,7 +100,13 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         ),
     },
     {"progress": ("_map",)},
-    {"_cli": (*GROUND, "executors", "progress", "typing"), "__main__": ("_cli",)},
+    {
+        "_cli": (
+            *(*GROUND, "_calls.lanes", "_journal", "_map.sizes", "_worker", "executors"),
+            *("progress", "typing", "views"),
+        ),
+        "__main__": ("_cli",),
+    },
     {"": tuple(sorted({rooms.room(name) for name in MODULES if name}))},
 )
 """Twelve rules: for each room, the rooms, or modules of them, that it may import."""
