@@ -51,7 +51,8 @@ class JournalFile:
     ) -> None:
         self.index = Index()
         self._path = path
-        self._identity = (0, 0)
+        self._identity: tuple[int, int] | None = None
+        self._check_free()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
             self._lock()
@@ -62,24 +63,31 @@ class JournalFile:
             self.close()
             raise
 
+    def _check_free(self) -> None:
+        """Check that this process has not opened it, before it opens, and closes, it once more.
+
+        That would free the lock: it ends with the first close.
+        """
+        with contextlib.suppress(OSError):
+            if _identity(os.stat(self._path)) in _held:  # noqa: PTH116
+                raise JournalError(f"{self._path} is being written by another run")
+
     def _lock(self) -> None:
         """Take the lock of the file, which ends with the process.
 
         A lock by ``lockf``, which no child process inherits: a worker that outlives its parent for
         a moment would hold up the next run.
         """
-        status = os.fstat(self._fd)
-        identity = (status.st_dev, status.st_ino)
-        taken = identity in _held
-        if not taken and fcntl is not None:
+        if fcntl is not None:
             try:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:  # others: a file system that has no locks
-                taken = error.errno in {errno.EACCES, errno.EAGAIN}
-        if taken:
-            raise JournalError(f"{self._path} is being written by another run")
-        _held.add(identity)
-        self._identity = identity
+                if error.errno in {errno.EACCES, errno.EAGAIN}:
+                    raise JournalError(f"{self._path} is being written by another run") from None
+        status = os.fstat(self._fd)
+        if stat.S_ISREG(status.st_mode):
+            self._identity = _identity(status)
+            _held.add(self._identity)
 
     def _blocks(self) -> Iterator[bytes]:
         offset = 0
@@ -137,5 +145,10 @@ class JournalFile:
         """Free the file. May be called twice."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            _held.discard(self._identity)
+            if self._identity is not None:
+                _held.discard(self._identity)
             os.close(fd)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

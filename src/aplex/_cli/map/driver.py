@@ -88,7 +88,8 @@ class Driver:
 
     def take(self, items: list[Item]) -> None:
         """Take items from the input."""
-        self._ready.extend(items)
+        if not self.stopped:  # the thread may have been about to send them
+            self._ready.extend(items)
         self._pump()
 
     def end_of_input(self, error: Exception | None) -> None:
