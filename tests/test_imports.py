@@ -23,6 +23,7 @@ import aplex
 import aplex.exceptions
 import aplex.executors
 import aplex.futures
+import aplex.journals
 import aplex.load_balancers
 import aplex.outcomes
 import aplex.progress
@@ -42,6 +43,7 @@ PUBLIC_MODULES = (
     "exceptions",
     "executors",
     "futures",
+    "journals",
     "load_balancers",
     "outcomes",
     "progress",
@@ -72,6 +74,7 @@ GROUND = ("_common", "exceptions", "outcomes", "statistics", "load_balancers", "
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",)},
     {"_wire": GROUND, "typing": GROUND, "_journal": GROUND},
+    {"journals": ("_common", "_journal")},
     {"_worker": (*GROUND, "_wire", "workers"), "workers": ("_common",)},
     {"_pool": GROUND},
     {"_futures": (*GROUND, "_wire", "_pool.state"), "futures": ("_futures",)},
@@ -92,7 +95,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {
         "_calls": (
             *(*GROUND, "_wire", "_worker", "_pool", "_futures", "_manager", "_map", "streams"),
-            *("_backends.contract", "typing"),
+            *("_backends.contract", "journals", "typing"),
         ),
         "views": (*GROUND, "_calls", "typing"),
         "executors": (

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ThreadAsyncPoolExecutor,
     )
     from aplex.futures import AsyncioFuture, ConcurrentFuture
+    from aplex.journals import Journal
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
     from aplex.statistics import PoolStats, RunningFunction, WorkerStats
@@ -48,6 +49,7 @@ __all__ = [
     "BrokenPoolError",
     "ConcurrentFuture",
     "CurrentWorker",
+    "Journal",
     "JournalError",
     "LoadBalancer",
     "LoadBalancerError",
@@ -75,6 +77,7 @@ _MODULES = (
     "executors",
     "exceptions",
     "futures",
+    "journals",
     "load_balancers",
     "outcomes",
     "progress",

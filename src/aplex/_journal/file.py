@@ -52,6 +52,7 @@ class JournalFile:
         self.index = Index()
         self._path = path
         self._identity: tuple[int, int] | None = None
+        self._fd = -1
         self._check_free()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
@@ -140,6 +141,10 @@ class JournalFile:
         """Have the disk hold what was written: not even a crash of the machine loses that."""
         with contextlib.suppress(OSError):  # a pipe, or /dev/null
             os.fsync(self._fd)
+
+    def __del__(self) -> None:
+        """Free the file of a map that nobody has iterated."""
+        self.close()
 
     def close(self) -> None:
         """Free the file. May be called twice."""

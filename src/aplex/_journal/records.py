@@ -67,3 +67,15 @@ def check_head(path: str, found: Fields, wanted: Fields, *, force: bool) -> None
                 f"{path} was written with {name}={before.get(name)!r}, not {now.get(name)!r}: its "
                 "items may mean something else"
             )
+
+
+def told(error: BaseException) -> str:
+    """Return the type and message of an exception, without what moves a terminal's cursor."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - of the user's class
+        said = "(its message cannot be shown)"
+    name = type(error).__qualname__
+    said = " ".join(part.strip() for part in said.splitlines())
+    said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in said)
+    return f"{name}: {said}" if said else name

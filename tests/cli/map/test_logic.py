@@ -8,8 +8,9 @@ from aplex._cli.map import settings
 from aplex._cli.map.arguments import prepare
 from aplex._cli.map.halt import Halt, halt_rule
 from aplex._cli.map.items import Format, pieces
-from aplex._cli.map.lines import End, Style, one_line
+from aplex._cli.map.lines import End, Style
 from aplex._cli.map.status import status, summary
+from aplex._journal.records import told
 
 
 def items(data, form, size=3, *, keys=False):
@@ -158,7 +159,7 @@ def test_a_failure_is_one_line_that_moves_no_cursor():
     assert b"\x1b" not in line
     assert line.endswith(b"ValueError: \\x1b[31mred next\n")
     assert len(line) < 200
-    assert one_line(KeyError()) == "KeyError"
+    assert told(KeyError()) == "KeyError"
 
 
 def test_progress_and_last_words():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aplex._cli.map.items import Item
+from aplex._journal.records import told
 
 Fields = dict[str, Any]
 
@@ -87,7 +88,7 @@ class Style:
     def failure(self, end: End) -> bytes:
         """Return the line for standard error."""
         assert end.error is not None
-        said = f"aplex: item {end.item.seq} ({end.item.short}): {one_line(end.error)}\n"
+        said = f"aplex: item {end.item.seq} ({end.item.short}): {told(end.error)}\n"
         if self.verbose:
             said += "".join(traceback.format_exception(end.error))
         return said.encode("utf-8", "backslashreplace")
@@ -99,25 +100,13 @@ def record(end: End, *, with_item: bool = True) -> Fields:
     if with_item:
         fields["item"] = end.item.text if end.item.value is None else end.item.value
     fields["ok"] = end.error is None
-    fields["error"] = None if end.error is None else one_line(end.error)
+    fields["error"] = None if end.error is None else told(end.error)
     fields["worker"] = end.worker
     fields["submitted"] = None if end.submitted is None else round(end.submitted, 6)
     fields["wait"] = None if end.wait is None else round(end.wait, 6)
     fields["run"] = None if end.run is None else round(end.run, 6)
     fields["attempts"] = end.item.attempts
     return fields
-
-
-def one_line(error: BaseException) -> str:
-    """Return the type and message of an exception, without what moves a terminal's cursor."""
-    try:
-        said = str(error)
-    except Exception:  # noqa: BLE001 - of the user's class
-        said = "(its message cannot be shown)"
-    name = type(error).__qualname__
-    said = " ".join(part.strip() for part in said.splitlines())
-    said = "".join(c if c.isprintable() else repr(c)[1:-1] for c in said)
-    return f"{name}: {said}" if said else name
 
 
 def dumped(value: Any) -> bytes:
