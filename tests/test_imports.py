@@ -102,7 +102,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
             *(*GROUND, "_worker", "_pool", "_backends", "_manager", "_calls", "typing", "views"),
         ),
     },
-    {"progress": ("_map",)},
+    {"progress": ("_map",), "compat": (*GROUND, "executors", "typing", "views")},
     {
         "_cli": (
             *(*GROUND, "_calls.lanes", "_journal", "_map.sizes", "_worker", "executors"),
