@@ -7,7 +7,8 @@
             ...
 
 The names and keywords are those of aiomultiprocess 0.9 (https://aiomultiprocess.omnilib.dev). Its
-pool polls queues each 5 ms and stops for ever when a worker dies; this one does neither.
+pool polls queues each 5 ms, and loses the works of a worker that dies, so that whoever waits for
+them waits for ever; this one does neither.
 """
 
 from __future__ import annotations
