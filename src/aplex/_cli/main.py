@@ -24,6 +24,7 @@ class Command(Protocol):
 
     def run(self, options: argparse.Namespace) -> int:
         """Do it, and return the exit code."""
+        ...
 
 
 class Prepares(Protocol):
@@ -31,6 +32,7 @@ class Prepares(Protocol):
 
     def prepare(self, arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
         """Return the arguments that `argparse` is to read, and items that follow them."""
+        ...
 
 
 INTERRUPTED: Final = 130

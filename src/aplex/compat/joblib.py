@@ -13,6 +13,7 @@ https://joblib.readthedocs.io/en/stable/custom_parallel_backend.html
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -65,7 +66,7 @@ class AplexBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         self._threads = 0
         self._pending = Pending()
 
-    def effective_n_jobs(self, n_jobs: int | None) -> int:
+    def effective_n_jobs(self, n_jobs: int | None) -> Any:
         """Return how many batches can run at a time."""
         if n_jobs == 0:
             raise ValueError("n_jobs == 0 in Parallel has no meaning")
@@ -82,16 +83,18 @@ class AplexBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
         prefer: Any = None,  # noqa: ARG002 - of joblib
         require: Any = None,  # noqa: ARG002
         **options: Any,
-    ) -> int:
+    ) -> Any:
         """Get the pool ready for a call of ``Parallel``, and return the number of workers."""
-        n_jobs = self.effective_n_jobs(n_jobs)
-        if n_jobs == 1 and self._pool is None:
+        workers: int = self.effective_n_jobs(n_jobs)
+        if workers == 1 and self._pool is None:
             raise FallbackToBackend(SequentialBackend(nesting_level=self.nesting_level))
-        pool = self._pool or shared_pool(n_jobs)
+        pool = self._pool or shared_pool(workers)
         self._view = pool.options(retries=options.get("retries", self._retries))
-        self._threads = self.inner_max_num_threads or max(1, joblib.cpu_count() // n_jobs)
+        if workers < pool._max_workers:  # noqa: SLF001 - the user's
+            self._view = self._view.options(max_concurrency=workers, limit_key=object())
+        self._threads = self.inner_max_num_threads or max(1, joblib.cpu_count() // workers)
         self.parallel = parallel
-        return n_jobs
+        return workers
 
     def submit(self, func: Callable[[], Any], callback: Callable[[Any], Any] | None = None) -> Any:
         """Submit a batch."""
@@ -102,9 +105,9 @@ class AplexBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc
             future.add_done_callback(callback)
         return future
 
-    def retrieve_result_callback(self, future: Any) -> Any:
-        """Return the results of a batch that is done."""
-        return future.result()
+    def retrieve_result_callback(self, out: Any) -> Any:
+        """Return the results of a batch whose future is done."""
+        return out.result()
 
     def terminate(self) -> None:
         """Forget the call. The workers stay."""
@@ -132,7 +135,7 @@ def _limit_loaded(threads: int) -> None:
     """Tell the libraries that are loaded, if there is what tells them."""
     if "numpy" in sys.modules:
         try:
-            import threadpoolctl
+            threadpoolctl = importlib.import_module("threadpoolctl")
         except ImportError:
             return
         threadpoolctl.threadpool_limits(threads)

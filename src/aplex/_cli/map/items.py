@@ -104,7 +104,7 @@ class Format:
         csv.field_size_limit(2**31 - 1)
         lines = (f"{piece.decode('utf-8', 'surrogateescape')}\n" for piece in pieces(blocks, b"\n"))
         rows = (row for row in csv.reader(lines) if row)
-        names = next(rows, []) if self.header else None
+        names = next(rows, list[str]()) if self.header else None
         for row in rows:
             yield self._row(row, names)
 
@@ -154,6 +154,7 @@ class Again:
         data = item.raw + end
         if not self._has_header and isinstance(item.value, dict):
             self._has_header = True
-            names = csv_line(list(item.value))
+            columns: dict[str, Any] = item.value
+            names = csv_line(list(columns))
             return names.encode("utf-8", "surrogateescape") + b"\n" + data
         return data

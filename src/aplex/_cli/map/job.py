@@ -22,6 +22,7 @@ from aplex._cli.map.sink import Sink, tell
 from aplex._cli.map.source import Source
 from aplex._cli.map.status import status, summary
 from aplex._journal.file import JournalFile
+from aplex.executors import ProcessAsyncPoolExecutor
 
 REDRAW: Final = 0.2
 """Seconds between two looks at the progress."""
@@ -154,7 +155,7 @@ class Job:
         self._signals += 1
         if self._signals == 1:
             self._stop(128 + number)
-        elif hasattr(self._pool, "kill_workers"):
+        elif isinstance(self._pool, ProcessAsyncPoolExecutor):
             self._pool.kill_workers()
         else:
             self._leave(128 + number)

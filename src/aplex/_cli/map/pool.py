@@ -38,7 +38,7 @@ def submitter(
     pool: Pool, function: Callable[..., Any], label: str, settings: Settings, *, awaited: bool
 ) -> Callable[[list[Any]], asyncio.Future[MeasuredChunk]]:
     """Return what submits a chunk of values for a function of one argument."""
-    works = {**settings.works, "limit_key": "aplex map"} if settings.works else {}
+    works: Any = {**settings.works, "limit_key": "aplex map"} if settings.works else {}
     view = pool.options(
         retries=settings.retries, quarantine_after=max(3, settings.retries + 1), **works
     )
