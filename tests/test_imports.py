@@ -24,6 +24,7 @@ import aplex.exceptions
 import aplex.executors
 import aplex.futures
 import aplex.handles
+import aplex.journals
 import aplex.limits
 import aplex.load_balancers
 import aplex.outcomes
@@ -47,6 +48,7 @@ PUBLIC_MODULES = (
     "futures",
     "limits",
     "handles",
+    "journals",
     "load_balancers",
     "outcomes",
     "progress",
@@ -83,7 +85,8 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         **dict.fromkeys(GROUND, ()),
         **dict.fromkeys(("exceptions", "handles", "limits"), ("_common",)),
     },
-    {"_wire": GROUND, "typing": GROUND},
+    {"_wire": GROUND, "typing": GROUND, "_journal": GROUND},
+    {"journals": ("_common", "_journal")},
     {"_worker": (*GROUND, "_wire", "workers"), "workers": ("_common",)},
     {"_pool": GROUND},
     {"_futures": (*GROUND, "_wire", "_pool.state"), "futures": ("_futures",)},
@@ -104,14 +107,13 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {
         "_calls": (
             *(*GROUND, "_wire", "_worker", "_pool", "_futures", "_manager", "_map", "streams"),
-            *("_backends.contract", "typing"),
+            *("_backends.contract", "journals", "typing"),
         ),
         "views": (*GROUND, "_calls", "typing"),
         "executors": (
             *(*GROUND, "_worker", "_pool", "_backends", "_manager", "_calls", "typing", "views"),
         ),
     },
-    {"progress": ("_map",)},
     {
         "_testing": (
             *(*GROUND, "_backends", "_calls.settings", "_manager", "_pool.state", "_wire"),
@@ -119,7 +121,14 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         ),
         "testing": ("_testing",),
     },
-    {"_cli": (*GROUND, "executors", "progress", "typing"), "__main__": ("_cli",)},
+    {"progress": ("_map",), "compat": (*GROUND, "executors", "typing", "views")},
+    {
+        "_cli": (
+            *(*GROUND, "_calls.lanes", "_journal", "_map.sizes", "_worker", "executors"),
+            *("progress", "typing", "views"),
+        ),
+        "__main__": ("_cli",),
+    },
     {"": tuple(sorted({rooms.room(name) for name in MODULES if name}))},
 )
 """Thirteen rules: for each room, the rooms, or modules of them, that it may import."""

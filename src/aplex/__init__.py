@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         AplexError,
         AplexWorkerError,
         BrokenPoolError,
+        JournalError,
         LoadBalancerError,
         PoolFullError,
         RemoteError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     )
     from aplex.futures import AsyncioFuture, ConcurrentFuture
     from aplex.handles import SharedHandle
+    from aplex.journals import Journal
     from aplex.limits import AdaptiveLimit
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
@@ -53,6 +55,8 @@ __all__ = [
     "BrokenPoolError",
     "ConcurrentFuture",
     "CurrentWorker",
+    "Journal",
+    "JournalError",
     "LimitStats",
     "LoadBalancer",
     "LoadBalancerError",
@@ -84,6 +88,7 @@ _MODULES = (
     "futures",
     "limits",
     "handles",
+    "journals",
     "load_balancers",
     "outcomes",
     "progress",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aplex._common.errors import (
     AplexError,
     AplexWorkerError,
+    JournalError,
     LoadBalancerError,
     PoolFullError,
     RemoteError,
@@ -39,6 +40,7 @@ __all__ = [
     "AplexError",
     "AplexWorkerError",
     "BrokenPoolError",
+    "JournalError",
     "LoadBalancerError",
     "PoolFullError",
     "RemoteError",

@@ -87,3 +87,4 @@ class MapOptions(TypedDict, total=False):
     ordered: bool
     load_balancing_meta: Any
     progress: bool | str | Callable[..., object] | Any
+    journal: Any  # a `Journal`, a path, or None

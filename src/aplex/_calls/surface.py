@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -11,7 +12,7 @@ from collections.abc import (
     Iterable,
     Iterator,
 )
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from aplex._calls.gateway import Gateway
 from aplex._common.options import WorkOptions
@@ -23,6 +24,9 @@ from aplex.handles import SharedHandle
 from aplex.outcomes import Outcome
 from aplex.streams import AsyncStream, Stream
 from aplex.typing import MapOptions
+
+if TYPE_CHECKING:
+    from aplex.journals import Journal
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -307,6 +311,7 @@ class Calls(Generic[Awaits]):
         return_outcomes: bool = False,
         load_balancing_meta: Any = None,
         progress: bool | str | Callable[[Progress], object] | Bar = False,
+        journal: Journal | str | os.PathLike[str] | None = None,
     ) -> Iterator[Any] | AsyncIterator[Any]:
         """Run a work on each item; yield the results in the order of the items.
 
@@ -338,6 +343,9 @@ class Calls(Generic[Awaits]):
                 label; a function, called with a `Progress` in any thread; or a bar of your own,
                 that is anything with ``update(n)``. It counts items as their works complete,
                 not as they are handed over; and chunks as a whole.
+            journal: A file, or a `Journal`, that gets what became of each item when it is handed
+                over. Items that it has already are not run: they yield the results that it has.
+                Those of JSON are the same in all runs: lists for tuples, for example.
 
         Returns:
             An iterator; with ``awaitable=True`` an asynchronous iterator. Where a
@@ -351,6 +359,8 @@ class Calls(Generic[Awaits]):
                 ``buffersize`` is no int; ``timeout`` is no number; or an iterable is
                 asynchronous and the executor is not.
             RuntimeError: The executor was shut down.
+            JournalError: The journal is that of another job, or none; or another run writes to it.
+            OSError: The journal cannot be opened, or, while iterating, written.
             TimeoutError: While iterating: the timeout passed.
         """
         options = self._options
@@ -358,8 +368,22 @@ class Calls(Generic[Awaits]):
             options = dataclasses.replace(options, load_balancing_meta=load_balancing_meta)
         if buffersize is None:
             buffersize = options.buffersize
-        plan = Plan(chunksize, buffersize, ordered, return_outcomes)
-        return self._gateway.map(options, work, iterables, timeout, plan, progress)
+        plan = Plan(chunksize, buffersize, ordered, return_outcomes or journal is not None)
+        if journal is None:
+            return self._gateway.map(options, work, iterables, timeout, plan, progress)
+        from aplex.journals import open_journal
+
+        ends = {"ordered": ordered, "outcomes": return_outcomes}
+        resuming = open_journal(journal, work, len(iterables), **ends)
+        try:
+            inputs = resuming.inputs(iterables)
+            results = self._gateway.map(options, work, inputs, timeout, plan, progress)
+        except BaseException:
+            resuming.close()
+            raise
+        if self._gateway.awaitable:
+            return resuming.awaited_results(results)
+        return resuming.results(results)
 
     # -- stream ---------------------------------------------------------------
 

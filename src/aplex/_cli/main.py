@@ -24,9 +24,22 @@ class Command(Protocol):
 
     def run(self, options: argparse.Namespace) -> int:
         """Do it, and return the exit code."""
+        ...
 
 
-COMMANDS: Final[dict[str, Entry]] = {}
+class Prepares(Protocol):
+    """What it may offer, too."""
+
+    def prepare(self, arguments: Sequence[str]) -> tuple[list[str], list[str] | None]:
+        """Return the arguments that `argparse` is to read, and items that follow them."""
+        ...
+
+
+INTERRUPTED: Final = 130
+"""The exit code that shells report of a program that Ctrl-C has ended."""
+COMMANDS: Final[dict[str, Entry]] = {
+    "map": Entry("aplex._cli.map.command", "run a Python function on each item of an input"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,24 +49,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: What follows the program's name; those of the process by default.
 
     Returns:
-        The exit code: that of the command, 2 where the arguments are wrong.
+        The exit code: that of the command, 2 where the arguments are wrong, 130 after Ctrl-C.
     """
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(given).parse_args(given)
+    chosen = next((word for word in given if not word.startswith("-")), None)
+    space = argparse.Namespace()
+    if chosen in COMMANDS and hasattr(command := _command(chosen), "prepare"):
+        given, space.items = cast("Prepares", command).prepare(given)
+    options = _parser(chosen).parse_args(given, space)
     if options.command is None:
-        _parser([]).print_help(sys.stderr)
+        _parser(None).print_help(sys.stderr)
         return 2
     return _command(options.command).run(options)
 
 
-def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
+def _parser(chosen: str | None) -> argparse.ArgumentParser:
     """Return the parser of all commands; only the one that is asked for is imported."""
     parser = argparse.ArgumentParser(
         prog="aplex", description="Run coroutines and functions in a pool of workers."
     )
     parser.add_argument("--version", action="version", version=f"aplex {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    chosen = next((word for word in given if not word.startswith("-")), None)
     for name, entry in COMMANDS.items():
         subparser = commands.add_parser(name, help=entry.help, description=entry.help)
         if name == chosen:

@@ -53,6 +53,12 @@ class PoolFullError(AplexError, RuntimeError):
     __module__ = PUBLIC
 
 
+class JournalError(AplexError, ValueError):
+    """A journal is that of another job, or none; or another run is writing to it."""
+
+    __module__ = PUBLIC
+
+
 class SerializationError(AplexError, pickle.PicklingError):
     """A work, an argument or a result cannot travel between processes."""
 

@@ -1,0 +1,1 @@
+"""`aplex map`: runs a Python function on each item of an input, from a shell."""

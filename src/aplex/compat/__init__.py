@@ -1,0 +1,1 @@
+"""Aplex behind the interfaces of other libraries, for programs that use those already."""
