@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from aplex._backends.listener import Listener
 from aplex._common.messages import Reports
 from aplex._pool.state import Death, PoolWorker, Work
+from aplex._wire.past import Timing
 
 if TYPE_CHECKING:
     from aplex._worker.lifespan import Surroundings
@@ -140,6 +141,10 @@ class ReadByCallers:
         return False
 
 
+def _never(_work_id: int) -> int:
+    return 0
+
+
 class Backend(StopsFunctions, ReadByCallers, ABC):
     """Starts workers and talks to them."""
 
@@ -207,6 +212,16 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
         """
 
     # -- what has a default ----------------------------------------------------
+
+    submitted: Callable[[int], int] = staticmethod(_never)
+    """Tells when a work was submitted, in nanoseconds of the monotonic clock; 0: not known."""
+
+    def timings(self) -> list[Timing]:
+        """Return how long works waited and ran, by function, as each worker has counted it.
+
+        Any thread, without the lock.
+        """
+        return []
 
     def check_can_start(self) -> None:
         """Check whether workers can be started in this process at this time.

@@ -29,6 +29,7 @@ from aplex._common.sleepers import Sleepers
 from aplex._common.stdlib_waits import waits_here
 from aplex._futures.blocking import ConcurrentFuture
 from aplex._manager import exit_hooks
+from aplex._manager.page import make_page
 from aplex._manager.settling import Settled, settle
 from aplex._manager.steps import Phase, Stepper
 from aplex._pool.pool import Pool
@@ -56,6 +57,7 @@ class Lifecycle(Stepper):
         exit_grace: float,
         start_timeout: float | None,
     ) -> None:
+        self._name = name
         listener = Listener(f"{name}-listener", self._break_down)
         super().__init__(
             pool, backend, listener, exit_grace=exit_grace, start_timeout=start_timeout
@@ -131,6 +133,7 @@ class Lifecycle(Stepper):
         self._pid = os.getpid()
         self._phase = Phase.RUNNING
         self._open = True
+        self._page = make_page(self._name)
         exit_hooks.remember(self)  # again: a fork may have come before
         self.pool.open()
 
@@ -343,6 +346,9 @@ class Lifecycle(Stepper):
             self._backend.renew_after_fork()
             return True
         self._open = False
+        if self._page is not None:
+            self._page.abandon()  # it is the parent's
+            self._page = None
         self._shut = "a fork: this executor belongs to the parent process; make a new one here"
         self._phase = Phase.GOING
         self.gone = ConcurrentFuture()
@@ -360,6 +366,10 @@ class Lifecycle(Stepper):
         self._be_gone()
 
     def _be_gone(self) -> None:
+        with self._lock:
+            page, self._page = self._page, None
+        if page is not None:
+            page.close()
         exit_hooks.forget(self)
         self.gone.set_result(None)
 

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 from aplex._backends.contract import Backend, Death
 from aplex._common.errors import WorkerStartError
+from aplex._common.histograms import Timings
 from aplex._common.locks import is_mine
 from aplex._common.messages import PLAIN, RAISED, Reports
 from aplex._manager import exit_hooks
@@ -52,6 +53,7 @@ class Manager(Nested):
         pool.can_interrupt = backend.can_interrupt
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
         self._end_of_loop: AsyncGenerator[None] | None = None
+        backend.submitted = pool.stamps.of
         backend.bind(self, self._listener)
         exit_hooks.remember(self)
 
@@ -116,6 +118,8 @@ class Manager(Nested):
             if worker is not None:
                 self._backend.send_alone(worker, work)
                 pool.outbound.clear()
+                if self._page is not None:
+                    self._page.went(work.id)
         except BaseException:  # of a signal handler
             pool.recount()
             raise
@@ -203,7 +207,8 @@ class Manager(Nested):
             time.sleep(0)
             counts, torn = pool.counts(), self._stepping
         workers = workers_of(pool, self._backend, time.monotonic())
-        return PoolStats(self._state, pool.size, *pool.counted(counts), workers)
+        timings = Timings(self._backend.timings())
+        return PoolStats(self._state, pool.size, *pool.counted(counts), workers, timings)
 
     @property
     def _state(self) -> Literal["new", "open", "closing", "closed", "broken"]:
@@ -261,6 +266,8 @@ class Manager(Nested):
                     # No call between these two, or Ctrl-C could lose what it has got.
                     taken[1] = settled = self.pool.settled
                     self.pool.settled = fresh
+                    if self._page is not None:
+                        self._page.came()
                 finally:
                     self._stepping = False
             if settle(settled):
@@ -283,6 +290,7 @@ class Manager(Nested):
                 death = replace(death, reason=_start_failure(worker.failure))
             self._start_error = death.reason or death.error
             self.pool.lost(worker, death, time.monotonic())
+            self._show_workers()
 
         try:
             self._step(lose)
@@ -331,6 +339,7 @@ class Manager(Nested):
         if (lane and not worker.plain) or not worker.served:  # or it has just become ready
             self._look_for_idle_worker()
         if new:
+            self._show_workers()
             (self._backend.served if worker.served else self._backend.began)()
 
     def _cancel(self, work: Work) -> None:

@@ -41,6 +41,7 @@ from aplex._common.messages import (
 )
 from aplex._pool.ledger import SERVING
 from aplex._pool.restarts import RestartPolicy
+from aplex._pool.stamps import Stamps
 from aplex._pool.state import DONE, IN_FLIGHT, WAITING, PoolWorker, Work, WorkerState
 from aplex._pool.tally import Counts
 from aplex._pool.workforce import Workforce
@@ -77,7 +78,8 @@ class Pool(Workforce):
             load_balancer: Makes the load balancer.
             policy: When a worker is started in the place of one that never served.
             max_tasks_per_child: After how many works a worker is replaced.
-            clock: Tells seconds, to works with a ``rate``; without one time stands still.
+            clock: Tells seconds, to works with a ``rate``, and when works were submitted; without
+                one time stands still.
         """
         policy = policy or RestartPolicy()
         super().__init__(
@@ -85,6 +87,7 @@ class Pool(Workforce):
         )
         self.can_interrupt = False  # whether workers stop plain functions that run
         self._work_ids = 0
+        self.stamps = Stamps()
 
     # -- events about works ---------------------------------------------------
 
@@ -94,6 +97,8 @@ class Pool(Workforce):
         Returns:
             Whether works can wait for more: the workers are busy, and they are not many yet.
         """
+        if not self.added:
+            self.stamps.add(self._work_ids + 1, self._clock(), alone=not self._waiting)
         self._work_ids = work.id = self._work_ids + 1
         if work.options.apart:
             self._rare = True
@@ -343,6 +348,7 @@ class Pool(Workforce):
             return None
         self.question.lane = lane
         worker = self._choose(work.meta)
+        self.stamps.add(self._work_ids + 1, self._clock(), alone=True)
         self._work_ids = work.id = self._work_ids + 1
         self._waiting = 1  # until the end of the next line
         self._hand(work, worker)  # type: ignore[arg-type] # our own load balancers choose ours

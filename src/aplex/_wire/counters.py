@@ -1,7 +1,7 @@
 """How far a worker process got, and its last words: memory that outlives it.
 
-Two counters in anonymous shared memory say how many works of each lane a worker
-has *started*. Writing one costs nothing on the path of a work; after a death
+Two counters in anonymous shared memory, on the `page` of the worker, say how many works of
+each lane it has *started*. Writing one costs nothing on the path of a work; after a death
 the parent reads exactly which works may have run, and which may run elsewhere.
 Behind them is when the plain function that runs began, so that the parent knows when
 its time is over without asking a worker that may not answer.
@@ -24,6 +24,7 @@ from typing import Any, Final
 from aplex._common.locks import late_imports
 from aplex._common.messages import DOOMED, PLAIN, SINCE
 from aplex._wire.frames import PipeEnd
+from aplex._wire.page import SIZE, WorkerPage, is_shown, make_page_file
 
 _SIZE: Final = mmap.PAGESIZE
 MARK: Final = _SIZE - 8
@@ -35,22 +36,32 @@ _LONGEST: Final = 64 * 1024  # bytes of last words
 class Progress:
     """The counters; travels to a child that is being started."""
 
-    def __init__(self, end: PipeEnd | None = None) -> None:
-        self._end = end if end is not None else _anonymous_file()
+    def __init__(self, end: PipeEnd | None = None, page: PipeEnd | None = None) -> None:
+        """Make the memory, or map it.
+
+        Args:
+            end: The file for last words. None: a new one, and a new page.
+            page: The file of the page in which the counters are, if there is one.
+        """
+        self._end = end
         self._memory: mmap.mmap | None = None
-        if self._end is not None:
-            try:
+        try:
+            if end is None:
+                self._end = words_file()
+                page = None if self._end is None else _page_file()
+            if self._end is not None:
                 self._memory = mmap.mmap(self._end.fileno(), _SIZE)
-            except OSError:
-                self._end.close()
-                raise
-            view: Any = memoryview(self._memory).cast("Q")
-        else:
-            view = [0] * (DOOMED + 1)
-        self.started: memoryview | list[int] = view
+            self._words: Any = [0] if self._memory is None else memoryview(self._memory).cast("Q")
+            self.page = WorkerPage(page)
+        except OSError:
+            for file in (self._end, page):
+                if file is not None:
+                    file.close()
+            raise
+        self.started: memoryview = self.page.counters
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Progress, (self._end,)
+        return Progress, (self._end, self.page.end)
 
     def read(self) -> tuple[int, int]:
         """Return how many works of each lane were started."""
@@ -102,12 +113,12 @@ class Progress:
 
     def mark_for_stderr(self) -> None:
         """In the worker: note that the stack of a crash was to be written to stderr."""
-        self.started[-1] = 1
+        self._words[-1] = 1
 
     @property
     def is_for_stderr(self) -> bool:
         """Whether the stack of a crash was to be written to stderr."""
-        return self._end is not None and self.started[-1] != 0
+        return self._end is not None and self._words[-1] != 0
 
     def last_words(self) -> str:
         """Return what the worker wrote before it ended."""
@@ -118,9 +129,9 @@ class Progress:
 
     def close(self) -> None:
         """Free the memory of this process."""
-        if isinstance(self.started, memoryview):
-            self.started.release()
+        self.page.close()
         if self._memory is not None:
+            self._words.release()
             self._memory.close()
         if self._end is not None:
             self._end.close()
@@ -144,7 +155,14 @@ def environment_wants_crashes() -> bool:
     return bool(wanted or sys.flags.dev_mode)
 
 
-def _anonymous_file() -> PipeEnd | None:
+def _page_file() -> PipeEnd:
+    if hasattr(os, "memfd_create"):
+        return make_page_file(SIZE, named=is_shown())
+    return _unlinked_file(SIZE)
+
+
+def words_file() -> PipeEnd | None:
+    """Return a new file for last words; None if there is no shared memory here."""
     if sys.platform == "win32":
         return None
     size = _SIZE + _LONGEST  # of which only what is written takes memory
@@ -153,19 +171,19 @@ def _anonymous_file() -> PipeEnd | None:
             from aplex._wire.shared_files import make_shared_file
         end = make_shared_file(size)
     else:
-        import tempfile
-
-        with tempfile.TemporaryFile() as file:  # unlinked at once
-            end = PipeEnd(os.dup(file.fileno()))
-        _size(end, size)
+        end = _unlinked_file(size)
     os.lseek(end.fileno(), _SIZE, os.SEEK_SET)  # last words come behind the counters
     return end
 
 
-def _size(end: PipeEnd, size: int) -> None:
-    """Give a file its size, or close it."""
+def _unlinked_file(size: int) -> PipeEnd:
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:  # unlinked at once
+        end = PipeEnd(os.dup(file.fileno()))
     try:
         os.ftruncate(end.fileno(), size)
     except OSError:
         end.close()
         raise
+    return end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, MutableSequence, Sequence
@@ -24,6 +25,7 @@ from aplex._common.messages import (
     Reports,
 )
 from aplex._worker.lane import HOLD, Codec, Detached, Ending, end_chunks, is_coroutine
+from aplex._worker.meter import Meter
 from aplex._worker.producers import CoroutineProducer, PlainProducer, Producer, Producers
 
 DOOM_PAUSE: Final = 0.001
@@ -48,6 +50,8 @@ class PlainLane:
         held: Called when a report is held back while the next function runs: have
             ``flush_held`` called on another thread `HOLD` seconds later. None: hold
             nothing back.
+        producers: The streams of this worker.
+        meter: Measures works. None: nobody does.
     """
 
     def __init__(
@@ -58,10 +62,14 @@ class PlainLane:
         detach: Callable[[int, Detached], None],
         held: Callable[[], None] | None,
         producers: Producers,
+        meter: Meter | None = None,
     ) -> None:
         self._codec = codec
         self._started = started
         self._count = 0  # of works that came so far
+        self._began = 0  # when the one that runs did, in nanoseconds
+        self._meter = meter
+        self._due = sys.maxsize  # number of the next one to be measured
         self.inside = 0
         self.interrupted = 0
         self._send = send
@@ -77,13 +85,17 @@ class PlainLane:
         self._holding = False
         self._items_sent = 0.0  # when an item of a stream was sent last
 
-    def run(self, ids: Sequence[int], functions: list[Any], calls: list[Any]) -> None:
-        """Run works one after another and send their reports.
+    def run(
+        self, ids: Sequence[int], functions: list[Any], calls: list[Any], submitted: int = 0
+    ) -> None:
+        """Run works, which were submitted then, one after another, and send their reports.
 
         Empties the lists, since nothing of a work is to live on while the next ones run.
         """
         self._since = time.perf_counter()
         left = len(ids)
+        if self._meter is not None:
+            self._due = self._meter.frame(left, submitted)
         functions.reverse()
         calls.reverse()
         for work_id in ids:
@@ -95,6 +107,8 @@ class PlainLane:
                     self._skipped.discard(self._count)
                     self.skips += 1
                     self._started[SINCE] = 0
+                    if self._meter is not None:
+                        self._meter.skip()
                     continue
             self._run(work_id, function, call, last=not left)
         if self._batch:  # the last one was skipped
@@ -105,7 +119,7 @@ class PlainLane:
         started = self._started
         self._count = count = self._count + 1
         while True:
-            started[SINCE] = time.monotonic_ns()
+            self._began = started[SINCE] = time.monotonic_ns()
             started[PLAIN] = count
             if not started[DOOMED]:  # in this order, see `Progress.doom`
                 return
@@ -167,7 +181,12 @@ class PlainLane:
                 self._batch.others.append(report)
             # The traceback of an exception has this frame: it must not have the exception.
             report = None
+            if self._count >= self._due:  # then there is a meter
+                assert self._meter is not None
+                self._due = self._meter.ended(self._count, self._began)
             if last or self._held is None or time.perf_counter() - self._since > HOLD:
+                if self._meter is not None:
+                    self._meter.look(self._count, self._began)
                 self._flush()
             elif not self._holding:
                 self._holding = True

@@ -27,6 +27,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import MutableSequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -50,8 +51,10 @@ from aplex._wire.counters import Progress
 from aplex._wire.exceptions import encode_exception
 from aplex._wire.frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._wire.packed_setup import PackedSetup
+from aplex._wire.page import COUNTER_COUNT
 from aplex._worker.lane import HOLD
 from aplex._worker.loop_thread import LoopThread
+from aplex._worker.meter import Meter, Names
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
 from aplex._worker.signals import Interrupts, be_deaf, is_deaf, obey
@@ -155,6 +158,7 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int, i
     # this interval, each time it wakes (with uvloop: for each timer).
     sys.setswitchinterval(SWITCH_INTERVAL)
     progress.keep_crashes()
+    progress.page.seal()
     child = Child(ends, progress, index)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=child.be_copy)
@@ -169,7 +173,8 @@ class Child:
         self._progress = progress
         self._results: SharedResults | None = None
         self._results_lock = RLock()  # for making them
-        self._codec = self._make_codec()
+        self._names = Names(progress.page)
+        self._codec = self._make_codec(progress.started)
         self._pipes: CoroutinePipes | None = None
         self._loop_thread = LoopThread(
             self, lambda run: _Thread(target=run, name="aplex-loop", daemon=True)
@@ -188,6 +193,7 @@ class Child:
             self._loop_thread.adopt_soon,
             self._kick,
             self.producers,
+            Meter(progress.page, self._names, progress.started),
         )
         self._interrupts = Interrupts(self.plain, progress, self._kick)
         self._index = index
@@ -222,11 +228,13 @@ class Child:
             self._loop_thread.be_copy()
         self._ends.close()
 
-    def _make_codec(self) -> ProcessCodec:
-        """Make the codec of one lane."""
-        return ProcessCodec(
+    def _make_codec(self, counters: MutableSequence[int] | memoryview) -> ProcessCodec:
+        """Make the codec of one lane, which notes there what it calls."""
+        codec = ProcessCodec(
             self._ends.arena_in, None if self._ends.arena_out is None else self._put_big
         )
+        codec.counters, codec.name = counters, self._names.of_call
+        return codec
 
     def _put_big(self, payloads: Any) -> Any:
         """Put a big result into shared memory; return where it is, None if there is no room."""
@@ -284,14 +292,16 @@ class Child:
         """Have coroutine works arrive."""
         from aplex._worker.coroutine_pipes import CoroutinePipes
 
+        codec = self._make_codec([0] * COUNTER_COUNT)
         self._pipes = CoroutinePipes(
             loop,
             (self._ends.coroutines_in, self._ends.coroutines_out),
-            self._make_codec(),
+            codec,
             self._progress.started,
             self.producers,
             self.plain.skip,
             lambda: loop.call_later(DOUBT, self.cut_off),
+            Meter(self._progress.page, self._names, codec.counters),
         )
         return self._pipes.lane
 
@@ -327,10 +337,10 @@ class Child:
                     frame = frames.popleft()
                     if frame is None:
                         return
-                    definitions, ids, functions, calls, _, _, _ = frame
+                    definitions, ids, functions, calls, _, _, _, submitted = frame
                     if definitions:
                         self._codec.define(definitions)
-                    self.plain.run(ids, functions, calls)
+                    self.plain.run(ids, functions, calls, submitted)
                     # What was asked for must not live on while nothing comes.
                     del frame, definitions, functions, calls
         except (EOFError, OSError):

@@ -19,6 +19,8 @@ from contextvars import copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
+from aplex._common.names import runs
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -192,6 +194,7 @@ class Producers:
         return True
 
 
+@runs(1)
 def produce(credit: int, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Producer:
     """Call a work that is a stream. This is what runs in a worker.
 

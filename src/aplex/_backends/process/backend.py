@@ -72,6 +72,7 @@ class ProcessBackend(PipedBackend):
         forks = Template(setup.name, self._main, preload) if by_template else None
         self._starter = Starter(context, packed, setup.name, self._main, self._started, forks)
         self._oom_kills: OomKills | None = None
+        self._name = setup.name
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
@@ -94,7 +95,7 @@ class ProcessBackend(PipedBackend):
                 self._gate = Gate(self._take_in_rest)
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
             if worker not in self._links:  # else Ctrl-C broke into this very method
-                self._links[worker] = Link(self._shared(), worker)
+                self._links[worker] = Link(self._shared(), worker, self._name)
             link = self._links[worker]
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
@@ -235,6 +236,8 @@ class ProcessBackend(PipedBackend):
     def _bury(self, worker: PoolWorker, link: Link, death: Death) -> Death:
         self._links.pop(worker, None)
         link.buried = True
+        if not link.closed:
+            self.past.add(link.progress.page.timings())
         self._take_back(link)
         for end in link.ends():
             if self._gate is not None:

@@ -31,12 +31,15 @@ Loop = asyncio.AbstractEventLoop
 class Link:
     """The parent's side of one worker."""
 
-    def __init__(self, arena: SharedMemory | None, worker: PoolWorker | None = None) -> None:
+    def __init__(
+        self, arena: SharedMemory | None, worker: PoolWorker | None = None, pool: str = ""
+    ) -> None:
         """Open all channels of a worker, or none.
 
         Args:
             arena: Where the big arguments are.
             worker: Whose works get them.
+            pool: The name of the pool.
 
         Raises:
             OSError: There are too many open files.
@@ -45,6 +48,7 @@ class Link:
         self._worker = worker
         with Opened() as opened:
             self._open(opened, arena)
+        self.progress.page.name(pool, 0 if worker is None else worker.id)
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
         self.process: Any = None  # a multiprocessing.Process
         self.started = False
