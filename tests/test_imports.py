@@ -101,7 +101,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         ),
     },
     {"progress": ("_map",)},
-    {"_cli": (*GROUND, "executors", "progress", "typing"), "__main__": ("_cli",)},
+    {"_cli": (*GROUND, "_wire", "executors", "progress", "typing"), "__main__": ("_cli",)},
     {"": tuple(sorted({rooms.room(name) for name in MODULES if name}))},
 )
 """Twelve rules: for each room, the rooms, or modules of them, that it may import."""

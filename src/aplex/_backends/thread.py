@@ -479,7 +479,7 @@ class ThreadWorker:
             item = self.inbox.popleft()
             if isinstance(item, Work):
                 self.started[COROUTINE] += 1
-                lane.frame(len(self.inbox) + 1, item.submitted)
+                lane.frame(1, item.submitted, item.function)
                 # Its task copies the context in which it is made.
                 item.call[2].run(lane.begin, item.id, item.function, item.call)
             elif isinstance(item, Recall):

@@ -26,7 +26,10 @@ class Command(Protocol):
         """Do it, and return the exit code."""
 
 
-COMMANDS: Final[dict[str, Entry]] = {}
+COMMANDS: Final[dict[str, Entry]] = {
+    "ps": Entry("aplex._cli.ps", "List the pools of this user's processes."),
+    "top": Entry("aplex._cli.top", "Watch what pools do, from outside."),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

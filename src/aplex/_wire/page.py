@@ -51,7 +51,7 @@ RUNS: Final = 16
 """Which plain function runs, or ran last: its number, or its place in the table and `PLACE`."""
 ALIVE: Final = 17
 """How many coroutines have begun and not ended."""
-PLACE: Final = 1 << 63
+PLACE: Final = 1 << 48  # more than any number of a function
 
 # Bytes.
 POOL_NAME: Final = 512

@@ -22,7 +22,7 @@ from aplex._worker.lane import (
     is_coroutine,
     task_maker,
 )
-from aplex._worker.meter import Meter
+from aplex._worker.meter import LONG, Meter
 from aplex._worker.producers import CoroutineProducer, Producer, Producers
 
 if TYPE_CHECKING:
@@ -87,11 +87,12 @@ class CoroutineLane:
         """
         return [(number, task, began / 1e9) for number, (task, began) in list(self._tasks.items())]
 
-    def frame(self, count: int, submitted: int) -> None:
-        """Begin a frame of so many works, which were submitted then."""
-        self._now = time.monotonic_ns()
+    def frame(self, count: int, submitted: int, function: Any = 0) -> None:
+        """Begin a frame of so many works, which were submitted then; the first of this function."""
+        before, self._now = self._now, time.monotonic_ns()
         if self._meter is not None:
-            self._due = self._meter.frame(count, submitted)
+            idle = self._now - before > LONG
+            self._due = self._meter.frame(self._count, count, submitted, function, idle=idle)
 
     def begin(self, work_id: int, function: Any, call: Any) -> None:
         """Call a work; a coroutine it returns becomes a task. Call ``flush`` after the last."""

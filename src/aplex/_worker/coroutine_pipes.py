@@ -94,7 +94,7 @@ class CoroutinePipes:
             if definitions:
                 self._codec.define(definitions)
             if ids:
-                lane.frame(len(ids), submitted)
+                lane.frame(len(ids), submitted, functions[0])
             for work_id, function, call in zip(ids, functions, calls, strict=True):
                 self._count += 1
                 started[COROUTINE] = self._count

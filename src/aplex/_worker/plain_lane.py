@@ -92,10 +92,11 @@ class PlainLane:
 
         Empties the lists, since nothing of a work is to live on while the next ones run.
         """
-        self._since = time.perf_counter()
+        before, self._since = self._since, time.perf_counter()
         left = len(ids)
         if self._meter is not None:
-            self._due = self._meter.frame(left, submitted)
+            idle = self._since - before > HOLD
+            self._due = self._meter.frame(self._count, left, submitted, functions[0], idle=idle)
         functions.reverse()
         calls.reverse()
         for work_id in ids:
@@ -181,12 +182,13 @@ class PlainLane:
                 self._batch.others.append(report)
             # The traceback of an exception has this frame: it must not have the exception.
             report = None
+            long = time.perf_counter() - self._since > HOLD
             if self._count >= self._due:  # then there is a meter
                 assert self._meter is not None
                 self._due = self._meter.ended(self._count, self._began)
-            if last or self._held is None or time.perf_counter() - self._since > HOLD:
-                if self._meter is not None:
-                    self._meter.look(self._count, self._began)
+            elif long and self._meter is not None:
+                self._meter.look(self._began)
+            if last or long or self._held is None:
                 self._flush()
             elif not self._holding:
                 self._holding = True
