@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aplex._version import __version__
+    from aplex.dumps import PoolDump, StackFrame, TaskDump, WorkDump, WorkerDump
     from aplex.exceptions import (
         AplexError,
         AplexWorkerError,
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
     from aplex.futures import AsyncioFuture, ConcurrentFuture
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
-    from aplex.statistics import PoolStats, RunningFunction, WorkerStats
+    from aplex.statistics import (
+        FunctionStats,
+        Percentiles,
+        PoolStats,
+        RunningFunction,
+        WorkerStats,
+    )
     from aplex.streams import AsyncStream, Stream
     from aplex.views import PoolView
     from aplex.workers import CurrentWorker, current_worker
@@ -47,9 +54,12 @@ __all__ = [
     "BrokenPoolError",
     "ConcurrentFuture",
     "CurrentWorker",
+    "FunctionStats",
     "LoadBalancer",
     "LoadBalancerError",
     "Outcome",
+    "Percentiles",
+    "PoolDump",
     "PoolFullError",
     "PoolStats",
     "PoolView",
@@ -58,10 +68,14 @@ __all__ = [
     "RemoteTraceback",
     "RunningFunction",
     "SerializationError",
+    "StackFrame",
     "Stream",
+    "TaskDump",
     "ThreadAsyncPoolExecutor",
+    "WorkDump",
     "WorkInterrupted",
     "WorkQuarantinedError",
+    "WorkerDump",
     "WorkerLostError",
     "WorkerStartError",
     "WorkerStats",
@@ -70,6 +84,7 @@ __all__ = [
 ]
 
 _MODULES = (
+    "dumps",
     "executors",
     "exceptions",
     "futures",

@@ -149,7 +149,8 @@ def test_another_user_is_refused(tmp_path: Path) -> None:
     with two_pools(tmp_path) as program:
         pid = program.process.pid
         code = (
-            f"import sys, aplex._cli.main as m, aplex._cli.top, aplex._cli.ps, json, locale, os, shutil\n"
+            f"import sys, json, locale, os, shutil\n"
+            f"import aplex._cli.main as m, aplex._cli.top, aplex._cli.ps\n"
             f"os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
             f"m.main(['ps'])\n"
             f"sys.exit(m.main(['top', '{pid}', '--once']))"
@@ -177,8 +178,8 @@ def test_with_the_outside_face_off_nothing_is_seen(
 def test_a_copy_of_the_process_is_no_pool(tmp_path: Path) -> None:
     """A forked child has the descriptors of its parent."""
     fork = (
-        "__import__('warnings').simplefilter('ignore'); child = os.fork(); child and say('child', child); "
-        + BLOCKED
+        "__import__('warnings').simplefilter('ignore'); "
+        "child = os.fork(); child and say('child', child); " + BLOCKED
     )
     with two_pools(tmp_path, fork) as program:
         child = int(program.said("child"))

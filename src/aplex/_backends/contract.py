@@ -216,6 +216,19 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
     submitted: Callable[[int], int] = staticmethod(_never)
     """Tells when a work was submitted, in nanoseconds of the monotonic clock; 0: not known."""
 
+    def inquire(self, worker: PoolWorker, number: int) -> list[Any] | None:  # noqa: ARG002
+        """Ask a worker what it does now, without waiting.
+
+        Args:
+            worker: Which one.
+            number: Comes back as the id of a report `DUMPED`.
+
+        Returns:
+            The answer, if it is known at once; see `_worker.stacks`. None: it will be reported,
+            if the worker answers.
+        """
+        return None
+
     def timings(self) -> list[Timing]:
         """Return how long works waited and ran, by function, as each worker has counted it.
 

@@ -28,6 +28,7 @@ from aplex._common.messages import (
     PLAIN,
     RAISED,
     READY,
+    SINCE,
     Cancel,
     Credit,
     Report,
@@ -47,6 +48,7 @@ from aplex._worker.loop_thread import LoopThread
 from aplex._worker.meter import Meter, Names
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
+from aplex._worker.stacks import Row, rows_of
 from aplex.workers import CurrentWorker
 
 if TYPE_CHECKING:
@@ -130,6 +132,10 @@ class ThreadBackend(Backend):
         self._ending: list[OnceThread] = []  # of workers that are gone
         self.past = Past()
 
+    def inquire(self, worker: PoolWorker, number: int) -> list[Any] | None:  # noqa: ARG002
+        threads = self._workers.get(worker)
+        return [] if threads is None else list(threads.rows())
+
     def timings(self) -> list[Timing]:
         return timings_of([threads.page for threads in list(self._workers.values())], self.past)
 
@@ -168,8 +174,6 @@ class ThreadBackend(Backend):
         if joined:
             self._ending += gone.threads
             gone.page.close()
-        elif gone.page.end is not None:  # its threads may still write there
-            gone.page.end.close()
         return Death((0, 0), None, failure)
 
     def send(self, worker: PoolWorker) -> None:
@@ -242,8 +246,6 @@ class ThreadBackend(Backend):
 
     def abandon_after_fork(self) -> None:
         for threads in self._workers.values():
-            if threads.page.end is not None:
-                threads.page.end.close()
             threads.be_copy()
 
     def break_down(self) -> None:
@@ -258,6 +260,7 @@ def _page_of(pool: str, number: int) -> WorkerPage:
     except OSError:  # too many open files: it is nothing that works need
         page = WorkerPage(None)
     page.name(pool, number)
+    page.seal()
     return page
 
 
@@ -332,6 +335,12 @@ class ThreadWorker:
             RuntimeError: There can be no more threads.
         """
         self._main.start()
+
+    def rows(self) -> list[Row]:
+        """Return what the worker does now."""
+        loop_thread = self._loop_thread
+        idents = self._main.ident, loop_thread.thread.ident
+        return rows_of(self._lane, *idents, self.started[SINCE])
 
     def give_up(self) -> bool:
         """Have the worker never begin; return False if it has begun, or was given up."""

@@ -27,6 +27,7 @@ class Command(Protocol):
 
 
 COMMANDS: Final[dict[str, Entry]] = {
+    "dump": Entry("aplex._cli.dump", "Print the stacks of all works of a process."),
     "ps": Entry("aplex._cli.ps", "List the pools of this user's processes."),
     "top": Entry("aplex._cli.top", "Watch what pools do, from outside."),
 }

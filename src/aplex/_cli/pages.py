@@ -42,7 +42,7 @@ class Pages:
     pools: dict[str, Memory] = field(default_factory=dict)
     workers: dict[tuple[str, int], Memory] = field(default_factory=dict)
     foreign: int = 0
-    _names: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _there: set[tuple[int, int]] = field(default_factory=set)
 
     @property
     def is_there(self) -> bool:
@@ -56,18 +56,18 @@ class Pages:
         Raises:
             Refused: The process may not be looked at, or is gone.
         """
-        there: dict[str, tuple[int, int]] = {}
+        there: dict[tuple[int, int], str] = {}
         for path in descriptors_of(self.process.pid):
             with contextlib.suppress(OSError):  # closed just now
                 if os.readlink(path).startswith(LINK):  # noqa: PTH115 - a path of text
                     status = os.stat(path)  # noqa: PTH116 - the same
-                    there[path] = status.st_dev, status.st_ino
-        if there == self._names:
+                    there.setdefault((status.st_dev, status.st_ino), path)
+        if there.keys() == self._there:
             return
         self.close()
-        self._names = there
+        self._there = set(there)
         number = own_number(self.process.pid)
-        for path in there:
+        for path in there.values():
             with contextlib.suppress(OSError, ValueError):
                 self._open(path, number)
 
@@ -97,7 +97,7 @@ class Pages:
             memory.close()
         self.pools.clear()
         self.workers.clear()
-        self._names = {}
+        self._there = set()
         self.foreign = 0
 
 

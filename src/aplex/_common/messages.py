@@ -61,6 +61,8 @@ FAILED: Final = 9  # the worker cannot serve; data as for ERROR or RAISED
 RETURNED: Final = 10  # the recall has found the work not started; data is the recall's seq
 ITEMS: Final = 11  # the stream has yielded; data is the number of the first item, and a list
 
+DUMPED: Final = 20  # what the worker does now; the id is that of the inquiry
+
 Item: TypeAlias = tuple[bool, Any]  # of a stream: whether it is pickled, and what travels
 Report: TypeAlias = tuple[int, int, Any]
 Reports: TypeAlias = tuple[float, list[Report], list[int], list[Any], list[int], list[Any]]

@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aplex._backends.contract import Backend
 from aplex._backends.listener import Listener
@@ -34,6 +34,9 @@ from aplex._manager.settling import Settled, settle
 from aplex._manager.steps import Phase, Stepper
 from aplex._pool.pool import Pool
 from aplex._pool.state import WorkerState
+
+if TYPE_CHECKING:
+    from aplex._manager.dump_signal import DumpPage
 
 _log = logging.getLogger("aplex")
 
@@ -63,6 +66,8 @@ class Lifecycle(Stepper):
             pool, backend, listener, exit_grace=exit_grace, start_timeout=start_timeout
         )
         self.exit_grace = exit_grace
+        self.dump_signal: int | None = None  # by which others ask for a dump
+        self._dump_page: DumpPage | None = None
         self.gone: ConcurrentFuture[None] = ConcurrentFuture()
         self._pid: int | None = None  # where it was first used; a fork may come before
         # What is called at the exit of the interpreter, if the executor is still there.
@@ -134,8 +139,15 @@ class Lifecycle(Stepper):
         self._phase = Phase.RUNNING
         self._open = True
         self._page = make_page(self._name)
+        self._open_dump_page()
         exit_hooks.remember(self)  # again: a fork may have come before
         self.pool.open()
+
+    def _open_dump_page(self) -> None:
+        if self.dump_signal is not None:
+            with late_imports.importing:
+                from aplex._manager.dump_signal import DumpPage
+            self._dump_page = DumpPage(self._name, self.dump_signal)
 
     def start_workers(self) -> None:
         """Start the workers that are missing, also if no work was submitted yet.
@@ -346,9 +358,10 @@ class Lifecycle(Stepper):
             self._backend.renew_after_fork()
             return True
         self._open = False
-        if self._page is not None:
-            self._page.abandon()  # it is the parent's
-            self._page = None
+        for page in (self._page, self._dump_page):
+            if page is not None:
+                page.abandon()  # it is the parent's
+        self._page = self._dump_page = None
         self._shut = "a fork: this executor belongs to the parent process; make a new one here"
         self._phase = Phase.GOING
         self.gone = ConcurrentFuture()
@@ -367,9 +380,11 @@ class Lifecycle(Stepper):
 
     def _be_gone(self) -> None:
         with self._lock:
-            page, self._page = self._page, None
-        if page is not None:
-            page.close()
+            pages = self._page, self._dump_page
+            self._page = self._dump_page = None
+        for page in pages:
+            if page is not None:
+                page.close()
         exit_hooks.forget(self)
         self.gone.set_result(None)
 

@@ -55,9 +55,9 @@ class PoolPage:
         Raises:
             OSError: It cannot be mapped.
         """
-        self._end = end
         self._memory = Memory(SIZE, end.fileno())
         seal(end.fileno())
+        end.close()
         self._words, self._bytes = self._memory.words, self._memory.bytes
         self._rows: dict[PoolWorker, int] = {}  # the first word of each
         self._steps = 0
@@ -131,7 +131,6 @@ class PoolPage:
     def abandon(self) -> None:
         """Free the page of this process; say nothing."""
         self._memory.close()
-        self._end.close()
 
 
 def make_page(name: str) -> PoolPage | None:

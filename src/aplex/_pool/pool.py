@@ -26,6 +26,7 @@ from aplex._common.messages import (
     COROUTINE,
     DELIVERED,
     DETACHED,
+    DUMPED,
     ITEMS,
     PICKLED,
     PLAIN,
@@ -88,6 +89,7 @@ class Pool(Workforce):
         self.can_interrupt = False  # whether workers stop plain functions that run
         self._work_ids = 0
         self.stamps = Stamps()
+        self.told: list[tuple[PoolWorker, int, Any]] = []  # answers of workers to inquiries
 
     # -- events about works ---------------------------------------------------
 
@@ -243,6 +245,8 @@ class Pool(Workforce):
                 self._take_back(worker, work_id, data)
             elif kind == READY:
                 self._ready(worker, data)
+            elif kind == DUMPED:
+                self.told.append((worker, work_id, data))
             else:
                 worker.failure = data
         if returned:

@@ -24,7 +24,7 @@ from typing import Any, Final
 from aplex._common.locks import late_imports
 from aplex._common.messages import DOOMED, PLAIN, SINCE
 from aplex._wire.frames import PipeEnd
-from aplex._wire.page import SIZE, WorkerPage, is_shown, make_page_file
+from aplex._wire.page import NAME, SIZE, WorkerPage, is_shown, make_page_file
 
 _SIZE: Final = mmap.PAGESIZE
 MARK: Final = _SIZE - 8
@@ -157,7 +157,7 @@ def environment_wants_crashes() -> bool:
 
 def _page_file() -> PipeEnd:
     if hasattr(os, "memfd_create"):
-        return make_page_file(SIZE, named=is_shown())
+        return make_page_file(SIZE, NAME if is_shown() else "aplex")
     return _unlinked_file(SIZE)
 
 

@@ -75,7 +75,7 @@ class Memory:
     __slots__ = ("_map", "bytes", "words")
 
     def __init__(self, size: int, fd: int = -1, *, writable: bool = True) -> None:
-        """Map it.
+        """Map it. A copy of the descriptor is kept open (by `mmap`): by that others find it.
 
         Args:
             size: Bytes, a multiple of 8.
@@ -134,12 +134,16 @@ class WorkerPage:
         """Return the names of functions, each with its two histograms."""
         return timings_in(self._bytes)
 
+    def close_file(self) -> None:
+        """Close the file, when its worker has it: it stays mapped."""
+        if self.end is not None:
+            self.end.close()
+
     def close(self) -> None:
         """Free what this process has of it."""
         self.counters.release()
         self._memory.close()
-        if self.end is not None:
-            self.end.close()
+        self.close_file()
 
     # -- in the worker ----------------------------------------------------------
 
@@ -147,7 +151,7 @@ class WorkerPage:
         """Have nobody write here who does not yet; close the file, which stays mapped."""
         if self.end is not None:
             seal(self.end.fileno())
-            self.end.close()
+            self.close_file()
 
     def place_of(self, name: str, number: int = 0) -> int:
         """Return the place of a name in the table; take one, if it has none. Any thread.
@@ -167,12 +171,12 @@ class WorkerPage:
             return min(count, PLACES - 1)
 
 
-def make_page_file(size: int, *, named: bool = True) -> PipeEnd:
+def make_page_file(size: int, name: str = NAME) -> PipeEnd:
     """Return a new anonymous file of a size that nobody can change.
 
     Args:
         size: Bytes.
-        named: Whether others find it by its name.
+        name: By which others find it.
 
     Raises:
         OSError: There are too many open files; or there is no such memory here.
@@ -180,7 +184,7 @@ def make_page_file(size: int, *, named: bool = True) -> PipeEnd:
     make = getattr(os, "memfd_create", None)
     if make is None:
         raise OSError("no anonymous files in memory here")
-    end = PipeEnd(make(NAME if named else "aplex", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+    end = PipeEnd(make(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
     try:
         os.ftruncate(end.fileno(), size)
         from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SHRINK, fcntl

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
+from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aplex._common.messages import CANCELLED, DELIVERED, RETURNED, TOO_LATE, ReportBatch, Reports
@@ -86,6 +87,21 @@ class CoroutineLane:
         The times are those of ``time.monotonic``; works of a frame have begun together.
         """
         return [(number, task, began / 1e9) for number, (task, began) in list(self._tasks.items())]
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that runs the works."""
+        return self._loop
+
+    @property
+    def began(self) -> int:
+        """When the last work began, or the frame that it came with, in nanoseconds."""
+        return self._now
+
+    @staticmethod
+    def beginnings() -> tuple[CodeType, ...]:
+        """Return the code in whose frames a work begins; ``work_id`` is a variable there."""
+        return CoroutineLane.begin.__code__, CoroutineLane._run.__code__
 
     def frame(self, count: int, submitted: int, function: Any = 0) -> None:
         """Begin a frame of so many works, which were submitted then; the first of this function."""

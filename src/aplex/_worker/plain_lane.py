@@ -23,6 +23,7 @@ from aplex._common.messages import (
     Report,
     ReportBatch,
     Reports,
+    only,
 )
 from aplex._worker.lane import HOLD, Codec, Detached, Ending, end_chunks, is_coroutine
 from aplex._worker.meter import Meter
@@ -150,6 +151,11 @@ class PlainLane:
         """Send reports that were held back. Any thread."""
         with self._lock:
             self._flush()
+
+    def tell(self, report: Report) -> None:
+        """Send a report that is no work's, at once. Any thread."""
+        with self._lock:
+            self._send(only(report))
 
     def _run(self, work_id: int, function: Any, call: Any, *, last: bool) -> None:
         report: Report | None = None

@@ -21,6 +21,7 @@ cleanup `ORPHAN_GRACE` seconds, and ends the process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -36,6 +37,7 @@ from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import (
     ATOMS,
     COROUTINE,
+    DUMPED,
     ERROR,
     FAILED,
     PLAIN,
@@ -58,6 +60,7 @@ from aplex._worker.meter import Meter, Names
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
 from aplex._worker.signals import Interrupts, be_deaf, is_deaf, obey
+from aplex._worker.stacks import rows_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -80,6 +83,8 @@ ORPHAN_GRACE: Final = 1.0
 _NUMBER: Final = 8  # bytes of a number on the lifeline
 TERMINATE: Final = 0
 """On the lifeline, where else the numbers of functions come: end by SIGTERM."""
+INQUIRY: Final = 1 << 63
+"""On the lifeline, with the number of an inquiry: tell what you do."""
 STUCK: Final = 0.2
 """Seconds in which the main thread must have heard a SIGTERM; else it is in code of C."""
 DOUBT: Final = 0.25
@@ -392,11 +397,26 @@ class Child:
         data = bytearray(64 * _NUMBER)
         count = self._ends.lifeline.read_into(memoryview(data))
         numbers = memoryview(data)[:count].cast("Q").tolist()
-        if TERMINATE in numbers:
+        asked = [number for number in numbers if number < INQUIRY]
+        if TERMINATE in asked:
             self._terminate()
-        elif numbers:
-            self._interrupts.ask(numbers[-1])
+        elif asked:
+            self._interrupts.ask(asked[-1])
+        for number in numbers:
+            if number >= INQUIRY:
+                self._answer(number - INQUIRY)
         return count > 0
+
+    def _answer(self, inquiry: int) -> None:
+        """Tell what this worker does now."""
+        rows = rows_of(
+            self._loop_thread.lane,
+            self._main,
+            self._loop_thread.thread.ident,
+            self._progress.started[SINCE],
+        )
+        with contextlib.suppress(OSError):  # the parent is dead: the lifeline says so, too
+            self.plain.tell((inquiry, DUMPED, rows))
 
     def _terminate(self) -> None:
         """End by SIGTERM, unless a work handles that."""

@@ -136,6 +136,13 @@ class ProcessBackend(PipedBackend):
         link = self._links.get(worker)
         return link is not None and not link.closed and link.progress.has_started(seq)
 
+    def inquire(self, worker: PoolWorker, number: int) -> list[Any] | None:
+        link = self._links.get(worker)
+        if link is not None and not link.closed:
+            with contextlib.suppress(OSError):  # full, or broken: it does not listen
+                link.lifeline.write([(process.INQUIRY + number).to_bytes(8, sys.byteorder)])
+        return None
+
     def interrupt(self, worker: PoolWorker, seq: int) -> None:
         link = self._links.get(worker)
         if link is not None and not link.closed:
