@@ -27,6 +27,7 @@ class Inquiry:
         number: Comes back with the answers.
         workers: Who was there when it was asked.
         answers: What they do, as `_worker.stacks` tells it.
+        is_over: Whether nobody waits for answers any more.
         when_complete: Is called, once, in the step in which the last answer comes.
     """
 
@@ -34,6 +35,7 @@ class Inquiry:
         self.number = number
         self.workers = workers
         self.answers: dict[PoolWorker, tuple[float, list[Any]]] = {}
+        self.is_over = False
         self.when_complete: Callable[[], None] | None = None
 
     def take(self, worker: PoolWorker, rows: list[Any]) -> None:

@@ -223,6 +223,8 @@ class Manager(Nested):
         return inquiry
 
     def _ask(self, inquiry: Inquiry) -> None:
+        if inquiry.is_over:  # it was put off: whoever asked had broken into a step
+            return
         inquiry.workers = list(self.pool.everyone())
         self._inquiries[inquiry.number] = inquiry
         for worker in inquiry.workers:
@@ -246,6 +248,8 @@ class Manager(Nested):
 
         def look() -> PoolDump:
             self._inquiries.pop(inquiry.number, None)
+            inquiry.is_over = True
+            inquiry.workers = inquiry.workers or list(self.pool.everyone())
             waiting = self.pool.counts()[1]
             return make_dump(self._name, timeout, waiting, inquiry.dumps(self._backend))
 
