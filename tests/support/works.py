@@ -1018,3 +1018,11 @@ async def in_gather(signals: str, gate: str) -> None:
 async def blocks_loop(signals: str, gate: str) -> None:
     say(signals, "blocks")
     pass_gate(gate)
+
+
+def measured_sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def measured_asleep(seconds: float) -> None:
+    await asyncio.sleep(seconds)

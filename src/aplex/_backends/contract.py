@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from aplex._backends.listener import Listener
 from aplex._common.messages import Reports
 from aplex._pool.state import Death, PoolWorker, Work
-from aplex._wire.past import Timing
+from aplex._wire.past import Part
 
 if TYPE_CHECKING:
     from aplex._worker.lifespan import Surroundings
@@ -229,7 +229,7 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
         """
         return None
 
-    def timings(self) -> list[Timing]:
+    def timings(self) -> list[Part]:
         """Return how long works waited and ran, by function, as each worker has counted it.
 
         Any thread, without the lock.

@@ -40,7 +40,7 @@ from aplex._common.threads import OnceThread
 from aplex._pool.state import PoolWorker, Work
 from aplex._wire.counters import running_in
 from aplex._wire.page import ALIVE, COUNTER_COUNT, RUNS, SIZE, WorkerPage, is_shown, make_page_file
-from aplex._wire.past import Past, Timing, timings_of
+from aplex._wire.past import Part, Past, timings_of
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.green_threads import check_program
 from aplex._worker.lane import Detached, is_coroutine
@@ -136,8 +136,9 @@ class ThreadBackend(Backend):
         threads = self._workers.get(worker)
         return [] if threads is None else list(threads.rows())
 
-    def timings(self) -> list[Timing]:
-        return timings_of([threads.page for threads in list(self._workers.values())], self.past)
+    def timings(self) -> list[Part]:
+        workers = self._workers
+        return timings_of(lambda: [one.page for one in list(workers.values())], self.past)
 
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -170,7 +171,7 @@ class ThreadBackend(Backend):
         """Forget a worker; its threads run their last lines. Under the Manager's lock."""
         self._ending = [thread for thread in self._ending if thread.is_alive()]
         gone = self._workers.pop(worker)
-        self.past.add(gone.page.timings())
+        self.past.add(gone.page)
         if joined:
             self._ending += gone.threads
             gone.page.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from aplex._cli.pages import (
     running_in,
 )
 from aplex._cli.processes import look_at, own_number
-from aplex._common.histograms import BYTES, Timings, summary
+from aplex._common.histograms import BYTES, Timing, Timings, summary
 from aplex._common.resident import resident
 from aplex._wire import page, pool_page
 from aplex._wire.page import Memory
@@ -153,12 +154,12 @@ def _worker(row: tuple[int, ...], memory: Memory | None, *, near: bool) -> SeenW
 
 
 def _functions(memories: list[Memory]) -> tuple[SeenFunction, ...]:
-    timings: list[tuple[bytes, bytes]] = []
+    parts: list[Callable[[], list[Timing]]] = []
     for memory in memories:
         with contextlib.suppress(ValueError):
-            timings += page.timings_in(memory.bytes)
+            parts.append(page.timings_in(memory.bytes))
     seen: list[SeenFunction] = []
-    for name, pair in Timings(timings).sums.items():
+    for name, pair in Timings(parts).sums.items():
         waited, ran = summary(pair[:BYTES]), summary(pair[BYTES:])
         if ran is None:
             continue

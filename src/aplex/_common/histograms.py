@@ -11,7 +11,8 @@ ever overflows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Final, TypeAlias
 
 BUCKETS: Final = 512
@@ -21,6 +22,9 @@ _UNIT: Final = 8  # bits of a nanosecond count that are not looked at
 _LINEAR: Final = 16  # buckets of one width, before they grow; and as many an octave
 
 
+Timing: TypeAlias = tuple[bytes, bytes]
+"""The name of a function, and two histograms, one behind the other: how long its works waited, and
+how long they ran."""
 Summary: TypeAlias = tuple[int, float, float, float, float, float]
 """What a histogram tells: how many times; their mean, 50th, 90th and 99th percentile and the
 longest, in seconds."""
@@ -74,16 +78,15 @@ def _percentile(filled: list[tuple[float, int]], rank: float) -> float:
 class Timings:
     """How long works waited and ran, as workers have counted it; added when it is asked for."""
 
-    __slots__ = ("_sums", "_timings")
+    __slots__ = ("_parts", "_sums")
 
-    def __init__(self, timings: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(self, parts: Iterable[Callable[[], list[Timing]]] = ()) -> None:
         """Hold what was counted.
 
         Args:
-            timings: The name of a function, and two histograms, one behind the other: how long
-                its works waited, and how long they ran. A name may come more than once.
+            parts: Each returns a part of it, when it is asked for. A name may come in several.
         """
-        self._timings = tuple(timings)
+        self._parts = tuple(parts)
         self._sums: dict[str, bytes] | None = None
 
     @property
@@ -91,7 +94,7 @@ class Timings:
         """Two histograms, one behind the other, for each name."""
         if self._sums is None:
             pairs: dict[str, list[bytes]] = {}
-            for name, pair in self._timings:
+            for name, pair in chain.from_iterable(part() for part in self._parts):
                 pairs.setdefault(name.decode(errors="replace"), []).append(pair)
             self._sums = {name: added(of_name) for name, of_name in sorted(pairs.items())}
         return self._sums

@@ -25,9 +25,11 @@ import contextlib
 import mmap
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
-from aplex._common.histograms import BUCKETS
+from aplex._common.histograms import BUCKETS, Timing
 from aplex._common.locks import RLock
 from aplex._wire.frames import PipeEnd
 
@@ -103,6 +105,7 @@ class WorkerPage:
     Attributes:
         counters: Its counters.
         words: All of it.
+        is_counted: Whether what it tells was added to what is kept of workers that are gone.
     """
 
     def __init__(self, end: PipeEnd | None) -> None:
@@ -115,6 +118,7 @@ class WorkerPage:
             OSError: It cannot be mapped.
         """
         self.end = end
+        self.is_counted = False
         self._memory = Memory(SIZE, -1 if end is None else end.fileno())
         self.words = self._memory.words
         self.counters = self.words[COUNTERS : COUNTERS + COUNTER_COUNT]
@@ -130,8 +134,8 @@ class WorkerPage:
         words[LAYOUT], words[PARENT], words[NUMBER] = VERSION, os.getpid(), number
         words[KIND] = WORKER
 
-    def timings(self) -> list[tuple[bytes, bytes]]:
-        """Return the names of functions, each with its two histograms."""
+    def timings(self) -> Callable[[], list[Timing]]:
+        """Return what returns the histograms of now, by the names of functions."""
         return timings_in(self._bytes)
 
     def close_file(self) -> None:
@@ -229,12 +233,22 @@ def text_at(memory: memoryview, at: int, size: int) -> bytes:
     return bytes(memory[at : at + min(length, size)])
 
 
-def timings_in(memory: memoryview) -> list[tuple[bytes, bytes]]:
-    """Return the names of functions in a page, each with its two histograms."""
+def timings_in(memory: memoryview) -> Callable[[], list[Timing]]:
+    """Return what returns the histograms that a page has now, by the names of functions.
+
+    They are copied at once, and taken apart when somebody wants to see them.
+    """
     count = min(PLACES, int.from_bytes(memory[8 * NAMES : 8 * NAMES + 8], sys.byteorder))
-    pairs: list[tuple[bytes, bytes]] = []
-    for place in range(count):
-        name = text_at(memory, TABLE + ENTRY * place + 16, LONGEST_NAME)
-        start = HISTOGRAMS + PAIR * place
-        pairs.append((name, bytes(memory[start : start + PAIR])))
-    return pairs
+    names = bytes(memory[TABLE : TABLE + ENTRY * count])
+    return partial(_timings, names, bytes(memory[HISTOGRAMS : HISTOGRAMS + PAIR * count]))
+
+
+def _timings(names: bytes, histograms: bytes) -> list[Timing]:
+    table = memoryview(names)
+    return [
+        (
+            text_at(table, ENTRY * place + 16, LONGEST_NAME),
+            histograms[PAIR * place : PAIR * (place + 1)],
+        )
+        for place in range(len(names) // ENTRY)
+    ]

@@ -244,7 +244,7 @@ class ProcessBackend(PipedBackend):
         self._links.pop(worker, None)
         link.buried = True
         if not link.closed:
-            self.past.add(link.progress.page.timings())
+            self.past.add(link.progress.page)
         self._take_back(link)
         for end in link.ends():
             if self._gate is not None:

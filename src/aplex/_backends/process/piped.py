@@ -27,7 +27,7 @@ from aplex._pool.state import PoolWorker, Work
 from aplex._wire.by_value import Definition, numbers_of
 from aplex._wire.calls import CallEncoder
 from aplex._wire.frames import End, frame_of
-from aplex._wire.past import Past, Timing, timings_of
+from aplex._wire.past import Part, Past, timings_of
 from aplex._wire.shared_memory import SharedMemory, SharedPayload, make_shared_memory
 
 Loop = asyncio.AbstractEventLoop
@@ -53,9 +53,9 @@ class PipedBackend(Backend):
         self._gate: Gate | None = None
         self.past = Past()
 
-    def timings(self) -> list[Timing]:
-        pages = [link.progress.page for link in list(self._links.values())]
-        return timings_of(pages, self.past)
+    def timings(self) -> list[Part]:
+        links = self._links
+        return timings_of(lambda: [one.progress.page for one in list(links.values())], self.past)
 
     # -- sending --------------------------------------------------------------
 
