@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import aplex
+import aplex.dumps
 import aplex.exceptions
 import aplex.executors
 import aplex.futures
@@ -39,6 +40,7 @@ sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 import rooms  # noqa: E402 - it lies with the documentation, which shows what it draws
 
 PUBLIC_MODULES = (
+    "dumps",
     "exceptions",
     "executors",
     "futures",
@@ -68,7 +70,9 @@ def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
 
 # -- rooms ----------------------------------------------------------------------------------
 
-GROUND = ("_common", "exceptions", "outcomes", "statistics", "load_balancers", "_version")
+GROUND = (
+    *("_common", "dumps", "exceptions", "outcomes", "statistics", "load_balancers", "_version"),
+)
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",), "statistics": ("_common",)},
     {"_wire": GROUND, "typing": GROUND},
@@ -78,7 +82,14 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {"_backends": (*GROUND, "_wire", "_worker", "_pool.state", "workers")},
     {
         "_manager": (
-            *(*GROUND, "_wire.exceptions", "_wire.page", "_wire.pool_page", "_wire.frames"),
+            *(
+                *GROUND,
+                "_wire.exceptions",
+                "_wire.page",
+                "_wire.pool_page",
+                "_wire.dump_page",
+                "_wire.frames",
+            ),
             *("_pool", "_futures"),
             *("_backends.contract", "_backends.listener"),
         )
@@ -168,7 +179,7 @@ def test_a_worker_imports_few_modules() -> None:
         "import sys, json, aplex._worker.process; "
         "print(json.dumps([n for n in sys.modules if n.startswith('aplex.')]))"
     )
-    assert len(loaded) <= 24, loaded
+    assert len(loaded) <= 25, loaded
 
 
 def test_the_drawing_of_the_rooms_is_that_of_the_imports() -> None:

@@ -19,7 +19,8 @@ class Percentiles:
     They are those of a log-linear histogram, as HdrHistogram has them, from the first work on.
 
     Attributes:
-        count: Of how many works. Of works that come together, one may stand for eight.
+        count: Of how many works. Where short works come fast, one is measured and stands for up to
+            16 that came before it, so the last 15 may be missing for a while.
         mean: The average.
         p50: The median: half of them took no longer.
         p90: Nine in ten took no longer.
@@ -154,8 +155,9 @@ class PoolStats:
     def by_name(self) -> Mapping[str, FunctionStats]:
         """The same of each function, by its qualified name with its module.
 
-        Those of a chunk of a ``map`` are the times of the chunk. At most 63 functions of a worker
-        are told apart; others are ``"(other functions)"``.
+        Where works of several functions come mixed and fast, their counts are estimates. Those of
+        a chunk of a ``map`` are the times of the chunk. At most 63 functions of a worker are told
+        apart; others are ``"(other functions)"``.
         """
         of, names = self.timings.of, self.timings.sums
         return MappingProxyType(

@@ -89,6 +89,9 @@ class Timings:
         self._parts = tuple(parts)
         self._sums: dict[str, bytes] | None = None
 
+    def __repr__(self) -> str:
+        return "<Timings>"
+
     @property
     def sums(self) -> dict[str, bytes]:
         """Two histograms, one behind the other, for each name."""

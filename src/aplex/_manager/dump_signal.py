@@ -16,7 +16,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Final, Protocol
 
 from aplex._wire.dump_page import COUNT, CUT, DUMP, MOST, NAME, SIGNAL, SIZE, TEXT
 from aplex._wire.page import (
@@ -33,17 +33,23 @@ from aplex._wire.page import (
     seal,
 )
 
-if TYPE_CHECKING:
-    from aplex._manager.manager import Manager
-
-TIMEOUT = 1.0
+TIMEOUT: Final = 1.0
 """Seconds that workers have to answer."""
 
-_pools: dict[int, weakref.WeakSet[Any]] = {}
+_pools: dict[int, weakref.WeakSet[Dumps]] = {}
 _before: dict[int, Any] = {}  # handlers that were there
 
 
-def dump_on(number: int, manager: Manager) -> None:
+class Dumps(Protocol):
+    """What dumps: the manager of a pool."""
+
+    dump_signal: int | None
+
+    def dump_soon(self) -> None:
+        """Have a dump written where others read it. Only asks."""
+
+
+def dump_on(number: int, manager: Dumps) -> None:
     """Have a pool dump when that signal comes. On the main thread.
 
     Raises:
