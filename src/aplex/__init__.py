@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aplex._version import __version__
+    from aplex.dumps import PoolDump, StackFrame, TaskDump, WorkDump, WorkerDump
     from aplex.exceptions import (
         AplexError,
         AplexWorkerError,
@@ -40,7 +41,14 @@ if TYPE_CHECKING:
     from aplex.limits import AdaptiveLimit
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
-    from aplex.statistics import LimitStats, PoolStats, RunningFunction, WorkerStats
+    from aplex.statistics import (
+        FunctionStats,
+        LimitStats,
+        Percentiles,
+        PoolStats,
+        RunningFunction,
+        WorkerStats,
+    )
     from aplex.streams import AsyncStream, Stream
     from aplex.views import PoolView
     from aplex.workers import CurrentWorker, current_worker
@@ -55,12 +63,15 @@ __all__ = [
     "BrokenPoolError",
     "ConcurrentFuture",
     "CurrentWorker",
+    "FunctionStats",
     "Journal",
     "JournalError",
     "LimitStats",
     "LoadBalancer",
     "LoadBalancerError",
     "Outcome",
+    "Percentiles",
+    "PoolDump",
     "PoolFullError",
     "PoolStats",
     "PoolView",
@@ -71,10 +82,14 @@ __all__ = [
     "SerializationError",
     "SharedHandle",
     "SharedHandleError",
+    "StackFrame",
     "Stream",
+    "TaskDump",
     "ThreadAsyncPoolExecutor",
+    "WorkDump",
     "WorkInterrupted",
     "WorkQuarantinedError",
+    "WorkerDump",
     "WorkerLostError",
     "WorkerStartError",
     "WorkerStats",
@@ -83,6 +98,7 @@ __all__ = [
 ]
 
 _MODULES = (
+    "dumps",
     "executors",
     "exceptions",
     "futures",

@@ -98,6 +98,10 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
             kind, self._manager, transport, settings, in_threads=self._in_threads
         )
         self._options = settings.works
+        if settings.dump_signal is not None:
+            with late_imports.importing:
+                from aplex._manager.dump_signal import dump_on
+            dump_on(settings.dump_signal, self._manager)
 
     def __repr__(self) -> str:
         """Show the state of the pool."""
@@ -160,6 +164,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         restart_window: float = 5.0,
         max_tasks_per_child: int | None = None,
         max_pending: int | None = None,
+        dump_signal: int | None = None,
     ) -> None:
         """Make an executor; the workers start with the first work.
 
@@ -214,9 +219,13 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 its successor does, finishes what it has, and ends. None: never.
             max_pending: How many works may be submitted and not done. `submit` then blocks
                 until there is room; with ``awaitable=True`` see `submit_when_free`. None: no bound.
+            dump_signal: A signal (``signal.SIGUSR1``) by which ``aplex dump PID``, in another
+                terminal, gets the stacks of all works. Its handler is set now, so only in the
+                main thread; a handler that was there is called, too. None: no handler is set.
 
         Raises:
-            ValueError: An option is out of range.
+            ValueError: An option is out of range; or the ``dump_signal`` is none, cannot be
+                handled, or this is not the main thread.
             TypeError: An option is of the wrong kind; or both ``pool_size`` and ``max_workers``
                 are given.
             SerializationError: ``initializer``, ``initargs``, ``lifespan`` or
@@ -245,6 +254,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 max_pending=max_pending,
                 start_timeout=start_timeout,
                 forward_logs=forward_logs,
+                dump_signal=dump_signal,
             ),
         )
 
@@ -331,6 +341,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         max_tasks_per_child: int | None = None,
         max_pending: int | None = None,
         start_timeout: float | None = 60.0,
+        dump_signal: int | None = None,
     ) -> None:
         """Make an executor; the workers start with the first work.
 
@@ -365,6 +376,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 max_tasks_per_child=max_tasks_per_child,
                 max_pending=max_pending,
                 start_timeout=None if lifespan is None else start_timeout,
+                dump_signal=dump_signal,
             ),
         )
 

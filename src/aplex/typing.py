@@ -46,6 +46,7 @@ class PoolOptions(TypedDict, total=False):
     max_tasks_per_child: int | None
     max_pending: int | None
     start_timeout: float | None
+    dump_signal: int | None
 
 
 class ProcessOptions(PoolOptions, total=False):

@@ -250,3 +250,129 @@ def test_a_future_knows_the_number_of_its_work_before_and_after(
 def test_a_work_that_cannot_be_pickled_has_no_number() -> None:
     with make_pool("template") as pool:
         assert pool.submit(works.add, threading.Lock()).id is None
+
+
+# -- how long works wait and run --------------------------------------------------------------
+
+
+@everywhere
+def test_times_are_told_in_all_and_by_name(caller: Caller) -> None:
+    before = caller.pool.stats().by_name
+    name = "tests.support.works.measured_sleep"
+    known = before[name].running_time if name in before else None
+    caller.wait(*[caller.submit(works.measured_sleep, 0.02) for _ in range(3)])
+    stats = settled(caller.pool, lambda stats: not stats.pending)
+    times = stats.by_name[name]
+    assert times.name == name
+    assert times.running_time is not None
+    assert times.waiting_time is not None
+    assert times.running_time.count == 3 + (known.count if known else 0)
+    ran = times.running_time
+    assert 0.019 < ran.p50 <= ran.p90 <= ran.p99 <= ran.max < DEADLINE
+    assert 0.019 < ran.mean < DEADLINE
+    assert stats.running_time is not None
+    assert stats.waiting_time is not None
+    assert stats.running_time.count >= 3
+
+
+def test_coroutines_are_timed_with_what_they_wait(fresh: Caller) -> None:
+    fresh.wait(*[fresh.submit(works.measured_asleep, 0.05) for _ in range(5)])
+    stats = settled(fresh.pool, lambda stats: not stats.pending)
+    times = stats.by_name["tests.support.works.measured_asleep"].running_time
+    assert times is not None
+    assert times.count == 5
+    assert times.p50 > 0.048
+
+
+def test_every_work_is_counted_whatever_becomes_of_it(fresh: Caller) -> None:
+    futures = [fresh.submit(works.add, number) for number in range(300)]
+    futures += [fresh.submit(works.fail, ValueError()) for _ in range(5)]
+    fresh.wait(*futures)
+    fresh.call(works.pid)
+    stats = settled(fresh.pool, lambda stats: not stats.pending)
+    assert stats.running_time is not None
+    assert stats.running_time.count == 306
+    counts = {name: t.running_time.count for name, t in stats.by_name.items() if t.running_time}
+    assert sum(counts.values()) == 306
+    # In a frame with works of several functions one stands for those before it.
+    assert 306 - 5 - 16 <= counts["tests.support.works.add"] <= 306
+
+
+def test_waiting_is_told_apart_from_running(fresh: Caller, signals: Signals, gate: Gate) -> None:
+    held = fresh.submit(works.held, signals.path, gate.path)
+    signals.expect("started None")
+    behind = fresh.submit(works.pid)
+    time.sleep(0.1)
+    gate.open()
+    fresh.wait(held, behind)
+    stats = settled(fresh.pool, lambda stats: not stats.pending)
+    times = stats.by_name["tests.support.works.pid"]
+    assert times.waiting_time is not None
+    assert times.running_time is not None
+    assert times.waiting_time.p50 >= 0.095
+    assert times.running_time.p50 < 0.095
+
+
+def test_chunks_have_the_name_of_the_function(fresh: Caller) -> None:
+    if fresh.awaitable:
+        return
+    assert len(list(fresh.map(works.add, range(100), chunksize=10))) == 100
+    stats = settled(fresh.pool, lambda stats: not stats.pending)
+    times = stats.by_name["tests.support.works.add"].running_time
+    assert times is not None
+    assert times.count == 10
+
+
+def test_what_lost_workers_have_measured_stays(engine: str) -> None:
+    with make_pool(engine, max_tasks_per_child=2) as pool:
+        for _ in range(6):
+            pool.submit(works.measured_sleep, 0.002).result()
+        stats = settled(pool, lambda stats: not stats.pending)
+    after = pool.stats()
+    for told in (stats, after):
+        times = told.by_name["tests.support.works.measured_sleep"].running_time
+        assert times is not None
+        assert times.count == 6
+
+
+def test_without_a_page_that_others_see_times_are_told_too(
+    engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = shown_pages()
+    for name in ("APLEX_PAGE", "memfd_create"):
+        with monkeypatch.context() as patch:
+            if name == "APLEX_PAGE":
+                patch.setenv(name, "0")
+            else:
+                patch.delattr(os, name)
+            with make_pool("spawn" if engine == "template" else engine) as pool:
+                assert pool.submit(works.add, 1).result() == 1
+                stats = settled(pool, lambda stats: not stats.pending)
+                assert shown_pages() <= before  # others of this process
+        assert stats.running_time is not None
+        assert stats.running_time.count == 1
+
+
+def test_replaced_workers_leave_no_page_behind() -> None:
+    with make_pool("thread", max_tasks_per_child=1) as pool:
+        pool.submit(works.add, 1).result()
+        before = len(descriptors())
+        for _ in range(50):
+            pool.submit(works.add, 1).result()
+        settled(pool, lambda s: not s.pending and len(s.workers) == 1)
+        assert len(descriptors()) <= before + 3
+
+
+def descriptors() -> list[str]:
+    listing = f"/proc/{os.getpid()}/fd"
+    return [fd for fd in os.listdir(listing) if os.path.exists(f"{listing}/{fd}")]
+
+
+def shown_pages() -> set[tuple[int, int]]:
+    """Which pages of this process others see."""
+    pages = set()
+    for fd in descriptors():
+        if "aplex-page" in os.readlink(f"/proc/self/fd/{fd}"):
+            status = os.stat(f"/proc/self/fd/{fd}")
+            pages.add((status.st_dev, status.st_ino))
+    return pages

@@ -983,3 +983,46 @@ async def stop_loop() -> None:
 
 def loaded_modules() -> set[str]:
     return set(sys.modules)
+
+
+# -- works that are dumped ----------------------------------------------------
+
+
+async def nested(signals: str, gate: str) -> None:
+    async for _ in steps(signals, gate):
+        pass
+
+
+async def steps(signals: str, gate: str) -> AsyncIterator[None]:
+    say(signals, "nested")
+    await asyncio.create_task(nested_leaf(gate))
+    yield
+
+
+async def nested_leaf(gate: str) -> None:
+    await apass_gate(gate)
+
+
+async def in_group(signals: str, gate: str) -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(apass_gate(gate), name="left")
+        group.create_task(apass_gate(gate), name="right")
+        say(signals, "group")
+
+
+async def in_gather(signals: str, gate: str) -> None:
+    say(signals, "gather")
+    await asyncio.gather(apass_gate(gate), apass_gate(gate))
+
+
+async def blocks_loop(signals: str, gate: str) -> None:
+    say(signals, "blocks")
+    pass_gate(gate)
+
+
+def measured_sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def measured_asleep(seconds: float) -> None:
+    await asyncio.sleep(seconds)

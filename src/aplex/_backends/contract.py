@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from aplex._backends.listener import Listener
 from aplex._common.messages import Reports
 from aplex._pool.state import Death, PoolWorker, Work
+from aplex._wire.past import Part
 
 if TYPE_CHECKING:
     from aplex._common.sharing import Share
@@ -142,6 +143,10 @@ class ReadByCallers:
         return False
 
 
+def _never(_work_id: int) -> int:
+    return 0
+
+
 class Backend(StopsFunctions, ReadByCallers, ABC):
     """Starts workers and talks to them."""
 
@@ -211,6 +216,29 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
         """
 
     # -- what has a default ----------------------------------------------------
+
+    submitted: Callable[[int], int] = staticmethod(_never)
+    """Tells when a work was submitted, in nanoseconds of the monotonic clock; 0: not known."""
+
+    def inquire(self, worker: PoolWorker, number: int) -> list[Any] | None:  # noqa: ARG002
+        """Ask a worker what it does now, without waiting.
+
+        Args:
+            worker: Which one.
+            number: Comes back as the id of a report `DUMPED`.
+
+        Returns:
+            The answer, if it is known at once; see `_worker.stacks`. None: it will be reported,
+            if the worker answers.
+        """
+        return None
+
+    def timings(self) -> list[Part]:
+        """Return how long works waited and ran, by function, as each worker has counted it.
+
+        Any thread, without the lock.
+        """
+        return []
 
     def check_can_start(self) -> None:
         """Check whether workers can be started in this process at this time.

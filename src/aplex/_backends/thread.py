@@ -11,9 +11,11 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, MutableSequence
 from contextvars import Context, copy_context
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,11 +24,11 @@ from aplex._common.errors import WorkerStartError
 from aplex._common.identity import be_here, be_worker, this_pool
 from aplex._common.messages import (
     COROUTINE,
-    DOOMED,
     FAILED,
     PLAIN,
     RAISED,
     READY,
+    SINCE,
     Report,
     ReportBatch,
     Reports,
@@ -36,12 +38,16 @@ from aplex._common.requests import Cancel, Credit
 from aplex._common.threads import OnceThread
 from aplex._pool.state import PoolWorker, Work
 from aplex._wire.counters import running_in
+from aplex._wire.page import ALIVE, COUNTER_COUNT, RUNS, SIZE, WorkerPage, is_shown, make_page_file
+from aplex._wire.past import Part, Past, timings_of
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.green_threads import check_program
 from aplex._worker.lane import Detached, is_coroutine
 from aplex._worker.loop_thread import LoopThread
+from aplex._worker.meter import Meter, Names
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
+from aplex._worker.stacks import Row, rows_of
 from aplex._worker.thread_shares import resolved, share
 from aplex.handles import MADE
 from aplex.workers import CurrentWorker
@@ -59,9 +65,28 @@ class Recall(NamedTuple):
 
 
 class ThreadCodec:
-    """Calls and outcomes travel as they are."""
+    """Calls and outcomes travel as they are.
+
+    Args:
+        name: Returns what is to be noted of a call while it runs, see `_wire.page`.
+        counters: Where that is noted.
+    """
+
+    def __init__(
+        self,
+        name: Callable[[int, Any, Any], int] | None = None,
+        counters: MutableSequence[int] | memoryview | None = None,
+    ) -> None:
+        self._name = name
+        self.counters = [0] * COUNTER_COUNT if counters is None else counters
+
+    def note(self, function: Any, args: Any) -> None:
+        """Note what is about to be called."""
+        if self._name is not None:
+            self.counters[RUNS] = self._name(0, function, args)
 
     def run(self, function: Any, call: Any) -> Any:
+        self.note(function, call[0])
         return function(*call[0], **call[1])
 
     def put(self, batch: ReportBatch, work_id: int, value: Any) -> None:
@@ -82,11 +107,15 @@ class PlainCodec(ThreadCodec):
         detached: That of a function that has returned a coroutine, until its task is made.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, name: Callable[[int, Any, Any], int], counters: MutableSequence[int] | memoryview
+    ) -> None:
+        super().__init__(name, counters)
         self.detached: Context | None = None
 
     def run(self, function: Any, call: Any) -> Any:
         args, kwargs, context = call
+        self.note(function, args)
         made = context.run(function, *args, **kwargs)
         if is_coroutine(made):
             self.detached = context
@@ -103,6 +132,15 @@ class ThreadBackend(Backend):
         self._setup = setup
         self._workers: dict[PoolWorker, ThreadWorker] = {}
         self._ending: list[OnceThread] = []  # of workers that are gone
+        self.past = Past()
+
+    def inquire(self, worker: PoolWorker, number: int) -> list[Any] | None:  # noqa: ARG002
+        threads = self._workers.get(worker)
+        return [] if threads is None else list(threads.rows())
+
+    def timings(self) -> list[Part]:
+        workers = self._workers
+        return timings_of(lambda: [one.page for one in list(workers.values())], self.past)
 
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -144,9 +182,11 @@ class ThreadBackend(Backend):
     ) -> Death:
         """Forget a worker; its threads run their last lines. Under the Manager's lock."""
         self._ending = [thread for thread in self._ending if thread.is_alive()]
-        threads = self._workers.pop(worker).threads
+        gone = self._workers.pop(worker)
+        self.past.add(gone.page)
         if joined:
-            self._ending += threads
+            self._ending += gone.threads
+            gone.page.close()
         return Death((0, 0), None, failure)
 
     def send(self, worker: PoolWorker) -> None:
@@ -157,6 +197,10 @@ class ThreadBackend(Backend):
             *(Recall(*recall) for recall in worker.recalls),
             *worker.credits,
         ]
+        for works in (plain, coroutines):
+            submitted = self.submitted(works[0].id) if works else 0
+            for work in works:
+                work.submitted = submitted
         # No call until all of them are emptied: a signal handler may raise after any, and what
         # was to be sent must be in an outbox or in an inbox, not in both and not in neither.
         threads.plain_inbox += plain
@@ -222,6 +266,17 @@ class ThreadBackend(Backend):
             threads.stop()  # they end when they have done what they do
 
 
+def _page_of(pool: str, number: int) -> WorkerPage:
+    """Return a page that others can read, where there is such; else one of this process."""
+    try:
+        page = WorkerPage(make_page_file(SIZE) if is_shown() else None)
+    except OSError:  # too many open files: it is nothing that works need
+        page = WorkerPage(None)
+    page.name(pool, number)
+    page.seal()
+    return page
+
+
 def _lifespan(setup: Setup, here: CurrentWorker) -> Lifespan | None:
     if setup.surroundings is None:
         return None
@@ -255,9 +310,11 @@ class ThreadWorker:
         self._loop_thread = LoopThread(self, partial(self._make_loop_thread, f"{name}-loop"))
         self._lane: CoroutineLane | None = None
         self._drain_planned = False
-        self._codec = ThreadCodec()
-        self._plain_codec = PlainCodec()
-        self.started = [0] * (DOOMED + 1)
+        self.page = _page_of(setup.name, worker.id)
+        self.started = self.page.counters
+        self._names = Names(self.page)
+        self._codec = ThreadCodec(self._names.of_call)
+        self._plain_codec = PlainCodec(self._names.of_call, self.started)
         self._producers = Producers()
         self._here = CurrentWorker(
             *(worker.index, name, os.getpid()),
@@ -268,7 +325,13 @@ class ThreadWorker:
         self._abandoned = False
         report = partial(self._report, PLAIN)
         self._plain = PlainLane(
-            self._plain_codec, self.started, report, self._adopt_soon, None, self._producers
+            self._plain_codec,
+            self.started,
+            report,
+            self._adopt_soon,
+            None,
+            self._producers,
+            Meter(self.page, self._names, self.started),
         )
 
     def _make_loop_thread(self, name: str, run: Callable[[], None]) -> OnceThread:
@@ -285,6 +348,12 @@ class ThreadWorker:
             RuntimeError: There can be no more threads.
         """
         self._main.start()
+
+    def rows(self) -> list[Row]:
+        """Return what the worker does now."""
+        loop_thread = self._loop_thread
+        idents = self._main.ident, loop_thread.thread.ident
+        return rows_of(self._lane, *idents, self.started[SINCE])
 
     def give_up(self) -> bool:
         """Have the worker never begin; return False if it has begun, or was given up."""
@@ -375,22 +444,36 @@ class ThreadWorker:
 
     def _run_batch(self) -> None:
         """Run what has come. Nothing of it must live on while there is nothing to do."""
+        frames = self._frames()
+        while frames:
+            self._plain.run(*frames.popleft())
+
+    def _frames(self) -> deque[tuple[list[int], list[Any], list[Any], int]]:
+        """Return the works that have come, apart by when they were submitted."""
         batch = [self.plain_inbox.popleft() for _ in range(len(self.plain_inbox))]
-        ids = [work.id for work in batch]
-        functions = [work.function for work in batch]
-        calls = [work.call for work in batch]
-        del batch
-        if ids:
-            self._plain.run(ids, functions, calls)
+        frames: deque[tuple[list[int], list[Any], list[Any], int]] = deque()
+        for submitted, group in groupby(batch, attrgetter("submitted")):
+            works = list(group)
+            functions = [work.function for work in works]
+            frames.append(
+                ([work.id for work in works], functions, [work.call for work in works], submitted)
+            )
+        return frames
 
     # -- the loop: a `Port` ---------------------------------------------------
 
     def connect(self, loop: asyncio.AbstractEventLoop) -> CoroutineLane:
         """Have coroutine works arrive, those too that wait already."""
         report = partial(self._report, COROUTINE)
-        self._lane = CoroutineLane(loop, self._codec, report, self._producers)
+        meter = Meter(self.page, self._names, self._codec.counters)
+        self._lane = CoroutineLane(
+            loop, self._codec, report, self._producers, meter, self._say_alive
+        )
         loop.call_soon(self._drain)
         return self._lane
+
+    def _say_alive(self, count: int) -> None:
+        self.started[ALIVE] = count
 
     def disconnect(self) -> None:
         """Do nothing: a worker that is asked to end is sent nothing more."""
@@ -417,6 +500,8 @@ class ThreadWorker:
         while self.inbox:
             item = self.inbox.popleft()
             if isinstance(item, Work):
+                self.started[COROUTINE] += 1
+                lane.frame(1, item.submitted, item.function)
                 # Its task copies the context in which it is made.
                 item.call[2].run(lane.begin, item.id, item.function, item.call)
             elif isinstance(item, Recall):

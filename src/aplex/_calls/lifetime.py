@@ -7,10 +7,12 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
+from aplex._calls.dumping import dump_awaited, dump_blocking
 from aplex._calls.gateway import Gateway
 from aplex._calls.settings import check_loop
 from aplex._calls.starting import start_awaited, start_blocking
-from aplex._common.numbers import check_count
+from aplex._common.numbers import as_seconds, check_count
+from aplex.dumps import PoolDump
 from aplex.statistics import PoolStats
 from aplex.streams import of_this_task, of_this_thread
 
@@ -75,6 +77,44 @@ class Lifetime(Generic[Awaits]):
             A `PoolStats`.
         """
         return self._gateway.manager.stats()
+
+    @overload
+    def dump(
+        self: Lifetime[Literal[True]], timeout: float = 1.0
+    ) -> Coroutine[Any, Any, PoolDump]: ...
+    @overload
+    def dump(self: Lifetime[Literal[False]], timeout: float = 1.0) -> PoolDump: ...
+    @overload
+    def dump(
+        self: Lifetime[bool], timeout: float = 1.0
+    ) -> Coroutine[Any, Any, PoolDump] | PoolDump: ...
+    def dump(self, timeout: float = 1.0) -> Coroutine[Any, Any, PoolDump] | PoolDump:
+        """Return every work in every worker, with its age and its stack; print it to read it.
+
+        With ``awaitable=True`` it is to be awaited. Coroutines show what they await, down to the
+        innermost call, as ``asyncio.Task.get_stack`` and ``asyncio.print_call_graph`` (CPython
+        3.14) do; functions show the stack of their thread. A thread of the worker that runs no
+        works answers, so it does while its event loop is blocked, too. Of a worker that does not
+        answer in time, what is known without it is told.
+
+        In a signal handler, a finalizer or a load balancer that has broken into a call of this
+        executor, and in callbacks of futures, it does not wait for the workers: then only worker
+        threads have answered.
+
+        If it is cancelled while it is awaited, nothing is left behind.
+
+        Args:
+            timeout: Seconds that the workers have to answer.
+
+        Raises:
+            TypeError: ``timeout`` is no number.
+            ValueError: It is negative, or NaN.
+        """
+        seconds = as_seconds("timeout", timeout)
+        manager = self._gateway.manager
+        if self._gateway.awaitable:
+            return dump_awaited(manager, seconds)
+        return dump_blocking(manager, seconds)
 
     def set_future_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Set the loop that futures belong to from now on; None: the running one.

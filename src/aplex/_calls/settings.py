@@ -48,6 +48,7 @@ class PoolSettings:
     max_tasks_per_child: int | None = None
     max_pending: int | None = None
     start_timeout: float | None = None
+    dump_signal: int | None = None
     works: WorkOptions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +85,7 @@ class PoolSettings:
         note(self, "exit_grace", as_seconds("exit_grace", self.exit_grace))
         note(self, "restart_window", as_seconds("restart_window", self.restart_window))
         note(self, "start_timeout", as_limit("start_timeout", self.start_timeout))
+        check_count("dump_signal", self.dump_signal, optional=True)
         works = WorkOptions(retries=self.retries, quarantine_after=self.quarantine_after)
         note(self, "works", works)
 

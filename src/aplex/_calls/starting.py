@@ -34,13 +34,17 @@ def start_blocking(manager: Manager, at_least: int | None) -> None:
 
 async def start_awaited(manager: Manager, at_least: int | None) -> None:
     """Do the same without blocking the event loop."""
-    enough = _begin(manager, at_least)
+    await await_change(manager, _begin(manager, at_least))
+
+
+async def await_change(manager: Manager, happened: Callable[[], bool]) -> None:
+    """Wait until something has happened to the pool; it is looked for in a step."""
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[None] | None = None
 
     def look() -> bool:
         nonlocal waiter
-        waiter = None if enough() else loop.create_future()
+        waiter = None if happened() else loop.create_future()
         return waiter is None
 
     def wake() -> None:

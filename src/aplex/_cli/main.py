@@ -39,6 +39,9 @@ INTERRUPTED: Final = 130
 """The exit code that shells report of a program that Ctrl-C has ended."""
 COMMANDS: Final[dict[str, Entry]] = {
     "map": Entry("aplex._cli.map.command", "run a Python function on each item of an input"),
+    "dump": Entry("aplex._cli.dump", "print the stacks of all works of a process"),
+    "ps": Entry("aplex._cli.ps", "list the pools of this user's processes"),
+    "top": Entry("aplex._cli.top", "watch what pools do, from outside"),
 }
 
 

@@ -70,6 +70,8 @@ RETURNED: Final = 10  # the recall has found the work not started; data is the r
 ITEMS: Final = 11  # the stream has yielded; data is the number of the first item, and a list
 FREED: Final = 12  # the worker has nothing of some shared objects any more; data are their numbers
 
+DUMPED: Final = 20  # what the worker does now; the id is that of the inquiry
+
 Item: TypeAlias = "tuple[bool, Any]"  # of a stream: whether it is pickled, and what travels
 Report: TypeAlias = "tuple[int, int, Any]"
 Reports: TypeAlias = "tuple[float, list[Report], list[int], list[Any], list[int], list[Any]]"

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_runs: dict[Any, int] = {}
+"""Functions of ours that run one of the user's: which of their arguments that is."""
 
 
 def describe(work: Any) -> str:
@@ -29,3 +35,29 @@ def shown(thing: object) -> str:
         return repr(thing)
     except BaseException:  # noqa: BLE001 - user code
         return object.__repr__(thing)
+
+
+def runs(argument: int) -> Callable[[F], F]:
+    """Mark a function of ours that runs one of the user's: the argument of that number."""
+
+    def mark(function: F) -> F:
+        _runs[function] = argument
+        return function
+
+    return mark
+
+
+def is_runner(work: Any) -> bool:
+    """Whether that is a function of ours that runs one of the user's."""
+    return type(work) is _FUNCTION and work in _runs
+
+
+def run_by(work: Any, args: Sequence[Any]) -> Any:
+    """Return the user's function in a call; it may be a call of one of ours that runs it."""
+    while type(work) is _FUNCTION and work in _runs:
+        place = _runs[work]
+        work, args = args[place], args[place + 1 :]
+    return work
+
+
+_FUNCTION = type(run_by)

@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aplex._backends.contract import Backend
 from aplex._backends.listener import Listener
@@ -29,10 +29,14 @@ from aplex._common.sleepers import Sleepers
 from aplex._common.stdlib_waits import waits_here
 from aplex._futures.blocking import ConcurrentFuture
 from aplex._manager import exit_hooks
+from aplex._manager.page import make_page
 from aplex._manager.settling import Settled, settle
 from aplex._manager.steps import Phase, Stepper
 from aplex._pool.pool import Pool
 from aplex._pool.state import WorkerState
+
+if TYPE_CHECKING:
+    from aplex._manager.dump_signal import DumpPage
 
 _log = logging.getLogger("aplex")
 
@@ -56,12 +60,15 @@ class Lifecycle(Stepper):
         exit_grace: float,
         start_timeout: float | None,
     ) -> None:
+        self._name = name
         listener = Listener(f"{name}-listener", self._break_down)
         super().__init__(
             pool, backend, listener, exit_grace=exit_grace, start_timeout=start_timeout
         )
         self.name = name
         self.exit_grace = exit_grace
+        self.dump_signal: int | None = None  # by which others ask for a dump
+        self._dump_page: DumpPage | None = None
         self.gone: ConcurrentFuture[None] = ConcurrentFuture()
         self._pid: int | None = None  # where it was first used; a fork may come before
         # What is called at the exit of the interpreter, if the executor is still there.
@@ -132,8 +139,16 @@ class Lifecycle(Stepper):
         self._pid = os.getpid()
         self._phase = Phase.RUNNING
         self._open = True
+        self._page = make_page(self._name)
+        self._open_dump_page()
         exit_hooks.remember(self)  # again: a fork may have come before
         self.pool.open()
+
+    def _open_dump_page(self) -> None:
+        if self.dump_signal is not None:
+            with late_imports.importing:
+                from aplex._manager.dump_signal import DumpPage
+            self._dump_page = DumpPage(self._name, self.dump_signal)
 
     def start_workers(self) -> None:
         """Start the workers that are missing, also if no work was submitted yet.
@@ -344,6 +359,10 @@ class Lifecycle(Stepper):
             self._backend.renew_after_fork()
             return True
         self._open = False
+        for page in (self._page, self._dump_page):
+            if page is not None:
+                page.abandon()  # it is the parent's
+        self._page = self._dump_page = None
         self._shut = "a fork: this executor belongs to the parent process; make a new one here"
         self._phase = Phase.GOING
         self.gone = ConcurrentFuture()
@@ -361,6 +380,12 @@ class Lifecycle(Stepper):
         self._be_gone()
 
     def _be_gone(self) -> None:
+        with self._lock:
+            pages = self._page, self._dump_page
+            self._page = self._dump_page = None
+        for page in pages:
+            if page is not None:
+                page.close()
         exit_hooks.forget(self)
         self.gone.set_result(None)
 

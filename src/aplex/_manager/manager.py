@@ -8,6 +8,7 @@ with their own pool, and the `Manager` has the calls that users and back ends ma
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import threading
 import time
@@ -19,9 +20,11 @@ from typing import Any, Final, Literal
 
 from aplex._backends.contract import Backend, Death
 from aplex._common.errors import WorkerStartError
+from aplex._common.histograms import Timings
 from aplex._common.locks import is_mine
 from aplex._common.messages import PLAIN, RAISED, Reports
 from aplex._manager import exit_hooks
+from aplex._manager.inquiries import Inquiry
 from aplex._manager.nested import Nested
 from aplex._manager.settling import Settled, at_end_of_loop, settle
 from aplex._manager.statistics import limits_of, workers_of
@@ -29,6 +32,7 @@ from aplex._manager.steps import Phase
 from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, Work, WorkState
 from aplex._wire.exceptions import decode_exception
+from aplex.dumps import PoolDump, make_dump
 from aplex.statistics import PoolStats
 
 Loop = asyncio.AbstractEventLoop
@@ -50,8 +54,11 @@ class Manager(Nested):
     ) -> None:
         super().__init__(pool, backend, name, exit_grace, start_timeout)
         pool.can_interrupt = backend.can_interrupt
+        self._inquiries: dict[int, Inquiry] = {}
+        self._inquiry_numbers = itertools.count(1)
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
         self._end_of_loop: AsyncGenerator[None] | None = None
+        backend.submitted = pool.stamps.of
         backend.bind(self, self._listener)
         exit_hooks.remember(self)
 
@@ -121,6 +128,8 @@ class Manager(Nested):
             if worker is not None:
                 self._backend.send_alone(worker, work)
                 pool.outbound.clear()
+                if self._page is not None:
+                    self._page.went(work.id)
         except BaseException:  # of a signal handler
             pool.recount()
             raise
@@ -214,8 +223,83 @@ class Manager(Nested):
             time.sleep(0)
             counts, torn = pool.counts(), self._stepping
         workers = workers_of(pool, self._backend, time.monotonic())
+        timings = Timings(self._backend.timings())
         limits = limits_of(pool, time.monotonic())
-        return PoolStats(self._state, pool.size, *pool.counted(counts), workers, limits)
+        counted = pool.counted(counts)
+        return PoolStats(self._state, pool.size, *counted, workers, limits, timings)
+
+    def inquire(self) -> Inquiry:
+        """Ask all workers what they do now; return at once."""
+        inquiry = Inquiry(next(self._inquiry_numbers), [])
+        self._step(self._ask, inquiry)
+        self._backend.arm()
+        return inquiry
+
+    def _ask(self, inquiry: Inquiry) -> None:
+        if inquiry.is_over:  # it was put off: whoever asked had broken into a step
+            return
+        inquiry.workers = list(self.pool.everyone())
+        self._inquiries[inquiry.number] = inquiry
+        for worker in inquiry.workers:
+            if worker.pid is not None or self._in_threads:
+                rows = self._backend.inquire(worker, inquiry.number)
+                if rows is not None:
+                    inquiry.take(worker, rows)
+
+    def _hear(self) -> None:
+        """Take in the answers that have come."""
+        while self.pool.told:
+            worker, number, rows = self.pool.told.pop()
+            inquiry = self._inquiries.get(number)  # None: it has come too late
+            if inquiry is not None:
+                inquiry.take(worker, rows)
+                if inquiry.when_complete is not None and inquiry.is_complete():
+                    self.after_step(inquiry.when_complete)
+
+    def told(self, inquiry: Inquiry, timeout: float) -> PoolDump:
+        """Return what is known by now, and wait for no more answers."""
+
+        def look() -> PoolDump:
+            self._inquiries.pop(inquiry.number, None)
+            inquiry.is_over = True
+            inquiry.workers = inquiry.workers or list(self.pool.everyone())
+            waiting = self.pool.counts()[1]
+            return make_dump(self._name, timeout, waiting, inquiry.dumps(self._backend))
+
+        return self.within(look)
+
+    def dump_soon(self) -> None:
+        """Have a dump written where others read it. Only asks: for signal handlers."""
+        if self._phase is Phase.RUNNING:
+            self._listener.call_soon(self._write_dump)
+
+    def _write_dump(self) -> None:
+        """Ask the workers; write what they have told a while later. On the listener's thread."""
+        from aplex._manager.dump_signal import TIMEOUT
+
+        # The loop that reads may be what hangs.
+        self._step(partial(self._backend.read_in, None))  # type: ignore[arg-type]
+        inquiry = self.inquire()
+
+        def write() -> None:
+            if inquiry.number not in self._inquiries:  # it was written
+                return
+            text = str(self.told(inquiry, TIMEOUT))
+            with self._lock:
+                if self._dump_page is not None:
+                    self._dump_page.write(text)
+            self._step(self._read_as_before)
+
+        inquiry.when_complete = partial(self._listener.call_soon, write)
+        self._listener.call_at(time.monotonic() + TIMEOUT, write)
+        if self.within(inquiry.is_complete):
+            write()
+
+    def _read_as_before(self) -> None:
+        """Let the loop read again that has read before a dump."""
+        loop = self._known_loop
+        if loop is not None and not self._listener_reads and not loop.is_closed():
+            self._backend.read_in(loop)
 
     @property
     def _state(self) -> Literal["new", "open", "closing", "closed", "broken"]:
@@ -273,6 +357,8 @@ class Manager(Nested):
                     # No call between these two, or Ctrl-C could lose what it has got.
                     taken[1] = settled = self.pool.settled
                     self.pool.settled = fresh
+                    if self._page is not None:
+                        self._page.came()
                 finally:
                     self._stepping = False
             if settle(settled):
@@ -295,6 +381,7 @@ class Manager(Nested):
                 death = replace(death, reason=_start_failure(worker.failure))
             self._start_error = death.reason or death.error
             self.pool.lost(worker, death, time.monotonic())
+            self._show_workers()
 
         try:
             self._step(lose)
@@ -336,6 +423,8 @@ class Manager(Nested):
             if lane and reports[0]:
                 pool.paced(worker, reports[0], len(reports[1]) + len(reports[2]) + len(reports[4]))
             frames.popleft()
+        if pool.told:
+            self._hear()
         if worker.condemned_for is not None:
             self._escalation.recheck(worker, time.monotonic())
         if pool.wants_dispatch:
@@ -343,6 +432,7 @@ class Manager(Nested):
         if (lane and not worker.plain) or not worker.served:  # or it has just become ready
             self._look_for_idle_worker()
         if new:
+            self._show_workers()
             (self._backend.served if worker.served else self._backend.began)()
 
     def _cancel(self, work: Work) -> None:

@@ -29,6 +29,7 @@ from aplex._common.locks import RLock, is_mine
 from aplex._common.messages import PLAIN
 from aplex._common.sleepers import Sleepers
 from aplex._manager.effects import Effects
+from aplex._manager.page import PoolPage
 from aplex._manager.settling import Settled, settle
 from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
 from aplex._pool.pool import Pool
@@ -82,6 +83,7 @@ class Stepper:
         self._steal_planned = False
         self._recall_planned = False
         self.rings: list[Callable[[], None]] = []  # tell those who wait without blocking
+        self._page: PoolPage | None = None  # while it is open, and others may see it
         self._sleepers = Sleepers()  # threads that wait for a change
         self._waiters = 0  # their number, and that of those who are told by ``rings``
 
@@ -144,7 +146,7 @@ class Stepper:
                 self._afterwards.remove(call)
 
     def _take_step(self, event: Callable[[Unpack[Args]], None] | None, *args: *Args) -> None:
-        pool = self.pool
+        pool, page = self.pool, self._page
         try:
             if event is not None:
                 event(*args)
@@ -161,6 +163,8 @@ class Stepper:
                         functions = True
                         ahead = ahead or pool.can_recall(worker)
                     self._backend.send(worker)
+                    if page is not None:
+                        page.sent(worker)
                 pool.outbound.clear()
                 if ahead and not self._recall_planned:
                     self._recall_planned = True
@@ -174,12 +178,20 @@ class Stepper:
         except BaseException:
             pool.recount()
             raise
+        if page is not None:
+            page.count(pool)
         if self._waiters:
             self._notify()
+
+    def _show_workers(self) -> None:
+        """Have others see what workers there are. In a step that has changed that."""
+        if self._page is not None:
+            self._page.show(list(self.pool.everyone()))
 
     def _carry_out(self) -> None:
         pool = self.pool
         self._effects.start_and_stop()
+        self._show_workers()
         if pool.broken:
             self._open = False
         gone = not pool.workers and not pool.leaving and not pool.wants_workers

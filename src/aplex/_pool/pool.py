@@ -26,6 +26,7 @@ from aplex._common.messages import (
     COROUTINE,
     DELIVERED,
     DETACHED,
+    DUMPED,
     FREED,
     ITEMS,
     PICKLED,
@@ -41,6 +42,7 @@ from aplex._common.messages import (
 from aplex._common.requests import Cancel, Credit
 from aplex._pool.ledger import SERVING
 from aplex._pool.restarts import RestartPolicy
+from aplex._pool.stamps import Stamps
 from aplex._pool.state import DONE, IN_FLIGHT, WAITING, PoolWorker, Work, WorkerState
 from aplex._pool.tally import Counts
 from aplex._pool.workforce import Workforce
@@ -77,7 +79,8 @@ class Pool(Workforce):
             load_balancer: Makes the load balancer.
             policy: When a worker is started in the place of one that never served.
             max_tasks_per_child: After how many works a worker is replaced.
-            clock: Tells seconds, to works with a ``rate``; without one time stands still.
+            clock: Tells seconds, to works with a ``rate``, and when works were submitted; without
+                one time stands still.
         """
         policy = policy or RestartPolicy()
         super().__init__(
@@ -85,6 +88,8 @@ class Pool(Workforce):
         )
         self.can_interrupt = False  # whether workers stop plain functions that run
         self._work_ids = 0
+        self.stamps = Stamps()
+        self.told: list[tuple[PoolWorker, int, Any]] = []  # answers of workers to inquiries
 
     # -- events about works ---------------------------------------------------
 
@@ -94,6 +99,8 @@ class Pool(Workforce):
         Returns:
             Whether works can wait for more: the workers are busy, and they are not many yet.
         """
+        if not self.added:
+            self.stamps.add(self._work_ids + 1, self._clock(), alone=not self._waiting)
         self._work_ids = work.id = self._work_ids + 1
         if work.options.apart:
             self._rare = True
@@ -258,6 +265,8 @@ class Pool(Workforce):
                 self._take_back(worker, work_id, data)
             elif kind == READY:
                 self._ready(worker, data)
+            elif kind == DUMPED:
+                self.told.append((worker, work_id, data))
             elif kind != FREED:  # which is for the back end
                 worker.failure = data
         if returned:
@@ -363,6 +372,7 @@ class Pool(Workforce):
             return None
         self.question.lane = lane
         worker = self._choose(work.meta)
+        self.stamps.add(self._work_ids + 1, self._clock(), alone=True)
         self._work_ids = work.id = self._work_ids + 1
         self._waiting = 1  # until the end of the next line
         self._hand(work, worker)  # type: ignore[arg-type] # our own load balancers choose ours

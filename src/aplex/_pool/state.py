@@ -59,6 +59,7 @@ class Work:
     cancel_wanted = False  # the future's own note
     cancel_asked = False
     cancel_delivered = False  # the coroutine got it, and answers by its outcome
+    submitted = 0  # nanoseconds; only where a back end sets it
     limited = False  # a plain function with a timeout
     detached_at = 0.0  # seconds: when it was first seen to be a coroutine after all
     interrupted_at = 0.0  # seconds, by the clock of the events

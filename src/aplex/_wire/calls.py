@@ -14,12 +14,13 @@ from __future__ import annotations
 import itertools
 import pickle
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableSequence, Sequence
 from functools import partial
 
 from aplex._common.errors import SerializationError, SharedHandleError
 from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import ATOMS
+from aplex._wire.page import COUNTER_COUNT, RUNS
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
@@ -355,6 +356,9 @@ class CallDecoder:
         # The functions by their numbers: pickled until they are first called.
         self._pickled: dict[int, bytes] = {}
         self._functions: dict[int, Work] = {}
+        # What runs is noted here, see `_wire.page`.
+        self.counters: MutableSequence[int] | memoryview = [0] * COUNTER_COUNT
+        self.name: Callable[[int, Work, tuple[Any, ...]], int] = _number_of
 
     def define(self, definitions: dict[int, bytes | None]) -> None:
         """Take in functions that calls to come will name by number; forget those that are None.
@@ -378,10 +382,12 @@ class CallDecoder:
             SerializationError: This process cannot unpickle them; says the cure.
             BaseException: What the work raises.
         """
+        self.counters[RUNS] = function
         work = self._functions.get(function)
         if work is not None and type(call) is tuple:
             return work(*call)
         work, args, kwargs = self.decode(function, call)
+        self.counters[RUNS] = self.name(function, work, args)
         return work(*args, **kwargs)
 
     def decode(
@@ -445,6 +451,10 @@ class CallDecoder:
         work: Work = pickle.loads(self._pickled[number])
         self._functions[number] = work
         return work
+
+
+def _number_of(number: int, _work: Work, _args: tuple[Any, ...]) -> int:
+    return number
 
 
 def encode_value(value: Any, put: Put | None = None) -> Payload:

@@ -1,7 +1,7 @@
 """How far a worker process got, and its last words: memory that outlives it.
 
-Two counters in anonymous shared memory say how many works of each lane a worker
-has *started*. Writing one costs nothing on the path of a work; after a death
+Two counters in anonymous shared memory, on the `page` of the worker, say how many works of
+each lane it has *started*. Writing one costs nothing on the path of a work; after a death
 the parent reads exactly which works may have run, and which may run elsewhere.
 Behind them is when the plain function that runs began, so that the parent knows when
 its time is over without asking a worker that may not answer.
@@ -23,6 +23,7 @@ import sys
 from aplex._common.locks import late_imports
 from aplex._common.messages import DOOMED, LEFT, LOGGED, PLAIN, SINCE
 from aplex._wire.frames import Bytes, PipeEnd
+from aplex._wire.page import NAME, SIZE, WorkerPage, is_shown, make_page_file
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
@@ -39,31 +40,38 @@ _BEHIND: Final = _SIZE + _LONGEST  # where what is left behind begins
 class Progress:
     """The counters; travels to a child that is being started."""
 
-    def __init__(self, end: PipeEnd | None = None, *, room: int = 0) -> None:
-        """Make the memory, or map that of a file.
+    def __init__(
+        self, end: PipeEnd | None = None, page: PipeEnd | None = None, *, room: int = 0
+    ) -> None:
+        """Make the memory, or map it.
 
         Args:
-            end: The file. None: a new one is made.
+            end: The file for last words. None: a new one, and a new page.
+            page: The file of the page in which the counters are, if there is one.
             room: Bytes that may be left behind, if the system allows a file of that size.
 
         Raises:
             OSError: There are too many open files.
         """
-        self._end = end if end is not None else _anonymous_file(room)
+        self._end = end
         self._memory: mmap.mmap | None = None
-        if self._end is not None:
-            try:
+        try:
+            if end is None:
+                self._end = words_file(room)
+                page = None if self._end is None else _page_file()
+            if self._end is not None:
                 self._memory = mmap.mmap(self._end.fileno(), _SIZE)
-            except OSError:
-                self._end.close()
-                raise
-            view: Any = memoryview(self._memory).cast("Q")
-        else:
-            view = [0] * (LEFT + 1)
-        self.started: memoryview | list[int] = view
+            self._words: Any = [0] if self._memory is None else memoryview(self._memory).cast("Q")
+            self.page = WorkerPage(page)
+        except OSError:
+            for file in (self._end, page):
+                if file is not None:
+                    file.close()
+            raise
+        self.started: memoryview = self.page.counters
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Progress, (self._end,)
+        return Progress, (self._end, self.page.end)
 
     def read(self) -> tuple[int, int]:
         """Return how many works of each lane were started."""
@@ -138,12 +146,12 @@ class Progress:
 
     def mark_for_stderr(self) -> None:
         """In the worker: note that the stack of a crash was to be written to stderr."""
-        self.started[-1] = 1
+        self._words[-1] = 1
 
     @property
     def is_for_stderr(self) -> bool:
         """Whether the stack of a crash was to be written to stderr."""
-        return self._end is not None and self.started[-1] != 0
+        return self._end is not None and self._words[-1] != 0
 
     def last_words(self) -> str:
         """Return what the worker wrote before it ended."""
@@ -154,9 +162,9 @@ class Progress:
 
     def close(self) -> None:
         """Free the memory of this process."""
-        if isinstance(self.started, memoryview):
-            self.started.release()
+        self.page.close()
         if self._memory is not None:
+            self._words.release()
             self._memory.close()
         if self._end is not None:
             self._end.close()
@@ -180,7 +188,18 @@ def environment_wants_crashes() -> bool:
     return bool(wanted or sys.flags.dev_mode)
 
 
-def _anonymous_file(room: int) -> PipeEnd | None:
+def _page_file() -> PipeEnd:
+    if hasattr(os, "memfd_create"):
+        return make_page_file(SIZE, NAME if is_shown() else "aplex")
+    return _unlinked_file(SIZE)
+
+
+def words_file(room: int = 0) -> PipeEnd | None:
+    """Return a new file for last words; None if there is no shared memory here.
+
+    Args:
+        room: Bytes that may be left behind, if the system allows a file of that size.
+    """
     if sys.platform == "win32":
         return None
     size = _BEHIND  # of which only what is written takes memory
@@ -189,19 +208,24 @@ def _anonymous_file(room: int) -> PipeEnd | None:
             from aplex._wire.shared_files import make_shared_file
         end = make_shared_file(size + room, size)
     else:
-        import tempfile
-
-        with tempfile.TemporaryFile() as file:  # unlinked at once
-            end = PipeEnd(os.dup(file.fileno()))
-        _size(end, size + room)
+        end = _unlinked_file(size + room, size)
     os.lseek(end.fileno(), _SIZE, os.SEEK_SET)  # last words come behind the counters
     return end
 
 
-def _size(end: PipeEnd, size: int) -> None:
-    """Give a file its size, or close it."""
-    try:
-        os.ftruncate(end.fileno(), size)
-    except OSError:
-        end.close()
-        raise
+def _unlinked_file(*sizes: int) -> PipeEnd:
+    """Return a new file of the first of these sizes that the system allows."""
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:  # unlinked at once
+        end = PipeEnd(os.dup(file.fileno()))
+    for size in sizes:
+        try:
+            os.ftruncate(end.fileno(), size)
+        except OSError:
+            if size == sizes[-1]:
+                end.close()
+                raise
+        else:
+            break
+    return end

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
+from aplex._common.names import runs
 from aplex._worker.chunks import Chunk, Columns
 from aplex._worker.chunks_measured import Measured, MeasuredChunk, measured, measured_chunk
 from aplex._worker.lane import EAGER, is_coroutine, task_maker
@@ -21,6 +22,7 @@ NOTHING: Final = 0.0001
 """Seconds of idleness that are none: the machine has interrupted the thread."""
 
 
+@runs(0)
 async def run_coroutine_chunk(
     work: Callable[..., Any], columns: Columns, limit: int | None = None
 ) -> Chunk:
@@ -60,6 +62,7 @@ async def _run_one(work: Callable[..., Any], args: Sequence[Any], limit: int | N
     return Chunk([value], None, seconds, idle if idle > NOTHING else None)
 
 
+@runs(0)
 async def run_measured_coroutines(
     work: Callable[..., Any], columns: Columns, sent: float, limit: int | None = None
 ) -> MeasuredChunk:

@@ -10,11 +10,13 @@ from typing import Any
 
 from aplex._common.errors import WorkInterrupted
 from aplex._common.locks import late_imports
+from aplex._common.names import runs
 from aplex._worker.chunks import Chunk, Columns
 from aplex._worker.chunks_measured import MeasuredChunk, measured, measured_chunk
 from aplex._worker.lane import is_coroutine
 
 
+@runs(0)
 def run_plain_chunk(
     work: Callable[..., Any], columns: Columns
 ) -> Chunk | Coroutine[Any, Any, Chunk]:
@@ -73,6 +75,7 @@ def _has_coroutines(values: list[Any]) -> bool:
     return False
 
 
+@runs(0)
 def run_measured_plain(
     work: Callable[..., Any], columns: Columns, sent: float
 ) -> MeasuredChunk | Coroutine[Any, Any, MeasuredChunk]:

@@ -12,6 +12,7 @@ from contextvars import ContextVar, copy_context
 from importlib import import_module
 from typing import Any
 
+from aplex._common.names import runs
 from aplex._worker.lane import is_coroutine
 
 Values = tuple[tuple[str, str, Any], ...]
@@ -22,6 +23,7 @@ Carried = tuple[Values, Mapping[str, str] | None]
 _found: dict[tuple[str, str], ContextVar[Any]] = {}
 
 
+@runs(1)
 def run_carrying(carried: Carried, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a function, or what makes a stream, with what was carried.
 
@@ -35,6 +37,7 @@ def run_carrying(carried: Carried, work: Callable[..., Any], /, *args: Any, **kw
     return _awaited(carried, made) if is_coroutine(made) else made
 
 
+@runs(1)
 async def run_coroutine_carrying(
     carried: Carried, work: Callable[..., Any], /, *args: Any, **kwargs: Any
 ) -> Any:

@@ -6,9 +6,10 @@ import inspect
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from types import CodeType
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from aplex._common.messages import CANCELLED, DELIVERED, RETURNED, TOO_LATE, ReportBatch, Reports
 from aplex._worker.lane import (
@@ -22,11 +23,17 @@ from aplex._worker.lane import (
     is_coroutine,
     task_maker,
 )
+from aplex._worker.meter import LONG, Meter
 from aplex._worker.producers import CoroutineProducer, Producer, Producers
 
 if TYPE_CHECKING:
     import asyncio
     from contextvars import Context
+
+
+Timed: TypeAlias = tuple[int, int, int, int] | None
+"""Of a work that is measured: what it is, for how many works it stands, when it was submitted,
+and when it began."""
 
 
 class CoroutineLane:
@@ -42,14 +49,31 @@ class CoroutineLane:
         codec: Codec,
         send: Callable[[Reports], None],
         producers: Producers,
+        meter: Meter | None = None,
+        alive: Callable[[int], object] = int,
     ) -> None:
+        """Have no works yet.
+
+        Args:
+            loop: Runs them.
+            codec: How calls and outcomes travel.
+            send: Sends reports.
+            producers: The streams of this worker.
+            meter: Measures works. None: nobody does.
+            alive: Is told how many works have begun and not ended, now and then.
+        """
         self._loop = loop
         self._codec = codec
         self._send = send
         self._producers = producers
         self.note: Callable[[int], object] | None = None
         self._items_sent = 0.0  # when an item of a stream was sent last
-        self._tasks: dict[int, asyncio.Task[Any]] = {}
+        self._tasks: dict[int, tuple[asyncio.Task[Any], int]] = {}  # with when they began
+        self._meter = meter
+        self._say_alive = alive
+        self._count = 0  # of works that came so far
+        self._due = sys.maxsize  # number of the next one to be measured
+        self._now = 0  # nanoseconds: when the frame came, or the last work that was measured began
         self._batch = ReportBatch()
         self._flush_planned = False
         self._make_task = task_maker(loop)
@@ -57,38 +81,80 @@ class CoroutineLane:
         # a coroutine, which then is on its way here.
         self._late_cancels: deque[int] = deque(maxlen=1024)
 
-    @property
-    def tasks(self) -> Mapping[int, asyncio.Task[Any]]:
-        """The tasks of works that have not ended, by the ids of these."""
-        return self._tasks
+    def task_of(self, work_id: int) -> asyncio.Task[Any] | None:
+        """Return the task of a work that has not ended, if it is here."""
+        return self._tasks.get(work_id, (None, 0))[0]
 
     @property
     def running(self) -> Collection[asyncio.Task[Any]]:
         """The tasks of works that have not ended."""
-        return self._tasks.values()
+        return [task for task, _ in self._tasks.values()]
+
+    def tasks(self) -> list[tuple[int, asyncio.Task[Any], float]]:
+        """Return the works that have not ended, their tasks, and when they began. Any thread.
+
+        The times are those of ``time.monotonic``; works of a frame have begun together.
+        """
+        return [(number, task, began / 1e9) for number, (task, began) in list(self._tasks.items())]
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that runs the works."""
+        return self._loop
+
+    @property
+    def began(self) -> int:
+        """When the last work began, or the frame that it came with, in nanoseconds."""
+        return self._now
+
+    @staticmethod
+    def beginnings() -> tuple[CodeType, ...]:
+        """Return the code in whose frames a work begins; ``work_id`` is a variable there."""
+        return CoroutineLane.begin.__code__, CoroutineLane._run.__code__
+
+    def frame(self, count: int, submitted: int, function: Any = 0) -> None:
+        """Begin a frame of so many works, which were submitted then; the first of this function."""
+        before, self._now = self._now, time.monotonic_ns()
+        if self._meter is not None:
+            idle = self._now - before > LONG
+            self._due = self._meter.frame(self._count, count, submitted, function, idle=idle)
 
     def begin(self, work_id: int, function: Any, call: Any) -> None:
         """Call a work; a coroutine it returns becomes a task. Call ``flush`` after the last."""
         if self.note is not None:
             self.note(work_id)
+        timed: Timed = None
+        self._count += 1
+        measured = self._count >= self._due
+        if measured:
+            self._now = time.monotonic_ns()
         try:
             made = self._codec.run(function, call)
         except BaseException as error:  # noqa: BLE001 - it belongs to the work
             self._batch.others.append(self._codec.error(work_id, error))
             return
+        if measured:
+            timed = self._timed()
         if is_coroutine(made):
-            self._run(work_id, made)
+            self._run(work_id, made, timed=timed)
         elif isinstance(made, CoroutineProducer):
-            self._produce(work_id, made)
+            self._produce(work_id, made, timed)
         elif inspect.isawaitable(made):
-            self._run(work_id, _awaited(made))
+            self._run(work_id, _awaited(made), timed=timed)
         else:
             self._put(work_id, made)
+
+    def _timed(self) -> Timed:
+        """Return what is known of a work that is to be measured, when it has begun."""
+        assert self._meter is not None
+        weight, self._due = self._meter.weigh(self._count)
+        return self._meter.what(), weight, self._meter.submitted, self._now
 
     def adopt(self, work_id: int, made: Detached) -> None:
         """Run a coroutine, or a stream, that a plain function has returned."""
         if self.note is not None:
             self.note(work_id)
+        self._now = time.monotonic_ns()
         if isinstance(made, CoroutineProducer):
             self._produce(work_id, made)
         else:
@@ -98,7 +164,11 @@ class CoroutineLane:
         self.flush()
 
     def _run(
-        self, work_id: int, coroutine: Coroutine[Any, Any, Any], context: Context | None = None
+        self,
+        work_id: int,
+        coroutine: Coroutine[Any, Any, Any],
+        context: Context | None = None,
+        timed: Timed = None,
     ) -> None:
         try:
             task = self._make_task(coroutine, context=context)
@@ -108,22 +178,24 @@ class CoroutineLane:
             return
         if task.done():  # it ran eagerly, and never waited
             self._take(work_id, task)
+            if timed is not None:
+                self._measure(*timed)
             return
-        self._tasks[work_id] = task
+        self._tasks[work_id] = task, self._now
         # The outcome is taken here and not in a coroutine around the work: a task
         # that is cancelled before its first step never enters its coroutine.
-        task.add_done_callback(partial(self._ended, work_id))
+        task.add_done_callback(partial(self._ended, work_id, timed))
 
-    def _produce(self, work_id: int, producer: CoroutineProducer) -> None:
+    def _produce(self, work_id: int, producer: CoroutineProducer, timed: Timed = None) -> None:
         """Run a stream as a task."""
         self._producers.add(work_id, producer)
         put = partial(self._put_item, work_id, producer)
-        self._run(work_id, producer.run(put), producer.context)
-        task = self._tasks.get(work_id)
-        if task is None:
+        self._run(work_id, producer.run(put), producer.context, timed)
+        running = self._tasks.get(work_id)
+        if running is None:
             self._producers.remove(work_id)
         else:  # which may never enter its coroutine
-            task.add_done_callback(lambda _task: self._producers.remove(work_id))
+            running[0].add_done_callback(lambda _task: self._producers.remove(work_id))
 
     def _put_item(self, work_id: int, producer: Producer, value: Any) -> None:
         """Report an item: at once, if the last one was a while ago; else with the next ones."""
@@ -175,8 +247,8 @@ class CoroutineLane:
 
     def _cancel(self, work_id: int) -> None:
         self._producers.close(work_id)  # a stream; it may ignore the cancel, and go on yielding
-        task = self._tasks.get(work_id)
-        if task is not None and task.cancel():
+        running = self._tasks.get(work_id)
+        if running is not None and running[0].cancel():
             self._batch.others.append((work_id, DELIVERED, None))
 
     def flush(self) -> None:
@@ -186,15 +258,23 @@ class CoroutineLane:
         if batch.ids or batch.others or batch.pickled:
             self._batch = ReportBatch()
             self._send(batch.frame(0.0))
+        self._say_alive(len(self._tasks))
 
-    def _ended(self, work_id: int, task: asyncio.Task[Any]) -> None:
+    def _ended(self, work_id: int, timed: Timed, task: asyncio.Task[Any]) -> None:
         del self._tasks[work_id]
         self._take(work_id, task)
+        if timed is not None:
+            self._measure(*timed)
         if not self._tasks:
             self.flush()  # nothing else can come: do not wait for a turn of the loop
         elif not self._flush_planned:
             self._flush_planned = True
             self._loop.call_soon(self.flush)
+
+    def _measure(self, place: int, weight: int, submitted: int, began: int) -> None:
+        """Measure a work that ends now."""
+        assert self._meter is not None
+        self._meter.put(place, weight, submitted, began, time.monotonic_ns())
 
     def _take(self, work_id: int, task: asyncio.Task[Any]) -> None:
         """Take the outcome of a task that has ended."""

@@ -10,8 +10,10 @@ from collections.abc import Callable, MutableSequence
 
 from aplex._common.messages import COROUTINE, Reports
 from aplex._wire.frames import End, Reader, Writer
+from aplex._wire.page import ALIVE
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.lane import Codec
+from aplex._worker.meter import Meter
 from aplex._worker.producers import Producers
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
@@ -44,6 +46,7 @@ class CoroutinePipes:
         producers: Producers,
         skip: Callable[[int], bool],
         lost: Callable[[], object],
+        meter: Meter | None = None,
     ) -> None:
         """Connect a loop that does not run yet.
 
@@ -55,6 +58,7 @@ class CoroutinePipes:
             producers: The streams of this worker.
             skip: Keeps a plain function from being started, see `PlainLane.skip`.
             lost: Is called when a pipe has broken.
+            meter: Measures works. None: nobody does.
         """
         self._loop = loop
         self._end_in, self._end_out = ends
@@ -67,8 +71,11 @@ class CoroutinePipes:
         self._end_in.set_blocking(False)
         self._end_out.set_blocking(False)
         self._reader, self._writer = Reader(self._end_in), Writer(self._end_out)
-        self.lane = CoroutineLane(loop, codec, self._send, producers)
+        self.lane = CoroutineLane(loop, codec, self._send, producers, meter, self._say_alive)
         loop.add_reader(self._end_in.fileno(), self._read)
+
+    def _say_alive(self, count: int) -> None:
+        self._started[ALIVE] = count
 
     def close(self) -> None:
         """Read no more."""
@@ -85,9 +92,13 @@ class CoroutinePipes:
             return
         started = self._started
         while frames:
-            definitions, ids, functions, calls, cancels, recalls, credits_ = frames.popleft()
+            definitions, ids, functions, calls, cancels, recalls, credits_, submitted = (
+                frames.popleft()
+            )
             if definitions:
                 self._codec.define(definitions)
+            if ids:
+                lane.frame(len(ids), submitted, functions[0])
             for work_id, function, call in zip(ids, functions, calls, strict=True):
                 self._count += 1
                 started[COROUTINE] = self._count

@@ -142,6 +142,11 @@ class LoopThread:
         assert self.loop is not None
         return self.loop
 
+    @property
+    def lane(self) -> CoroutineLane | None:
+        """The lane of the loop, once it is connected."""
+        return self._lane
+
     def works_running(self) -> int:
         """How many coroutine works have begun and not ended."""
         if self._lane is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, MutableSequence, Sequence
@@ -23,6 +24,7 @@ from aplex._common.messages import (
     Reports,
 )
 from aplex._worker.lane import HOLD, Codec, Detached, Ending, end_chunks, is_coroutine
+from aplex._worker.meter import Meter
 from aplex._worker.producers import CoroutineProducer, PlainProducer, Producer, Producers
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
@@ -51,6 +53,8 @@ class PlainLane:
         held: Called when a report is held back while the next function runs: have
             ``flush_held`` called on another thread `HOLD` seconds later. None: hold
             nothing back.
+        producers: The streams of this worker.
+        meter: Measures works. None: nobody does.
     """
 
     def __init__(
@@ -61,12 +65,16 @@ class PlainLane:
         detach: Callable[[int, Detached], None],
         held: Callable[[], None] | None,
         producers: Producers,
+        meter: Meter | None = None,
     ) -> None:
         self._codec = codec
         self._started = started
         self._count = 0  # of works that came so far
         # What works run in: mostly empty, unless the initializer has set variables.
         self._context: Context | None = None
+        self._began = 0  # when the one that runs did, in nanoseconds
+        self._meter = meter
+        self._due = sys.maxsize  # number of the next one to be measured
         self.inside = 0
         self.interrupted = 0
         self._send = send
@@ -82,15 +90,20 @@ class PlainLane:
         self._holding = False
         self._items_sent = 0.0  # when an item of a stream was sent last
 
-    def run(self, ids: Sequence[int], functions: list[Any], calls: list[Any]) -> None:
-        """Run works one after another and send their reports.
+    def run(
+        self, ids: Sequence[int], functions: list[Any], calls: list[Any], submitted: int = 0
+    ) -> None:
+        """Run works, which were submitted then, one after another, and send their reports.
 
         Empties the lists, since nothing of a work is to live on while the next ones run.
         """
-        self._since = time.perf_counter()
+        before, self._since = self._since, time.perf_counter()
         if self._context is None:
             self._context = copy_context()
         left = len(ids)
+        if self._meter is not None:
+            idle = self._since - before > HOLD
+            self._due = self._meter.frame(self._count, left, submitted, functions[0], idle=idle)
         functions.reverse()
         calls.reverse()
         for work_id in ids:
@@ -102,6 +115,8 @@ class PlainLane:
                     self._skipped.discard(self._count)
                     self.skips += 1
                     self._started[SINCE] = 0
+                    if self._meter is not None:
+                        self._meter.skip()
                     continue
             self._run(work_id, function, call, last=not left)
         if self._batch:  # the last one was skipped
@@ -112,7 +127,7 @@ class PlainLane:
         started = self._started
         self._count = count = self._count + 1
         while True:
-            started[SINCE] = time.monotonic_ns()
+            self._began = started[SINCE] = time.monotonic_ns()
             started[PLAIN] = count
             if not started[DOOMED]:  # in this order, see `Progress.doom`
                 return
@@ -181,7 +196,13 @@ class PlainLane:
                 self._batch.others.append(report)
             # The traceback of an exception has this frame: it must not have the exception.
             report = None
-            if last or self._held is None or time.perf_counter() - self._since > HOLD:
+            long = time.perf_counter() - self._since > HOLD
+            if self._count >= self._due:  # then there is a meter
+                assert self._meter is not None
+                self._due = self._meter.ended(self._count, self._began)
+            elif long and self._meter is not None:
+                self._meter.look(self._began)
+            if last or long or self._held is None:
                 self._flush()
             elif not self._holding:
                 self._holding = True

@@ -21,17 +21,20 @@ cleanup `ORPHAN_GRACE` seconds, and ends the process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
 import sys
 import threading
+from collections.abc import MutableSequence
 
 from aplex._common.identity import be_here, be_worker_process
 from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import (
     ATOMS,
     COROUTINE,
+    DUMPED,
     ERROR,
     FAILED,
     FREED,
@@ -48,11 +51,14 @@ from aplex._wire.counters import Progress
 from aplex._wire.exceptions import encode_exception
 from aplex._wire.frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._wire.packed_setup import PackedSetup
+from aplex._wire.page import COUNTER_COUNT
 from aplex._worker.lane import HOLD
 from aplex._worker.loop_thread import LoopThread
+from aplex._worker.meter import Meter, Names
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
 from aplex._worker.signals import Interrupts, be_deaf, is_deaf, obey
+from aplex._worker.stacks import rows_of
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
@@ -79,6 +85,8 @@ ORPHAN_GRACE: Final = 1.0
 _NUMBER: Final = 8  # bytes of a number on the lifeline
 TERMINATE: Final = 0
 """On the lifeline, where else the numbers of functions come: end by SIGTERM."""
+INQUIRY: Final = 1 << 63
+"""On the lifeline, with the number of an inquiry: tell what you do."""
 STUCK: Final = 0.2
 """Seconds in which the main thread must have heard a SIGTERM; else it is in code of C."""
 DOUBT: Final = 0.25
@@ -186,6 +194,7 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int, i
     # this interval, each time it wakes (with uvloop: for each timer).
     sys.setswitchinterval(SWITCH_INTERVAL)
     progress.keep_crashes()
+    progress.page.seal()
     child = Child(ends, progress, index)
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=child.be_copy)
@@ -201,7 +210,8 @@ class Child:
         self._results: SharedResults | None = None
         self._shared: SharedObjects | None = None
         self._results_lock = RLock()  # for making these two
-        self._codec = self._make_codec()
+        self._names = Names(progress.page)
+        self._codec = self._make_codec(progress.started)
         self._pipes: CoroutinePipes | None = None
         self._loop_thread = LoopThread(
             self, lambda run: _Thread(target=run, name="aplex-loop", daemon=True)
@@ -220,6 +230,7 @@ class Child:
             self._loop_thread.adopt_soon,
             self._kick,
             self.producers,
+            Meter(progress.page, self._names, progress.started),
         )
         self._interrupts = Interrupts(self.plain, progress, self._kick)
         self._index = index
@@ -259,13 +270,15 @@ class Child:
             self._loop_thread.be_copy()
         self._ends.close()
 
-    def _make_codec(self) -> ProcessCodec:
-        """Make the codec of one lane."""
-        return ProcessCodec(
+    def _make_codec(self, counters: MutableSequence[int] | memoryview) -> ProcessCodec:
+        """Make the codec of one lane, which notes there what it calls."""
+        codec = ProcessCodec(
             self._ends.arena_in,
             None if self._ends.arena_out is None else self._put_big,
             self._shared_objects,
         )
+        codec.counters, codec.name = counters, self._names.of_call
+        return codec
 
     def _shared_objects(self) -> SharedObjects:
         """Return the shared objects of this worker, none at first. Any thread."""
@@ -320,7 +333,7 @@ class Child:
         """Return what a log record of this thread says of its place."""
         from aplex._worker.whose_work import work_here
 
-        work_id, name = work_here({} if self._pipes is None else self._pipes.lane.tasks)
+        work_id, name = work_here(None if self._pipes is None else self._pipes.lane.task_of)
         return {
             "worker_index": self._index,
             "worker_pid": self._pid,
@@ -364,14 +377,16 @@ class Child:
         """Have coroutine works arrive."""
         from aplex._worker.coroutine_pipes import CoroutinePipes
 
+        codec = self._make_codec([0] * COUNTER_COUNT)
         self._pipes = CoroutinePipes(
             loop,
             (self._ends.coroutines_in, self._ends.coroutines_out),
-            self._make_codec(),
+            codec,
             self._progress.started,
             self.producers,
             self.plain.skip,
             lambda: loop.call_later(DOUBT, self.cut_off),
+            Meter(self._progress.page, self._names, codec.counters),
         )
         if self._forwarder is not None:
             from aplex._worker.whose_work import note
@@ -412,10 +427,10 @@ class Child:
                     frame = frames.popleft()
                     if frame is None:
                         return
-                    definitions, ids, functions, calls, _, _, _ = frame
+                    definitions, ids, functions, calls, _, _, _, submitted = frame
                     if definitions:
                         self._codec.define(definitions)
-                    self.plain.run(ids, functions, calls)
+                    self.plain.run(ids, functions, calls, submitted)
                     # What was asked for must not live on while nothing comes.
                     del frame, definitions, functions, calls
         except (EOFError, OSError):
@@ -471,11 +486,26 @@ class Child:
         data = bytearray(64 * _NUMBER)
         count = self._ends.lifeline.read_into(memoryview(data))
         numbers = memoryview(data)[:count].cast("Q").tolist()
-        if TERMINATE in numbers:
+        asked = [number for number in numbers if number < INQUIRY]
+        if TERMINATE in asked:
             self._terminate()
-        elif numbers:
-            self._interrupts.ask(numbers[-1])
+        elif asked:
+            self._interrupts.ask(asked[-1])
+        for number in numbers:
+            if number >= INQUIRY:
+                self._answer(number - INQUIRY)
         return count > 0
+
+    def _answer(self, inquiry: int) -> None:
+        """Tell what this worker does now."""
+        rows = rows_of(
+            self._loop_thread.lane,
+            self._main,
+            self._loop_thread.thread.ident,
+            self._progress.started[SINCE],
+        )
+        with contextlib.suppress(OSError):  # the parent is dead: the lifeline says so, too
+            self.plain.tell(only((inquiry, DUMPED, rows)))
 
     def _terminate(self) -> None:
         """End by SIGTERM, unless a work handles that."""

@@ -18,6 +18,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import copy_context
 from types import CoroutineType
 
+from aplex._common.names import runs
+
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     import asyncio
@@ -197,6 +199,7 @@ class Producers:
         return True
 
 
+@runs(1)
 def produce(credit: int, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Producer:
     """Call a work that is a stream. This is what runs in a worker.
 

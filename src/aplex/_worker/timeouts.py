@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from aplex._common.names import described
+from aplex._common.names import described, runs
 from aplex._worker.producers import CoroutineProducer, Producer, Put, produce
 
 
+@runs(1)
 async def run_within(seconds: float, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Await a coroutine function; cancel it after that time, as ``asyncio.timeout`` does.
 
@@ -27,6 +28,7 @@ async def run_within(seconds: float, work: Callable[..., Any], /, *args: Any, **
         raise
 
 
+@runs(2)
 def produce_within(
     seconds: float, credit: int, work: Callable[..., Any], /, *args: Any, **kwargs: Any
 ) -> Producer:

@@ -8,7 +8,7 @@ inherit. It does so only where it was given `note`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -30,11 +30,11 @@ _PLAIN: Final = PlainLane._run.__code__  # noqa: SLF001 - its frame is looked fo
 _STREAMS: Final = (PlainProducer.run.__code__, CoroutineProducer.run.__code__)
 
 
-def work_here(tasks: Mapping[int, asyncio.Task[Any]]) -> Whose:
+def work_here(task_of: Callable[[int], asyncio.Task[Any] | None] | None) -> Whose:
     """Return which work runs in this thread and context.
 
     Args:
-        tasks: Those of coroutine works, by the ids of these.
+        task_of: Returns the task of a coroutine work, by its id. None: there are no coroutines.
     """
     name: str | None = None
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented
@@ -45,7 +45,7 @@ def work_here(tasks: Mapping[int, asyncio.Task[Any]]) -> Whose:
             name = name or _name_in(frame)
         frame = frame.f_back
     work_id = _work.get(None)
-    task = None if work_id is None else tasks.get(work_id)
+    task = None if work_id is None or task_of is None else task_of(work_id)
     if name is None and task is not None:
         coroutine: Any = task.get_coro()
         outer = getattr(coroutine, "cr_frame", None)

@@ -77,6 +77,7 @@ class ProcessBackend(PipedBackend):
         self._starter = Starter(context, packed, setup.name, self._main, self._started, forks)
         self._oom_kills: OomKills | None = None
         self._logs = Logs(setup.name, wanted=setup.forward_logs)
+        self._name = setup.name
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
@@ -100,7 +101,7 @@ class ProcessBackend(PipedBackend):
                 self._gate = Gate(self._take_in_rest)
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
             if worker not in self._links:  # else Ctrl-C broke into this very method
-                self._links[worker] = Link(self._shared(), worker, self._logs)
+                self._links[worker] = Link(self._shared(), worker, self._logs, self._name)
             link = self._links[worker]
             if link.logs is not None:
                 self._logs.add(link.logs)
@@ -144,6 +145,13 @@ class ProcessBackend(PipedBackend):
     def has_started(self, worker: PoolWorker, seq: int) -> bool:
         link = self._links.get(worker)
         return link is not None and not link.closed and link.progress.has_started(seq)
+
+    def inquire(self, worker: PoolWorker, number: int) -> list[Any] | None:
+        link = self._links.get(worker)
+        if link is not None and not link.closed:
+            with contextlib.suppress(OSError):  # full, or broken: it does not listen
+                link.lifeline.write([(process.INQUIRY + number).to_bytes(8, sys.byteorder)])
+        return None
 
     def interrupt(self, worker: PoolWorker, seq: int) -> None:
         link = self._links.get(worker)
@@ -245,6 +253,8 @@ class ProcessBackend(PipedBackend):
     def _bury(self, worker: PoolWorker, link: Link, death: Death) -> Death:
         self._links.pop(worker, None)
         link.buried = True
+        if not link.closed:
+            self.past.add(link.progress.page)
         self._take_back(link)
         if self._shares is not None:
             self._shares.lost(link)

@@ -48,6 +48,7 @@ class Link:
         arena: SharedMemory | None,
         worker: PoolWorker | None = None,
         logs: Logs | None = None,
+        pool: str = "",
     ) -> None:
         """Open all channels of a worker, or none.
 
@@ -55,6 +56,7 @@ class Link:
             arena: Where the big arguments are.
             worker: Whose works get them.
             logs: Where its log records go.
+            pool: The name of the pool.
 
         Raises:
             OSError: There are too many open files.
@@ -67,6 +69,7 @@ class Link:
             if logs is not None:
                 self.logs, self.child_ends.logs = logs.open(opened)
             self.progress = Progress(room=0 if self.logs is None else ROOM)
+        self.progress.page.name(pool, 0 if worker is None else worker.id)
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
         self.freed: Callable[[Link, list[int]], None] | None = None  # of shared objects
         self.process: Any = None  # a multiprocessing.Process

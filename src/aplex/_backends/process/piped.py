@@ -28,6 +28,7 @@ from aplex._pool.state import PoolWorker, Work
 from aplex._wire.by_value import Definition, numbers_of
 from aplex._wire.calls import CallEncoder
 from aplex._wire.frames import End, frame_of
+from aplex._wire.past import Part, Past, timings_of
 from aplex._wire.shared_memory import SharedMemory, SharedPayload, make_shared_memory
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ class PipedBackend(Backend):
         self._links: dict[PoolWorker, Link] = {}
         self._loop: Loop | None = None  # reads the reports; None: the listener, or who waits
         self._gate: Gate | None = None
+        self.past = Past()
+
+    def timings(self) -> list[Part]:
+        links = self._links
+        return timings_of(lambda: [one.progress.page for one in list(links.values())], self.past)
 
     # -- sending --------------------------------------------------------------
 
@@ -90,7 +96,9 @@ class PipedBackend(Backend):
                 self.send(worker)
                 return
             function = function.number
-        frame = frame_of((None, (work.id,), [function], [call], (), (), ()))
+        frame = frame_of(
+            (None, (work.id,), [function], [call], (), (), (), self.submitted(work.id))
+        )
         # No call between these two, see `_send_lane`.
         link.writers[lane].rest += frame
         worker.outboxes[lane] = []
@@ -116,7 +124,8 @@ class PipedBackend(Backend):
             cancels = list(map(tuple, worker.cancels))  # marshal knows no named ones
             recalls = list(map(tuple, worker.recalls))
             credits_ = list(map(tuple, worker.credits))
-        frame = frame_of((new, ids, functions, calls, cancels, recalls, credits_))
+        submitted = self.submitted(ids[0]) if ids else 0
+        frame = frame_of((new, ids, functions, calls, cancels, recalls, credits_, submitted))
         writer = link.writers[lane]
         # No call until all of them are emptied: a signal handler may raise after any, and what
         # was to be sent must be in an outbox or in the writer, not in both and not in neither.

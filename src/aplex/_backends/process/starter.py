@@ -188,6 +188,7 @@ class Starter:
             if link.process is None:  # else it waited twice, as Ctrl-C broke into its `start`
                 failure = self._start(worker, link)
                 link.child_ends.close()
+                link.progress.page.close_file()
                 if self._alone and failure is None:
                     self._hold()
                 self._listener.call_soon(partial(self._report, worker, link, failure))

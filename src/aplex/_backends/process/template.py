@@ -24,7 +24,7 @@ from aplex._backends.process.main_module import MainModule, importable_main, sig
 from aplex._backends.process.postmortem import show_crash
 from aplex._common.errors import RemoteTraceback
 from aplex._wire import descriptors
-from aplex._wire.counters import Progress
+from aplex._wire.counters import Progress, words_file
 from aplex._wire.template import FAILED, FORKED, STATUS, STREAMS, state_of
 from aplex._worker import forked
 from aplex._worker.signals import SIGNALS
@@ -100,7 +100,7 @@ class Template:
         with contextlib.ExitStack() as opened:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             opened.callback(ours.close)
-            words = Progress()
+            words = Progress(words_file())
             opened.callback(words.close)
             assert words.file is not None
             words_fd = words.file.fileno()

@@ -1,0 +1,289 @@
+"""`aplex ps` and `aplex top`: pools of another process are seen, whatever that does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.programs import Program, started
+from tests.support.terminals import Terminal
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pages are Linux's")
+
+TWO_POOLS = """
+    import select
+
+    def main():
+        with make(pool_size=2) as pool, ThreadAsyncPoolExecutor(1) as other:
+            pool.start()
+            [pool.submit(square, number) for number in range(10)]
+            held = [pool.submit(sleep, 60), other.submit(endless)]
+            other.submit(square, 1).result()
+            while pool.stats().done < 10:
+                time.sleep(0.01)
+            say("ready")
+            {then}
+            [future.cancel() for future in held]
+            pool.kill_workers() if os.environ["ENGINE"] != "thread" else None
+"""
+WAITING = "sys.stdin.read() if False else signal.sigwait({signal.SIGUSR2})"
+BLOCKED = "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]); " + WAITING
+
+
+def aplex(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "aplex", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={k: v for k, v in os.environ.items() if not k.startswith("COVERAGE")},
+        **options,
+    )
+
+
+@contextmanager
+def two_pools(folder: Path, then: str = BLOCKED, engine: str = "template") -> Iterator[Program]:
+    """A program with two pools, each of which runs something."""
+    with started(TWO_POOLS.format(then=then), folder, engine=engine) as program:
+        program.wait_for("ready")
+        yield program
+
+
+def pools_of(pid: int) -> list[dict[str, Any]]:
+    told = aplex("top", pid, "--once", "--json")
+    assert told.returncode == 0, told.stderr
+    pools: list[dict[str, Any]] = json.loads(told.stdout)
+    return sorted(pools, key=lambda pool: pool["name"])
+
+
+def held_by(pid: int) -> tuple[set[str], set[str], list[str]]:
+    """What a process has open, its threads, its maps of files."""
+    folder = Path(f"/proc/{pid}")
+    descriptors = {f"{path.name} {os.readlink(path)}" for path in (folder / "fd").iterdir()}
+    maps = [line.split()[0] for line in (folder / "maps").read_text().splitlines()]
+    return descriptors, {path.name for path in (folder / "task").iterdir()}, maps
+
+
+def check(pools: list[dict[str, Any]]) -> None:
+    processes, threads = pools
+    assert (processes["state"], threads["state"]) == ("open", "open")
+    assert (processes["done"], processes["in_flight"], processes["waiting"]) == (10, 1, 0)
+    assert (threads["done"], threads["in_flight"]) == (1, 1)
+    runs = [worker["running"] for worker in processes["workers"]]
+    assert sorted(filter(None, runs)) == ["__main__.sleep"]
+    [seconds] = [w["seconds"] for w in processes["workers"] if w["running"]]
+    assert 0 <= seconds < 60
+    assert sum(worker["begun"] for worker in processes["workers"]) == 11
+    assert [worker["slot"] for worker in processes["workers"]] == [0, 1]
+    assert all(worker["rss"] > 2**20 for worker in processes["workers"])
+    assert [worker["coroutines"] for worker in threads["workers"]] == [1]
+    counts = {f["name"]: f["count"] for f in processes["functions"]}
+    assert counts == {"__main__.square": 10}
+
+
+def test_two_pools_of_a_process_are_seen_and_nothing_changes_in_it(tmp_path: Path) -> None:
+    with two_pools(tmp_path) as program:
+        pid = program.process.pid
+        before = held_by(pid)
+        check(pools_of(pid))
+        listed = aplex("ps")
+        for _ in range(2):
+            assert aplex("top", pid, "--once").returncode == 0
+        assert held_by(pid) == before
+        rows = [line for line in listed.stdout.splitlines() if line.startswith(f"{pid} ")]
+        assert len(rows) == 2
+        assert "ProcessAsyncPoolExecutor-1" in listed.stdout
+        found = [pool for pool in json.loads(aplex("ps", "--json").stdout) if pool["pid"] == pid]
+        assert [pool["done"] for pool in found] == [10, 1]
+        assert "program.py" in found[0]["command"]
+
+
+@pytest.mark.parametrize("then", ["[n for n in range(10**12) if n < 0]", "sum(range(10**13))"])
+def test_a_process_that_computes_is_seen(tmp_path: Path, then: str) -> None:
+    """In Python, and in C, where none of its threads gets a turn."""
+    with two_pools(tmp_path, then) as program:
+        check(pools_of(program.process.pid))
+
+
+def test_a_process_that_is_stopped_is_seen(tmp_path: Path) -> None:
+    with two_pools(tmp_path) as program:
+        pid = program.process.pid
+        program.signal(signal.SIGSTOP)
+        check(pools := pools_of(pid))
+        assert {pool["process"] for pool in pools} == {"stopped"}
+        assert "stopped" in aplex("ps").stdout
+        program.signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("engine", ["spawn", "forkserver", "fork"])
+def test_every_engine_is_seen(tmp_path: Path, engine: str) -> None:
+    with two_pools(tmp_path, engine=engine) as program:
+        check(pools_of(program.process.pid))
+
+
+def test_a_process_without_pools_and_one_that_is_not_there() -> None:
+    told = aplex("top", os.getpid(), "--once")
+    assert told.returncode == 1
+    assert "no pools in process" in told.stderr
+    assert "APLEX_PAGE" in told.stderr
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    told = aplex("top", child.pid, "--once")
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr == f"aplex: there is no process {child.pid}\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_another_user_is_refused(tmp_path: Path) -> None:
+    with two_pools(tmp_path) as program:
+        pid = program.process.pid
+        code = (
+            f"import sys, json, locale, os, shutil\n"
+            f"import aplex._cli.main as m, aplex._cli.top, aplex._cli.ps\n"
+            f"os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            f"m.main(['ps'])\n"
+            f"sys.exit(m.main(['top', '{pid}', '--once']))"
+        )
+        told = subprocess.run(
+            [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=30
+        )
+        assert told.returncode == 1
+        assert told.stdout == ""
+        assert f"process {pid} is another user's" in told.stderr
+        assert "no pools in processes of this user" in told.stderr
+
+
+def test_with_the_outside_face_off_nothing_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APLEX_PAGE", "0")
+    with two_pools(tmp_path) as program:
+        links = held_by(program.process.pid)[0]
+        assert not any("aplex-page" in link for link in links)
+        told = aplex("top", program.process.pid, "--once")
+        assert told.returncode == 1
+
+
+def test_a_copy_of_the_process_is_no_pool(tmp_path: Path) -> None:
+    """A forked child has the descriptors of its parent."""
+    fork = (
+        "__import__('warnings').simplefilter('ignore'); "
+        "child = os.fork(); child and say('child', child); " + BLOCKED
+    )
+    with two_pools(tmp_path, fork) as program:
+        child = int(program.said("child"))
+        check(pools_of(program.process.pid))
+        assert aplex("top", child, "--once").returncode == 1
+        os.kill(child, signal.SIGKILL)
+
+
+# -- on a terminal --------------------------------------------------------------------------
+
+
+@contextmanager
+def top(*arguments: object, columns: int = 80, lines: int = 24) -> Iterator[Terminal]:
+    terminal = Terminal(["-m", "aplex", "top", *map(str, arguments)], columns, lines)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+def test_top_draws_until_a_key_ends_it(tmp_path: Path) -> None:
+    with two_pools(tmp_path) as program, top(program.process.pid) as terminal:
+        text = terminal.wait_until(lambda text: "__main__.sleep" in text and "works/s" in text)
+        assert "ProcessAsyncPoolExecutor-1" in text
+        assert "ThreadAsyncPoolExecutor-2" in text
+        assert "10 done" in text
+        assert re.search(r"^SLOT +PID +STATE +ABOARD +RUNS +FOR +W/S +CPU +RSS", text, re.MULTILINE)
+        assert re.search(r"serving +1 +__main__\.sleep +[\d.]+ m?s ", text)
+        assert "1 coroutine" in text
+        assert "q ends" in text
+        assert max(map(len, terminal.lines)) <= 80
+        terminal.press("s")
+        terminal.wait_until(lambda text: "sorts (time)" in text)
+        terminal.press("f")
+        terminal.wait_until(lambda text: "frozen" in text)
+        terminal.resize(120, 40)
+        terminal.press("f")
+        terminal.wait_until(lambda text: "WAIT P50" in text)
+        terminal.press("q")
+        assert terminal.finish() == 0
+
+
+def test_top_says_that_the_process_has_ended_and_ends(tmp_path: Path) -> None:
+    with two_pools(tmp_path) as program, top(program.process.pid) as terminal:
+        terminal.wait_until(lambda text: "__main__.sleep" in text)
+        program.signal(signal.SIGSTOP)
+        terminal.wait_until(lambda text: "stopped" in text)
+        program.signal(signal.SIGCONT)
+        os.kill(program.process.pid, signal.SIGKILL)
+        program.process.wait()
+        assert terminal.finish() == 0
+        assert any("has ended" in line for line in terminal.lines)
+
+
+def test_top_sees_a_pool_end_and_another_begin(tmp_path: Path) -> None:
+    text = """
+        def main():
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+            for _ in range(2):
+                with make() as pool:
+                    pool.submit(square, 2).result()
+                    say("ready")
+                    signal.sigwait({signal.SIGUSR2})
+                say("over")
+                signal.sigwait({signal.SIGUSR2})
+    """
+    with started(text, tmp_path) as program:
+        program.wait_for("ready")
+        with top(program.process.pid) as terminal:
+            terminal.wait_until(lambda text: "Executor-1" in text)
+            program.signal(signal.SIGUSR2)
+            program.wait_for("over")
+            terminal.wait_until(lambda text: "has no pool any more" in text)
+            program.signal(signal.SIGUSR2)
+            terminal.wait_until(lambda text: "Executor-2" in text)
+            terminal.press("q")
+            assert terminal.finish() == 0
+
+
+def test_top_with_many_workers_says_how_many_there_is_no_room_for(tmp_path: Path) -> None:
+    text = """
+        def main():
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+            with make(pool_size=30) as pool:
+                pool.start()
+                say("ready")
+                signal.sigwait({signal.SIGUSR2})
+    """
+    with started(text, tmp_path, engine="thread") as program:
+        program.wait_for("ready")
+        with top(program.process.pid) as terminal:
+            seen = terminal.wait_until(lambda text: "more workers" in text)
+            assert "q ends" in seen
+
+
+def test_top_without_rich_names_the_extra(tmp_path: Path) -> None:
+    (tmp_path / "rich.py").write_text("raise ModuleNotFoundError('no rich', name='rich')")
+    with two_pools(tmp_path) as program:
+        code = (
+            f"import sys, aplex._cli.main as m; sys.exit(m.main(['top', '{program.process.pid}']))"
+        )
+        told = subprocess.run(
+            [sys.executable, "-c", code],
+            check=False, capture_output=True, text=True, timeout=30, cwd=tmp_path,
+        )  # fmt: skip
+    assert told.returncode == 1
+    assert "aplex[top]" in told.stderr
