@@ -33,19 +33,21 @@ def commands(session: str) -> list[tuple[str, str]]:
     return [(command, rest) for command, _, rest in (part.partition("\n") for part in found)]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_commands_print_what_the_page_shows(page: Path, tmp_path: Path) -> None:
-    bin_ = tmp_path / "bin"
-    bin_.mkdir()
-    aplex = bin_ / "aplex"
+def _commands(folder: Path) -> Path:
+    """Return a folder in which `aplex` is a command, which knows nothing of where it is run."""
+    path = folder / "bin"
+    path.mkdir()
+    aplex = path / "aplex"
     aplex.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m aplex "$@"\n')
     aplex.chmod(0o755)
-    python = bin_ / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    python.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_print_what_the_page_shows(page: Path, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    environment = {**os.environ, "PATH": f"{bin_}:{os.environ['PATH']}"}
+    environment = {**os.environ, "PATH": f"{_commands(tmp_path)}:{os.environ['PATH']}"}
     for block in BLOCKS.finditer(page.read_text(encoding="utf-8")):
         if block["file"]:
             (folder / block["file"]).write_text(block["code"], encoding="utf-8")
@@ -62,3 +64,12 @@ def test_commands_print_what_the_page_shows(page: Path, tmp_path: Path) -> None:
                 check=False,
             )
             assert ran.stdout == printed, command
+
+
+def test_the_example(tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": f"{_commands(tmp_path)}:{os.environ['PATH']}"}
+    example = ROOT / "examples" / "shell.sh"
+    printed = subprocess.check_output([example], env=environment, text=True, timeout=50)
+    lines = printed.splitlines()
+    assert lines[-1] == "6.0"
+    assert 'exit code 1, to be run again: {"meters": 5, "seconds": 0}' in lines

@@ -97,8 +97,14 @@ def test_that_of_another_job_is_refused_unless_forced(tmp_path):
     file.close()
 
 
+def test_one_without_records_may_be_of_anything(tmp_path):
+    JournalFile(str(tmp_path / "j"), head_of("m:g", {})).close()
+    write(tmp_path / "j", record("a"))
+    assert (tmp_path / "j").read_bytes() == line_of(HEAD) + line_of(record("a"))
+
+
 def test_a_later_format_is_refused_even_if_forced(tmp_path):
-    (tmp_path / "j").write_bytes(line_of({**HEAD, "version": 2}))
+    (tmp_path / "j").write_bytes(line_of({**HEAD, "version": 2}) + line_of(record("a")))
     with pytest.raises(JournalError, match="version 2"):
         opened(tmp_path / "j", force=True)
 
@@ -106,6 +112,8 @@ def test_a_later_format_is_refused_even_if_forced(tmp_path):
 def test_one_that_is_there_is_refused_if_it_must_be_new(tmp_path):
     (tmp_path / "j").touch()
     opened(tmp_path / "j", fresh=True)
+    opened(tmp_path / "j", fresh=True)
+    write(tmp_path / "j", record("a"))
     with pytest.raises(JournalError, match="there already"):
         opened(tmp_path / "j", fresh=True)
 

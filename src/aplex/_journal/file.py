@@ -38,7 +38,7 @@ class JournalFile:
     Args:
         path: Of the file. It is made if it is not there.
         head: What its first line is to say.
-        fresh: Whether it must be empty.
+        fresh: Whether it must have no records.
         force: Whether it may be of another job.
 
     Raises:
@@ -99,16 +99,17 @@ class JournalFile:
     def _begin(self, head: Fields, *, fresh: bool, force: bool) -> None:
         if self.index.foreign:
             raise JournalError(f"{self._path} is not empty, and no journal of aplex")
-        found = self.index.head
-        if found is not None:
-            if fresh:
-                raise JournalError(f"{self._path} is there already")
-            check_head(self._path, found, head, force=force)
+        if self.index.head is None or not len(self.index):  # of a run that has come to nothing
+            if stat.S_ISREG(os.fstat(self._fd).st_mode):
+                os.ftruncate(self._fd, 0)
+            self._write(line_of(head))
+            return
+        if fresh:
+            raise JournalError(f"{self._path} is there already")
+        check_head(self._path, self.index.head, head, force=force)
         if self.index.is_cut:
             os.ftruncate(self._fd, self.index.end)
-        if found is None:
-            self._write(line_of(head))
-        elif os.pread(self._fd, 1, self.index.end - 1) != b"\n":
+        if os.pread(self._fd, 1, self.index.end - 1) != b"\n":
             self._write(b"\n")
 
     def append(self, record: Fields) -> None:

@@ -44,6 +44,16 @@ def test_an_expression_imports_what_it_names(shell):
     assert ran.lines == ["b%C3%A4"]
 
 
+def test_an_expression_may_return_coroutines(shell):
+    ran = shell.map("-e", "lambda x: asyncio.sleep(float(x), x)", ":::", "0.5", "0")
+    assert ran.lines == ["0", "0.5"]
+
+
+def test_items_that_run_again_keep_their_place(shell):
+    ran = shell.map("work:second_time", "-k", "--retries", "1", stdin=numbers(20))
+    assert ran.lines == [str(n) for n in range(1, 21)]
+
+
 def test_items_are_data(shell):
     hostile = ["$(touch x)", "; ls", "'", '"', "--help", "-x", "*", "__import__('os')", ""]
     assert shell.map("work:same", "-k", ":::", *hostile).lines == hostile
@@ -223,6 +233,8 @@ def test_a_dry_run_shows_the_calls(shell):
     ran = shell.map("work:effect", "--dry-run", ":::", "a", "b'")
     assert ran.lines == ["work:effect('a')", 'work:effect("b\'")']
     assert shell.notes() == []
+    shell.map("work:effect", "--dry-run", "--joblog", "log", ":::", "a")
+    assert not (shell.folder / "log").exists()
     ran = shell.map("work:add", "--args", "--kwargs", '{"b": 2}', "--dry-run", ":::", "[1]")
     assert ran.lines == ["work:add(1, b=2)"]
 

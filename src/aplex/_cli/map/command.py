@@ -9,6 +9,7 @@ import dataclasses
 import os
 import stat
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from aplex._calls.lanes import lane_of
@@ -153,6 +154,8 @@ def _check_files(options: argparse.Namespace, fd: int | None) -> None:
 def _journal(options: argparse.Namespace, label: str, settings: Settings) -> JournalFile | None:
     if options.joblog is None:
         return None
+    if options.dry_run and not Path(options.joblog).exists():
+        return None  # which would make it
     form = settings.form
     meaning = {"items": form.kind, "spread": form.spread, "header": form.header}
     head = head_of(label, {**meaning, "kwargs": settings.fixed})
