@@ -26,6 +26,7 @@ import aplex.futures
 import aplex.load_balancers
 import aplex.outcomes
 import aplex.progress
+import aplex.recordings
 import aplex.statistics
 import aplex.streams
 import aplex.typing
@@ -45,6 +46,7 @@ PUBLIC_MODULES = (
     "load_balancers",
     "outcomes",
     "progress",
+    "recordings",
     "statistics",
     "streams",
     "typing",
@@ -77,6 +79,12 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {"_futures": (*GROUND, "_wire", "_pool.state"), "futures": ("_futures",)},
     {"_backends": (*GROUND, "_wire", "_worker", "_pool.state", "workers")},
     {
+        "_observe": (
+            *(*GROUND, "_pool.state", "_pool.notes", "_pool.pool", "_worker.times", "recordings"),
+        ),
+        "recordings": ("_observe",),
+    },
+    {
         "_manager": (
             *(*GROUND, "_wire.exceptions", "_pool", "_futures"),
             *("_backends.contract", "_backends.listener"),
@@ -92,18 +100,19 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {
         "_calls": (
             *(*GROUND, "_wire", "_worker", "_pool", "_futures", "_manager", "_map", "streams"),
-            *("_backends.contract", "typing"),
+            *("_backends.contract", "typing", "_observe.source", "recordings"),
         ),
         "views": (*GROUND, "_calls", "typing"),
         "executors": (
             *(*GROUND, "_worker", "_pool", "_backends", "_manager", "_calls", "typing", "views"),
+            "_observe.order",
         ),
     },
     {"progress": ("_map",)},
     {"_cli": (*GROUND, "executors", "progress", "typing"), "__main__": ("_cli",)},
     {"": tuple(sorted({rooms.room(name) for name in MODULES if name}))},
 )
-"""Twelve rules: for each room, the rooms, or modules of them, that it may import."""
+"""Thirteen rules: for each room, the rooms, or modules of them, that it may import."""
 MAY_IMPORT = {room: allowed for rule in RULES for room, allowed in rule.items()}
 
 

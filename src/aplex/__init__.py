@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aplex.futures import AsyncioFuture, ConcurrentFuture
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
+    from aplex.recordings import Recording, read
     from aplex.statistics import PoolStats, RunningFunction, WorkerStats
     from aplex.streams import AsyncStream, Stream
     from aplex.views import PoolView
@@ -54,6 +55,7 @@ __all__ = [
     "PoolStats",
     "PoolView",
     "ProcessAsyncPoolExecutor",
+    "Recording",
     "RemoteError",
     "RemoteTraceback",
     "RunningFunction",
@@ -67,6 +69,7 @@ __all__ = [
     "WorkerStats",
     "__version__",
     "current_worker",
+    "read",
 ]
 
 _MODULES = (
@@ -76,6 +79,7 @@ _MODULES = (
     "load_balancers",
     "outcomes",
     "progress",
+    "recordings",
     "statistics",
     "streams",
     "typing",

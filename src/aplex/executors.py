@@ -12,6 +12,7 @@ import functools
 import importlib
 import itertools
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
@@ -25,6 +26,7 @@ from aplex._backends.thread import ThreadBackend
 from aplex._calls.gateway import Gateway
 from aplex._calls.lifetime import Lifetime
 from aplex._calls.settings import Loop, PoolSettings
+from aplex._common import standing
 from aplex._common.cpus import usable_cpus
 from aplex._common.locks import late_imports
 from aplex._manager.manager import Manager
@@ -85,6 +87,11 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
             kind, self._manager, transport, settings, in_threads=self._in_threads
         )
         self._options = settings.works
+        wanted = settings.record is not None or standing.recordings is not None
+        if wanted or "APLEX_RECORD" in os.environ:
+            from aplex._observe.order import begin
+
+            self._gateway.recording = begin(self._manager, settings.record)
 
     def __repr__(self) -> str:
         """Show the state of the pool."""
@@ -146,6 +153,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         restart_window: float = 5.0,
         max_tasks_per_child: int | None = None,
         max_pending: int | None = None,
+        record: bool | str | os.PathLike[str] | None = None,
     ) -> None:
         """Make an executor; the workers start with the first work.
 
@@ -198,6 +206,9 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 its successor does, finishes what it has, and ends. None: never.
             max_pending: How many works may be submitted and not done. `submit` then blocks
                 until there is room; with ``awaitable=True`` see `submit_when_free`. None: no bound.
+            record: Whether to record all that the pool does, as `recording`; or the path of a
+                file to write that to. None: if ``APLEX_RECORD`` is in the environment, to that
+                file.
 
         Raises:
             ValueError: An option is out of range.
@@ -205,6 +216,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 are given.
             SerializationError: ``initializer``, ``initargs``, ``lifespan`` or
                 ``worker_loop_factory`` cannot be pickled.
+            OSError: The file to ``record`` to cannot be made.
         """
         super().__init__(
             functools.partial(ProcessBackend, _context_of(mp_context), _names_of(preload)),
@@ -227,6 +239,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 restart_window=restart_window,
                 max_tasks_per_child=max_tasks_per_child,
                 max_pending=max_pending,
+                record=record,
                 start_timeout=start_timeout,
             ),
         )
@@ -313,6 +326,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         max_tasks_per_child: int | None = None,
         max_pending: int | None = None,
         start_timeout: float | None = 60.0,
+        record: bool | str | os.PathLike[str] | None = None,
     ) -> None:
         """Make an executor; the workers start with the first work.
 
@@ -324,6 +338,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             ValueError: An option is out of range.
             TypeError: An option is of the wrong kind; or both ``pool_size`` and ``max_workers``
                 are given.
+            OSError: The file to ``record`` to cannot be made.
         """
         super().__init__(
             ThreadBackend,
@@ -346,6 +361,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 restart_window=restart_window,
                 max_tasks_per_child=max_tasks_per_child,
                 max_pending=max_pending,
+                record=record,
                 start_timeout=None if lifespan is None else start_timeout,
             ),
         )

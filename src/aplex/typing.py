@@ -9,6 +9,7 @@ For example, a function that hands its options on to a pool::
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextvars import ContextVar
 from multiprocessing.context import BaseContext
@@ -39,6 +40,7 @@ class PoolOptions(TypedDict, total=False):
     max_tasks_per_child: int | None
     max_pending: int | None
     start_timeout: float | None
+    record: bool | str | os.PathLike[str] | None
 
 
 class ProcessOptions(PoolOptions, total=False):

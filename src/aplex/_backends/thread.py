@@ -22,11 +22,11 @@ from aplex._common.errors import WorkerStartError
 from aplex._common.identity import be_here, be_worker, this_pool
 from aplex._common.messages import (
     COROUTINE,
-    DOOMED,
     FAILED,
     PLAIN,
     RAISED,
     READY,
+    RECORDING,
     Cancel,
     Credit,
     Report,
@@ -101,6 +101,7 @@ class ThreadBackend(Backend):
         self._setup = setup
         self._workers: dict[PoolWorker, ThreadWorker] = {}
         self._ending: list[OnceThread] = []  # of workers that are gone
+        self.recording = 0
 
     def encode(
         self, work: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -160,6 +161,11 @@ class ThreadBackend(Backend):
     def resume(self) -> None:
         for threads in list(self._workers.values()):
             self.events.locked(partial(threads.wake, plain=True, loop=bool(threads.inbox)))
+
+    def record(self, level: int) -> None:
+        self.recording = level
+        for threads in self._workers.values():
+            threads.started[RECORDING] = level
 
     def running(self, worker: PoolWorker) -> tuple[int, float]:
         threads = self._workers.get(worker)
@@ -245,7 +251,8 @@ class ThreadWorker:
         self._drain_planned = False
         self._codec = ThreadCodec()
         self._plain_codec = PlainCodec()
-        self.started = [0] * (DOOMED + 1)
+        self.started = [0] * (RECORDING + 1)
+        self.started[RECORDING] = pool.recording
         self._producers = Producers()
         self._here = CurrentWorker(
             *(worker.index, name, os.getpid()),
@@ -376,7 +383,7 @@ class ThreadWorker:
     def connect(self, loop: asyncio.AbstractEventLoop) -> CoroutineLane:
         """Have coroutine works arrive, those too that wait already."""
         report = partial(self._report, COROUTINE)
-        self._lane = CoroutineLane(loop, self._codec, report, self._producers)
+        self._lane = CoroutineLane(loop, self._codec, report, self._producers, self.started)
         loop.call_soon(self._drain)
         return self._lane
 
@@ -402,11 +409,12 @@ class ThreadWorker:
         self._drain_planned = False
         lane = self._lane
         assert lane is not None
+        begin = lane.beginner()
         while self.inbox:
             item = self.inbox.popleft()
             if isinstance(item, Work):
                 # Its task copies the context in which it is made.
-                item.call[2].run(lane.begin, item.id, item.function, item.call)
+                item.call[2].run(begin, item.id, item.function, item.call)
             elif isinstance(item, Recall):
                 lane.recall(item.id, item.seq, self._plain.skip)
             elif isinstance(item, Credit):

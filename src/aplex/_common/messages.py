@@ -26,7 +26,8 @@ Up, a frame is ``(seconds, others, ids, values, pickled, pickles)``: the seconds
 works took; reports ``(id, kind, data)`` of every kind below; and, in columns, what
 most reports are: ids and results as they are, ids and pickled results. ``others``
 comes first: a cancel that was delivered is known before the outcome, and the items of a
-stream are before its end.
+stream are before its end. While the parent records, there is one field more, of which the Pool
+knows nothing.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ SINCE: Final = 2
 nanoseconds of the monotonic clock, which all processes of a machine share; 0: none runs."""
 DOOMED: Final = 3
 """Index: not 0 while the parent looks whether to kill the worker; no plain function starts."""
+RECORDING: Final = 4
+"""Index: not 0 while the parent records what works do; then frames of reports have one more field,
+the `Column` of ``_worker.times``. 2: with the messages of exceptions."""
 
 VALUE: Final = 0  # data is the result itself
 PICKLED: Final = 1  # data is the pickled result

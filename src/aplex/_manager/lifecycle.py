@@ -60,6 +60,7 @@ class Lifecycle(Stepper):
         super().__init__(
             pool, backend, listener, exit_grace=exit_grace, start_timeout=start_timeout
         )
+        self.name = name
         self.exit_grace = exit_grace
         self.gone: ConcurrentFuture[None] = ConcurrentFuture()
         self._pid: int | None = None  # where it was first used; a fork may come before
@@ -181,6 +182,8 @@ class Lifecycle(Stepper):
                 self.pool.close(cancel_waiting=cancel_waiting)
             elif self._phase is Phase.NEW:
                 self._phase = Phase.GOING
+                if self._observer is not None:
+                    self.after_step(self._observer.closed)
                 self.gone.set_result(None)
 
         self._backend.arm()
@@ -361,6 +364,8 @@ class Lifecycle(Stepper):
 
     def _be_gone(self) -> None:
         exit_hooks.forget(self)
+        if self._observer is not None:
+            self._observer.closed()
         self.gone.set_result(None)
 
     def _break_down(self, error: BaseException) -> None:

@@ -22,7 +22,7 @@ import sys
 from typing import Any, Final
 
 from aplex._common.locks import late_imports
-from aplex._common.messages import DOOMED, PLAIN, SINCE
+from aplex._common.messages import DOOMED, PLAIN, RECORDING, SINCE
 from aplex._wire.frames import PipeEnd
 
 _SIZE: Final = mmap.PAGESIZE
@@ -46,7 +46,7 @@ class Progress:
                 raise
             view: Any = memoryview(self._memory).cast("Q")
         else:
-            view = [0] * (DOOMED + 1)
+            view = [0] * (RECORDING + 1)
         self.started: memoryview | list[int] = view
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -80,6 +80,10 @@ class Progress:
             return True
         self.started[DOOMED] = 0
         return False
+
+    def record(self, level: int) -> None:
+        """Have the worker note when works begin and end, from its next frame on; 0: no more."""
+        self.started[RECORDING] = level
 
     @property
     def file(self) -> PipeEnd | None:

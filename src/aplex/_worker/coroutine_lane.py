@@ -6,11 +6,19 @@ import inspect
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, MutableSequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aplex._common.messages import CANCELLED, DELIVERED, RETURNED, TOO_LATE, ReportBatch, Reports
+from aplex._common.messages import (
+    CANCELLED,
+    DELIVERED,
+    RECORDING,
+    RETURNED,
+    TOO_LATE,
+    ReportBatch,
+    Reports,
+)
 from aplex._worker.lane import (
     EAGER,
     HOLD,
@@ -28,6 +36,8 @@ if TYPE_CHECKING:
     import asyncio
     from contextvars import Context
 
+    from aplex._worker.times import Times
+
 
 class CoroutineLane:
     """Runs works as tasks of one event loop. Used on the loop's thread only."""
@@ -38,8 +48,11 @@ class CoroutineLane:
         codec: Codec,
         send: Callable[[Reports], None],
         producers: Producers,
+        started: MutableSequence[int] | memoryview,
     ) -> None:
         self._loop = loop
+        self._started = started  # the parent says there whether it records
+        self._times: Times | None = None  # while it does
         self._codec = codec
         self._send = send
         self._producers = producers
@@ -62,7 +75,7 @@ class CoroutineLane:
         try:
             made = self._codec.run(function, call)
         except BaseException as error:  # noqa: BLE001 - it belongs to the work
-            self._batch.others.append(self._codec.error(work_id, error))
+            self._failed(work_id, error)
             return
         if is_coroutine(made):
             self._run(work_id, made)
@@ -73,12 +86,46 @@ class CoroutineLane:
         else:
             self._put(work_id, made)
 
+    def beginner(self) -> Callable[[int, Any, Any], None]:
+        """Return what begins works now: `begin`, which notes times if the parent records."""
+        level = self._started[RECORDING]
+        if not level:
+            self._times = None
+            return self.begin
+        if self._times is None:
+            from aplex._worker.times import Times
+
+            self._times = Times(level)
+        return self._begin_timed
+
+    def _begin_timed(self, work_id: int, function: Any, call: Any) -> None:
+        """Begin a work, and note when."""
+        now = time.monotonic_ns()
+        self.begin(work_id, function, call)
+        self._begun(work_id, now)
+
+    def _begun(self, work_id: int, began: int) -> None:
+        """Note when a work began; if it never waited, it ends when the next thing happens."""
+        times = self._times
+        assert times is not None
+        rows = times.rows
+        if rows and not rows[-1]:
+            rows[-1] = began
+        if work_id in self._tasks:
+            times.begun[work_id] = began
+        else:
+            rows += (work_id, began, 0)
+
     def adopt(self, work_id: int, made: Detached) -> None:
         """Run a coroutine, or a stream, that a plain function has returned."""
+        self.beginner()
+        began = 0 if self._times is None else time.monotonic_ns()
         if isinstance(made, CoroutineProducer):
             self._produce(work_id, made)
         else:
             self._run(work_id, made)
+        if began:
+            self._begun(work_id, began)
         if work_id in self._late_cancels:
             self._cancel(work_id)
         self.flush()
@@ -90,7 +137,7 @@ class CoroutineLane:
             task = self._make_task(coroutine, context=context)
         except BaseException as error:  # noqa: BLE001 - a task factory, or a first step
             coroutine.close()
-            self._batch.others.append(self._codec.error(work_id, error))
+            self._failed(work_id, error)
             return
         if task.done():  # it ran eagerly, and never waited
             self._take(work_id, task)
@@ -171,10 +218,15 @@ class CoroutineLane:
         batch = self._batch
         if batch.ids or batch.others or batch.pickled:
             self._batch = ReportBatch()
-            self._send(batch.frame(0.0))
+            frame: Any = batch.frame(0.0)
+            if self._times is not None and self._times.rows:
+                frame = (*frame, self._times.take_coroutines())
+            self._send(frame)
 
     def _ended(self, work_id: int, task: asyncio.Task[Any]) -> None:
         del self._tasks[work_id]
+        if self._times is not None:
+            self._times.ended(work_id)
         self._take(work_id, task)
         if not self._tasks:
             self.flush()  # nothing else can come: do not wait for a turn of the loop
@@ -187,7 +239,7 @@ class CoroutineLane:
         if task.cancelled():
             self._batch.others.append((work_id, CANCELLED, None))
         elif (error := task.exception()) is not None:
-            self._batch.others.append(self._codec.error(work_id, error))
+            self._failed(work_id, error)
         else:
             self._put(work_id, task.result())
 
@@ -195,7 +247,12 @@ class CoroutineLane:
         try:
             self._codec.put(self._batch, work_id, value)
         except Exception as error:  # noqa: BLE001 - the result cannot travel
-            self._batch.others.append(self._codec.error(work_id, error))
+            self._failed(work_id, error)
+
+    def _failed(self, work_id: int, error: BaseException) -> None:
+        if self._times is not None:
+            self._times.failed(work_id, error)
+        self._batch.others.append(self._codec.error(work_id, error))
 
 
 def _forget(_reports: Reports) -> None:

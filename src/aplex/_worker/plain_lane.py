@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, MutableSequence, Sequence
 from contextvars import copy_context
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aplex._common.errors import WorkInterrupted
 from aplex._common.messages import (
@@ -17,6 +17,7 @@ from aplex._common.messages import (
     DETACHED,
     DOOMED,
     PLAIN,
+    RECORDING,
     SINCE,
     VALUE,
     Report,
@@ -25,6 +26,9 @@ from aplex._common.messages import (
 )
 from aplex._worker.lane import HOLD, Codec, Detached, Ending, end_chunks, is_coroutine
 from aplex._worker.producers import CoroutineProducer, PlainProducer, Producer, Producers
+
+if TYPE_CHECKING:
+    from aplex._worker.times import Times
 
 DOOM_PAUSE: Final = 0.001
 """Seconds after which a worker looks again whether it is to be killed. Either is soon."""
@@ -76,6 +80,7 @@ class PlainLane:
         self._since = 0.0  # when the time that was not reported yet began
         self._holding = False
         self._items_sent = 0.0  # when an item of a stream was sent last
+        self._times: Times | None = None  # while the parent records
 
     def run(self, ids: Sequence[int], functions: list[Any], calls: list[Any]) -> None:
         """Run works one after another and send their reports.
@@ -83,6 +88,8 @@ class PlainLane:
         Empties the lists, since nothing of a work is to live on while the next ones run.
         """
         self._since = time.perf_counter()
+        if (self._started[RECORDING] != 0) is (self._times is None):
+            self._times = _new_times(self._started[RECORDING])
         left = len(ids)
         functions.reverse()
         calls.reverse()
@@ -158,6 +165,9 @@ class PlainLane:
             self.inside = 0  # first of all: no call until here
             report = self._failed(work_id, error)
         with self._lock:
+            if self._times is not None:
+                ended = report is None or report[1] != DETACHED
+                self._times.rows += (work_id if ended else 0, self._started[SINCE])
             self._started[SINCE] = 0
             if self.interrupted == self._count:
                 self._batch.others.append((work_id, DELIVERED, None))
@@ -204,6 +214,8 @@ class PlainLane:
     def _failed(self, work_id: int, error: BaseException) -> Report:
         if isinstance(error, WorkInterrupted) and self.interrupted == self._count:
             return work_id, CANCELLED, None
+        if self._times is not None:
+            self._times.failed(work_id, error)
         return self._codec.error(work_id, error)
 
     def _flush(self) -> None:
@@ -213,6 +225,18 @@ class PlainLane:
         seconds = 0.0 if self._producing else now - self._since
         if batch:
             self._batch = ReportBatch()
-            self._send(batch.frame(seconds))
+            frame: Any = batch.frame(seconds)
+            if self._times is not None and self._times.rows:
+                frame = (*frame, self._times.take_plain(self._started[SINCE]))
+            self._send(frame)
         if not self._producing:
             self._since = now
+
+
+def _new_times(level: int) -> Times | None:
+    """Return where to note times, if the parent wants them at this moment."""
+    if not level:
+        return None
+    from aplex._worker.times import Times
+
+    return Times(level)

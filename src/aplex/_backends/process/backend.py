@@ -72,6 +72,7 @@ class ProcessBackend(PipedBackend):
         forks = Template(setup.name, self._main, preload) if by_template else None
         self._starter = Starter(context, packed, setup.name, self._main, self._started, forks)
         self._oom_kills: OomKills | None = None
+        self._recording = 0  # see `record`
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
@@ -96,6 +97,7 @@ class ProcessBackend(PipedBackend):
             if worker not in self._links:  # else Ctrl-C broke into this very method
                 self._links[worker] = Link(self._shared(), worker)
             link = self._links[worker]
+            link.progress.record(self._recording)
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
             self.listener.call_soon(partial(self.events.lost, worker, lambda: _unborn(failure)))
@@ -124,6 +126,12 @@ class ProcessBackend(PipedBackend):
 
     def _death_of(self, link: Link) -> Any:
         return link.pidfd if link.pidfd is not None else _Sentinel(link.process.sentinel)
+
+    def record(self, level: int) -> None:
+        self._recording = level
+        for link in self._links.values():
+            if not link.closed:
+                link.progress.record(level)
 
     # -- stops functions ------------------------------------------------------
 
