@@ -79,9 +79,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {"_futures": (*GROUND, "_wire", "_pool.state"), "futures": ("_futures",)},
     {"_backends": (*GROUND, "_wire", "_worker", "_pool.state", "workers")},
     {
-        "_observe": (
-            *(*GROUND, "_pool.state", "_pool.notes", "_pool.pool", "_worker.times", "recordings"),
-        ),
+        "_observe": (*(*GROUND, "_pool.state", "_pool.notes", "_pool.pool", "_worker.times"),),
         "recordings": ("_observe",),
     },
     {
@@ -105,7 +103,6 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         "views": (*GROUND, "_calls", "typing"),
         "executors": (
             *(*GROUND, "_worker", "_pool", "_backends", "_manager", "_calls", "typing", "views"),
-            "_observe.order",
         ),
     },
     {"progress": ("_map",)},

@@ -89,7 +89,7 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
         self._options = settings.works
         wanted = settings.record is not None or standing.recordings is not None
         if wanted or "APLEX_RECORD" in os.environ:
-            from aplex._observe.order import begin
+            from aplex._calls.recorded import begin
 
             self._gateway.recording = begin(self._manager, settings.record)
 

@@ -26,7 +26,7 @@ OTHERS = {
     "worker_loop_factory",
     "initializer",
     "lifespan",
-} | {"initargs", "context"}
+} | {"initargs", "context", "record"}
 NAN = float("nan")
 HUGE = 10**5000  # more digits than Python writes
 

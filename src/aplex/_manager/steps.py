@@ -168,6 +168,8 @@ class Stepper:
                 pool.dispatch()
             if pool.to_watch:
                 self._escalation.take(time.monotonic())
+            if self._observer is not None:
+                self._observer.noted(pool)  # a work that was lost waits again, before it is sent
             if pool.outbound:
                 functions = ahead = False
                 for worker in pool.outbound:

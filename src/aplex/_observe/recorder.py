@@ -83,13 +83,18 @@ class Recorder:
         """Write into a book no more; the last thing in it is what still waits."""
         if self._ends.pop(id(book), None) is None:
             return
-        now = time.monotonic_ns()
         self._books = tuple(other for other in self._books if other is not book)
+        book.add(self.left())
+
+    def left(self) -> array[int]:
+        """Return rows of the works that wait now."""
+        now = time.monotonic_ns()
+        made = array("q")
         for lane in LANES:
             for work in self._pool.held(lane):
                 if work.is_waiting:
-                    place = self.names.place(work.name)
-                    book.add(row(now, LEFT, lane, 0, place, (work.id,)))
+                    made += row(now, LEFT, lane, 0, self.names.place(work.name), (work.id,))
+        return made
 
     def mark(self, book: Book, text: str) -> None:
         """Note that something happened, which the user says."""

@@ -9,13 +9,14 @@ import os
 import platform
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from aplex._common.locks import RLock
 from aplex._observe.book import Book
 from aplex._observe.recorder import Recorder
-from aplex._observe.tape import Tape
+from aplex._observe.tape import Block, Tape
 from aplex._observe.writer import Writer
 from aplex._pool.pool import Pool
 from aplex._version import __version__
@@ -195,8 +196,16 @@ class Source:
         if book is None:
             raise RuntimeError("nothing is recorded yet: use `with pool.record() as run:`")
         if manager is not None:
-            return manager.within(lambda: book.tape(ended=time.monotonic_ns(), going_on=True))
-        self._tape = book.tape(ended=self._ended)
+            return manager.within(partial(self._tape_now, book))
+        self._tape = book.tape(ended=self._ended or 0)
         if self._writer is None:
             self._book = None  # the memory of one of them is enough
         return self._tape
+
+    def _tape_now(self, book: Book) -> Tape:
+        """Return what is recorded so far, with what waits."""
+        tape = book.tape(ended=time.monotonic_ns(), going_on=True)
+        if self._recorder is not None:
+            tape.blocks.append(Block(self._recorder.left()))
+            tape.names = book.names.texts[:]
+        return tape

@@ -52,6 +52,7 @@ class CoroutineLane:
     ) -> None:
         self._loop = loop
         self._started = started  # the parent says there whether it records
+        self._level = 0  # what it has said
         self._times: Times | None = None  # while it does
         self._codec = codec
         self._send = send
@@ -89,14 +90,14 @@ class CoroutineLane:
     def beginner(self) -> Callable[[int, Any, Any], None]:
         """Return what begins works now: `begin`, which notes times if the parent records."""
         level = self._started[RECORDING]
-        if not level:
+        if level != self._level:
+            self._level = level
             self._times = None
-            return self.begin
-        if self._times is None:
-            from aplex._worker.times import Times
+            if level:
+                from aplex._worker.times import Times
 
-            self._times = Times(level)
-        return self._begin_timed
+                self._times = Times(level)
+        return self.begin if self._times is None else self._begin_timed
 
     def _begin_timed(self, work_id: int, function: Any, call: Any) -> None:
         """Begin a work, and note when."""

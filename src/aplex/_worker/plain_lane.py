@@ -80,7 +80,8 @@ class PlainLane:
         self._since = 0.0  # when the time that was not reported yet began
         self._holding = False
         self._items_sent = 0.0  # when an item of a stream was sent last
-        self._times: Times | None = None  # while the parent records
+        self._level = 0  # what the parent has said of recording
+        self._times: Times | None = None  # while it records
 
     def run(self, ids: Sequence[int], functions: list[Any], calls: list[Any]) -> None:
         """Run works one after another and send their reports.
@@ -88,8 +89,9 @@ class PlainLane:
         Empties the lists, since nothing of a work is to live on while the next ones run.
         """
         self._since = time.perf_counter()
-        if (self._started[RECORDING] != 0) is (self._times is None):
-            self._times = _new_times(self._started[RECORDING])
+        if self._started[RECORDING] != self._level:
+            self._level = self._started[RECORDING]
+            self._times = _new_times(self._level)
         left = len(ids)
         functions.reverse()
         calls.reverse()
