@@ -99,6 +99,24 @@ class Recording:
 
         return columns_of(*self._played())
 
+    def trace(self, path: str | os.PathLike[str]) -> None:
+        """Write a trace that Perfetto shows (https://ui.perfetto.dev, which reads it locally).
+
+        It has a row for each slot, with its workers, functions and coroutines; arrows from the
+        submit of a work to where it ran, and from attempt to attempt; counters; deaths with what
+        is known of them. It is in Perfetto's own format, and not compressed.
+
+        Args:
+            path: The file, by custom ``….pftrace``; one that is there is written over.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        from aplex._observe.trace import write_trace
+
+        with Path(path).open("wb") as file:
+            write_trace(*self._played(), file)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file, which `read` reads.
 

@@ -230,6 +230,10 @@ class Manager(Nested):
         """Have the listener make a call after that time, if it lives so long."""
         self._effects.call_later(seconds, call)
 
+    def running(self, worker: PoolWorker) -> tuple[int, float]:
+        """Return the number of the function that runs in a worker, and since when. In a step."""
+        return self._backend.running(worker)
+
     def in_flight(self) -> set[int]:
         """Return the numbers of the works that are in flight. In a step."""
         return {work_id for worker in self.pool.everyone() for work_id in worker.works}
@@ -312,7 +316,7 @@ class Manager(Nested):
 
         def lose() -> None:
             if self._observer is not None:
-                self._observer.losing(worker, self._backend.running(worker))
+                self._observer.running(worker, self._backend.running(worker))
             death = examine()
             if worker.failure is not None:
                 death = replace(death, reason=_start_failure(worker.failure))

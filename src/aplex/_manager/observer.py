@@ -36,8 +36,8 @@ class Observer(Protocol):
         """Call ``read``, look at what it returns, and return it as the pool knows it."""
         ...
 
-    def losing(self, worker: PoolWorker, running: tuple[int, float]) -> None:
-        """Hear which function a worker was running when it ended, and since when."""
+    def running(self, worker: PoolWorker, running: tuple[int, float]) -> None:
+        """Hear which function runs in a worker, or ran when it ended, and since when."""
 
     def noted(self, pool: Pool) -> None:
         """Take the notes of the pool."""

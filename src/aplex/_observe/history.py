@@ -80,6 +80,10 @@ class History:
         )
         for row in tape.rows():
             take[row.kind](row)
+        for work_id, began in self._runs.items():
+            at = self._open.get(work_id, UNKNOWN)
+            if at != UNKNOWN:
+                self.began[at] = began
         self._settle()
         self._set_submitted()
         if self._void:
@@ -202,7 +206,6 @@ class History:
             self.received[at] = end.time
             if work_id in self._open and self.workers[at] in self._gone:
                 self.ended[at] = end.time
-                self.began[at] = self._runs.get(work_id, UNKNOWN)
         self.outcomes[at] = CANCELLED if end.form & 1 == rows.CANCELLED else FAILED
         if end.form & 1 != rows.CANCELLED:
             error = self._errors.get(work_id)

@@ -147,8 +147,8 @@ class Recorder:
                 self._done_untimed(now, worker, frame)
         return frames
 
-    def losing(self, worker: PoolWorker, running: tuple[int, float]) -> None:
-        """Note what ran in a worker that has ended."""
+    def running(self, worker: PoolWorker, running: tuple[int, float]) -> None:
+        """Note what runs in a worker, or ran when it ended."""
         seq, since = running
         if self._books and seq:
             for work in worker.works.values():

@@ -19,6 +19,7 @@ from aplex._observe.recorder import Recorder
 from aplex._observe.tape import Block, Tape
 from aplex._observe.writer import Writer
 from aplex._pool.pool import Pool
+from aplex._pool.state import PoolWorker
 from aplex._version import __version__
 
 T = TypeVar("T")
@@ -44,6 +45,10 @@ class Observable(Protocol):
 
     def call_later(self, seconds: float, call: Callable[[], None]) -> None:
         """Make a call after that time, on a thread of the pool's own."""
+
+    def running(self, worker: PoolWorker) -> tuple[int, float]:
+        """Return the number of the function that runs in a worker, and since when."""
+        ...
 
     def in_flight(self) -> Collection[int]:
         """Return the numbers of the works that are in flight."""
@@ -136,6 +141,12 @@ class Source:
         self._recorder, self._book = recorder, book
         manager.observe(recorder, recorder.level)
 
+    def _look_at_functions(self) -> None:
+        """Note what runs: when a work that has not ended began is not reported yet."""
+        if self._manager is not None and self._recorder is not None:
+            for worker in self._manager.pool.everyone():
+                self._recorder.running(worker, self._manager.running(worker))
+
     def end(self) -> None:
         """End the recording, if it goes on."""
         if self.active:
@@ -146,6 +157,7 @@ class Source:
     def _end(self) -> None:
         book, recorder, manager = self._book, self._recorder, self._manager
         if self._ended is None and book and recorder and manager:
+            self._look_at_functions()
             recorder.shut(book)
             self._ended = time.monotonic_ns()
             manager.observe(recorder, recorder.level)
@@ -204,6 +216,7 @@ class Source:
 
     def _tape_now(self, book: Book) -> Tape:
         """Return what is recorded so far, with what waits."""
+        self._look_at_functions()
         tape = book.tape(ended=time.monotonic_ns(), going_on=True)
         if self._recorder is not None:
             tape.blocks.append(Block(self._recorder.left()))
