@@ -117,6 +117,23 @@ class Recording:
         with Path(path).open("wb") as file:
             write_trace(*self._played(), file)
 
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write a report: one page of HTML that needs no other file, and no network.
+
+        A verdict in words, a timeline, distributions of waiting and running, throughput, a table
+        of functions, failures, deaths, and the slowest works. It may be mailed, and printed. A
+        timeline of more than 100,000 works has those merged that are too short to be seen.
+
+        Args:
+            path: The file; one that is there is written over.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        from aplex._observe.report import report
+
+        Path(path).write_text(report(*self._played()), encoding="utf-8")
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file, which `read` reads.
 

@@ -138,16 +138,17 @@ class _Trace:
 
     def _draw_lives(self, slot: int, members: list[Member]) -> None:
         """Draw workers: how they started, served and ended."""
-        file = self._file
-        spans = sorted((m.spawned, m.gone or self._end, m.worker) for m in members)
+        file, start = self._file, self._head["started"]
+        spans = sorted((max(start, m.spawned), m.gone or self._end, m.worker) for m in members)
         lanes = lanes_of((begin, end) for begin, end, _ in spans)
         tracks = [file.track("workers", slot, rank=0) for _ in range(max(lanes, default=-1) + 1)]
         for (begin, end, worker), lane in zip(spans, lanes, strict=True):
             member, track = self._crew.members[worker], tracks[lane]
             process = "" if member.pid is None else f" (process {member.pid})"
             file.event(begin, file.head(BEGIN, track, f"worker {worker}{process}"))
-            file.event(begin, file.head(BEGIN, track, "starting"))
-            file.event(member.ready or end, number(9, END) + number(11, track))
+            if member.spawned >= start:
+                file.event(begin, file.head(BEGIN, track, "starting"))
+                file.event(member.ready or end, number(9, END) + number(11, track))
             file.event(end, number(9, END) + number(11, track))
             if member.died:
                 self._draw_death(slot, member, end)
