@@ -106,7 +106,10 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         ),
     },
     {"progress": ("_map",)},
-    {"_cli": (*GROUND, "executors", "progress", "typing"), "__main__": ("_cli",)},
+    {
+        "_cli": (*GROUND, "executors", "progress", "typing", "recordings"),
+        "__main__": ("_cli",),
+    },
     {"": tuple(sorted({rooms.room(name) for name in MODULES if name}))},
 )
 """Thirteen rules: for each room, the rooms, or modules of them, that it may import."""

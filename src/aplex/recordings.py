@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from aplex._observe.source import Source
 
 if TYPE_CHECKING:
+    from aplex._observe.choice import Choice
     from aplex._observe.crew import Crew
     from aplex._observe.history import History
 
@@ -29,9 +30,10 @@ class Recording:
     be made at any time, also while the pool works.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, _choices: tuple[Choice, ...] = ()) -> None:
         """Use ``pool.record(…)``, or `read`."""
         self._source = source
+        self._choices = _choices
 
     def __repr__(self) -> str:
         """Show whose it is, and whether it goes on."""
@@ -152,12 +154,41 @@ class Recording:
 
         return summary(*self._played())
 
+    def only(
+        self,
+        *,
+        name: str | None = None,
+        failed: bool = False,
+        since: float | None = None,
+        until: float | None = None,
+    ) -> Recording:
+        """Return a recording of some works only; all that is made of it shows these.
+
+        Args:
+            name: A pattern of names, as of ``fnmatch`` (``"*.resize*"``).
+            failed: Whether to have only works that have failed, and attempts that were lost.
+            since: Seconds since the recording began: works that ended, or run, after that.
+            until: Likewise: works that were submitted, sent or begun before that.
+
+        Raises:
+            RuntimeError: It has not begun.
+        """
+        from aplex._observe.choice import Choice
+
+        tape = self._source.tape()
+        return Recording(
+            Source.of(tape), (*self._choices, Choice(name, since, until, failed=failed))
+        )
+
     def _played(self) -> tuple[History, Crew]:
         from aplex._observe.crew import Crew
         from aplex._observe.history import History
 
         tape = self._source.tape()
-        return History(tape), Crew(tape.events())
+        history = History(tape)
+        for choice in self._choices:
+            choice.apply(history)
+        return history, Crew(tape.events())
 
 
 def read(path: str | os.PathLike[str]) -> Recording:

@@ -26,7 +26,12 @@ class Command(Protocol):
         """Do it, and return the exit code."""
 
 
-COMMANDS: Final[dict[str, Entry]] = {}
+COMMANDS: Final[dict[str, Entry]] = {
+    "run": Entry("aplex._cli.run", "run a program, and record what its pools do"),
+    "trace": Entry("aplex._cli.trace", "make a trace for Perfetto of a recording"),
+    "report": Entry("aplex._cli.report", "make a report in HTML of a recording"),
+    "works": Entry("aplex._cli.works", "list the works of a recording"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

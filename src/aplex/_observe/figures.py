@@ -128,7 +128,8 @@ class Figures:
     @property
     def share_busy(self) -> float:
         """The share of the time of all slots in which something ran there."""
-        return sum(self.busy_of.values()) / (self.wall * max(1, len(self.slots)))
+        whole: float = self.wall * max(1, len(self.slots))
+        return sum(self.busy_of.values()) / whole
 
     def _functions(self) -> list[FunctionFigures]:
         history, texts = self.history, self.history.tape.names

@@ -219,7 +219,10 @@ class History:
         self.submitted = array("q", (times[bisect_right(firsts, each)] for each in self.ids))
 
     def _drop_void(self) -> None:
-        kept = [at for at in range(len(self.ids)) if at not in self._void]
+        self.keep([at for at in range(len(self.ids)) if at not in self._void])
+
+    def keep(self, kept: list[int]) -> None:
+        """Keep only the rows of these places."""
         for name in ("ids", "names", "lanes", "workers", "attempts", "outcomes", "errors", "texts"):
             self._pick(name, kept)
         for name in _TIMES:

@@ -19,6 +19,8 @@ def caveats(head: dict[str, Any]) -> Iterator[str]:
         )
     if head.get("dropped_workers"):
         yield f"{head['dropped_workers']:,} workers that had ended were dropped with them"
+    if head.get("left_out"):
+        yield f"{head['left_out']:,} works, or attempts of works, were left out by choice"
     if head.get("cut"):
         yield "the recording was cut off: its program ended before it was closed"
 
