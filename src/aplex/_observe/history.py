@@ -11,6 +11,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Final
 
 from aplex._common.messages import PLAIN
@@ -131,30 +132,33 @@ class History:
     def _end(self, row: Row) -> None:
         words = row.words
         if row.form == rows.UNTIMED:
-            for work_id in words:
-                self._close(work_id, row, UNKNOWN, UNKNOWN)
+            self._close(row, ((work_id, UNKNOWN, UNKNOWN) for work_id in words))
         elif row.form == PLAIN:
             began = words[1::2]
             ended = began[1:]
             ended.append(words[-1])
-            for work_id, begin, end in zip(words[:-1:2], began, ended, strict=True):
-                if work_id:  # else it has become a coroutine
-                    self._close(work_id, row, begin, end)
+            self._close(row, zip(words[:-1:2], began, ended, strict=True))
         else:
-            for work_id, begin, end in zip(words[::3], words[1::3], words[2::3], strict=True):
-                self._close(work_id, row, begin or UNKNOWN, end)
+            began = words[1::3]
+            if 0 in began:  # they began before the recording
+                began = array("q", (begin or UNKNOWN for begin in began))
+            self._close(row, zip(words[::3], began, words[2::3], strict=True))
 
-    def _close(self, work_id: int, row: Row, began: int, ended: int) -> None:
-        at = self._open.pop(work_id, UNKNOWN)
-        if at == UNKNOWN:  # it was dropped, or this has come twice
-            return
-        if self.workers[at] != row.worker:  # a late word of a worker that it was taken from
-            self._open[work_id] = at
-            return
-        self.began[at] = began
-        self.ended[at] = ended
-        self.received[at] = row.time
-        self.outcomes[at] = DONE
+    def _close(self, row: Row, spans: Iterable[tuple[int, int, int]]) -> None:
+        """Note that works have ended: their numbers, begins and ends."""
+        open_, workers, worker, time = self._open, self.workers, row.worker, row.time
+        began, ended, received, outcomes = self.began, self.ended, self.received, self.outcomes
+        for work_id, begin, end in spans:
+            at = open_.pop(work_id, UNKNOWN)
+            if at == UNKNOWN:  # it was dropped, or this has come twice; 0 is no work
+                continue
+            if workers[at] != worker:  # a late word of a worker that it was taken from
+                open_[work_id] = at
+                continue
+            began[at] = begin
+            ended[at] = end
+            received[at] = time
+            outcomes[at] = DONE
 
     def _note_end(self, row: Row) -> None:
         self._ends.setdefault(row.words[0], row)

@@ -27,7 +27,7 @@ _fixed64: Final = struct.Struct("<Q").pack
 
 def varint(value: int) -> bytes:
     """Encode a number that is not negative."""
-    if value < 128:  # noqa: PLR2004 - as mostly
+    if value < 1024:  # noqa: PLR2004 - as mostly
         return _SMALL[value]
     out = bytearray()
     while value > 127:  # noqa: PLR2004
@@ -37,7 +37,33 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-_SMALL: Final = [bytes((value,)) for value in range(128)]
+_SMALL: Final = [
+    bytes((value,)) if value < 128 else bytes((value & 127 | 128, value >> 7))  # noqa: PLR2004
+    for value in range(1 << 10)
+]
+
+
+def _two_groups(value: int) -> bytes:
+    return bytes((value & 127 | 128, value >> 7 | 128))
+
+
+class Times:
+    """Encodes times quickly: numbers of some 45 bits, of which neighbours share the upper ones."""
+
+    def __init__(self) -> None:
+        """Make the table of the lower groups."""
+        self._lower = [_two_groups(value) for value in range(1 << 14)]
+        self._upper: dict[int, bytes] = {}
+
+    def __call__(self, time: int) -> bytes:
+        """Encode a time, as `varint` does."""
+        above = time >> 28
+        if not above:
+            return varint(time)
+        upper = self._upper.get(above)
+        if upper is None:
+            upper = self._upper[above] = varint(above)
+        return self._lower[time & 16383] + self._lower[time >> 14 & 16383] + upper
 
 
 def number(field: int, value: int) -> bytes:
@@ -81,6 +107,7 @@ class TraceFile:
         self._parts: list[bytes] = []
         self._size = 0
         self._tracks = 0
+        self._time = Times()
         # By the field of the interned data: names of events, categories, names of annotations.
         self._interned: dict[tuple[int, str], int] = {}
         self._put(number(10, _SEQUENCE) + number(13, 1))  # nothing is interned yet
@@ -129,7 +156,12 @@ class TraceFile:
 
     def event(self, time: int, body: bytes) -> None:
         """Write a track event at that time, in nanoseconds."""
-        self._put(_TIME + varint(time) + _EVENT + varint(len(body)) + body + _END_OF_PACKET)
+        packet = _TIME + self._time(time) + _EVENT + varint(len(body)) + body + _END_OF_PACKET
+        part = _PACKET + varint(len(packet)) + packet
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size > _BUFFER:
+            self.flush()
 
     def head(self, kind: int, track: int, name: str = "", category: str = "") -> bytes:
         """Return how a track event begins."""

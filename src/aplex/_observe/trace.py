@@ -40,7 +40,8 @@ class _Trace:
         self._end: int = self._head.get("ended") or last_time(history)
         self._pool = file.track(self._head["pool"], rank=0)
         self._outcomes = [file.note("outcome", outcome) for outcome in OUTCOMES]
-        self._first = file.note("attempt", 1)
+        # How slices begin, by what they share: track, name, outcome, attempt.
+        self._heads: dict[tuple[int, int, int, int], bytes] = {}
         self._id = number(1, file.intern(3, "id"))
         self._waited = number(1, file.intern(3, "waited (µs)"))
 
@@ -107,6 +108,7 @@ class _Trace:
         tracks = [
             self._file.track(name, parent, rank=rank) for _ in range(max(lanes, default=-1) + 1)
         ]
+        self._heads.clear()
         ends = [number(9, END) + number(11, track) for track in tracks]
         event = self._file.event
         for (begin, end, at), lane in zip(spans, lanes, strict=True):
@@ -115,16 +117,15 @@ class _Trace:
 
     def _begin(self, track: int, at: int) -> bytes:
         history, file = self._history, self._file
-        outcome, work_id = history.outcomes[at], history.ids[at]
-        name = self._texts[history.names[at]]
-        parts = [
-            file.head(BEGIN, track, name, _CATEGORIES.get(outcome, "")),
-            flow(work_id),
-            data(4, self._id + number(3, work_id)),
-            self._outcomes[outcome],
-        ]
-        attempt = history.attempts[at]
-        parts.append(self._first if attempt == 1 else file.note("attempt", attempt))
+        outcome, work_id, attempt = history.outcomes[at], history.ids[at], history.attempts[at]
+        key = track, history.names[at], outcome, attempt
+        head = self._heads.get(key)
+        if head is None:
+            name = self._texts[history.names[at]]
+            head = file.head(BEGIN, track, name, _CATEGORIES.get(outcome, ""))
+            head += self._outcomes[outcome] + file.note("attempt", attempt)
+            self._heads[key] = head
+        parts = [head, flow(work_id), data(4, self._id + number(3, work_id))]
         submitted, began = history.submitted[at], history.began[at]
         if began == UNKNOWN:
             parts.append(file.note("began", "not known; it was sent then"))
@@ -175,7 +176,8 @@ class _Trace:
             name = "1 work" if len(ids) == 1 else f"{len(ids)} works"
             every = list(ids)
             for at in range(0, len(every), FLOWS):
-                flows = b"".join(flow(each) for each in every[at : at + FLOWS] if each in drawn)
+                some = every[at : at + FLOWS]
+                flows = b"".join(map(flow, filter(drawn.__contains__, some)))
                 file.event(time, file.head(INSTANT, track, name) + flows)
 
     def _draw_counters(self) -> None:

@@ -46,6 +46,6 @@ def _seconds(times: Sequence[int], start: int) -> list[float | None]:
 
 def _differences(first: array[int], second: array[int]) -> list[float | None]:
     return [
-        None if UNKNOWN in (one, other) else (other - one) / 1e9
+        None if one == UNKNOWN or other == UNKNOWN else (other - one) / 1e9  # noqa: PLR1714 - quick
         for one, other in zip(first, second, strict=True)
     ]
