@@ -134,7 +134,8 @@ class Recording:
         """
         from aplex._observe.report import report
 
-        Path(path).write_text(report(*self._played()), encoding="utf-8")
+        page = report(*self._played())
+        Path(path).write_text(page, encoding="utf-8", errors="backslashreplace")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file, which `read` reads.

@@ -22,12 +22,18 @@ class Names:
 
     def place(self, text: str) -> int:
         """Return where a text is; put it there, if it is new."""
-        text = str(text)[:LONGEST]
-        place = self._places.get(text)
+        known = text = str(text)[:LONGEST]
+        place = self._places.get(known)
         if place is None:
             if len(self.texts) >= MOST_NAMES:
                 return 1
+            text = writable(text)
             # In this order: if a signal handler raises in between, it is there twice.
             self.texts.append(text)
-            place = self._places[text] = len(self.texts) - 1
+            place = self._places[known] = len(self.texts) - 1
         return place
+
+
+def writable(text: str) -> str:
+    """Return a text that can be encoded: a name may have half of a surrogate pair."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -18,7 +18,7 @@ from aplex._common import messages
 from aplex._common.messages import COROUTINE, DELIVERED, LANES, PLAIN, Reports
 from aplex._observe.book import Book
 from aplex._observe.certificates import certificate_of
-from aplex._observe.names import Names
+from aplex._observe.names import LONGEST, Names, writable
 from aplex._observe.tape import (
     CANCELLED,
     DONE,
@@ -99,7 +99,7 @@ class Recorder:
     def mark(self, book: Book, text: str) -> None:
         """Note that something happened, which the user says."""
         if id(book) in self._ends:
-            book.event((time.monotonic_ns(), "mark", text[:300]))
+            book.event((time.monotonic_ns(), "mark", writable(str(text))[:LONGEST]))
 
     # -- an `Observer` ----------------------------------------------------------
 

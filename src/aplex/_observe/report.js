@@ -56,9 +56,9 @@
 
   function seconds(value) {
     const text = (number, unit) => `${Number(number.toPrecision(3))} ${unit}`;
-    if (value >= 1) return text(value, "s");
-    if (value >= 1e-3) return text(value * 1e3, "ms");
-    if (value >= 1e-6) return text(value * 1e6, "µs");
+    if (value >= 0.9995) return text(value, "s");
+    if (value >= 0.9995e-3) return text(value * 1e3, "ms");
+    if (value >= 0.9995e-6) return text(value * 1e6, "µs");
     return `${Math.round(value * 1e9)} ns`;
   }
 

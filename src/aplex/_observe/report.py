@@ -22,6 +22,7 @@ from aplex._observe.crew import Crew, Member
 from aplex._observe.drawing import area, bars, short
 from aplex._observe.figures import PER_DECADE, Figures, histogram, percentile
 from aplex._observe.history import LOST, OUTCOMES, UNKNOWN, History
+from aplex._observe.names import writable
 from aplex._observe.summary import caveats, seconds
 from aplex._observe.timeline import timeline
 from aplex._observe.verdict import verdict
@@ -124,7 +125,7 @@ def _body(figures: Figures) -> Iterator[str]:
 
 def _text(value: object) -> str:
     """Escape a text, and keep its direction to itself."""
-    text = str(value)
+    text = writable(str(value))
     return f"<bdi>{escape(text if len(text) <= LONGEST else text[: LONGEST - 1] + '…')}</bdi>"
 
 

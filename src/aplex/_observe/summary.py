@@ -27,10 +27,10 @@ def caveats(head: dict[str, Any]) -> Iterator[str]:
 
 def seconds(value: float) -> str:
     """Return a duration as people read it."""
-    if value >= 100:  # noqa: PLR2004
+    if value >= 99.95:  # noqa: PLR2004
         return f"{value:,.0f} s"
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= size:
+        if value >= size * 0.9995:  # which is rounded up to it
             return f"{value / size:.3g} {unit}"
     return f"{value * 1e9:.0f} ns"
 

@@ -114,9 +114,9 @@ def _packed(figures: Figures, tracks: list[tuple[int, int, list[Span]]]) -> dict
     names, outcomes = array("H"), array("B")
     for _, _, spans in tracks:
         for span in spans:
-            begins.append(min(_TICKS, int((span.begin - figures.start) / tick)))
-            lengths.append(min(_TICKS, int((span.end - span.begin) / tick)))
-            waits.append(min(_TICKS, int(span.waited / tick)))
+            begins.append(min(_TICKS, round((span.begin - figures.start) / tick)))
+            lengths.append(min(_TICKS, round((span.end - span.begin) / tick)))
+            waits.append(min(_TICKS, round(span.waited / tick)))
             numbers.append(min(_TICKS, span.number))
             counts.append(span.works)
             names.append(span.name)
