@@ -168,7 +168,7 @@ class Stepper:
                 pool.dispatch()
             if pool.to_watch:
                 self._escalation.take(time.monotonic())
-            if self._observer is not None:
+            if pool.notes and self._observer is not None:
                 self._observer.noted(pool)  # a work that was lost waits again, before it is sent
             if pool.outbound:
                 functions = ahead = False
@@ -194,7 +194,8 @@ class Stepper:
             raise
         if self._observer is not None:
             self._ask_again()
-            self._observer.noted(pool)
+            if pool.notes:
+                self._observer.noted(pool)
         if self._waiters:
             self._notify()
 

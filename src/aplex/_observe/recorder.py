@@ -16,25 +16,30 @@ from typing import Any, Final
 
 from aplex._common import messages
 from aplex._common.messages import COROUTINE, DELIVERED, LANES, PLAIN, Reports
+from aplex._common.names import described
 from aplex._observe.book import Book
 from aplex._observe.certificates import certificate_of
 from aplex._observe.names import LONGEST, Names, writable
 from aplex._observe.tape import (
     CANCELLED,
+    COUNT_AT,
     DONE,
     ENDED,
     ERROR,
     FAILED,
+    FORM_AT,
     LEFT,
     MANY,
     MOST_WORDS,
+    NAME_AT,
     RERUN,
     RUNNING,
     SENT,
     SUBMITTED,
     UNTIMED,
+    WORKER_AT,
+    WORKERS,
     row,
-    row_of_bytes,
 )
 from aplex._pool.notes import Ended, Gone, Note, Ready, Rerun, Resized, Retiring, Spawned
 from aplex._pool.pool import Pool
@@ -43,6 +48,8 @@ from aplex._worker.times import told, type_name
 
 _log = logging.getLogger("aplex")
 
+_SUBMITTED: Final = SUBMITTED | 1 << COUNT_AT
+_ONE: Final = 1 << COUNT_AT
 FIELDS: Final = 7
 """Of a frame of reports with a column of times."""
 
@@ -106,19 +113,20 @@ class Recorder:
     def submitted(self, first: int) -> None:
         """Note when works, from that number on, are submitted."""
         if first > self._first and self._books:
-            self._put(row(time.monotonic_ns(), SUBMITTED, 0, 0, 0, (first,)))
             self._first = first
+            made = array("q", (time.monotonic_ns(), _SUBMITTED, first))
+            for book in self._books:
+                book.add(made)
 
     def sending_alone(self, worker: PoolWorker, work: Work) -> None:
         """Note that a work is submitted, and sent at once."""
-        books = self._books
-        if not books:
+        if not self._books:
             return
         now = time.monotonic_ns()
         self._first = work.id
-        both = row(now, SUBMITTED, 0, 0, 0, (work.id,))
-        both += row(now, SENT, work.lane, worker.id, self.names.place(work.name), (work.id,))
-        self._add(both, 1)
+        packed = SENT | work.lane << FORM_AT | (worker.id % WORKERS) << WORKER_AT | _ONE
+        packed |= self.names.place(work.name) << NAME_AT
+        self._add(array("q", (now, _SUBMITTED, work.id, now, packed, work.id)), 1)
 
     def sending(self, worker: PoolWorker) -> None:
         """Note what is sent to a worker."""
@@ -136,14 +144,23 @@ class Recorder:
     ) -> deque[Reports]:
         """Take the times off what is read, and note what has ended."""
         frames: deque[Any] = read()
-        now = time.monotonic_ns() if self._books else 0
+        books = self._books
+        now = time.monotonic_ns() if books else 0
         for index in range(len(frames)):
             frame = frames[index]
             if len(frame) == FIELDS:
-                if self._books:
-                    self._done(now, worker, lane, *frame[FIELDS - 1])
                 frames[index] = frame[: FIELDS - 1]
-            elif self._books:
+                times, errors = frame[FIELDS - 1]
+                count = len(times) >> 3
+                if books and count <= MOST_WORDS:
+                    packed = DONE | lane << FORM_AT | (worker.id % WORKERS) << WORKER_AT
+                    made = array("q", (now, packed | count << COUNT_AT))
+                    made.frombytes(times)
+                    for book in books:
+                        book.add(made)
+                if errors or count > MOST_WORDS:
+                    self._done_rarely(now, worker, lane, times, errors)
+            elif books:
                 self._done_untimed(now, worker, frame)
         return frames
 
@@ -208,28 +225,20 @@ class Recorder:
                 places = {key: self.names.place(work.name) for key, work in different.items()}
                 ids += [places[id(each)] for each in named]
                 return ((row(now, SENT, lane | MANY, worker.id, 0, ids), count),)
-        place = self.names.place(works[0].name)
-        return ((row(now, SENT, lane, worker.id, place, ids), count),)
+        packed = SENT | lane << FORM_AT | (worker.id % WORKERS) << WORKER_AT | count << COUNT_AT
+        packed |= self.names.place(options.label or described(target)) << NAME_AT
+        return ((array("q", (now, packed, *ids)), count),)
 
-    def _done(
+    def _done_rarely(
         self, now: int, worker: PoolWorker, lane: int, times: bytes, errors: list[Any]
     ) -> None:
-        if len(times) >> 3 <= MOST_WORDS:
-            self._put(row_of_bytes(now, DONE, lane, worker.id, times))
-        else:  # so many in one frame: without their times
+        """Note errors; and that so many works have ended in one frame, without their times."""
+        if len(times) >> 3 > MOST_WORDS:
             column = array("q", times)
-            words = column[:-1:2] if lane == PLAIN else column[::3]
-            self._untimed(now, worker, words)
+            self._untimed(now, worker, column[:-1:2] if lane == PLAIN else column[::3])
         for work_id, kind, message in errors:
-            error = row(
-                now,
-                ERROR,
-                0,
-                worker.id,
-                self.names.place(kind),
-                (work_id, self.names.place(message)),
-            )
-            self._put(error)
+            words = (work_id, self.names.place(message))
+            self._put(row(now, ERROR, 0, worker.id, self.names.place(kind), words))
 
     def _done_untimed(self, now: int, worker: PoolWorker, frame: Reports) -> None:
         _, others, ids, _, pickled, _ = frame

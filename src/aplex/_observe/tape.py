@@ -21,6 +21,8 @@ RUNNING                            a function that ran when its worker was lost,
 A row is appended by one call, so that an exception that a signal handler raises leaves no half
 of one. *Events* are what is rare: tuples of a time, a word, and what belongs to it.
 
+What comes with each frame is packed where it is written, in `Recorder`, which saves calls.
+
 Names are kept once, and named by their places in a list. Nothing here has arguments or results.
 """
 
@@ -52,10 +54,10 @@ _FORM: Final = 2
 _WORKER: Final = 22
 _NAME: Final = 16
 _COUNT: Final = 20
-_FORM_AT: Final = _KIND
-_WORKER_AT: Final = _FORM_AT + _FORM
-_NAME_AT: Final = _WORKER_AT + _WORKER
-_COUNT_AT: Final = _NAME_AT + _NAME
+FORM_AT: Final = _KIND
+WORKER_AT: Final = FORM_AT + _FORM
+NAME_AT: Final = WORKER_AT + _WORKER
+COUNT_AT: Final = NAME_AT + _NAME
 MOST_NAMES: Final = 1 << _NAME
 MOST_WORDS: Final = (1 << _COUNT) - 4  # of a row; it is a multiple of 2 and of 3
 WORKERS: Final = 1 << _WORKER
@@ -80,20 +82,12 @@ def row(
     """Return a row as it is appended to a log."""
     packed = (
         kind
-        | form << _FORM_AT
-        | (worker % WORKERS) << _WORKER_AT
-        | name << _NAME_AT
-        | len(words) << _COUNT_AT
+        | form << FORM_AT
+        | (worker % WORKERS) << WORKER_AT
+        | name << NAME_AT
+        | len(words) << COUNT_AT
     )
     return array("q", (time, packed, *words))
-
-
-def row_of_bytes(time: int, kind: int, form: int, worker: int, words: bytes) -> array[int]:
-    """Return a row of words that are packed already."""
-    packed = kind | form << _FORM_AT | (worker % WORKERS) << _WORKER_AT
-    made = array("q", (time, packed | (len(words) >> 3) << _COUNT_AT))
-    made.frombytes(words)
-    return made
 
 
 def rows_of(log: array[int]) -> Iterator[Row]:
@@ -102,13 +96,13 @@ def rows_of(log: array[int]) -> Iterator[Row]:
     while at < end:
         time, packed = log[at], log[at + 1]
         at += 2
-        count = packed >> _COUNT_AT
+        count = packed >> COUNT_AT
         yield Row(
             time,
             packed & (1 << _KIND) - 1,
-            packed >> _FORM_AT & (1 << _FORM) - 1,
-            packed >> _WORKER_AT & (1 << _WORKER) - 1,
-            packed >> _NAME_AT & (1 << _NAME) - 1,
+            packed >> FORM_AT & (1 << _FORM) - 1,
+            packed >> WORKER_AT & (1 << _WORKER) - 1,
+            packed >> NAME_AT & (1 << _NAME) - 1,
             log[at : at + count],
         )
         at += count

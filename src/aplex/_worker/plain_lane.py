@@ -167,9 +167,10 @@ class PlainLane:
             self.inside = 0  # first of all: no call until here
             report = self._failed(work_id, error)
         with self._lock:
-            if self._times is not None:
+            times = self._times
+            if times is not None:
                 ended = report is None or report[1] != DETACHED
-                self._times.rows += (work_id if ended else 0, self._started[SINCE])
+                times.rows += (work_id if ended else 0, self._started[SINCE])
             self._started[SINCE] = 0
             if self.interrupted == self._count:
                 self._batch.others.append((work_id, DELIVERED, None))
