@@ -306,3 +306,48 @@ def collected() -> Callable[[], object]:
     import gc
 
     return gc.collect
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_tables_take_the_columns(library: str) -> None:
+    module = pytest.importorskip(library)
+    with make_pool("thread") as pool, pool.record() as run:
+        for number in range(3):
+            pool.submit(works.add, number).result(DEADLINE)
+        pool.submit(works.fail, ValueError()).exception(DEADLINE)
+    table = module.DataFrame(run.works())
+    assert table.shape[0] == 4
+    assert list(table["id"]) == [1, 2, 3, 4]
+    assert float(table["running"].sum()) > 0
+
+
+@pytest.mark.parametrize("engine", ["template", "forkserver"])
+def test_works_of_workers_that_are_killed_at_random_are_told_truly(engine: str) -> None:
+    """Each work once, and what its future says; workers are killed while works run."""
+    import random
+    import signal
+
+    with make_pool(engine, pool_size=3, max_restarts=100) as pool, pool.record() as run:
+        futures = [pool.options(retries=3).submit(works.span, 0.001) for _ in range(300)]
+        futures += [pool.options(retries=3).submit(works.aspan, 0.001) for _ in range(300)]
+        for _ in range(5):
+            workers = [each for each in pool.stats().workers if each.state == "serving"]
+            if workers:
+                pid = random.choice(workers).pid
+                assert pid is not None
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)  # let it be noticed, and others work on
+        errors = [future.exception(60) for future in futures]
+    last: dict[int, dict[str, Any]] = {}
+    attempts: dict[int, int] = {}
+    for row in rows_of(run):
+        times = [row[name] for name in ("submitted", "sent", "began", "ended", "received")]
+        known = [moment for moment in times if moment is not None]
+        assert known == sorted(known)
+        attempts[row["id"]] = attempts.get(row["id"], 0) + 1
+        assert row["attempt"] == attempts[row["id"]]
+        last[row["id"]] = row
+    for future, error in zip(futures, errors, strict=True):
+        assert last[future.id]["outcome"] == ("failed" if error else "done")
+    stats = pool.stats()
+    assert sum(attempts.values()) == len(futures) + stats.retried

@@ -26,8 +26,8 @@ def certificate_of(death: Death, *, asked: bool, messages: bool) -> dict[str, An
     error = death.error
     if error is not None:
         for name in FIELDS:
-            value = getattr(error, name, None)
-            told_of[name] = list(value) if isinstance(value, tuple) else value
+            told_of[name] = getattr(error, name, None)
+        told_of["works"] = list(told_of["works"] or ())
         told_of["summary"] = getattr(error, "summary", type_name(error))
     if death.reason is not None:
         cause = death.reason.__cause__

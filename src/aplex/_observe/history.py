@@ -12,7 +12,7 @@ from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from aplex._common.messages import PLAIN
 from aplex._observe import tape as rows
@@ -233,5 +233,7 @@ class History:
             self._pick(name, kept)
 
     def _pick(self, name: str, kept: list[int]) -> None:
-        column: Any = getattr(self, name)
-        setattr(self, name, array(column.typecode, (column[at] for at in kept)))
+        column: array[int] = getattr(self, name)
+        picked = column[:0]
+        picked.extend(column[at] for at in kept)
+        setattr(self, name, picked)

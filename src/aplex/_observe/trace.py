@@ -8,6 +8,7 @@ counters. Arrows (flows) lead from where a work was submitted to each of its att
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, BinaryIO, Final
 
 from aplex._observe.counts import Counts
@@ -193,7 +194,7 @@ class _Trace:
             self._file.counter(track, _changes(counts.times, values))
 
 
-def _changes(times: list[int], values: list[float]) -> list[tuple[int, float]]:
+def _changes(times: Sequence[int], values: Sequence[float]) -> list[tuple[int, float]]:
     """Return the points at which a value changes."""
     points: list[tuple[int, float]] = []
     before: float | None = None

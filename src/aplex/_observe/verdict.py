@@ -61,7 +61,10 @@ def _deaths(figures: Figures) -> Iterator[Line]:
     if not deaths:
         return
     causes = Counter(str(member.certificate.get("cause") or "failed to start") for member in deaths)
-    told = ", ".join(f"{cause} ({count} times)" for cause, count in causes.most_common(3))
+    told = ", ".join(
+        cause if count == 1 else f"{cause} ({count:,} times)"
+        for cause, count in causes.most_common(3)
+    )
     starved = any(member.certificate.get("out_of_memory") for member in deaths)
     advice = "The kernel was out of memory: fewer workers, or smaller works." if starved else ""
     were = "1 worker died" if len(deaths) == 1 else f"{len(deaths):,} workers died"
