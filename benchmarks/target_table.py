@@ -5,7 +5,7 @@ a word ("flat", "without collapse") says so in what it is compared with.
 """
 
 from targets import DIFFERENCE, INVERSE, VALUE, Target
-from workloads import WORKLOADS, growth
+from workloads import WORKLOADS, growth, recording
 
 RATE, P50, SPEED = "works/s", "p50 µs", "GB/s"
 IDEAL = "ideal"
@@ -215,6 +215,25 @@ def loops() -> list[Target]:
     return rows
 
 
+def recorded() -> list[Target]:
+    what, made = "recorded: ", "recording of a million works: "
+    whole = "a recording"
+    rate, million = recording.RATIO.name, "recorded-million"
+    return [
+        *(
+            alone(what + name, f"recorded-{name}", peer, rate, 0.97, 0.98, beside=beside, more=True)
+            for name in ("submit", "coroutines", "map")
+            for peer, beside in (("aplex", "not recorded"), ("aplex-awaited", "not recorded"))
+        ),
+        alone(made + "memory", million, "aplex", recording.MEMORY.name, 80, 40, unit="MB",
+              beside=whole),
+        alone(made + "trace", million, "aplex", recording.TRACE.name, 60, 20, unit="s",
+              beside=whole),
+        alone("report of 100,000 works", "recorded-page", "aplex", recording.PAGE.name, 4, 3,
+              unit="MB", beside=whole),
+    ]  # fmt: skip
+
+
 def growing(
     name: str, sizes: tuple[int, ...], bounds: dict[int, float], peer: str = growth.AWAITED
 ) -> list[Target]:
@@ -262,4 +281,5 @@ TARGETS: list[Target] = [
     *balance(),
     *crowds(),
     *loops(),
+    *recorded(),
 ]

@@ -15,6 +15,7 @@ version = ".".join(release.split(".")[:2])
 extensions = [
     "benchmark_results",  # in _ext/
     "myst_parser",
+    "report_picture",  # in _ext/
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",

@@ -30,6 +30,7 @@ import aplex.limits
 import aplex.load_balancers
 import aplex.outcomes
 import aplex.progress
+import aplex.recordings
 import aplex.statistics
 import aplex.streams
 import aplex.testing
@@ -54,6 +55,7 @@ PUBLIC_MODULES = (
     "load_balancers",
     "outcomes",
     "progress",
+    "recordings",
     "statistics",
     "streams",
     "testing",
@@ -94,6 +96,10 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {"_futures": (*GROUND, "_wire", "_pool.state"), "futures": ("_futures",)},
     {"_backends": (*GROUND, "_wire", "_worker", "_pool.state", "workers")},
     {
+        "_observe": (*(*GROUND, "_pool.state", "_pool.notes", "_pool.pool", "_worker.times"),),
+        "recordings": ("_observe",),
+    },
+    {
         "_manager": (
             *(
                 *GROUND,
@@ -117,7 +123,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {
         "_calls": (
             *(*GROUND, "_wire", "_worker", "_pool", "_futures", "_manager", "_map", "streams"),
-            *("_backends.contract", "journals", "typing"),
+            *("_backends.contract", "_observe.source", "journals", "recordings", "typing"),
         ),
         "views": (*GROUND, "_calls", "typing"),
         "executors": (
@@ -135,7 +141,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {
         "_cli": (
             *(*GROUND, "_calls.lanes", "_journal", "_map.sizes", "_wire", "_worker", "executors"),
-            *("progress", "typing", "views"),
+            *("progress", "recordings", "typing", "views"),
         ),
         "__main__": ("_cli",),
     },

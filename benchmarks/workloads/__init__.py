@@ -10,6 +10,7 @@ from workloads import (
     limits,
     mapping,
     mixed,
+    recording,
     streams,
     submitting,
     uneven,
@@ -31,6 +32,7 @@ WORKLOADS: dict[str, Workload] = {
         growth,
         life,
         limits,
+        recording,
     )
     for workload in group.WORKLOADS
 }

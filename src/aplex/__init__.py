@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from aplex.limits import AdaptiveLimit
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
+    from aplex.recordings import Recording, read
     from aplex.statistics import (
         FunctionStats,
         LimitStats,
@@ -76,6 +77,7 @@ __all__ = [
     "PoolStats",
     "PoolView",
     "ProcessAsyncPoolExecutor",
+    "Recording",
     "RemoteError",
     "RemoteTraceback",
     "RunningFunction",
@@ -95,6 +97,7 @@ __all__ = [
     "WorkerStats",
     "__version__",
     "current_worker",
+    "read",
 ]
 
 _MODULES = (
@@ -108,6 +111,7 @@ _MODULES = (
     "load_balancers",
     "outcomes",
     "progress",
+    "recordings",
     "statistics",
     "streams",
     "typing",

@@ -12,6 +12,7 @@ import functools
 import importlib
 import itertools
 import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
@@ -25,6 +26,7 @@ from aplex._backends.thread import ThreadBackend
 from aplex._calls.gateway import Gateway
 from aplex._calls.lifetime import Lifetime
 from aplex._calls.settings import Loop, PoolSettings
+from aplex._common import standing
 from aplex._common.cpus import usable_cpus
 from aplex._common.locks import late_imports
 from aplex._manager.manager import Manager
@@ -102,6 +104,11 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
             with late_imports.importing:
                 from aplex._manager.dump_signal import dump_on
             dump_on(settings.dump_signal, self._manager)
+        wanted = settings.record is not None or standing.recordings is not None
+        if wanted or "APLEX_RECORD" in os.environ:
+            from aplex._calls.recorded import begin
+
+            self._gateway.recording = begin(self._manager, settings.record)
 
     def __repr__(self) -> str:
         """Show the state of the pool."""
@@ -165,6 +172,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         max_tasks_per_child: int | None = None,
         max_pending: int | None = None,
         dump_signal: int | None = None,
+        record: bool | str | os.PathLike[str] | None = None,
     ) -> None:
         """Make an executor; the workers start with the first work.
 
@@ -222,6 +230,9 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             dump_signal: A signal (``signal.SIGUSR1``) by which ``aplex dump PID``, in another
                 terminal, gets the stacks of all works. Its handler is set now, so only in the
                 main thread; a handler that was there is called, too. None: no handler is set.
+            record: Whether to record all that the pool does, as `recording`; or the path of a
+                file to write that to. None: if ``APLEX_RECORD`` is in the environment, to that
+                file.
 
         Raises:
             ValueError: An option is out of range; or the ``dump_signal`` is none, cannot be
@@ -230,6 +241,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 are given.
             SerializationError: ``initializer``, ``initargs``, ``lifespan`` or
                 ``worker_loop_factory`` cannot be pickled.
+            OSError: The file to ``record`` to cannot be made.
         """
         super().__init__(
             functools.partial(ProcessBackend, _context_of(mp_context), _names_of(preload)),
@@ -252,6 +264,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 restart_window=restart_window,
                 max_tasks_per_child=max_tasks_per_child,
                 max_pending=max_pending,
+                record=record,
                 start_timeout=start_timeout,
                 forward_logs=forward_logs,
                 dump_signal=dump_signal,
@@ -342,6 +355,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         max_pending: int | None = None,
         start_timeout: float | None = 60.0,
         dump_signal: int | None = None,
+        record: bool | str | os.PathLike[str] | None = None,
     ) -> None:
         """Make an executor; the workers start with the first work.
 
@@ -353,6 +367,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             ValueError: An option is out of range.
             TypeError: An option is of the wrong kind; or both ``pool_size`` and ``max_workers``
                 are given.
+            OSError: The file to ``record`` to cannot be made.
         """
         super().__init__(
             self._backend,
@@ -375,6 +390,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 restart_window=restart_window,
                 max_tasks_per_child=max_tasks_per_child,
                 max_pending=max_pending,
+                record=record,
                 start_timeout=None if lifespan is None else start_timeout,
                 dump_signal=dump_signal,
             ),

@@ -9,6 +9,7 @@ For example, a function that hands its options on to a pool::
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextvars import ContextVar
 from multiprocessing.context import BaseContext
@@ -47,6 +48,7 @@ class PoolOptions(TypedDict, total=False):
     max_pending: int | None
     start_timeout: float | None
     dump_signal: int | None
+    record: bool | str | os.PathLike[str] | None
 
 
 class ProcessOptions(PoolOptions, total=False):

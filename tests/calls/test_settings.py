@@ -27,7 +27,7 @@ OTHERS = {
     "initializer",
     "lifespan",
     "forward_logs",
-} | {"initargs", "context"}
+} | {"initargs", "context", "record"}
 NAN = float("nan")
 HUGE = 10**5000  # more digits than Python writes
 

@@ -251,6 +251,9 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
         """Do what ``send`` does, where this work is all that is to be sent."""
         self.send(worker)
 
+    def record(self, level: int) -> None:
+        """Have all workers note when works begin and end, see `RECORDING`; 0: no more."""
+
     def began(self) -> None:
         """Note that a worker is ready, and has not ended a work yet. May come more than once."""
 

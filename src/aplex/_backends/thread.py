@@ -28,6 +28,7 @@ from aplex._common.messages import (
     PLAIN,
     RAISED,
     READY,
+    RECORDING,
     SINCE,
     Report,
     ReportBatch,
@@ -133,6 +134,7 @@ class ThreadBackend(Backend):
         self._workers: dict[PoolWorker, ThreadWorker] = {}
         self._ending: list[OnceThread] = []  # of workers that are gone
         self.past = Past()
+        self.recording = 0
 
     def inquire(self, worker: PoolWorker, number: int) -> list[Any] | None:  # noqa: ARG002
         threads = self._workers.get(worker)
@@ -216,6 +218,11 @@ class ThreadBackend(Backend):
     def resume(self) -> None:
         for threads in list(self._workers.values()):
             self.events.locked(partial(threads.wake, plain=True, loop=bool(threads.inbox)))
+
+    def record(self, level: int) -> None:
+        self.recording = level
+        for threads in self._workers.values():
+            threads.started[RECORDING] = level
 
     def running(self, worker: PoolWorker) -> tuple[int, float]:
         threads = self._workers.get(worker)
@@ -312,6 +319,7 @@ class ThreadWorker:
         self._drain_planned = False
         self.page = _page_of(setup.name, worker.id)
         self.started = self.page.counters
+        self.started[RECORDING] = pool.recording
         self._names = Names(self.page)
         self._codec = ThreadCodec(self._names.of_call)
         self._plain_codec = PlainCodec(self._names.of_call, self.started)
@@ -467,7 +475,7 @@ class ThreadWorker:
         report = partial(self._report, COROUTINE)
         meter = Meter(self.page, self._names, self._codec.counters)
         self._lane = CoroutineLane(
-            loop, self._codec, report, self._producers, meter, self._say_alive
+            loop, self._codec, report, self._producers, self.started, meter, self._say_alive
         )
         loop.call_soon(self._drain)
         return self._lane
@@ -497,13 +505,14 @@ class ThreadWorker:
         self._drain_planned = False
         lane = self._lane
         assert lane is not None
+        begin = lane.beginner()
         while self.inbox:
             item = self.inbox.popleft()
             if isinstance(item, Work):
                 self.started[COROUTINE] += 1
                 lane.frame(1, item.submitted, item.function)
                 # Its task copies the context in which it is made.
-                item.call[2].run(lane.begin, item.id, item.function, item.call)
+                item.call[2].run(begin, item.id, item.function, item.call)
             elif isinstance(item, Recall):
                 lane.recall(item.id, item.seq, self._plain.skip)
             elif isinstance(item, Credit):

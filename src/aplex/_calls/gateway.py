@@ -42,6 +42,7 @@ from aplex.streams import AsyncStream, Stream, this_reader
 if TYPE_CHECKING:
     from aplex._calls.carrying import Encode
     from aplex._manager.manager import Manager
+    from aplex.recordings import Recording
 
 BUFFERSIZE = 16
 """Items ahead of the reader of a stream, unless ``options(buffersize=…)`` says otherwise."""
@@ -87,6 +88,7 @@ class Gateway:
         # Not the settings, which hold the ``initargs``.
         self._max_works_per_worker = settings.max_works_per_worker
         self._in_threads = in_threads
+        self.recording: Recording | None = None  # of all that the pool does
         self._origin: Gateway | None = None  # of the other face, which must not be garbage
         self._is_shared = False  # whether there is the other face, or was
         if settings.max_pending is not None:

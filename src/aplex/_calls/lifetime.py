@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
 from aplex._calls.dumping import dump_awaited, dump_blocking
 from aplex._calls.gateway import Gateway
@@ -15,6 +15,9 @@ from aplex._common.numbers import as_seconds, check_count
 from aplex.dumps import PoolDump
 from aplex.statistics import PoolStats
 from aplex.streams import of_this_task, of_this_thread
+
+if TYPE_CHECKING:
+    from aplex.recordings import Recording
 
 Awaits = TypeVar("Awaits", bound=bool)
 
@@ -115,6 +118,35 @@ class Lifetime(Generic[Awaits]):
         if self._gateway.awaitable:
             return dump_awaited(manager, seconds)
         return dump_blocking(manager, seconds)
+
+    def record(self, *, limit: int = 1_000_000, messages: bool = False) -> Recording:
+        """Return a recording of what the pool does, which begins with its ``with`` block.
+
+        It keeps when each work was submitted, sent, begun and ended, where, and what became of
+        it; and the life of each worker. Arguments and results are never kept.
+
+        Args:
+            limit: How many works are kept, at most. The oldest are dropped and counted; those
+                that are not done are always kept.
+            messages: Whether to keep what exceptions say, and not only their types.
+
+        Returns:
+            A `Recording`. Several may go on at a time.
+
+        Raises:
+            TypeError: ``limit`` is no int.
+            ValueError: ``limit`` is less than 1.
+        """
+        from aplex._observe.source import Source
+        from aplex.recordings import Recording
+
+        check_count("limit", limit)
+        return Recording(Source(self._gateway.manager, limit, messages=messages))
+
+    @property
+    def recording(self) -> Recording | None:
+        """The recording of all that the pool does, by ``record=``; None if there is none."""
+        return self._gateway.recording
 
     def set_future_loop(self, loop: asyncio.AbstractEventLoop | None) -> None:
         """Set the loop that futures belong to from now on; None: the running one.

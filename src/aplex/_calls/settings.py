@@ -8,6 +8,7 @@ mistake. Infinite seconds mean that there is no limit.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class PoolSettings:
     max_pending: int | None = None
     start_timeout: float | None = None
     dump_signal: int | None = None
+    record: bool | str | os.PathLike[str] | None = None
     works: WorkOptions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +77,8 @@ class PoolSettings:
         check_callable("worker_loop_factory", self.worker_loop_factory, optional=True)
         check_callable("initializer", self.initializer, optional=True)
         check_callable("lifespan", self.lifespan, optional=True)
+        if self.record is not None and not isinstance(self.record, (bool, str, os.PathLike)):
+            raise TypeError(f"record must be a bool, a path or None, not {self.record!r}")
         check_loop("future_loop", self.future_loop)
         if self.future_loop is not None and not self.awaitable:
             raise ValueError("future_loop needs awaitable=True")

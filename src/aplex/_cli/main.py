@@ -39,9 +39,13 @@ INTERRUPTED: Final = 130
 """The exit code that shells report of a program that Ctrl-C has ended."""
 COMMANDS: Final[dict[str, Entry]] = {
     "map": Entry("aplex._cli.map.command", "run a Python function on each item of an input"),
-    "dump": Entry("aplex._cli.dump", "print the stacks of all works of a process"),
+    "run": Entry("aplex._cli.run", "run a program, and record what its pools do"),
+    "trace": Entry("aplex._cli.trace", "make a trace for Perfetto of a recording"),
+    "report": Entry("aplex._cli.report", "make a report in HTML of a recording"),
+    "works": Entry("aplex._cli.works", "list the works of a recording"),
     "ps": Entry("aplex._cli.ps", "list the pools of this user's processes"),
     "top": Entry("aplex._cli.top", "watch what pools do, from outside"),
+    "dump": Entry("aplex._cli.dump", "print the stacks of all works of a process"),
 }
 
 

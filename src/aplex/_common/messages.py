@@ -27,7 +27,8 @@ Up, a frame is ``(seconds, others, ids, values, pickled, pickles)``: the seconds
 works took; reports ``(id, kind, data)`` of every kind below; and, in columns, what
 most reports are: ids and results as they are, ids and pickled results. ``others``
 comes first: a cancel that was delivered is known before the outcome, and the items of a
-stream are before its end.
+stream are before its end. While the parent records, there is one field more, of which the Pool
+knows nothing.
 """
 
 from __future__ import annotations
@@ -55,6 +56,9 @@ LOGGED: Final = 4
 """Index: how many log records the worker has had to forward."""
 LEFT: Final = 5
 """Index: how many bytes of records it has left behind, see `Progress.leave`."""
+RECORDING: Final = 6
+"""Index: not 0 while the parent records what works do; then frames of reports have one more field,
+the `Column` of ``_worker.times``. 2: with the messages of exceptions."""
 
 VALUE: Final = 0  # data is the result itself
 PICKLED: Final = 1  # data is the pickled result

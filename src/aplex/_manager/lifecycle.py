@@ -197,6 +197,8 @@ class Lifecycle(Stepper):
                 self.pool.close(cancel_waiting=cancel_waiting)
             elif self._phase is Phase.NEW:
                 self._phase = Phase.GOING
+                if self._observer is not None:
+                    self.after_step(self._observer.closed)
                 self.gone.set_result(None)
 
         self._backend.arm()
@@ -387,6 +389,8 @@ class Lifecycle(Stepper):
             if page is not None:
                 page.close()
         exit_hooks.forget(self)
+        if self._observer is not None:
+            self._observer.closed()
         self.gone.set_result(None)
 
     def _break_down(self, error: BaseException) -> None:

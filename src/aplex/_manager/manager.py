@@ -26,9 +26,10 @@ from aplex._common.messages import PLAIN, RAISED, Reports
 from aplex._manager import exit_hooks
 from aplex._manager.inquiries import Inquiry
 from aplex._manager.nested import Nested
+from aplex._manager.observer import Observer
 from aplex._manager.settling import Settled, at_end_of_loop, settle
 from aplex._manager.statistics import limits_of, workers_of
-from aplex._manager.steps import Phase
+from aplex._manager.steps import AGAIN, Phase
 from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, Work, WorkState
 from aplex._wire.exceptions import decode_exception
@@ -92,9 +93,13 @@ class Manager(Nested):
                             added = True
                             where = loop or self._listener
                             if self._flush_planned is not where:
+                                planned = self._flush_planned
                                 self._flush_planned = where
-                                self._backend.arm()
-                                where.call_soon(self._flush)
+                                if self._observer is not None:
+                                    self._observer.submitted(work.id)
+                                if planned is not AGAIN or self._flush_still is not where:
+                                    self._backend.arm()
+                                    where.call_soon(self._flush)
                     finally:
                         self._stepping = False
             if added:
@@ -126,6 +131,8 @@ class Manager(Nested):
         try:
             worker = pool.add_alone(work)
             if worker is not None:
+                if self._observer is not None:
+                    self._observer.sending_alone(worker, work)
                 self._backend.send_alone(worker, work)
                 pool.outbound.clear()
                 if self._page is not None:
@@ -311,6 +318,34 @@ class Manager(Nested):
             return "closed"
         return "closing" if self._shut else "open"
 
+    def observer(self) -> Observer | None:
+        """Return who is told what happens, or was told before. In a step."""
+        return self._observer
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Have the listener make a call after that time, if it lives so long."""
+        self._effects.call_later(seconds, call)
+
+    def running(self, worker: PoolWorker) -> tuple[int, float]:
+        """Return the number of the function that runs in a worker, and since when. In a step."""
+        return self._backend.running(worker)
+
+    def in_flight(self) -> set[int]:
+        """Return the numbers of the works that are in flight. In a step."""
+        return {work_id for worker in self.pool.everyone() for work_id in worker.works}
+
+    def observe(self, observer: Observer, level: int) -> None:
+        """Have somebody told what happens from now on. In a step.
+
+        Args:
+            observer: Who. It is told also when the level is 0: reports with times are on their way.
+            level: What the workers are told, see `RECORDING`; 0: no more.
+        """
+        self._observer = observer
+        self._ask_again()
+        self.pool.notes = (self.pool.notes or []) if level else None
+        self._backend.record(level)
+
     def arm(self) -> None:
         """Have the listener read: somebody waits who does not call ``read_until``."""
         self._backend.arm()
@@ -320,6 +355,8 @@ class Manager(Nested):
     def receive(self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]) -> None:
         """Take in the reports that ``read`` returns."""
         try:
+            if self._observer is not None:
+                read = partial(self._observer.reading, worker, lane, read)
             left = self._receive_alone(worker, read) if self.pool.is_alone else read
             if left is not None:
                 self._step(self._take_in, worker, lane, left)
@@ -376,6 +413,8 @@ class Manager(Nested):
         """Take in the end of a worker."""
 
         def lose() -> None:
+            if self._observer is not None:
+                self._observer.running(worker, self._backend.running(worker))
             death = examine()
             if worker.failure is not None:
                 death = replace(death, reason=_start_failure(worker.failure))

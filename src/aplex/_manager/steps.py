@@ -21,7 +21,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
 from aplex._backends.contract import Backend
 from aplex._backends.listener import Listener
@@ -29,6 +29,7 @@ from aplex._common.locks import RLock, is_mine
 from aplex._common.messages import PLAIN
 from aplex._common.sleepers import Sleepers
 from aplex._manager.effects import Effects
+from aplex._manager.observer import Observer
 from aplex._manager.page import PoolPage
 from aplex._manager.settling import Settled, settle
 from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
@@ -45,6 +46,15 @@ class Phase(enum.Enum):
     NEW = "new"  # nothing was submitted yet: nothing is started
     RUNNING = "running"
     GOING = "going"  # the last worker is gone
+
+
+class Again(enum.Enum):
+    """Says that a flush is planned, and that the observer is to be told of the next work."""
+
+    AGAIN = "again"
+
+
+AGAIN: Final = Again.AGAIN
 
 
 class Stepper:
@@ -79,9 +89,11 @@ class Stepper:
         self._afterwards: deque[Callable[[], None]] = deque()  # calls to make without the lock
         self._phase = Phase.NEW
         self._open = False  # whether works are taken at once: running, not shut, not broken
-        self._flush_planned: Loop | Listener | None = None  # in whose next turn
+        self._flush_planned: Loop | Listener | Again | None = None  # in whose next turn
+        self._flush_still: Loop | Listener | None = None  # the same, if that is `Again`
         self._steal_planned = False
         self._recall_planned = False
+        self._observer: Observer | None = None  # while somebody records, and then on
         self.rings: list[Callable[[], None]] = []  # tell those who wait without blocking
         self._page: PoolPage | None = None  # while it is open, and others may see it
         self._sleepers = Sleepers()  # threads that wait for a change
@@ -153,15 +165,21 @@ class Stepper:
             while self._put_off:
                 self._put_off.popleft()()
             if pool.added:
+                if self._observer is not None:
+                    self._observer.submitted(pool.last_id - pool.added + 1)
                 pool.dispatch()
             if pool.to_watch:
                 self._escalation.take(time.monotonic())
+            if pool.notes and self._observer is not None:
+                self._observer.noted(pool)  # a work that was lost waits again, before it is sent
             if pool.outbound:
                 functions = ahead = False
                 for worker in pool.outbound:
                     if worker.outboxes[PLAIN]:
                         functions = True
                         ahead = ahead or pool.can_recall(worker)
+                    if self._observer is not None:
+                        self._observer.sending(worker)
                     self._backend.send(worker)
                     if page is not None:
                         page.sent(worker)
@@ -180,6 +198,10 @@ class Stepper:
             raise
         if page is not None:
             page.count(pool)
+        if self._observer is not None:
+            self._ask_again()
+            if pool.notes:
+                self._observer.noted(pool)
         if self._waiters:
             self._notify()
 
@@ -187,6 +209,13 @@ class Stepper:
         """Have others see what workers there are. In a step that has changed that."""
         if self._page is not None:
             self._page.show(list(self.pool.everyone()))
+
+    def _ask_again(self) -> None:
+        """See to it that the observer is told of the next work that gathers."""
+        planned = self._flush_planned
+        if planned is not None and planned is not AGAIN:
+            self._flush_still = planned
+            self._flush_planned = AGAIN
 
     def _carry_out(self) -> None:
         pool = self.pool

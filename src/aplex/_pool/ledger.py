@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aplex._common.locks import late_imports
 from aplex._common.messages import CANCELLED, COROUTINE, LANES, PICKLED, PLAIN, RAISED
 from aplex._pool.limits import Group, Limits
+from aplex._pool.notes import Ended, Note
 from aplex._pool.state import (
     DONE,
     IN_FLIGHT,
@@ -61,6 +62,7 @@ class Ledger:
         self.terminating = False  # the workers are being killed: nothing runs again
         self.broken: BrokenPoolError | None = None
         self.tally = Tally()
+        self.notes: list[Note] | None = None  # a list while somebody records; taken by the Manager
         self.added = 0  # works since the last dispatch
         # A line for each lane, and one for suspects of both.
         self._lines: tuple[deque[Work], deque[Work], deque[Work]] = (deque(), deque(), deque())
@@ -210,12 +212,21 @@ class Ledger:
         work.state = DONE
         if work.options.apart:
             self._limits.leave(work)
-        work.function = work.call = work.meta = work.target = None
         if kind == CANCELLED and work.error_if_cancelled is not None:
             kind, data = RAISED, work.error_if_cancelled
-        if kind > PICKLED and not work.failed_early:
-            self._count(kind)
+        if kind > PICKLED:
+            if self.notes is not None:
+                self.note_end(work, kind, data)
+            if not work.failed_early:
+                self._count(kind)
+        work.function = work.call = work.meta = work.target = None
         self.settled.append((work, kind, data))
+
+    def note_end(self, work: Work, kind: int, data: Any) -> None:
+        """Tell whoever records that a work has not ended well, or has failed and goes on."""
+        if self.notes is not None:
+            error = data if isinstance(data, BaseException) else None
+            self.notes.append(Ended(work.id, work.lane, kind, work.name, error))
 
     def _count(self, kind: int) -> None:
         """Count a work that does not end well."""
@@ -315,6 +326,7 @@ class Ledger:
         for work in [work for line in lines for work in line]:
             if work.state is not DONE:
                 work.state = DONE
+                self.note_end(work, RAISED, self.broken)
                 work.worker = work.function = work.call = work.meta = work.target = None
                 self.tally.failed += not work.failed_early
                 self.settled.append((work, RAISED, self.broken))

@@ -168,6 +168,7 @@ class Pool(Workforce):
     def fail_early(self, work: Work, error: BaseException) -> None:
         """Fail the future of a work that goes on, and stays in flight until it ends."""
         self.settled.append((work, RAISED, error))
+        self.note_end(work, RAISED, error)
         if not work.failed_early:
             work.failed_early = True
             self.tally.failed += 1
@@ -307,6 +308,11 @@ class Pool(Workforce):
         self._stop_if_finished()
 
     # -- counts ---------------------------------------------------------------
+
+    @property
+    def last_id(self) -> int:
+        """The number of the work that was submitted last."""
+        return self._work_ids
 
     def counts(self) -> tuple[int, int, int, int, int, int, int]:
         """Return what `counted` takes. Nothing is called: no other thread gets into it."""

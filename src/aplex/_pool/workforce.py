@@ -20,6 +20,7 @@ from aplex._common.requests import Cancel
 from aplex._pool import retries
 from aplex._pool.failures import sign_of
 from aplex._pool.ledger import SERVING
+from aplex._pool.notes import Gone, Ready, Rerun, Resized, Retiring, Spawned
 from aplex._pool.restarts import RestartPolicy
 from aplex._pool.state import Death, PoolWorker, Work, WorkerState
 from aplex._pool.trials import Trials
@@ -58,6 +59,8 @@ class Workforce(Trials):
     def resize(self, size: int) -> None:
         """Have another number of workers: start some, or retire some."""
         self.size = size
+        if self.notes is not None:
+            self.notes.append(Resized(size))
         self._fit()
         self.dispatch()
 
@@ -113,6 +116,8 @@ class Workforce(Trials):
     def _ready(self, worker: PoolWorker, pid: int | None) -> None:
         """Let a started worker serve."""
         worker.pid = pid
+        if self.notes is not None:
+            self.notes.append(Ready(worker))
         if worker.state is WorkerState.STARTING:
             worker.state = WorkerState.SERVING
             self._started()
@@ -142,6 +147,8 @@ class Workforce(Trials):
     def _retire(self, worker: PoolWorker) -> None:
         """Give a worker no more works; stop it when it has done those it has."""
         was = worker.state
+        if self.notes is not None:
+            self.notes.append(Retiring(worker))
         self.leaving.append(worker)
         worker.state = WorkerState.RETIRING
         self.workers.remove(worker)
@@ -167,6 +174,8 @@ class Workforce(Trials):
         worker = PoolWorker(self.question, self._worker_ids, index)
         worker.born = self._clock()
         self.to_start.append(worker)
+        if self.notes is not None:
+            self.notes.append(Spawned(worker))
         return worker
 
     # -- deaths ---------------------------------------------------------------
@@ -180,6 +189,8 @@ class Workforce(Trials):
         was = worker.state
         if was is WorkerState.GONE:
             return
+        if self.notes is not None:
+            self.notes.append(Gone(worker, death, was is WorkerState.STOPPING))
         failed = self._failed_to_serve(worker, death)
         if failed:
             began = now - (death.uptime or 0.0)
@@ -217,6 +228,8 @@ class Workforce(Trials):
             if started and not work.seq:
                 work.lane = PLAIN  # it was detached: its plain part runs again, too
             self.tally.retried += started
+            if self.notes is not None:
+                self.notes.append(Rerun(work.id, worker.id, started))
             self._wait_again(work, worker.pinned[work.lane])
         else:
             self._settle(work, RAISED, fate)

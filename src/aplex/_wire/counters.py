@@ -21,7 +21,7 @@ import os
 import sys
 
 from aplex._common.locks import late_imports
-from aplex._common.messages import DOOMED, LEFT, LOGGED, PLAIN, SINCE
+from aplex._common.messages import DOOMED, LEFT, LOGGED, PLAIN, RECORDING, SINCE
 from aplex._wire.frames import Bytes, PipeEnd
 from aplex._wire.page import NAME, SIZE, WorkerPage, is_shown, make_page_file
 
@@ -124,6 +124,10 @@ class Progress:
             return True
         self.started[DOOMED] = 0
         return False
+
+    def record(self, level: int) -> None:
+        """Have the worker note when works begin and end, from its next frame on; 0: no more."""
+        self.started[RECORDING] = level
 
     @property
     def file(self) -> PipeEnd | None:

@@ -6,12 +6,20 @@ import inspect
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, MutableSequence
 from functools import partial
 from types import CodeType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from aplex._common.messages import CANCELLED, DELIVERED, RETURNED, TOO_LATE, ReportBatch, Reports
+from aplex._common.messages import (
+    CANCELLED,
+    DELIVERED,
+    RECORDING,
+    RETURNED,
+    TOO_LATE,
+    ReportBatch,
+    Reports,
+)
 from aplex._worker.lane import (
     EAGER,
     HOLD,
@@ -29,6 +37,8 @@ from aplex._worker.producers import CoroutineProducer, Producer, Producers
 if TYPE_CHECKING:
     import asyncio
     from contextvars import Context
+
+    from aplex._worker.times import Times
 
 
 Timed: TypeAlias = tuple[int, int, int, int] | None
@@ -49,6 +59,7 @@ class CoroutineLane:
         codec: Codec,
         send: Callable[[Reports], None],
         producers: Producers,
+        started: MutableSequence[int] | memoryview,
         meter: Meter | None = None,
         alive: Callable[[int], object] = int,
     ) -> None:
@@ -63,6 +74,9 @@ class CoroutineLane:
             alive: Is told how many works have begun and not ended, now and then.
         """
         self._loop = loop
+        self._started = started  # the parent says there whether it records
+        self._level = 0  # what it has said
+        self._times: Times | None = None  # while it does
         self._codec = codec
         self._send = send
         self._producers = producers
@@ -131,7 +145,7 @@ class CoroutineLane:
         try:
             made = self._codec.run(function, call)
         except BaseException as error:  # noqa: BLE001 - it belongs to the work
-            self._batch.others.append(self._codec.error(work_id, error))
+            self._failed(work_id, error)
             return
         if measured:
             timed = self._timed()
@@ -150,15 +164,48 @@ class CoroutineLane:
         weight, self._due = self._meter.weigh(self._count)
         return self._meter.what(), weight, self._meter.submitted, self._now
 
+    def beginner(self) -> Callable[[int, Any, Any], None]:
+        """Return what begins works now: `begin`, which notes times if the parent records."""
+        level = self._started[RECORDING]
+        if level != self._level:
+            self._level = level
+            self._times = None
+            if level:
+                from aplex._worker.times import Times
+
+                self._times = Times(level)
+        return self.begin if self._times is None else self._begin_timed
+
+    def _begin_timed(self, work_id: int, function: Any, call: Any) -> None:
+        """Begin a work, and note when."""
+        now = time.monotonic_ns()
+        self.begin(work_id, function, call)
+        self._begun(work_id, now)
+
+    def _begun(self, work_id: int, began: int) -> None:
+        """Note when a work began; if it never waited, it ends when the next thing happens."""
+        times = self._times
+        assert times is not None
+        rows = times.rows
+        if rows and not rows[-1]:
+            rows[-1] = began
+        if work_id in self._tasks:
+            times.begun[work_id] = began
+        else:
+            rows += (work_id, began, 0)
+
     def adopt(self, work_id: int, made: Detached) -> None:
         """Run a coroutine, or a stream, that a plain function has returned."""
         if self.note is not None:
             self.note(work_id)
-        self._now = time.monotonic_ns()
+        self.beginner()
+        began = self._now = time.monotonic_ns()
         if isinstance(made, CoroutineProducer):
             self._produce(work_id, made)
         else:
             self._run(work_id, made)
+        if began:
+            self._begun(work_id, began)
         if work_id in self._late_cancels:
             self._cancel(work_id)
         self.flush()
@@ -174,7 +221,7 @@ class CoroutineLane:
             task = self._make_task(coroutine, context=context)
         except BaseException as error:  # noqa: BLE001 - a task factory, or a first step
             coroutine.close()
-            self._batch.others.append(self._codec.error(work_id, error))
+            self._failed(work_id, error)
             return
         if task.done():  # it ran eagerly, and never waited
             self._take(work_id, task)
@@ -257,11 +304,16 @@ class CoroutineLane:
         batch = self._batch
         if batch.ids or batch.others or batch.pickled:
             self._batch = ReportBatch()
-            self._send(batch.frame(0.0))
+            frame: Any = batch.frame(0.0)
+            if self._times is not None and self._times.rows:
+                frame = (*frame, self._times.take_coroutines())
+            self._send(frame)
         self._say_alive(len(self._tasks))
 
     def _ended(self, work_id: int, timed: Timed, task: asyncio.Task[Any]) -> None:
         del self._tasks[work_id]
+        if self._times is not None:
+            self._times.ended(work_id)
         self._take(work_id, task)
         if timed is not None:
             self._measure(*timed)
@@ -281,7 +333,7 @@ class CoroutineLane:
         if task.cancelled():
             self._batch.others.append((work_id, CANCELLED, None))
         elif (error := task.exception()) is not None:
-            self._batch.others.append(self._codec.error(work_id, error))
+            self._failed(work_id, error)
         else:
             self._put(work_id, task.result())
 
@@ -289,7 +341,12 @@ class CoroutineLane:
         try:
             self._codec.put(self._batch, work_id, value)
         except Exception as error:  # noqa: BLE001 - the result cannot travel
-            self._batch.others.append(self._codec.error(work_id, error))
+            self._failed(work_id, error)
+
+    def _failed(self, work_id: int, error: BaseException) -> None:
+        if self._times is not None:
+            self._times.failed(work_id, error)
+        self._batch.others.append(self._codec.error(work_id, error))
 
 
 def _forget(_reports: Reports) -> None:

@@ -71,7 +71,9 @@ class CoroutinePipes:
         self._end_in.set_blocking(False)
         self._end_out.set_blocking(False)
         self._reader, self._writer = Reader(self._end_in), Writer(self._end_out)
-        self.lane = CoroutineLane(loop, codec, self._send, producers, meter, self._say_alive)
+        self.lane = CoroutineLane(
+            loop, codec, self._send, producers, started, meter, self._say_alive
+        )
         loop.add_reader(self._end_in.fileno(), self._read)
 
     def _say_alive(self, count: int) -> None:
@@ -91,6 +93,7 @@ class CoroutinePipes:
             self._lost()
             return
         started = self._started
+        begin = lane.beginner()
         while frames:
             definitions, ids, functions, calls, cancels, recalls, credits_, submitted = (
                 frames.popleft()
@@ -102,7 +105,7 @@ class CoroutinePipes:
             for work_id, function, call in zip(ids, functions, calls, strict=True):
                 self._count += 1
                 started[COROUTINE] = self._count
-                lane.begin(work_id, function, call)
+                begin(work_id, function, call)
             for work_id, seq in cancels:
                 lane.cancel(work_id, seq, self._skip)
             for work_id, seq in recalls:

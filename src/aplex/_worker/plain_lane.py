@@ -17,6 +17,7 @@ from aplex._common.messages import (
     DETACHED,
     DOOMED,
     PLAIN,
+    RECORDING,
     SINCE,
     VALUE,
     Report,
@@ -30,6 +31,8 @@ from aplex._worker.producers import CoroutineProducer, PlainProducer, Producer, 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     from typing import Any, Final
+
+    from aplex._worker.times import Times
 
 DOOM_PAUSE: Final = 0.001
 """Seconds after which a worker looks again whether it is to be killed. Either is soon."""
@@ -89,6 +92,8 @@ class PlainLane:
         self._since = 0.0  # when the time that was not reported yet began
         self._holding = False
         self._items_sent = 0.0  # when an item of a stream was sent last
+        self._level = 0  # what the parent has said of recording
+        self._times: Times | None = None  # while it records
 
     def run(
         self, ids: Sequence[int], functions: list[Any], calls: list[Any], submitted: int = 0
@@ -100,6 +105,9 @@ class PlainLane:
         before, self._since = self._since, time.perf_counter()
         if self._context is None:
             self._context = copy_context()
+        if self._started[RECORDING] != self._level:
+            self._level = self._started[RECORDING]
+            self._times = _new_times(self._level)
         left = len(ids)
         if self._meter is not None:
             idle = self._since - before > HOLD
@@ -187,6 +195,10 @@ class PlainLane:
         if self._context:  # what it has set is not seen by the next one
             self._context = copy_context()
         with self._lock:
+            times = self._times
+            if times is not None:
+                ended = report is None or report[1] != DETACHED
+                times.rows += (work_id if ended else 0, self._started[SINCE])
             self._started[SINCE] = 0
             if self.interrupted == self._count:
                 self._batch.others.append((work_id, DELIVERED, None))
@@ -239,6 +251,8 @@ class PlainLane:
     def _failed(self, work_id: int, error: BaseException) -> Report:
         if isinstance(error, WorkInterrupted) and self.interrupted == self._count:
             return work_id, CANCELLED, None
+        if self._times is not None:
+            self._times.failed(work_id, error)
         return self._codec.error(work_id, error)
 
     def _flush(self) -> None:
@@ -248,6 +262,18 @@ class PlainLane:
         seconds = 0.0 if self._producing else now - self._since
         if batch:
             self._batch = ReportBatch()
-            self._send(batch.frame(seconds))
+            frame: Any = batch.frame(seconds)
+            if self._times is not None and self._times.rows:
+                frame = (*frame, self._times.take_plain(self._started[SINCE]))
+            self._send(frame)
         if not self._producing:
             self._since = now
+
+
+def _new_times(level: int) -> Times | None:
+    """Return where to note times, if the parent wants them at this moment."""
+    if not level:
+        return None
+    from aplex._worker.times import Times
+
+    return Times(level)

@@ -78,6 +78,7 @@ class ProcessBackend(PipedBackend):
         self._oom_kills: OomKills | None = None
         self._logs = Logs(setup.name, wanted=setup.forward_logs)
         self._name = setup.name
+        self._recording = 0  # see `record`
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
@@ -107,6 +108,7 @@ class ProcessBackend(PipedBackend):
                 self._logs.add(link.logs)
                 self._starter.preload(FORWARDING)
             link.freed = self._freed
+            link.progress.record(self._recording)
         except OSError as error:  # too many open files
             failure = WorkerStartError(f"no channels for a worker process: {error}")
             self.listener.call_soon(partial(self.events.lost, worker, lambda: _unborn(failure)))
@@ -135,6 +137,12 @@ class ProcessBackend(PipedBackend):
 
     def _death_of(self, link: Link) -> Any:
         return link.pidfd if link.pidfd is not None else _Sentinel(link.process.sentinel)
+
+    def record(self, level: int) -> None:
+        self._recording = level
+        for link in self._links.values():
+            if not link.closed:
+                link.progress.record(level)
 
     # -- stops functions ------------------------------------------------------
 

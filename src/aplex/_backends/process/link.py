@@ -131,7 +131,7 @@ class Link:
         return frames
 
     def _open_all(self, frame: Reports) -> None:
-        _, others, _, _, _, pickles = frame
+        others, pickles = frame[1], frame[5]
         for index, data in enumerate(pickles):
             if isinstance(data, list):
                 pickles[index] = self._opened(data)
