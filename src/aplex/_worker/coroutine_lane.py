@@ -70,6 +70,7 @@ class CoroutineLane:
             codec: How calls and outcomes travel.
             send: Sends reports.
             producers: The streams of this worker.
+            started: The counters, where the parent says whether it records.
             meter: Measures works. None: nobody does.
             alive: Is told how many works have begun and not ended, now and then.
         """
