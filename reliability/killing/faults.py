@@ -249,10 +249,11 @@ def _victim(args: tuple[Any, ...]) -> int | None:
         return next((w.pid for w in pool.workers if w is not lost and w.pid is not None), None)
     for arg in args:
         process = getattr(arg, "process", None)
-        if process is not None:  # a link; who waits for the start may not have returned
-            return process.pid  # type: ignore[no-any-return]
+        if process is not None:  # a link; of a process that was not started yet, nobody is hit
+            pid: int | None = process.pid  # who waits for the start may not have returned
+            return pid
     for arg in args:
-        pid = getattr(getattr(arg, "worker", arg), "pid", None)
-        if pid is not None:
-            return int(pid)
+        number = getattr(getattr(arg, "worker", arg), "pid", None)
+        if number is not None:
+            return int(number)
     return next((arg for arg in args if isinstance(arg, int)), None)  # it says it just now

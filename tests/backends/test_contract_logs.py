@@ -126,6 +126,7 @@ def test_levels_are_those_of_the_parent_also_later(
 
 @EVERY_PROCESS
 @BLOCKING
+@pytest.mark.timeout(240)
 def test_none_is_lost_and_order_is_kept_while_workers_are_replaced(
     new_caller: Callable[..., Caller], records: Records
 ) -> None:
