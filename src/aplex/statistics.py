@@ -35,8 +35,9 @@ class WorkerStats:
             replaced in order, two of them may show the same one.
         id: Its number, unique in the pool (`Worker.id` of load balancers).
         pid: Its process; None of a worker of threads, and until it is ready.
-        state: ``"starting"``, ``"serving"``, ``"retiring"`` (finishes what it has),
-            ``"stopping"`` or ``"gone"``.
+        state: ``"starting"``, ``"standby"`` (will take the place of one that is about to be
+            replaced), ``"serving"``, ``"retiring"`` (finishes what it has), ``"stopping"`` or
+            ``"gone"``.
         in_flight: Works it has: those that run, and those that were sent ahead.
         coroutines: How many of these are coroutines.
         running: The plain function that runs, if one does. Known without the worker's help.
@@ -49,7 +50,7 @@ class WorkerStats:
     slot: int
     id: int
     pid: int | None
-    state: Literal["starting", "serving", "retiring", "stopping", "gone"]
+    state: Literal["starting", "standby", "serving", "retiring", "stopping", "gone"]
     in_flight: int
     coroutines: int
     running: RunningFunction | None

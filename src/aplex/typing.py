@@ -37,6 +37,9 @@ class PoolOptions(TypedDict, total=False):
     max_restarts: int
     restart_window: float
     max_tasks_per_child: int | None
+    max_age: float | None
+    min_pool_size: int | None
+    idle_timeout: float | None
     max_pending: int | None
     start_timeout: float | None
 
@@ -46,6 +49,7 @@ class ProcessOptions(PoolOptions, total=False):
 
     mp_context: BaseContext | str | None
     preload: Sequence[str]
+    max_memory_per_worker: int | None
 
 
 class WorkOptions(TypedDict, total=False):

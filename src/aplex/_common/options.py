@@ -41,6 +41,7 @@ class WorkOptions:
         idle_timeout: Seconds for which the reader of a stream waits for an item; None: no limit,
             likewise.
         interruptible: Whether a plain function that runs may be interrupted.
+        items: How many items of a ``map`` it is, with regard to ``max_tasks_per_child``.
         bounded: Whether its ``submit`` waits for room, if the pool has ``max_pending``.
         apart: Whether it does not wait in the usual line.
     """
@@ -59,6 +60,7 @@ class WorkOptions:
     idle_timeout: float | None = None
     kill_after: float = 2.0
     interruptible: bool = True
+    items: int = 1
     bounded: bool = True
     apart: bool = field(init=False, repr=False, compare=False)
 

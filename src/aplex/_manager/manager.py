@@ -50,6 +50,8 @@ class Manager(Nested):
     ) -> None:
         super().__init__(pool, backend, name, exit_grace, start_timeout)
         pool.can_interrupt = backend.can_interrupt
+        if backend.in_threads:
+            pool.capacity = pool.max_works_per_worker
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
         self._end_of_loop: AsyncGenerator[None] | None = None
         backend.bind(self, self._listener)
@@ -326,6 +328,8 @@ class Manager(Nested):
             frames.popleft()
         if worker.condemned_for is not None:
             self._escalation.recheck(worker, time.monotonic())
+        if self._weights is not None:
+            self._weights.look_between_works(worker)
         if pool.wants_dispatch:
             pool.dispatch()
         if (lane and not worker.plain) or not worker.served:  # or it has just become ready

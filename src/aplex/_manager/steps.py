@@ -30,6 +30,7 @@ from aplex._common.messages import PLAIN
 from aplex._common.sleepers import Sleepers
 from aplex._manager.effects import Effects
 from aplex._manager.settling import Settled, settle
+from aplex._manager.weights import Weights
 from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
 from aplex._pool.pool import Pool
 
@@ -70,6 +71,11 @@ class Stepper:
             start_timeout=start_timeout,
         )
         self._escalation = self._effects.escalation
+        self._weights: Weights | None = None
+        if pool.terms.max_memory is not None:
+            self._weights = Weights(
+                pool, pool.terms.max_memory, self._effects.call_later, self._step
+            )
         self._lock = RLock()
         self._stepping = False  # whether the thread that has the lock is in a step
         # What was taken from the pool to be settled, with the threads that do so.
@@ -155,6 +161,8 @@ class Stepper:
             if pool.to_watch:
                 self._escalation.take(time.monotonic())
             if pool.outbound:
+                if self._weights is not None:
+                    self._weights.look_later()
                 functions = ahead = False
                 for worker in pool.outbound:
                     if worker.outboxes[PLAIN]:

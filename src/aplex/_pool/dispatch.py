@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, Final
 
 from aplex._common.errors import LoadBalancerError
@@ -21,6 +21,7 @@ from aplex._pool.ledger import SERVING, SUSPECT_DEATHS, SUSPECT_LINE, Ledger
 from aplex._pool.limits import Group, Limits, rank
 from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
 from aplex._pool.state import STAYING, WAITING, PoolWorker, Work, WorkerState
+from aplex._pool.terms import UNBOUND, Terms
 from aplex.load_balancers import (
     BUILT_IN,
     LoadBalancer,
@@ -41,8 +42,11 @@ class Dispatcher(Ledger):
         max_works_per_worker: int,
         load_balancer: LoadBalancerFactory,
         clock: Callable[[], float],
+        terms: Terms = UNBOUND,
     ) -> None:
-        super().__init__(max_works_per_worker, Limits(clock, self._set_alarm))
+        super().__init__(max_works_per_worker, Limits(clock, self._set_alarm), terms)
+        self._elastic = terms.min_size is not None
+        self._heavy = terms.max_tasks is not None  # whether it matters what a chunk counts as
         self._short = AHEAD_SECONDS / max_works_per_worker  # functions as short: no bound
         self._balancer = load_balancer(
             WorkersView(self.workers), WorkloadsView(self.workers), max_works_per_worker
@@ -54,6 +58,7 @@ class Dispatcher(Ledger):
             )
         self._choose = chooser(self._balancer)
         self._trusted = type(self._balancer) in BUILT_IN  # to choose a worker with room
+        self._shortens = self._trusted and terms is UNBOUND  # takes works past the lines
         self._in_turn: RoundRobin | None = None  # if it is just that, and no subclass
         if type(self._balancer) is RoundRobin:
             self._in_turn = self._balancer
@@ -72,6 +77,8 @@ class Dispatcher(Ledger):
         """Give waiting works to workers with room."""
         self.added = 0
         if self._waiting:
+            if self._elastic:
+                self._grow()
             if self._starting:
                 self._share()
             if self._rare:
@@ -82,8 +89,18 @@ class Dispatcher(Ledger):
                 line = self._lines[lane]
                 if line:
                     self._fill(lane, line)
+        if self._spent:
+            self._replace_spent()
         if self.closing:
             self._stop_if_finished()
+
+    def _grow(self) -> None:
+        """Start workers that works wait for, as far as there may be so many."""
+        raise NotImplementedError
+
+    def _replace_spent(self) -> None:
+        """Put others in the place of workers that can take no more works; dispatch to them."""
+        raise NotImplementedError
 
     # -- the load balancer's choice -------------------------------------------
 
@@ -91,6 +108,8 @@ class Dispatcher(Ledger):
         """Give the works of a line to workers, as long as one has room."""
         self.question.lane = lane
         while self._in_turn and self._open[lane] and len(line) > BATCH_ABOVE_WORKS:
+            if self._heavy and line[0].options.items > 1:
+                break
             self._fill_in_turn(self._in_turn, lane, line)
         while self._open[lane] and line:
             work = line[0]  # it stays in the line until it is elsewhere
@@ -110,6 +129,8 @@ class Dispatcher(Ledger):
                         and worker.question is self.question
                         and worker.room[lane]
                     ):
+                        if self._heavy and not self._takes(worker, work):
+                            continue  # it has no room any more: another one is chosen
                         self._hand(work, worker)
                     else:
                         self._pin(work, worker)
@@ -117,16 +138,28 @@ class Dispatcher(Ledger):
         if line:
             self._head(line)
 
+    def _takes(self, worker: PoolWorker, work: Work) -> bool:
+        """Whether a worker may take a work of so many items; if not, it has taken its last one."""
+        assert self.terms.max_tasks is not None
+        items = min(work.options.items, self.terms.max_tasks)
+        left = self.left_to(worker)
+        if items > 1:
+            worker.items_beside += min(items - 1, left)
+            self._refresh(worker)
+        return items <= left
+
     def _fill_in_turn(self, balancer: RoundRobin, lane: int, line: deque[Work]) -> None:
         """Do what `_fill` does with `RoundRobin`, for as many works as all with room can take.
 
         Ctrl-C may come whenever a loop goes round: each work is in flight then, or still waits.
         """
         open_ = list(self._open[lane])
-        room = self._limit - max(len(worker.works) for worker in open_)
+        room = min(worker.limit - len(worker.works) for worker in open_)
         if lane:
             room = min(room, *(worker.depth - worker.plain for worker in open_))
         front = list(islice(line, min(room * len(open_), len(line))))  # the limit may be huge
+        if self._heavy:
+            front = list(takewhile(lambda work: work.options.items == 1, front))
         works = [work for work in front if work.state is WAITING]
         if works:
             order: Any = balancer._choose_many(len(works), open_)  # noqa: SLF001 - one of ours
@@ -184,14 +217,18 @@ class Dispatcher(Ledger):
             line = self._lines[work.lane]
             head = self._head(line)
             if head is not None and (0, head.id) < rank(work):
-                self._fill(work.lane, deque((head,)))
-                line.popleft()  # not before it is elsewhere
+                one = deque((head,))
+                self._fill(work.lane, one)
+                if not one:  # else all with room have taken their last work
+                    line.popleft()  # not before it is elsewhere
                 continue
             self._limits.take(work)
             if len(work.deaths) >= SUSPECT_DEATHS:
                 self._lines[SUSPECT_LINE].append(work)
             else:
-                self._fill(work.lane, deque((work,)))
+                one = deque((work,))
+                self._fill(work.lane, one)
+                line.extendleft(one)
 
     def _places(self) -> tuple[bool, bool, bool]:
         """Whether there is room for a coroutine, for a function, and in a worker without any."""
@@ -213,6 +250,8 @@ class Dispatcher(Ledger):
             while line and worker.room[lane]:
                 work = line[0]
                 if work.state is WAITING:
+                    if self._heavy and not self._takes(worker, work):
+                        break  # it waits for the heir
                     self._hand(work, worker)
                 line.popleft()  # not before it is elsewhere
 
@@ -224,7 +263,9 @@ class Dispatcher(Ledger):
         line = self._lines[SUSPECT_LINE]
         while (work := self._head(line)) is not None:
             for worker in self.workers:
-                if worker.suspect not in worker.works and worker.room[work.lane]:
+                if worker.suspect in worker.works or not worker.room[work.lane]:
+                    continue
+                if not self._heavy or self._takes(worker, work):
                     break
             else:
                 return
@@ -264,7 +305,7 @@ class Dispatcher(Ledger):
         serving = [worker for worker in self.workers if worker.state is SERVING]
         if self._lines[PLAIN] or self._balancer.keeps_choice or all(w.plain for w in serving):
             return
-        busy = [worker for worker in serving if worker.plain > 1]
+        busy = [worker for worker in self._runners() if worker.plain > 1]
         busy = [worker for worker in busy if not has_started(worker, worker.seqs[PLAIN])]
         for worker in busy:
             self._recall(worker, 1)
@@ -290,8 +331,8 @@ class Dispatcher(Ledger):
             Seconds after which to look again; ``math.inf``: when functions are sent next.
         """
         again = math.inf
-        for worker in self.workers:
-            if worker.state is not SERVING or not self.can_recall(worker):
+        for worker in self._runners():
+            if not self.can_recall(worker):
                 continue
             seq, since = running(worker)
             age = now - since if seq else 0.0
@@ -303,6 +344,13 @@ class Dispatcher(Ledger):
                 self._recall(worker, worker.depth)
             again = min(again, LONG_SECONDS - age)
         return again
+
+    def _runners(self) -> list[PoolWorker]:
+        """Return the workers that run works: those that serve, and that have taken their last."""
+        runners = [worker for worker in self.workers if worker.state is SERVING]
+        if self.terms is not UNBOUND:
+            runners += [worker for worker in self.leaving if worker.plain]
+        return runners
 
     def _send_singly(self, worker: PoolWorker, pace: float) -> None:
         """Send no function ahead to a worker until it has proved to be faster than that pace."""
@@ -327,6 +375,7 @@ class Dispatcher(Ledger):
             self._settle(work, CANCELLED, None)
         else:
             self._wait_again(work, worker.pinned[PLAIN])
+        self._given_back(worker, work)
         del worker.works[work_id]
         self._leave(work, worker)
 
@@ -336,11 +385,8 @@ class Dispatcher(Ledger):
         """Set the limit: while some workers start, those that serve leave them a fair share."""
         limit = self.max_works_per_worker
         if self._starting:
-            # No work waits for the successor of a worker that is due for recycling.
-            old = sum(worker.due_for_recycling for worker in self.workers)
-            if self._starting > old:
-                share = -(-(self._waiting + self._in_flight) // (len(self.workers) - old))
-                limit = max(1, min(share, limit))
+            share = -(-(self._waiting + self._in_flight) // len(self.workers))
+            limit = max(1, min(share, limit))
         if limit != self._limit:
             self._limit = limit
             for worker in self.workers:
@@ -354,11 +400,11 @@ class Dispatcher(Ledger):
     def _stop_if_finished(self) -> None:
         """Stop all workers if the pool is closing and the last work is done."""
         if self.closing and self.idle:
-            for worker in self.workers:
+            for worker in [*self.workers, *self.spares]:
                 if worker.state in STAYING:
                     self.to_stop.append(worker)  # first: nothing repairs a stop that nobody sends
                     was, worker.state = worker.state, WorkerState.STOPPING
-                    if was is WorkerState.STARTING:
+                    if was is WorkerState.STARTING and worker not in self.spares:
                         self._started()
                     self._refresh(worker)
 

@@ -43,6 +43,7 @@ from aplex._pool.ledger import SERVING
 from aplex._pool.restarts import RestartPolicy
 from aplex._pool.state import DONE, IN_FLIGHT, WAITING, PoolWorker, Work, WorkerState
 from aplex._pool.tally import Counts
+from aplex._pool.terms import UNBOUND, Terms
 from aplex._pool.workforce import Workforce
 from aplex.load_balancers import LoadBalancerFactory
 
@@ -66,7 +67,7 @@ class Pool(Workforce):
         max_works_per_worker: int,
         load_balancer: LoadBalancerFactory,
         policy: RestartPolicy | None = None,
-        max_tasks_per_child: int | None = None,
+        terms: Terms = UNBOUND,
         clock: Callable[[], float] = float,
     ) -> None:
         """Have no workers yet.
@@ -76,13 +77,11 @@ class Pool(Workforce):
             max_works_per_worker: How many works one may have in flight.
             load_balancer: Makes the load balancer.
             policy: When a worker is started in the place of one that never served.
-            max_tasks_per_child: After how many works a worker is replaced.
+            terms: When workers are replaced that could go on, and how few there may be.
             clock: Tells seconds, to works with a ``rate``; without one time stands still.
         """
         policy = policy or RestartPolicy()
-        super().__init__(
-            size, max_works_per_worker, load_balancer, policy, max_tasks_per_child, clock
-        )
+        super().__init__(size, max_works_per_worker, load_balancer, policy, terms, clock)
         self.can_interrupt = False  # whether workers stop plain functions that run
         self._work_ids = 0
 
@@ -176,7 +175,7 @@ class Pool(Workforce):
             self._results(worker, VALUE, ids, values)
         if pickled:
             self._results(worker, PICKLED, pickled, pickles)
-        if self.max_tasks_per_child is not None or worker.state is not SERVING:
+        if self.terms is not UNBOUND or worker.state is not SERVING:
             self._reported(worker)
 
     def _results(self, worker: PoolWorker, kind: int, ids: list[int], data: list[Any]) -> None:
@@ -217,6 +216,8 @@ class Pool(Workforce):
             if kind < DELIVERED:
                 work = works.get(work_id)
                 if work is not None:  # else it was rerouted, or is known already
+                    if kind == CANCELLED and data:
+                        self._given_back(worker, work)
                     self._settle(work, kind, data)
                     del works[work_id]
                     self._leave(work, worker)
@@ -312,6 +313,9 @@ class Pool(Workforce):
         self._drop_copies()
         self._recount_workers()
         self._recount_works()
+        for worker in self.leaving:
+            if worker.state is WorkerState.RETIRING:  # its last work may have been done just now
+                self._stop_if_idle(worker)
         if self.workers or self.leaving:  # else nothing was started yet
             self._fit()
         self.dispatch()
@@ -337,7 +341,7 @@ class Pool(Workforce):
         """
         lane = work.lane
         crowded = self._waiting or self._in_flight or self._starting or self.outbound
-        if crowded or self._rare or self.closing or not (self._open[lane] and self._trusted):
+        if crowded or self._rare or self.closing or not (self._open[lane] and self._shortens):
             return None
         if work.limited or work.options.apart:
             return None
@@ -362,7 +366,7 @@ class Pool(Workforce):
             return False
         works = worker.works
         work = works.get(ids[0] if ids else pickled[0])
-        if work is None or work.state is DONE or self._holders or self.max_tasks_per_child:
+        if work is None or work.state is DONE or self._holders or self.terms is not UNBOUND:
             return False
         if self.closing or not worker.served or worker.condemned_for:
             return False

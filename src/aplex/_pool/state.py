@@ -33,13 +33,14 @@ class WorkerState(enum.Enum):
     """Where a worker is in its life."""
 
     STARTING = "starting"
+    STANDBY = "standby"
     SERVING = "serving"
     RETIRING = "retiring"
     STOPPING = "stopping"
     GONE = "gone"
 
 
-STAYING: Final = (WorkerState.STARTING, WorkerState.SERVING)
+STAYING: Final = (WorkerState.STARTING, WorkerState.STANDBY, WorkerState.SERVING)
 """States of a worker that works may wait for."""
 
 
@@ -125,11 +126,17 @@ class PoolWorker:
         "condemned_for",
         "credits",
         "depth",
-        "due_for_recycling",
+        "elders",
         "failure",
+        "given_back",
+        "heir",
+        "heir_paused",
         "id",
         "index",
+        "items_beside",
+        "limit",
         "look_at",
+        "mark",
         "outboxes",
         "pace",
         "pid",
@@ -142,8 +149,10 @@ class PoolWorker:
         "served",
         "state",
         "suspect",
+        "weighed_at",
         "why_killed",
         "works",
+        "worn",
     )
 
     def __init__(self, question: Question, number: int, index: int = 0) -> None:
@@ -160,7 +169,15 @@ class PoolWorker:
         self.room = [False, False]  # whether there is room for one more work, per lane
         self.served = False  # whether it has reported the end of a work
         self.failure: Any = None  # what it said before it ended without ever serving
-        self.due_for_recycling = False  # it serves only until another worker can
+        self.limit = 0  # works it may have in flight, as of the last look
+        self.worn = False  # it serves only until its heir can
+        self.heir: PoolWorker | None = None  # what takes its place, or has taken it
+        self.heir_paused = False  # the last heir has failed: the next one is to wait
+        self.elders: list[PoolWorker] = []  # those before it in its place that still have works
+        self.given_back = 0  # works that it was handed and that it has not started
+        self.items_beside = 0  # items in its chunks, beside the one that each work counts as
+        self.mark = (0.0, 0)  # when its rate was looked at last, and how many it had taken then
+        self.weighed_at = 0.0  # seconds: when its memory was looked at last
         self.suspect = 0  # id of the last suspect it was given
         self.condemned_for: Work | None = None  # the stuck function because of which it retires
         self.why_killed: str | None = None  # if it was killed because of that
@@ -181,7 +198,12 @@ class PoolWorker:
     @property
     def works_done(self) -> int:
         """Works that have ended on it."""
-        return self.seqs[0] + self.seqs[1] - len(self.works)
+        return self.seqs[0] + self.seqs[1] - self.given_back - len(self.works)
+
+    @property
+    def taken(self) -> int:
+        """Works that were handed to it, and not given back. An item of a chunk counts as one."""
+        return self.seqs[0] + self.seqs[1] - self.given_back + self.items_beside
 
     @property
     def available(self) -> bool:
