@@ -1,8 +1,9 @@
 """The Pool: the state of all works and workers, and every decision about them.
 
 A chain of classes, each of which uses only what lies below it, and one object: a `Ledger` counts,
-a `Dispatcher` gives works to workers, a `Workforce` starts and retires workers, and the Pool takes
-the events. (A chain and no parts, so that no attribute is looked up twice on the way of a work.)
+a `Dispatcher` gives works to workers, a `Staff` starts and retires single ones, `Recycling`
+replaces them, a `Workforce` knows how many there are to be, and the Pool takes the events. (A
+chain and no parts, so that no attribute is looked up twice on the way of a work.)
 
 Rules of this file: logic only. No IO, no clock, no thread, no lock: events come in as method
 calls (under the Manager's lock), effects go out as data that the Manager takes from ``outbound``,
