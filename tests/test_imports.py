@@ -69,8 +69,9 @@ def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
 # -- rooms ----------------------------------------------------------------------------------
 
 GROUND = ("_common", "exceptions", "outcomes", "statistics", "load_balancers", "_version")
+GROUND += ("_balancers",)
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
-    {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",)},
+    {**dict.fromkeys(GROUND, ()), "exceptions": ("_common",), "load_balancers": ("_balancers",)},
     {"_wire": GROUND, "typing": GROUND},
     {"_worker": (*GROUND, "_wire", "workers"), "workers": ("_common",)},
     {"_pool": GROUND},

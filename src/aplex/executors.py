@@ -71,6 +71,7 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
                 settings.initializer,
                 settings.initargs,
                 _surroundings(settings),
+                settings.slow_callback,
             )
         )
         pool = Pool(
@@ -150,6 +151,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         max_memory_per_worker: int | None = None,
         min_pool_size: int | None = None,
         idle_timeout: float | None = None,
+        slow_callback: float | None = 0.5,
         max_pending: int | None = None,
     ) -> None:
         """Make an executor; the workers start with the first work.
@@ -212,6 +214,9 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 ``pool_size``, or 1 if there is an ``idle_timeout``.
             idle_timeout: Seconds after which workers end that were not needed, as far as
                 ``min_pool_size`` allows. None: 60, if that is given. Infinite: never.
+            slow_callback: Seconds after which a coroutine that blocks its worker's event loop is
+                named in a warning of the logger ``aplex``, with its stack, while it does so;
+                once for each place. None, or infinite: never.
             max_pending: How many works may be submitted and not done. `submit` then blocks
                 until there is room; with ``awaitable=True`` see `submit_when_free`. None: no bound.
 
@@ -246,6 +251,7 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 min_pool_size=min_pool_size,
                 idle_timeout=idle_timeout,
                 max_memory_per_worker=max_memory_per_worker,
+                slow_callback=slow_callback,
                 max_pending=max_pending,
                 start_timeout=start_timeout,
             ),
@@ -334,6 +340,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         max_age: float | None = None,
         min_pool_size: int | None = None,
         idle_timeout: float | None = None,
+        slow_callback: float | None = 0.5,
         max_pending: int | None = None,
         start_timeout: float | None = 60.0,
     ) -> None:
@@ -371,6 +378,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 max_age=max_age,
                 min_pool_size=min_pool_size,
                 idle_timeout=idle_timeout,
+                slow_callback=slow_callback,
                 max_pending=max_pending,
                 start_timeout=None if lifespan is None else start_timeout,
             ),

@@ -45,6 +45,9 @@ class WorkerStats:
         uptime: Seconds since its start was begun.
         rss: Bytes of memory that its process holds (resident set, with what it shares); None
             of a worker of threads, and where there is no ``/proc``.
+        loop_lag: Seconds that a coroutine waits for its turn in the worker's event loop: how
+            long turns took lately, or if one takes longer just now, for how long it has. Known
+            without the worker's help.
     """
 
     slot: int
@@ -57,6 +60,7 @@ class WorkerStats:
     done: int
     uptime: float
     rss: int | None
+    loop_lag: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ class PoolOptions(TypedDict, total=False):
     max_age: float | None
     min_pool_size: int | None
     idle_timeout: float | None
+    slow_callback: float | None
     max_pending: int | None
     start_timeout: float | None
 

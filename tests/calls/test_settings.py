@@ -26,7 +26,7 @@ COUNTS_OR_NONE = {
 }
 SECONDS = ("exit_grace", "restart_window")
 LIMITS = ("start_timeout",)
-POSITIVE = ("max_age", "idle_timeout")
+POSITIVE = ("max_age", "idle_timeout", "slow_callback")
 OTHERS = {
     "awaitable",
     "load_balancer",

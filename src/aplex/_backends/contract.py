@@ -50,6 +50,7 @@ class Setup:
     initializer: Callable[..., object] | None
     initargs: tuple[Any, ...]
     surroundings: Surroundings | None = None
+    slow_callback: float | None = None  # seconds
 
 
 class Events(Protocol):
@@ -218,6 +219,14 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
     def send_alone(self, worker: PoolWorker, work: Work) -> None:  # noqa: ARG002
         """Do what ``send`` does, where this work is all that is to be sent."""
         self.send(worker)
+
+    def lag(self, worker: PoolWorker) -> float:  # noqa: ARG002
+        """Return how long coroutines wait for their turn in a worker's loop, in seconds, lately.
+
+        If it is blocked now, at least since when. Known without the worker's help. 0.0 where it
+        is not known. May be called without the lock.
+        """
+        return 0.0
 
     def began(self) -> None:
         """Note that a worker is ready, and has not ended a work yet. May come more than once."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, copy_context
@@ -22,11 +23,13 @@ from aplex._common.errors import WorkerStartError
 from aplex._common.identity import be_here, be_worker, this_pool
 from aplex._common.messages import (
     COROUTINE,
-    DOOMED,
+    COUNTERS,
     FAILED,
     PLAIN,
     RAISED,
     READY,
+    SLOW,
+    STALLED,
     Cancel,
     Credit,
     Report,
@@ -36,11 +39,12 @@ from aplex._common.messages import (
 )
 from aplex._common.threads import OnceThread
 from aplex._pool.state import PoolWorker, Work
-from aplex._wire.counters import running_in
+from aplex._wire.counters import lag_in, running_in
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.green_threads import check_program
 from aplex._worker.lane import Detached, is_coroutine
 from aplex._worker.loop_thread import LoopThread
+from aplex._worker.loop_watch import LoopWatch, Stall
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
 from aplex.workers import CurrentWorker
@@ -165,6 +169,10 @@ class ThreadBackend(Backend):
         threads = self._workers.get(worker)
         return (0, 0.0) if threads is None else running_in(threads.started)
 
+    def lag(self, worker: PoolWorker) -> float:
+        threads = self._workers.get(worker)
+        return 0.0 if threads is None else lag_in(threads.started, time.monotonic())
+
     def has_started(self, worker: PoolWorker, seq: int) -> bool:
         threads = self._workers.get(worker)
         return threads is not None and threads.started[PLAIN] >= seq
@@ -245,7 +253,9 @@ class ThreadWorker:
         self._drain_planned = False
         self._codec = ThreadCodec()
         self._plain_codec = PlainCodec()
-        self.started = [0] * (DOOMED + 1)
+        self.started = [0] * COUNTERS
+        self.started[SLOW] = int((setup.slow_callback or 0.0) * 1e9)
+        self._watch: LoopWatch | None = None
         self._producers = Producers()
         self._here = CurrentWorker(
             *(worker.index, name, os.getpid()),
@@ -348,6 +358,8 @@ class ThreadWorker:
             self._report(COROUTINE, only((0, READY, None)))
             self._serve()
         self._loop_thread.stop()
+        if self._watch is not None:
+            self._watch.detach()
         if self._lifespan is not None:
             self._lifespan.leave_plain()
         if not self._abandoned:
@@ -377,6 +389,8 @@ class ThreadWorker:
         """Have coroutine works arrive, those too that wait already."""
         report = partial(self._report, COROUTINE)
         self._lane = CoroutineLane(loop, self._codec, report, self._producers)
+        self._watch = LoopWatch(self.started, self._look_soon, self._tell)
+        self._watch.attach(loop, self._lane.tasks, threading.get_ident())
         loop.call_soon(self._drain)
         return self._lane
 
@@ -402,6 +416,8 @@ class ThreadWorker:
         self._drain_planned = False
         lane = self._lane
         assert lane is not None
+        assert self._watch is not None
+        self._watch.arriving(now=True)
         while self.inbox:
             item = self.inbox.popleft()
             if isinstance(item, Work):
@@ -413,7 +429,22 @@ class ThreadWorker:
                 self._producers.credit(*item)
             else:
                 lane.cancel(item.id, item.seq, self._plain.skip)
+        self._watch.arriving(now=False)
         lane.flush()
+
+    # -- what blocks the loop; on the listener's thread -------------------------
+
+    def _look_soon(self) -> None:
+        self._pool.listener.call_soon(self._look)
+
+    def _look(self) -> None:
+        assert self._watch is not None
+        pause = self._watch.look()
+        if pause is not None:
+            self._pool.listener.call_at(time.monotonic() + pause, self._look)
+
+    def _tell(self, stall: Stall) -> None:
+        self._report(COROUTINE, only((0, STALLED, stall)))
 
     def _report(self, lane: int, reports: Reports) -> None:
         self._events.receive(self._worker, lane, lambda: deque((reports,)))

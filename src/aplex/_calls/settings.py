@@ -48,6 +48,7 @@ class PoolSettings:
     max_memory_per_worker: int | None = None
     min_pool_size: int | None = None
     idle_timeout: float | None = None
+    slow_callback: float | None = 0.5
     max_pending: int | None = None
     start_timeout: float | None = None
     works: WorkOptions = field(init=False)
@@ -89,6 +90,11 @@ class PoolSettings:
         note(self, "exit_grace", as_seconds("exit_grace", self.exit_grace))
         note(self, "restart_window", as_seconds("restart_window", self.restart_window))
         note(self, "start_timeout", as_limit("start_timeout", self.start_timeout))
+        note(
+            self,
+            "slow_callback",
+            as_limit("slow_callback", _positive("slow_callback", self.slow_callback)),
+        )
         note(self, "max_age", _positive("max_age", self.max_age))
         if self.idle_timeout is not None and self.min_pool_size is None:
             note(self, "min_pool_size", 1)

@@ -48,6 +48,17 @@ nanoseconds of the monotonic clock, which all processes of a machine share; 0: n
 DOOMED: Final = 3
 """Index: not 0 while the parent looks whether to kill the worker; no plain function starts."""
 
+TURN_SINCE: Final = 4
+"""Index: when the turn of the event loop began that runs now, likewise; 0: it waits."""
+TURN_ENDED: Final = 5
+"""Index: when the last turn ended."""
+TURN_LAG: Final = 6
+"""Index: how long turns take, in nanoseconds: up at once, down slowly."""
+SLOW: Final = 7
+"""Index: after how many nanoseconds a turn is told of; 0: never. Written by the parent."""
+COUNTERS: Final = 8
+"""How many of these numbers there are."""
+
 VALUE: Final = 0  # data is the result itself
 PICKLED: Final = 1  # data is the pickled result
 ERROR: Final = 2  # data is a pickled exception
@@ -59,6 +70,7 @@ DETACHED: Final = 7  # a plain function returned a coroutine, which now runs
 READY: Final = 8  # the worker serves; data is its process id
 FAILED: Final = 9  # the worker cannot serve; data as for ERROR or RAISED
 RETURNED: Final = 10  # the recall has found the work not started; data is the recall's seq
+STALLED: Final = 12  # something blocks the event loop; data is a `_worker.loop_watch.Stall`
 ITEMS: Final = 11  # the stream has yielded; data is the number of the first item, and a list
 
 Item: TypeAlias = tuple[bool, Any]  # of a stream: whether it is pickled, and what travels

@@ -175,7 +175,7 @@ class Stepper:
                     self._effects.call_later(LONG_SECONDS, self._recall_ahead)
                 if functions:  # not after a recall, or it would come again until it is answered
                     self._look_for_idle_worker()
-            if pool.to_start or pool.to_stop or pool.pauses or not pool.workers:
+            if pool.to_start or pool.to_stop or pool.pauses or pool.stalls or not pool.workers:
                 self._carry_out()
             if self._escalation.changed:
                 self._effects.stop_functions()

@@ -13,7 +13,7 @@ from itertools import islice, takewhile
 from typing import Any, Final
 
 from aplex._common.errors import LoadBalancerError
-from aplex._common.messages import CANCELLED, LANES, PLAIN, RAISED, Cancel
+from aplex._common.messages import CANCELLED, COROUTINE, LANES, PLAIN, RAISED, Cancel
 from aplex._common.names import shown
 from aplex._pool import pacing
 from aplex._pool.balancer_views import WorkersView, WorkloadsView
@@ -34,6 +34,12 @@ BATCH_ABOVE_WORKS: Final = 4
 """Works in a line that are given to workers one by one; more are given out in one go."""
 
 
+LOOK_FOR_STALLS: Final = 0.01
+"""Seconds between two looks for loops that are blocked, at least."""
+STALL_SECONDS: Final = 0.1
+"""Seconds that a turn of a loop takes by now, or took lately, when its worker is avoided."""
+
+
 class Dispatcher(Ledger):
     """Gives waiting works to workers."""
 
@@ -45,6 +51,9 @@ class Dispatcher(Ledger):
         terms: Terms = UNBOUND,
     ) -> None:
         super().__init__(max_works_per_worker, Limits(clock, self._set_alarm), terms)
+        self._clock = clock
+        self._looked_at = 0.0  # when it was looked which loops are blocked
+        self._stalled: list[PoolWorker] = []  # those whose are, as of then
         self._elastic = terms.min_size is not None
         self._heavy = terms.max_tasks is not None  # whether it matters what a chunk counts as
         self._short = AHEAD_SECONDS / max_works_per_worker  # functions as short: no bound
@@ -88,6 +97,8 @@ class Dispatcher(Ledger):
                     self._dispatch_pinned(lane)
                 line = self._lines[lane]
                 if line:
+                    if not lane and len(self._open[COROUTINE]) > 1:
+                        self._avoid_stalled(line)
                     self._fill(lane, line)
         if self._spent:
             self._replace_spent()
@@ -103,6 +114,29 @@ class Dispatcher(Ledger):
         raise NotImplementedError
 
     # -- the load balancer's choice -------------------------------------------
+
+    def _avoid_stalled(self, line: deque[Work]) -> None:
+        """Give the works of a line to workers whose loops are not blocked, while they have room.
+
+        The others are looked at each `LOOK_FOR_STALLS` seconds at most, when coroutines are given
+        out; they have no room meanwhile.
+        """
+        now = self._clock()
+        if now - self._looked_at >= LOOK_FOR_STALLS:
+            self._looked_at = now
+            lag_of = self.question.lag_of
+            busy = [worker for worker in self.workers if len(worker.works) > worker.plain]
+            self._stalled = [worker for worker in busy if lag_of(worker) >= STALL_SECONDS]
+        if not self._stalled or self._balancer.keeps_choice:
+            return
+        hidden = [worker for worker in self._stalled if worker.room[COROUTINE]]
+        try:
+            for worker in hidden:
+                self._set_room(worker, COROUTINE, now=False)
+            self._fill(COROUTINE, line)
+        finally:
+            for worker in hidden:
+                self._refresh(worker)
 
     def _fill(self, lane: int, line: deque[Work]) -> None:
         """Give the works of a line to workers, as long as one has room."""

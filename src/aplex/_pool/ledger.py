@@ -91,6 +91,7 @@ class Ledger:
         self.to_start: list[PoolWorker] = []
         self.to_stop: list[PoolWorker] = []
         self.pauses: list[tuple[float, Callable[[], None]]] = []  # seconds, then what to call
+        self.stalls: list[tuple[PoolWorker, Any]] = []  # to be told of, see `_worker.loop_watch`
 
     def __repr__(self) -> str:
         state = "broken" if self.broken else "closing" if self.closing else "open"
@@ -370,6 +371,7 @@ class Ledger:
         self.leaving.clear()
         for effects in (self.outbound, self.to_start, self.to_stop, self.pauses, self.to_watch):
             effects.clear()
+        self.stalls.clear()
         return self.take_settled()
 
     # -- invariants -----------------------------------------------------------

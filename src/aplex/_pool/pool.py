@@ -33,6 +33,7 @@ from aplex._common.messages import (
     RAISED,
     READY,
     RETURNED,
+    STALLED,
     TOO_LATE,
     VALUE,
     Cancel,
@@ -240,6 +241,8 @@ class Pool(Workforce):
                 self._take_back(worker, work_id, data)
             elif kind == READY:
                 self._ready(worker, data)
+            elif kind == STALLED:
+                self.stalls.append((worker, data))
             else:
                 worker.failure = data
         if returned:

@@ -36,7 +36,6 @@ class Staff(Dispatcher):
         super().__init__(max_works_per_worker, load_balancer, clock, terms)
         self.size = size
         self.policy = policy
-        self._clock = clock
         self._pauses = 0  # restarts that wait for their time
         self._worker_ids = 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -111,10 +112,12 @@ class Question:
     and a pool recognizes its own workers, without a worker knowing its pool.
     """
 
-    __slots__ = ("lane",)
+    __slots__ = ("lag_of", "lane")
 
     def __init__(self) -> None:
         self.lane = COROUTINE  # of the work to find a worker for
+        # Returns seconds, see `PoolWorker.loop_lag`.
+        self.lag_of: Callable[[PoolWorker], float] = _no_lag
 
 
 class PoolWorker:
@@ -206,12 +209,22 @@ class PoolWorker:
         return self.seqs[0] + self.seqs[1] - self.given_back + self.items_beside
 
     @property
+    def loop_lag(self) -> float:
+        """How long coroutines wait for their turn in its event loop, in seconds, lately."""
+        return self.question.lag_of(self)
+
+    @property
     def available(self) -> bool:
         """Whether it has room for the work that the load balancer is asked about."""
         return self.room[self.question.lane]
 
     def __repr__(self) -> str:
         return f"<worker {self.id} {self.state.value}, {len(self.works)} in flight>"
+
+
+def _no_lag(_worker: PoolWorker) -> float:
+    """Stand for a back end that does not know."""
+    return 0.0
 
 
 @dataclass(frozen=True, slots=True)

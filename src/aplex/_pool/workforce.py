@@ -122,7 +122,8 @@ class Workforce(Recycling):
             self._peaks = (self._peaks[0], works)
         if works > self._needed:
             self._needed = works
-            if len(self.workers) < self.size and not self.policy.exhausted:
+            hopeless = self.policy.failures and self.policy.exhausted
+            if len(self.workers) < self.size and not hopeless:
                 self.open()
 
     def _look_later(self) -> None:
@@ -138,6 +139,8 @@ class Workforce(Recycling):
         self._needed = max(works, *self._peaks)
         self._peaks = (self._peaks[1], works)
         self._looks = False
+        if not self.wants_workers:
+            return
         while len(self.workers) > self.wanted:
             idle = min(self.workers, key=_worth)
             if idle.works:

@@ -4,7 +4,8 @@ Two counters in anonymous shared memory say how many works of each lane a worker
 has *started*. Writing one costs nothing on the path of a work; after a death
 the parent reads exactly which works may have run, and which may run elsewhere.
 Behind them is when the plain function that runs began, so that the parent knows when
-its time is over without asking a worker that may not answer.
+its time is over without asking a worker that may not answer; and since when the event loop
+has not waited, and how long its turns take.
 The memory has no name, so a crash leaves nothing behind.
 
 Behind the counters, last words can be written, as into a file: the stack that
@@ -22,7 +23,16 @@ import sys
 from typing import Any, Final
 
 from aplex._common.locks import late_imports
-from aplex._common.messages import DOOMED, PLAIN, SINCE
+from aplex._common.messages import (
+    COUNTERS,
+    DOOMED,
+    PLAIN,
+    SINCE,
+    SLOW,
+    TURN_ENDED,
+    TURN_LAG,
+    TURN_SINCE,
+)
 from aplex._wire.frames import PipeEnd
 
 _SIZE: Final = mmap.PAGESIZE
@@ -46,7 +56,7 @@ class Progress:
                 raise
             view: Any = memoryview(self._memory).cast("Q")
         else:
-            view = [0] * (DOOMED + 1)
+            view = [0] * COUNTERS
         self.started: memoryview | list[int] = view
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -64,6 +74,14 @@ class Progress:
         See `running_in`. Where there is no shared memory here, nothing is known to run.
         """
         return (0, 0.0) if self._end is None else running_in(self.started)
+
+    def watch_loop(self, slow: float | None) -> None:
+        """In the parent, before the worker begins: say after how many seconds a turn is slow."""
+        self.started[SLOW] = 0 if slow is None else int(slow * 1e9)
+
+    def lag(self, now: float) -> float:
+        """Return how long coroutines wait for their turn, see `lag_in`."""
+        return 0.0 if self._end is None else lag_in(self.started, now)
 
     def has_started(self, seq: int) -> bool:
         """Whether the plain function of that number was started, as far as is known here."""
@@ -136,6 +154,23 @@ def running_in(started: memoryview | list[int]) -> tuple[int, float]:
         seq, since = started[PLAIN], started[SINCE]
         if seq == started[PLAIN]:  # else the next one has started between the two
             return (seq, since / 1e9) if since else (0, 0.0)
+
+
+LAG_HALVES: Final = 0.2
+"""Seconds in which the lag of a loop that waits is taken for half as long."""
+
+
+def lag_in(started: memoryview | list[int], now: float) -> float:
+    """Return how long coroutines wait for their turn in a worker's loop, in seconds.
+
+    Args:
+        started: The counters of the worker.
+        now: The time, on the monotonic clock.
+    """
+    since, ended, lag = started[TURN_SINCE], started[TURN_ENDED], started[TURN_LAG]
+    if since:
+        return float(max(now - since / 1e9, lag / 1e9))
+    return float(lag / 1e9 * 0.5 ** (max(0.0, now - ended / 1e9) / LAG_HALVES))
 
 
 def environment_wants_crashes() -> bool:

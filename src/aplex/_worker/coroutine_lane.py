@@ -57,6 +57,11 @@ class CoroutineLane:
         """The tasks of works that have not ended."""
         return self._tasks.values()
 
+    @property
+    def tasks(self) -> Collection[int]:
+        """The numbers of these works; always the same collection."""
+        return self._tasks
+
     def begin(self, work_id: int, function: Any, call: Any) -> None:
         """Call a work; a coroutine it returns becomes a task. Call ``flush`` after the last."""
         try:

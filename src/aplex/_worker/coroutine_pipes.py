@@ -6,13 +6,15 @@ Imported when the first coroutine comes: a worker that only gets plain functions
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, MutableSequence
 from typing import Protocol
 
-from aplex._common.messages import COROUTINE, Reports
+from aplex._common.messages import COROUTINE, STALLED, Report, Reports
 from aplex._wire.frames import End, Reader, Writer
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.lane import Codec
+from aplex._worker.loop_watch import LoopWatch
 from aplex._worker.producers import Producers
 
 
@@ -29,6 +31,7 @@ class CoroutinePipes:
 
     Attributes:
         lane: Runs the works.
+        watch: Sees what blocks the loop.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class CoroutinePipes:
         producers: Producers,
         skip: Callable[[int], bool],
         lost: Callable[[], object],
+        wake: Callable[[], object],
+        tell: Callable[[Report], object],
     ) -> None:
         """Connect a loop that does not run yet.
 
@@ -51,6 +56,8 @@ class CoroutinePipes:
             producers: The streams of this worker.
             skip: Keeps a plain function from being started, see `PlainLane.skip`.
             lost: Is called when a pipe has broken.
+            wake: Wakes the thread that looks at the loop, see `LoopWatch`.
+            tell: Sends a report that is none of a work here. Any thread.
         """
         self._loop = loop
         self._end_in, self._end_out = ends
@@ -65,6 +72,8 @@ class CoroutinePipes:
         self._reader, self._writer = Reader(self._end_in), Writer(self._end_out)
         self.lane = CoroutineLane(loop, codec, self._send, producers)
         loop.add_reader(self._end_in.fileno(), self._read)
+        self.watch = LoopWatch(started, wake, lambda stall: tell((0, STALLED, stall)))
+        self.watch.attach(loop, self.lane.tasks, threading.get_ident())
 
     def close(self) -> None:
         """Read no more."""
@@ -79,6 +88,7 @@ class CoroutinePipes:
         except (EOFError, OSError):
             self._lost()
             return
+        self.watch.arriving(now=True)
         started = self._started
         while frames:
             definitions, ids, functions, calls, cancels, recalls, credits_ = frames.popleft()
@@ -94,6 +104,7 @@ class CoroutinePipes:
                 lane.recall(work_id, seq, self._skip)
             for work_id, count in credits_:
                 self._producers.credit(work_id, count)
+        self.watch.arriving(now=False)
         lane.flush()
 
     def _lost(self) -> None:

@@ -22,6 +22,7 @@ from aplex._common.messages import (
     Report,
     ReportBatch,
     Reports,
+    only,
 )
 from aplex._worker.lane import HOLD, Codec, Detached, Ending, end_chunks, is_coroutine
 from aplex._worker.producers import CoroutineProducer, PlainProducer, Producer, Producers
@@ -130,6 +131,11 @@ class PlainLane:
                 return False
             self._skipped.add(seq)
             return True
+
+    def tell(self, report: Report) -> None:
+        """Send a report that is of no function here. Any thread."""
+        with self._lock:
+            self._send(only(report))
 
     def flush_held(self) -> None:
         """Send reports that were held back. Any thread."""

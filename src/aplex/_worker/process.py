@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from aplex._worker.coroutine_lane import CoroutineLane
     from aplex._worker.coroutine_pipes import CoroutinePipes
     from aplex._worker.lifespan import Lifespan
+    from aplex._worker.loop_watch import LoopWatch
     from aplex._worker.shared_results import SharedResults
     from aplex.workers import CurrentWorker
 
@@ -196,6 +197,7 @@ class Child:
         self._here_lock = RLock()  # for making it
         be_here(self._current_worker, whole_process=True)
         self._lifespan: Lifespan | None = None
+        self._loop_watch: LoopWatch | None = None
 
     def run(self, setup: PackedSetup) -> None:
         """Start, serve, clean up. On the process's main thread."""
@@ -211,6 +213,8 @@ class Child:
         self._plain_out.write(only((0, READY, os.getpid())))
         self._serve()
         self._loop_thread.stop()
+        if self._loop_watch is not None:
+            self._loop_watch.detach()
         if self._lifespan is not None:
             self._lifespan.leave_plain()
 
@@ -292,7 +296,10 @@ class Child:
             self.producers,
             self.plain.skip,
             lambda: loop.call_later(DOUBT, self.cut_off),
+            self._kick,
+            self.plain.tell,
         )
+        self._loop_watch = self._pipes.watch
         return self._pipes.lane
 
     def disconnect(self) -> None:
@@ -373,6 +380,8 @@ class Child:
             pause = self._interrupts.send()
             if self._results is not None:
                 pause = _shorter(pause, self._results.trim())
+            if self._loop_watch is not None:
+                pause = _shorter(pause, self._loop_watch.look())
         self._orphaned.set()
         self._loop_thread.stop(ORPHAN_GRACE)
         os._exit(1)

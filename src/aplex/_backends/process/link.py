@@ -31,12 +31,18 @@ Loop = asyncio.AbstractEventLoop
 class Link:
     """The parent's side of one worker."""
 
-    def __init__(self, arena: SharedMemory | None, worker: PoolWorker | None = None) -> None:
+    def __init__(
+        self,
+        arena: SharedMemory | None,
+        worker: PoolWorker | None = None,
+        slow_callback: float | None = None,
+    ) -> None:
         """Open all channels of a worker, or none.
 
         Args:
             arena: Where the big arguments are.
             worker: Whose works get them.
+            slow_callback: Seconds after which what blocks its event loop is told of.
 
         Raises:
             OSError: There are too many open files.
@@ -45,6 +51,7 @@ class Link:
         self._worker = worker
         with Opened() as opened:
             self._open(opened, arena)
+        self.progress.watch_loop(slow_callback)
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
         self.process: Any = None  # a multiprocessing.Process
         self.started = False
