@@ -12,7 +12,6 @@ from typing import Final
 from aplex._balancers.affinity import Affinity
 from aplex._balancers.base import LoadBalancer, Worker
 from aplex._balancers.base import LoadBalancerFactory as LoadBalancerFactory  # noqa: PLC0414 - for typing
-from aplex._balancers.base import chooser as chooser  # noqa: PLC0414 - the same
 from aplex._balancers.lag import LeastLag
 from aplex._balancers.simple import Average, PowerOfTwoChoices, Random, RoundRobin
 

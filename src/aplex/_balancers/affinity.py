@@ -33,6 +33,10 @@ class Affinity(LoadBalancer):
         if load_balancing_meta is None:
             return min(self.get_available_workers(), key=self._load)
         key = hash(load_balancing_meta)
+        if not self._are_of_pool:
+            places = enumerate(self._workers)
+            by_place = {_score(key, getattr(each, "index", n)): each for n, each in places}
+            return by_place[max(by_place)]
         return max(self._workers, key=lambda worker: _score(key, worker.index))
 
 

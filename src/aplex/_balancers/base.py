@@ -94,7 +94,8 @@ class LoadBalancer(ABC):
         # A pool asks often: its workers are asked without a detour.
         self._has_room: Callable[[Worker], bool] = attrgetter("available")
         self._load: Callable[[Worker], int] = attrgetter("workload")
-        if not getattr(workers, "is_of_pool", False):
+        self._are_of_pool = bool(getattr(workers, "is_of_pool", False))
+        if not self._are_of_pool:
             self._workers = _ReadOnly(workers)
             self._workloads = MappingProxyType(workloads)
             self._has_room = self._has_room_by_load

@@ -25,4 +25,5 @@ class LeastLag(LoadBalancer):
         return min(self.get_available_workers(), key=self._rank)
 
     def _rank(self, worker: Worker) -> tuple[int, int]:
-        return int(worker.loop_lag / EQUAL), self._load(worker)
+        lag = getattr(worker, "loop_lag", 0.0)  # one that is of no pool may have none
+        return int(lag / EQUAL), self._load(worker)

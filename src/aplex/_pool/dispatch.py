@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import islice, takewhile
 from typing import Any, Final
 
+from aplex._balancers.base import LoadBalancer, LoadBalancerFactory, chooser
 from aplex._common.errors import LoadBalancerError
 from aplex._common.messages import CANCELLED, COROUTINE, LANES, PLAIN, RAISED, Cancel
 from aplex._common.names import shown
@@ -22,13 +23,7 @@ from aplex._pool.limits import Group, Limits, rank
 from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
 from aplex._pool.state import STAYING, WAITING, PoolWorker, Work, WorkerState
 from aplex._pool.terms import UNBOUND, Terms
-from aplex.load_balancers import (
-    BUILT_IN,
-    LoadBalancer,
-    LoadBalancerFactory,
-    RoundRobin,
-    chooser,
-)
+from aplex.load_balancers import BUILT_IN, RoundRobin
 
 BATCH_ABOVE_WORKS: Final = 4
 """Works in a line that are given to workers one by one; more are given out in one go."""

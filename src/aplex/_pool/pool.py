@@ -218,7 +218,7 @@ class Pool(Workforce):
             if kind < DELIVERED:
                 work = works.get(work_id)
                 if work is not None:  # else it was rerouted, or is known already
-                    if kind == CANCELLED and data:
+                    if kind == CANCELLED and data is not None and data == work.seq:
                         self._given_back(worker, work)
                     self._settle(work, kind, data)
                     del works[work_id]

@@ -11,24 +11,28 @@ It sleeps while the loop waits. The first turn after that wakes it; it looks twi
 seconds then, and sleeps again when it finds the loop waiting. So a loop that waits wakes nobody,
 and one that is busy wakes the watcher once in a while, not at each turn.
 
-Whatever is on top of the loop at two looks in one turn, and is there when the turn has taken
-`slow` seconds, blocks it. (At one look it may be anything of a crowd.) Code that keeps the
+What the loop has called at two looks in one turn, and still runs when the turn has taken `slow`
+seconds, blocks it. (At one look it may be anything of a crowd.) Named is the innermost coroutine
+in it: that has called what blocks. Code that keeps the
 interpreter lock keeps the watcher from looking, too: it is seen in the counters only.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 import time
 import traceback
+import weakref
 from asyncio.selector_events import BaseSelectorEventLoop
 from collections.abc import Callable, Collection, MutableSequence
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Final
 
 from aplex._common.messages import SLOW, TURN_ENDED, TURN_LAG, TURN_SINCE
 
+COROUTINES: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 LOOKS: Final = 2
 """Looks in ``slow_callback`` seconds."""
 FORGET: Final = 8
@@ -63,9 +67,12 @@ class LoopWatch:
         self._tell = tell
         self._awake = False  # whether `look` will be called without a `_wake`
         self._thread = 0
-        self._seen: tuple[int, int] | None = None  # turn and frame, at the last look
+        self._around: set[CodeType] = set()  # what runs the loop
+        # The turn, and what ran, at the last look.
+        self._seen: tuple[int, Callable[[], object]] | None = None
         self._places: set[tuple[str, int]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None  # one that must be asked
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asks = False  # whether the loop must be asked
         self._works: Collection[object] = ()
         self._arriving = False  # whether some are just beginning
         self._asked = 0  # when it was asked for the time, and has not answered
@@ -77,15 +84,20 @@ class LoopWatch:
     ) -> None:
         """Watch a loop that does not run yet, on the thread of that number."""
         self._thread = ident
+        frame: FrameType | None = sys._getframe()  # noqa: SLF001 - documented
+        while frame is not None:
+            self._around.add(frame.f_code)
+            frame = frame.f_back
         if isinstance(loop, BaseSelectorEventLoop):
             selector: Any = loop._selector  # type: ignore[attr-defined] # noqa: SLF001
             selector.select = self._watched(selector.select)
         else:
-            self._loop, self._works = loop, works
+            self._asks = True
+        self._loop, self._works = loop, works
 
     def arriving(self, *, now: bool) -> None:
         """Note that works are about to begin, or have begun. Of use where turns are not seen."""
-        if self._loop is None or not self._slow:
+        if not self._asks or not self._slow:
             return
         self._arriving = now
         if not self._awake and self._has_to_ask():  # in this order, see `look`
@@ -95,7 +107,7 @@ class LoopWatch:
     def detach(self) -> None:
         """Watch no more: the loop has ended."""
         self._slow = self._thread = 0
-        self._loop = None
+        self._asks = False
         self._started[TURN_SINCE] = 0
 
     def _watched(self, select: Callable[[float | None], Any]) -> Callable[[float | None], Any]:
@@ -140,8 +152,8 @@ class LoopWatch:
         """
         if not self._awake:
             return None
-        if self._loop is not None:
-            self._ask(self._loop)
+        if self._asks:
+            self._ask()
         since = self._started[TURN_SINCE]
         if not since and not self._has_to_ask():
             self._seen = None
@@ -159,51 +171,78 @@ class LoopWatch:
     def _judge(self, since: int, frame: FrameType) -> None:
         """Tell of what has blocked the loop for long, and since the last look."""
         took = time.monotonic_ns() - since
-        seen, self._seen = self._seen, (since, id(frame))
-        if took < self._slow or seen != self._seen:
+        seen, self._seen = self._seen, (since, self._running(frame))
+        if (
+            took < self._slow
+            or seen is None
+            or seen[0] != since
+            or seen[1]() is not self._seen[1]()
+        ):
             return
-        place = frame.f_code.co_filename, frame.f_lineno
+        frames = self._from(frame)
+        culprit = next((f for f in frames if f.f_code.co_flags & COROUTINES), frame)
+        place = culprit.f_code.co_filename, culprit.f_lineno
         if place in self._places or len(self._places) >= MOST_PLACES:
             return
         self._places.add(place)
-        name = f"{frame.f_globals.get('__name__', '?')}.{_qualname(frame)}"
-        self._tell((took / 1e9, name, *place, self._stack(frame)))
+        name = f"{culprit.f_globals.get('__name__', '?')}.{culprit.f_code.co_qualname}"
+        self._tell((took / 1e9, name, *place, _stack_of(frames)))
 
-    def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Ask a loop to note the time, unless it has not answered yet."""
-        if not self._asked and self._has_to_ask():
+    def _ask(self) -> None:
+        """Ask the loop to note the time, unless it has not answered yet."""
+        if not self._asked and self._has_to_ask() and self._loop is not None:
             self._asked = time.monotonic_ns()
             self._started[TURN_SINCE] = self._asked
             try:
-                loop.call_soon_threadsafe(self._answer)
+                self._loop.call_soon_threadsafe(self._answer)
             except RuntimeError:  # it is closed
                 self._asked = self._started[TURN_SINCE] = 0
 
     def _has_to_ask(self) -> bool:
-        return self._loop is not None and (self._arriving or len(self._works) > 0)
+        return self._asks and (self._arriving or len(self._works) > 0)
 
     def _root(self) -> FrameType | None:
-        """Return the frame of the user's that the loop has called; else the innermost of ours."""
+        """Return the frame of the user's that the loop has called; else the innermost of ours.
+
+        None while a work's module is imported for the first time, which nobody can help.
+        """
         innermost = frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - documented
         root: FrameType | None = None
         while frame is not None:
-            if not str(frame.f_globals.get("__name__", "")).startswith(OURS):
+            ours = str(frame.f_globals.get("__name__", "")).startswith(OURS)
+            if not ours and frame.f_code not in self._around:
                 root = frame
             frame = frame.f_back
-        return innermost if root is None else root
+        if root is None:
+            return innermost
+        return None if root.f_globals.get("__name__") == "importlib._bootstrap" else root
 
-    def _stack(self, root: FrameType) -> str:
-        """Return the stack from that frame on, as in a traceback."""
+    def _running(self, frame: FrameType) -> Callable[[], object]:
+        """Return what tells, as long as that lives, what runs: a task, or what else was called.
+
+        The frame itself would keep alive what the work holds; and its address may soon be that
+        of another one.
+        """
+        assert self._loop is not None
+        task = asyncio.current_task(self._loop)
+        if task is not None:
+            return weakref.ref(task)
+        code = frame.f_code
+        return lambda: code
+
+    def _from(self, root: FrameType) -> list[FrameType]:
+        """Return the frames from the innermost one out to that one."""
         frame = sys._current_frames().get(self._thread)  # noqa: SLF001
         frames: list[FrameType] = []
         while frame is not None:
             frames.append(frame)
             if frame is root:
-                break
+                return frames
             frame = frame.f_back
-        pairs = ((each, each.f_lineno) for each in reversed(frames))
-        return "".join(traceback.StackSummary.extract(pairs, limit=None).format())
+        return [root]  # it has ended just now
 
 
-def _qualname(frame: FrameType) -> str:
-    return frame.f_code.co_qualname
+def _stack_of(frames: list[FrameType]) -> str:
+    """Return frames, the innermost first, as a traceback shows them."""
+    pairs = ((frame, frame.f_lineno) for frame in reversed(frames))
+    return "".join(traceback.StackSummary.extract(pairs).format())
