@@ -29,3 +29,12 @@ def test_recycling() -> None:
     assert "each work alone: 20 works in 20 processes, 1 at most" in printed
     assert "at first: 1 of 4 workers" in printed
     assert "idle again: 1 of 4 workers" in printed
+
+
+def test_a_watched_loop() -> None:
+    printed = printed_by("watched_loop")
+    assert "crawl (" in printed
+    assert "blocks the event loop of worker 1 (slot 0, pid" in printed
+    assert "time.sleep(1)" in printed
+    assert "slots that answer now: {1}" in printed
+    assert printed.count(": 1 worker") == 3

@@ -185,7 +185,8 @@ class LoopWatch:
         if place in self._places or len(self._places) >= MOST_PLACES:
             return
         self._places.add(place)
-        name = f"{culprit.f_globals.get('__name__', '?')}.{culprit.f_code.co_qualname}"
+        module = str(culprit.f_globals.get("__name__", "?")).replace("__mp_main__", "__main__")
+        name = f"{module}.{culprit.f_code.co_qualname}"
         self._tell((took / 1e9, name, *place, _stack_of(frames)))
 
     def _ask(self) -> None:
