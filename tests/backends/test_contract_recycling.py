@@ -153,6 +153,21 @@ def test_a_work_of_a_thread_may_await_another_one() -> None:
         assert len(set(pool.submit(nested, 5).result(DEADLINE))) == 6
 
 
+def test_a_function_of_a_thread_may_wait_for_a_coroutine_but_not_through_another_function() -> None:
+    """The place of a worker that has taken its last work runs one function at a time."""
+    with ThreadAsyncPoolExecutor(pool_size=1, max_tasks_per_child=1) as pool:
+
+        async def awaits_a_function() -> int:
+            return await asyncio.wrap_future(pool.submit(works.add, 1, 2))
+
+        def waits(work: Callable[[], Any]) -> Any:
+            return pool.submit(work).result()  # with a timeout it would be allowed
+
+        assert pool.submit(waits, works.anothing).result(DEADLINE) is None
+        with pytest.raises(RuntimeError, match="wait for each other"):
+            pool.submit(waits, awaits_a_function).result(DEADLINE)
+
+
 @TEMPLATE
 @BLOCKING
 def test_a_work_that_kills_its_worker_runs_again_in_another(

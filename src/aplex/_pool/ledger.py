@@ -123,8 +123,10 @@ class Ledger:
 
     def is_full(self) -> bool:
         """Whether every worker has as many works as it may have."""
-        limit = self.capacity
-        return all(len(worker.works) >= limit for worker in self.workers)
+        return all(
+            sum(len(each.works) for each in (worker, *worker.elders)) >= self.capacity
+            for worker in self.workers
+        )
 
     def holders_beside(self, work: Work) -> Collection[Work]:
         """Return the works that hold a place which that work needs: those of its key.

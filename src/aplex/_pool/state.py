@@ -179,7 +179,10 @@ class PoolWorker:
         self.elders: list[PoolWorker] = []  # those before it in its place that still have works
         self.given_back = 0  # works that it was handed and that it has not started
         self.items_beside = 0  # items in its chunks, beside the one that each work counts as
-        self.mark = (0.0, 0)  # when its rate was looked at last, and how many it had taken then
+        self.mark: tuple[float, int] = (
+            0.0,
+            0,
+        )  # when its rate was looked at last, and how many it had taken then
         self.weighed_at = 0.0  # seconds: when its memory was looked at last
         self.suspect = 0  # id of the last suspect it was given
         self.condemned_for: Work | None = None  # the stuck function because of which it retires

@@ -89,7 +89,8 @@ class LoopWatch:
             self._around.add(frame.f_code)
             frame = frame.f_back
         if isinstance(loop, BaseSelectorEventLoop):
-            selector: Any = loop._selector  # type: ignore[attr-defined] # noqa: SLF001
+            any_loop: Any = loop
+            selector = any_loop._selector  # noqa: SLF001
             selector.select = self._watched(selector.select)
         else:
             self._asks = True
