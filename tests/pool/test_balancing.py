@@ -692,3 +692,13 @@ def test_who_insists_on_a_worker_gets_it() -> None:
     pool.lags[pool.workers[0]] = 5.0
     pool.now = 1.0
     assert pool.submit(meta=0).worker is pool.workers[0]
+
+
+def test_works_that_wait_apart_avoid_it_too() -> None:
+    pool = DrivenPool(2)
+    for _ in range(2):
+        pool.submit()
+    pool.lags[pool.workers[0]] = 5.0
+    pool.now = 1.0
+    urgent = [pool.submit(options=WorkOptions(priority=1)) for _ in range(4)]
+    assert {work.worker for work in urgent} == {pool.workers[1]}

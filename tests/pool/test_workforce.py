@@ -520,6 +520,19 @@ def test_closing_stops_the_spares() -> None:
     assert not list(pool.pool.everyone())
 
 
+def test_an_heir_does_not_wait_for_a_function_that_does_not_end() -> None:
+    pool = DrivenPool(max_tasks_per_child=1)
+    stuck, waiting = pool.plain(), pool.plain()
+    first = stuck.worker
+    assert first is not None
+    pool.ready(pool.workers[0])
+    assert waiting.worker is None
+    pool.pool.retire_for(first, stuck)
+    pool.take_effects()
+    assert waiting.worker is pool.workers[0] or waiting.worker in pool.pool.leaving
+    assert waiting.worker is not first
+
+
 # -- age and memory -------------------------------------------------------------------------
 
 

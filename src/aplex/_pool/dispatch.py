@@ -92,9 +92,7 @@ class Dispatcher(Ledger):
                     self._dispatch_pinned(lane)
                 line = self._lines[lane]
                 if line:
-                    if not lane and len(self._open[COROUTINE]) > 1:
-                        self._avoid_stalled(line)
-                    self._fill(lane, line)
+                    self._give_out(lane, line)
         if self._spent:
             self._replace_spent()
         if self.closing:
@@ -109,6 +107,12 @@ class Dispatcher(Ledger):
         raise NotImplementedError
 
     # -- the load balancer's choice -------------------------------------------
+
+    def _give_out(self, lane: int, line: deque[Work]) -> None:
+        """Give the works of a line to workers, as long as one has room."""
+        if not lane and len(self._open[COROUTINE]) > 1:
+            self._avoid_stalled(line)
+        self._fill(lane, line)
 
     def _avoid_stalled(self, line: deque[Work]) -> None:
         """Give the works of a line to workers whose loops are not blocked, while they have room.
@@ -247,7 +251,7 @@ class Dispatcher(Ledger):
             head = self._head(line)
             if head is not None and (0, head.id) < rank(work):
                 one = deque((head,))
-                self._fill(work.lane, one)
+                self._give_out(work.lane, one)
                 if not one:  # else all with room have taken their last work
                     line.popleft()  # not before it is elsewhere
                 continue
@@ -256,7 +260,7 @@ class Dispatcher(Ledger):
                 self._lines[SUSPECT_LINE].append(work)
             else:
                 one = deque((work,))
-                self._fill(work.lane, one)
+                self._give_out(work.lane, one)
                 line.extendleft(one)
 
     def _places(self) -> tuple[bool, bool, bool]:

@@ -59,6 +59,10 @@ class Workforce(Recycling):
             self._retire(worker)
             self._fit()
             self.dispatch()
+        elif worker.heir is not None:  # which need not wait for what does not end
+            worker.heir.elders = [each for each in worker.heir.elders if each is not worker]
+            self._refresh(worker.heir)
+            self.dispatch()
 
     # -- decisions ------------------------------------------------------------
 
