@@ -59,7 +59,7 @@ class DrivenPool:
             clock=lambda: self.now,
         )
         self.lags: dict[PoolWorker, float] = {}  # of event loops, in seconds
-        self.pool.question.lag_of = lambda worker: self.lags.get(worker, 0.0)
+        self.pool.question.turns_of = lambda worker: (self.lags.get(worker, 0.0), 0.0)
         self.pauses: list[float] = []  # of restarts to come
         self.alarms: list[tuple[float, Callable[[], None]]] = []  # of limits, and when
         self.sent: dict[PoolWorker, list[Work | Cancel]] = {}

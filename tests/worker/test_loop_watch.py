@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from aplex._common.messages import COUNTERS, SLOW, TURN_SINCE
-from aplex._wire.counters import LAG_HALVES, lag_in
+from aplex._wire.counters import LAG_HALVES, turns_in
 from aplex._worker.loop_watch import LoopWatch, Stall
 from tests.support.callers import LOOPS, loop_factory
 
@@ -74,7 +74,7 @@ class Watched:
         asyncio.run_coroutine_threadsafe(begin(), self.loop).result()
 
     def lag(self) -> float:
-        return lag_in(self.started, time.monotonic())
+        return max(turns_in(self.started, time.monotonic()))
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)

@@ -220,13 +220,13 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
         """Do what ``send`` does, where this work is all that is to be sent."""
         self.send(worker)
 
-    def lag(self, worker: PoolWorker) -> float:  # noqa: ARG002
-        """Return how long coroutines wait for their turn in a worker's loop, in seconds, lately.
+    def turns(self, worker: PoolWorker) -> tuple[float, float]:  # noqa: ARG002
+        """Return for how long the loop of a worker has not waited, and how long turns took lately.
 
-        If it is blocked now, at least since when. Known without the worker's help. 0.0 where it
-        is not known. May be called without the lock.
+        In seconds; known without the worker's help. Zeros where it is not known. May be called
+        without the lock.
         """
-        return 0.0
+        return 0.0, 0.0
 
     def began(self) -> None:
         """Note that a worker is ready, and has not ended a work yet. May come more than once."""

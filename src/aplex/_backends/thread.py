@@ -39,7 +39,7 @@ from aplex._common.messages import (
 )
 from aplex._common.threads import OnceThread
 from aplex._pool.state import PoolWorker, Work
-from aplex._wire.counters import lag_in, running_in
+from aplex._wire.counters import running_in, turns_in
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.green_threads import check_program
 from aplex._worker.lane import Detached, is_coroutine
@@ -169,9 +169,9 @@ class ThreadBackend(Backend):
         threads = self._workers.get(worker)
         return (0, 0.0) if threads is None else running_in(threads.started)
 
-    def lag(self, worker: PoolWorker) -> float:
+    def turns(self, worker: PoolWorker) -> tuple[float, float]:
         threads = self._workers.get(worker)
-        return 0.0 if threads is None else lag_in(threads.started, time.monotonic())
+        return (0.0, 0.0) if threads is None else turns_in(threads.started, time.monotonic())
 
     def has_started(self, worker: PoolWorker, seq: int) -> bool:
         threads = self._workers.get(worker)

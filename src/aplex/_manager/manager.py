@@ -50,7 +50,7 @@ class Manager(Nested):
     ) -> None:
         super().__init__(pool, backend, name, exit_grace, start_timeout)
         pool.can_interrupt = backend.can_interrupt
-        pool.question.lag_of = backend.lag
+        pool.question.turns_of = backend.turns
         if backend.in_threads:
             pool.capacity = pool.max_works_per_worker
         self._known_loop: Loop | None = None  # the loop of the last work that came from one

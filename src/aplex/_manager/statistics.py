@@ -47,7 +47,7 @@ def _stats_of(worker: PoolWorker, backend: Backend, now: float) -> WorkerStats:
         done=max(0, worker.seqs[0] + worker.seqs[1] - worker.given_back - len(works)),
         uptime=max(0.0, now - worker.born),
         rss=None if pid is None else resident(pid),
-        loop_lag=backend.lag(worker),
+        loop_lag=max(backend.turns(worker)),
     )
 
 

@@ -31,8 +31,8 @@ BATCH_ABOVE_WORKS: Final = 4
 
 LOOK_FOR_STALLS: Final = 0.01
 """Seconds between two looks for loops that are blocked, at least."""
-STALL_SECONDS: Final = 0.1
-"""Seconds that a turn of a loop takes by now, or took lately, when its worker is avoided."""
+STALL_SECONDS: Final = 0.25
+"""Seconds that a turn of a loop takes by now when its worker is avoided."""
 
 
 class Dispatcher(Ledger):
@@ -123,9 +123,9 @@ class Dispatcher(Ledger):
         now = self._clock()
         if now - self._looked_at >= LOOK_FOR_STALLS:
             self._looked_at = now
-            lag_of = self.question.lag_of
+            turns_of = self.question.turns_of
             busy = [worker for worker in self.workers if len(worker.works) > worker.plain]
-            self._stalled = [worker for worker in busy if lag_of(worker) >= STALL_SECONDS]
+            self._stalled = [worker for worker in busy if turns_of(worker)[0] >= STALL_SECONDS]
         if not self._stalled or self._balancer.keeps_choice:
             return
         hidden = [worker for worker in self._stalled if worker.room[COROUTINE]]

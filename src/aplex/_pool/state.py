@@ -112,12 +112,12 @@ class Question:
     and a pool recognizes its own workers, without a worker knowing its pool.
     """
 
-    __slots__ = ("lag_of", "lane")
+    __slots__ = ("lane", "turns_of")
 
     def __init__(self) -> None:
         self.lane = COROUTINE  # of the work to find a worker for
-        # Returns seconds, see `PoolWorker.loop_lag`.
-        self.lag_of: Callable[[PoolWorker], float] = _no_lag
+        # How long turns of a worker's loop take, see `Backend.turns`.
+        self.turns_of: Callable[[PoolWorker], tuple[float, float]] = _no_turns
 
 
 class PoolWorker:
@@ -214,7 +214,7 @@ class PoolWorker:
     @property
     def loop_lag(self) -> float:
         """How long coroutines wait for their turn in its event loop, in seconds, lately."""
-        return self.question.lag_of(self)
+        return max(self.question.turns_of(self))
 
     @property
     def available(self) -> bool:
@@ -225,9 +225,9 @@ class PoolWorker:
         return f"<worker {self.id} {self.state.value}, {len(self.works)} in flight>"
 
 
-def _no_lag(_worker: PoolWorker) -> float:
+def _no_turns(_worker: PoolWorker) -> tuple[float, float]:
     """Stand for a back end that does not know."""
-    return 0.0
+    return 0.0, 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,9 @@ class Progress:
         """In the parent, before the worker begins: say after how many seconds a turn is slow."""
         self.started[SLOW] = 0 if slow is None else int(slow * 1e9)
 
-    def lag(self, now: float) -> float:
-        """Return how long coroutines wait for their turn, see `lag_in`."""
-        return 0.0 if self._end is None else lag_in(self.started, now)
+    def turns(self, now: float) -> tuple[float, float]:
+        """Return how long turns of the event loop take, see `turns_in`."""
+        return (0.0, 0.0) if self._end is None else turns_in(self.started, now)
 
     def has_started(self, seq: int) -> bool:
         """Whether the plain function of that number was started, as far as is known here."""
@@ -160,17 +160,20 @@ LAG_HALVES: Final = 0.2
 """Seconds in which the lag of a loop that waits is taken for half as long."""
 
 
-def lag_in(started: memoryview | list[int], now: float) -> float:
-    """Return how long coroutines wait for their turn in a worker's loop, in seconds.
+def turns_in(started: memoryview | list[int], now: float) -> tuple[float, float]:
+    """Return how long the turn of a worker's loop has taken that runs, and how long they take.
 
     Args:
         started: The counters of the worker.
         now: The time, on the monotonic clock.
+
+    Returns:
+        Seconds by now, 0.0 if the loop waits; and seconds lately.
     """
-    since, ended, lag = started[TURN_SINCE], started[TURN_ENDED], started[TURN_LAG]
+    since, ended, lag = started[TURN_SINCE], started[TURN_ENDED], started[TURN_LAG] / 1e9
     if since:
-        return float(max(now - since / 1e9, lag / 1e9))
-    return float(lag / 1e9 * 0.5 ** (max(0.0, now - ended / 1e9) / LAG_HALVES))
+        return max(0.0, now - since / 1e9), lag
+    return 0.0, lag * float(0.5 ** (max(0.0, now - ended / 1e9) / LAG_HALVES))
 
 
 def environment_wants_crashes() -> bool:

@@ -132,14 +132,14 @@ class ProcessBackend(PipedBackend):
         link = self._links.get(worker)
         return (0, 0.0) if link is None or link.closed else link.progress.running()
 
-    def lag(self, worker: PoolWorker) -> float:
+    def turns(self, worker: PoolWorker) -> tuple[float, float]:
         link = self._links.get(worker)
         if link is None or link.closed:
-            return 0.0
+            return 0.0, 0.0
         try:
-            return link.progress.lag(time.monotonic())
+            return link.progress.turns(time.monotonic())
         except ValueError:  # its memory was freed just now: it has died
-            return 0.0
+            return 0.0, 0.0
 
     def has_started(self, worker: PoolWorker, seq: int) -> bool:
         link = self._links.get(worker)
