@@ -16,13 +16,13 @@ import pytest
 
 from aplex._common.messages import COROUTINE, LANES, READY, RETURNED, VALUE
 from aplex._common.options import WorkOptions
-from aplex._pool import dispatch, ledger, pacing, pool, recycling, retries, staff, workforce
+from aplex._pool import ahead, dispatch, ledger, pacing, pool, recycling, retries, staff, workforce
 from aplex._pool.state import Work, WorkerState
 from aplex._pool.terms import Terms
 from aplex.exceptions import WorkerLostError
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
 
-MODULES = (dispatch, ledger, pacing, pool, recycling, retries, staff, workforce)
+MODULES = (ahead, dispatch, ledger, pacing, pool, recycling, retries, staff, workforce)
 FILES = {module.__file__ for module in MODULES}
 """In which Ctrl-C comes."""
 

@@ -1,8 +1,8 @@
 """The Pool: the state of all works and workers, and every decision about them.
 
 A chain of classes, each of which uses only what lies below it, and one object: a `Ledger` counts,
-a `Dispatcher` gives works to workers, a `Staff` starts and retires single ones, `Recycling`
-replaces them, a `Workforce` knows how many there are to be, and the Pool takes the events. (A
+a `Dispatcher` gives works to workers, `Ahead` calls some back, a `Staff` starts and retires single
+workers, `Recycling` replaces them, a `Workforce` knows how many there are to be, and the Pool takes the events. (A
 chain and no parts, so that no attribute is looked up twice on the way of a work.)
 
 Rules of this file: logic only. No IO, no clock, no thread, no lock: events come in as method

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 
-from aplex._pool.dispatch import Dispatcher
+from aplex._pool.ahead import Ahead
 from aplex._pool.ledger import SERVING
 from aplex._pool.restarts import RestartPolicy
 from aplex._pool.state import PoolWorker, WorkerState
@@ -21,7 +21,7 @@ from aplex._pool.terms import Terms
 from aplex.load_balancers import LoadBalancerFactory
 
 
-class Staff(Dispatcher):
+class Staff(Ahead):
     """Starts workers, and lets workers go."""
 
     def __init__(
