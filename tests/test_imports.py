@@ -82,12 +82,13 @@ def reachable(name: str, *, late: bool = True, types: bool = False) -> set[str]:
 
 GROUND = (
     *("_common", "exceptions", "handles", "limits", "outcomes", "statistics", "load_balancers"),
-    *("dumps", "_version"),
+    *("_balancers", "dumps", "_version"),
 )
 RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {
         **dict.fromkeys(GROUND, ()),
         **dict.fromkeys(("exceptions", "handles", "limits", "statistics"), ("_common",)),
+        "load_balancers": ("_balancers",),
     },
     {"_wire": GROUND, "typing": GROUND, "_journal": GROUND},
     {"journals": ("_common", "_journal")},

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from aplex.load_balancers import Average, LoadBalancer, Random, RoundRobin, Worker, chooser
+from aplex._balancers.base import chooser
+from aplex.load_balancers import (
+    Affinity,
+    Average,
+    LeastLag,
+    LoadBalancer,
+    PowerOfTwoChoices,
+    Random,
+    RoundRobin,
+    Worker,
+)
 
 
 @dataclass(eq=False)
@@ -17,6 +27,12 @@ class FakeWorker:
     workload: int = 0
     available: bool = True
     pid: int | None = None
+    loop_lag: float = 0.0
+    index: int = -1
+
+    def __post_init__(self) -> None:
+        if self.index < 0:
+            self.index = self.id
 
 
 def workers_with(*workloads: int) -> list[FakeWorker]:
@@ -27,7 +43,7 @@ def made(kind: type[LoadBalancer], workers: list[FakeWorker]) -> Any:
     return kind(workers, {worker: worker.workload for worker in workers}, 300)
 
 
-BUILT_IN = [RoundRobin, Random, Average]
+BUILT_IN = [RoundRobin, Random, Average, LeastLag, PowerOfTwoChoices]
 
 
 # -- the base -------------------------------------------------------------------------------
@@ -170,12 +186,96 @@ def test_average_spreads_works_evenly() -> None:
     assert list(loads.values()) == [4, 4, 4]
 
 
+def test_least_lag_takes_the_most_prompt_loop_then_the_fewest_works() -> None:
+    workers = workers_with(1, 5, 2)
+    workers[0].loop_lag = 0.2
+    workers[1].loop_lag, workers[2].loop_lag = 0.001, 0.002  # as good as the same
+    balancer = made(LeastLag, workers)
+    assert balancer.get_proper_worker() is workers[2]
+    workers[2].available = False
+    assert balancer.get_proper_worker() is workers[1]
+    workers[1].available = False
+    assert balancer.get_proper_worker() is workers[0]
+
+
+def test_two_choices_are_nearly_as_even_as_all() -> None:
+    workers = workers_with(*[0] * 50)
+    loads: dict[Worker, int] = dict.fromkeys(workers, 0)
+    balancer = PowerOfTwoChoices(workers, loads, 10**6)
+    for _ in range(5000):
+        loads[balancer.get_proper_worker()] += 1
+    assert max(loads.values()) - min(loads.values()) < 25  # of one random choice: some 50
+
+
+def test_two_choices_find_the_only_ones_with_room() -> None:
+    workers = workers_with(*[3] * 50)
+    for worker in workers:
+        worker.available = worker.id in (7, 20)
+    workers[20].workload = 2
+    balancer = made(PowerOfTwoChoices, workers)
+    assert {balancer.get_proper_worker().id for _ in range(100)} == {20}
+
+
+KEYS = [*range(500), *(f"key {n}" for n in range(500)), *((n, "x") for n in range(200))]
+
+
+def homes(workers: list[FakeWorker]) -> dict[Any, int]:
+    balancer = made(Affinity, workers)
+    return {key: balancer.get_proper_worker(key).index for key in KEYS}
+
+
+def test_a_key_has_a_home_and_keys_are_spread_evenly() -> None:
+    workers = workers_with(*[0] * 4)
+    found = homes(workers)
+    assert found == homes(workers)
+    counts = Counter(found.values())
+    assert set(counts) == {0, 1, 2, 3}
+    assert min(counts.values()) > 220  # 300 expected: more than 5 standard deviations
+
+
+def test_a_key_stays_with_the_successor_of_its_worker() -> None:
+    workers = workers_with(*[0] * 4)
+    before = homes(workers)
+    workers[2] = FakeWorker(9, index=2)
+    assert homes(workers) == before
+
+
+def test_a_resize_moves_one_key_in_n() -> None:
+    workers = workers_with(*[0] * 5)
+    four, five = homes(workers[:4]), homes(workers)
+    moved = {key for key in KEYS if four[key] != five[key]}
+    assert all(five[key] == 4 for key in moved), "only to the new one"
+    assert 1 / 5 - 0.06 < len(moved) / len(KEYS) < 1 / 5 + 0.06
+    without = homes([worker for worker in workers if worker.id != 1])
+    assert all(without[key] == five[key] for key in KEYS if five[key] != 1)
+
+
+def test_works_without_a_key_go_where_there_is_least_to_do() -> None:
+    workers = workers_with(3, 1, 2)
+    assert made(Affinity, workers).get_proper_worker() is workers[1]
+
+
+def test_affinity_pins() -> None:
+    assert Affinity.keeps_choice is True
+    workers = workers_with(0, 0)
+    balancer = made(Affinity, workers)
+    home = balancer.get_proper_worker("key")
+    home.available = False
+    assert balancer.get_proper_worker("key") is home
+    with pytest.raises(TypeError, match="unhashable"):
+        balancer.get_proper_worker([])
+
+
 # -- made by hand, as users test their own ----------------------------------------------------
 
+HANDMADE = [
+    *((RoundRobin, "b"), (Average, "d"), (Random, "bd"), (LeastLag, "d")),
+    *((PowerOfTwoChoices, "d"), (Affinity, "d")),
+]
 LOADS: Any = {"a": 7, "b": 3, "c": 7, "d": 2}
 
 
-@pytest.mark.parametrize(("kind", "proper"), [(RoundRobin, "b"), (Average, "d"), (Random, "bd")])
+@pytest.mark.parametrize(("kind", "proper"), HANDMADE)
 def test_any_workers_will_do_with_a_dict_of_their_workloads(
     kind: type[LoadBalancer], proper: str
 ) -> None:

@@ -103,7 +103,7 @@ class WorkerDump:
     slot: int
     id: int
     pid: int | None
-    state: Literal["starting", "serving", "retiring", "stopping", "gone"]
+    state: Literal["starting", "standby", "serving", "retiring", "stopping", "gone"]
     answered: bool
     works: tuple[WorkDump, ...]
 

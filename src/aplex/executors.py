@@ -32,6 +32,7 @@ from aplex._common.locks import late_imports
 from aplex._manager.manager import Manager
 from aplex._pool.pool import Pool
 from aplex._pool.restarts import RestartPolicy
+from aplex._pool.terms import Terms, terms_of
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
 from aplex.typing import PoolOptions, ProcessOptions
 from aplex.views import _Viewable
@@ -83,6 +84,7 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
                 settings.initargs,
                 _surroundings(settings),
                 settings.forward_logs,
+                settings.slow_callback,
             )
         )
         pool = Pool(
@@ -90,7 +92,7 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
             settings.max_works_per_worker,
             settings.load_balancer,
             RestartPolicy(settings.max_restarts, settings.restart_window),
-            settings.max_tasks_per_child,
+            _terms(settings),
             clock=time.monotonic,
         )
         self._manager = self._manager_class(
@@ -170,6 +172,11 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         max_restarts: int = 3,
         restart_window: float = 5.0,
         max_tasks_per_child: int | None = None,
+        max_age: float | None = None,
+        max_memory_per_worker: int | None = None,
+        min_pool_size: int | None = None,
+        idle_timeout: float | None = None,
+        slow_callback: float | None = 0.5,
         max_pending: int | None = None,
         dump_signal: int | None = None,
         record: bool | str | os.PathLike[str] | None = None,
@@ -223,8 +230,22 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 ends before it has served a work.
             restart_window: Seconds without a failed start after which a row has ended;
                 also how long a worker must have been there not to count as one.
-            max_tasks_per_child: After so many works a worker is replaced: it serves until
-                its successor does, finishes what it has, and ends. None: never.
+            max_tasks_per_child: How many works a worker takes at most, ever; an item of a chunk
+                counts as one. Its successor is started before, and takes its place; so there
+                may be twice as many processes as workers for a moment, and with 1 always. None:
+                any number.
+            max_age: Seconds after which a worker is replaced by one that is ready; it finishes
+                what it has. None, or infinite: never.
+            max_memory_per_worker: Bytes of resident memory above which a worker is replaced
+                likewise. Looked at between works, and once a second while works run; where there
+                is no ``/proc``, never. None: any size.
+            min_pool_size: How many workers there are at least, when there is little to do. None:
+                ``pool_size``, or 1 if there is an ``idle_timeout``.
+            idle_timeout: Seconds after which workers end that were not needed, as far as
+                ``min_pool_size`` allows. None: 60, if that is given. Infinite: never.
+            slow_callback: Seconds after which a coroutine that blocks its worker's event loop is
+                named in a warning of the logger ``aplex``, with its stack, while it does so;
+                once for each place. None, or infinite: never.
             max_pending: How many works may be submitted and not done. `submit` then blocks
                 until there is room; with ``awaitable=True`` see `submit_when_free`. None: no bound.
             dump_signal: A signal (``signal.SIGUSR1``) by which ``aplex dump PID``, in another
@@ -263,6 +284,11 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 max_restarts=max_restarts,
                 restart_window=restart_window,
                 max_tasks_per_child=max_tasks_per_child,
+                max_age=max_age,
+                min_pool_size=min_pool_size,
+                idle_timeout=idle_timeout,
+                max_memory_per_worker=max_memory_per_worker,
+                slow_callback=slow_callback,
                 max_pending=max_pending,
                 record=record,
                 start_timeout=start_timeout,
@@ -352,6 +378,10 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         max_restarts: int = 3,
         restart_window: float = 5.0,
         max_tasks_per_child: int | None = None,
+        max_age: float | None = None,
+        min_pool_size: int | None = None,
+        idle_timeout: float | None = None,
+        slow_callback: float | None = 0.5,
         max_pending: int | None = None,
         start_timeout: float | None = 60.0,
         dump_signal: int | None = None,
@@ -389,12 +419,26 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 max_restarts=max_restarts,
                 restart_window=restart_window,
                 max_tasks_per_child=max_tasks_per_child,
+                max_age=max_age,
+                min_pool_size=min_pool_size,
+                idle_timeout=idle_timeout,
+                slow_callback=slow_callback,
                 max_pending=max_pending,
                 record=record,
                 start_timeout=None if lifespan is None else start_timeout,
                 dump_signal=dump_signal,
             ),
         )
+
+
+def _terms(settings: PoolSettings) -> Terms:
+    return terms_of(
+        settings.max_tasks_per_child,
+        settings.max_age,
+        settings.max_memory_per_worker,
+        settings.min_pool_size,
+        60.0 if settings.idle_timeout is None else settings.idle_timeout,
+    )
 
 
 def _surroundings(settings: PoolSettings) -> Surroundings | None:

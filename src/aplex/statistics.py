@@ -93,8 +93,9 @@ class WorkerStats:
             replaced in order, two of them may show the same one.
         id: Its number, unique in the pool (`Worker.id` of load balancers).
         pid: Its process; None of a worker of threads, and until it is ready.
-        state: ``"starting"``, ``"serving"``, ``"retiring"`` (finishes what it has),
-            ``"stopping"`` or ``"gone"``.
+        state: ``"starting"``, ``"standby"`` (will take the place of one that is about to be
+            replaced), ``"serving"``, ``"retiring"`` (finishes what it has), ``"stopping"`` or
+            ``"gone"``.
         in_flight: Works it has: those that run, and those that were sent ahead.
         coroutines: How many of these are coroutines.
         running: The plain function that runs, if one does. Known without the worker's help.
@@ -102,18 +103,22 @@ class WorkerStats:
         uptime: Seconds since its start was begun.
         rss: Bytes of memory that its process holds (resident set, with what it shares); None
             of a worker of threads, and where there is no ``/proc``.
+        loop_lag: Seconds that a coroutine waits for its turn in the worker's event loop: how
+            long turns took lately, or if one takes longer just now, for how long it has. Known
+            without the worker's help.
     """
 
     slot: int
     id: int
     pid: int | None
-    state: Literal["starting", "serving", "retiring", "stopping", "gone"]
+    state: Literal["starting", "standby", "serving", "retiring", "stopping", "gone"]
     in_flight: int
     coroutines: int
     running: RunningFunction | None
     done: int
     uptime: float
     rss: int | None
+    loop_lag: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,10 @@ class PoolOptions(TypedDict, total=False):
     max_restarts: int
     restart_window: float
     max_tasks_per_child: int | None
+    max_age: float | None
+    min_pool_size: int | None
+    idle_timeout: float | None
+    slow_callback: float | None
     max_pending: int | None
     start_timeout: float | None
     dump_signal: int | None
@@ -57,6 +61,7 @@ class ProcessOptions(PoolOptions, total=False):
     mp_context: BaseContext | str | None
     preload: Sequence[str]
     forward_logs: bool | None
+    max_memory_per_worker: int | None
 
 
 class WorkOptions(TypedDict, total=False):

@@ -198,12 +198,16 @@ def test_a_broken_pool_says_so() -> None:
         assert (stats.failed, stats.pending) == (1, 0)
 
 
+def served(stats: PoolStats) -> list[int]:
+    """The slots of workers that serve; each may have its heir beside it."""
+    return [worker.slot for worker in stats.workers if worker.state == "serving"]
+
+
 def test_workers_that_are_recycled_keep_their_slots_and_are_no_restarts(engine: str) -> None:
     with make_pool(engine, pool_size=2, max_tasks_per_child=3) as pool:
         for _ in range(20):
             pool.submit(works.add, 1).result()
-        stats = settled(pool, lambda s: not s.pending and len(s.workers) == 2)
-    assert [worker.slot for worker in stats.workers] == [0, 1]
+        stats = settled(pool, lambda s: not s.pending and served(s) == [0, 1])
     assert max(worker.id for worker in stats.workers) > 2
     assert (stats.restarts, stats.done) == (0, 20)
 

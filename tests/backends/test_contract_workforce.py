@@ -1,9 +1,8 @@
-"""Contract (faults): workers that do not start, resizing, recycling, termination."""
+"""Contract (faults): workers that do not start, resizing, termination."""
 
 from __future__ import annotations
 
 import os
-import re
 import signal
 import threading
 import time
@@ -198,33 +197,6 @@ def test_nonsense_sizes_and_closed_pools_are_refused(engine: str) -> None:
     pool.shutdown()
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.resize(2)
-
-
-# -- recycling ------------------------------------------------------------------------------------
-
-
-def test_worn_workers_are_replaced_and_no_work_is_lost(new_caller: Callable[..., Caller]) -> None:
-    caller = new_caller(pool_size=2, max_tasks_per_child=20)
-    first = pids(caller, 2)
-    futures = [caller.submit((works.add, works.aadd)[n % 2], n) for n in range(200)]
-    assert [caller.result(future) for future in futures] == list(range(200))
-    deadline = time.monotonic() + 20
-    while caller.call(works.ident) in first:
-        assert time.monotonic() < deadline
-    # Each may have its successor beside it just now.
-    assert re.search("[234] workers", repr(caller.pool))
-
-
-@SPAWN
-@BLOCKING
-def test_no_work_waits_for_the_start_of_a_successor(new_caller: Callable[..., Caller]) -> None:
-    """The successor needs a second to start; the worn worker serves meanwhile."""
-    caller = new_caller(max_tasks_per_child=1, initializer=time.sleep, initargs=(1.0,))
-    caller.call(works.add, 1)
-    for n in range(20):
-        began = time.monotonic()
-        assert caller.call((works.add, works.aadd)[n % 2], n) == n
-        assert time.monotonic() - began < 0.5
 
 
 # -- termination ----------------------------------------------------------------------------------

@@ -16,9 +16,17 @@ from aplex._common.options import MOST, WorkOptions
 
 COUNTS = {"max_works_per_worker": 1, "retries": 0, "quarantine_after": 1, "max_restarts": 0}
 """Options that count something, and the least that is allowed."""
-COUNTS_OR_NONE = {"pool_size": 1, "max_workers": 1, "max_tasks_per_child": 1, "max_pending": 1}
+COUNTS_OR_NONE = {
+    "pool_size": 1,
+    "max_workers": 1,
+    "max_tasks_per_child": 1,
+    "max_pending": 1,
+    "max_memory_per_worker": 1,
+    "min_pool_size": 1,
+}
 SECONDS = ("exit_grace", "restart_window")
 LIMITS = ("start_timeout",)
+POSITIVE = ("max_age", "idle_timeout", "slow_callback")
 OTHERS = {
     "awaitable",
     "load_balancer",
@@ -47,7 +55,7 @@ def refused(name: str, value: object, error: type[Exception], *words: str) -> No
 
 def test_every_option_is_tried_here() -> None:
     names = {field.name for field in dataclasses.fields(PoolSettings) if field.init}
-    assert names == {*COUNTS, *COUNTS_OR_NONE, *SECONDS, *LIMITS, *OTHERS}
+    assert names == {*COUNTS, *COUNTS_OR_NONE, *SECONDS, *LIMITS, *POSITIVE, *OTHERS}
 
 
 @pytest.mark.parametrize("name", [*COUNTS, *COUNTS_OR_NONE])
@@ -167,3 +175,20 @@ def test_max_workers_is_another_name_of_pool_size() -> None:
     assert settings(max_workers=3).pool_size == 3
     with pytest.raises(TypeError, match="pool_size and max_workers are the same"):
         settings(pool_size=3, max_workers=3)
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_some_seconds_are_more_than_none(name: str) -> None:
+    refused(name, 0, ValueError, "more than 0")
+    refused(name, -1.0, ValueError, "negative")
+    refused(name, "1", TypeError, "number of seconds or None")
+    for value in (None, 0.5, math.inf):
+        assert getattr(settings(**{name: value}), name) == value
+
+
+def test_an_elastic_pool_has_one_worker_at_least_unless_it_is_told() -> None:
+    assert settings().min_pool_size is None
+    assert settings(idle_timeout=5).min_pool_size == 1
+    assert settings(idle_timeout=5, min_pool_size=3).min_pool_size == 3
+    with pytest.raises(ValueError, match="min_pool_size must be at most pool_size, 2, got 3"):
+        settings(pool_size=2, min_pool_size=3)

@@ -17,7 +17,16 @@ from aplex._pool.pacing import LONG_SECONDS
 from aplex._pool.pool import Pool
 from aplex._pool.state import Work, WorkerState, WorkState
 from aplex.exceptions import LoadBalancerError
-from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
+from aplex.load_balancers import (
+    Average,
+    LeastLag,
+    LoadBalancer,
+    LoadBalancerFactory,
+    PowerOfTwoChoices,
+    Random,
+    RoundRobin,
+    Worker,
+)
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex, choosing
 
 
@@ -631,3 +640,66 @@ def test_a_suspect_that_is_recalled_stays_one() -> None:
     pool.report(worker, (suspect.id, RETURNED, suspect.seq))
     assert suspect.id == worker.suspect
     pool.end(suspect, other)
+
+
+# -- workers whose loops are blocked --------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [RoundRobin, Random, Average, LeastLag, PowerOfTwoChoices])
+def test_a_worker_whose_loop_is_blocked_gets_no_coroutines_while_others_are_free(
+    kind: LoadBalancerFactory,
+) -> None:
+    pool = DrivenPool(3, limit=4, load_balancer=kind)
+    while not all(worker.works for worker in pool.workers):
+        pool.submit()
+    stalled = pool.workers[1]
+    before = stalled.workload
+    pool.lags[stalled] = 5.0
+    pool.now = 1.0
+    for _ in range(sum(4 - worker.workload for worker in pool.workers if worker is not stalled)):
+        pool.submit()
+        assert stalled.workload == before
+    last = pool.submit()
+    assert last.worker is stalled, "nobody else is free"
+    assert pool.workers[1].available == (stalled.workload < 4)
+
+
+def test_it_gets_plain_functions_all_the_same() -> None:
+    pool = DrivenPool(2)
+    for _ in range(2):
+        pool.submit()
+    pool.lags[pool.workers[0]] = 5.0
+    pool.now = 1.0
+    assert {pool.plain().worker for _ in range(2)} == set(pool.workers)
+
+
+def test_it_gets_coroutines_again_when_its_loop_goes_on() -> None:
+    pool = DrivenPool(2)
+    works = [pool.submit() for _ in range(2)]
+    stalled = works[0].worker
+    assert stalled is not None
+    pool.lags[stalled] = 5.0
+    pool.now = 1.0
+    assert all(pool.submit().worker is not stalled for _ in range(4))
+    pool.lags.clear()
+    assert pool.submit().worker is not stalled, "loops are not looked at for each work"
+    pool.now = 1.1
+    assert {pool.submit().worker for _ in range(2)} == set(pool.workers)
+
+
+def test_who_insists_on_a_worker_gets_it() -> None:
+    pool = DrivenPool(2, load_balancer=PinningByIndex)
+    pool.submit(meta=0)
+    pool.lags[pool.workers[0]] = 5.0
+    pool.now = 1.0
+    assert pool.submit(meta=0).worker is pool.workers[0]
+
+
+def test_works_that_wait_apart_avoid_it_too() -> None:
+    pool = DrivenPool(2)
+    for _ in range(2):
+        pool.submit()
+    pool.lags[pool.workers[0]] = 5.0
+    pool.now = 1.0
+    urgent = [pool.submit(options=WorkOptions(priority=1)) for _ in range(4)]
+    assert {work.worker for work in urgent} == {pool.workers[1]}

@@ -8,6 +8,7 @@ once, and as it should. The normal run is short. A long one:
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import hypothesis.strategies as st
@@ -34,6 +35,7 @@ from aplex._common.messages import (
 )
 from aplex._common.options import WorkOptions
 from aplex._pool.state import PoolWorker, Work, WorkerState, WorkState
+from aplex._pool.terms import UNBOUND, Terms
 from aplex.exceptions import (
     BrokenPoolError,
     LoadBalancerError,
@@ -90,7 +92,14 @@ class Histories(RuleBasedStateMachine):
         limit=st.sampled_from([1, 2, 3, 300]),
         balancer=st.sampled_from(BALANCERS),
         restarts=st.integers(0, 3),
-        wear=st.sampled_from([None, None, 1, 3]),
+        terms=st.sampled_from(
+            [
+                *[UNBOUND] * 3,
+                *(Terms(1), Terms(3), Terms(3), Terms(7, max_age=1.0, min_size=1)),
+                *(Terms(max_memory=1), Terms(min_size=1), Terms(4, min_size=2)),
+            ]
+        ),
+        threads=st.booleans(),
     )
     def open(
         self,
@@ -98,11 +107,15 @@ class Histories(RuleBasedStateMachine):
         limit: int,
         balancer: type[LoadBalancer],
         restarts: int,
-        wear: int | None,
+        terms: Terms,
+        threads: bool,
     ) -> None:
         self.driven = DrivenPool(
-            size, limit, balancer, ready=False, max_restarts=restarts, max_tasks_per_child=wear
+            size, limit, balancer, ready=False, max_restarts=restarts, terms=terms
         )
+        if threads:
+            self.driven.pool.capacity = limit
+        self.returns: Counter[PoolWorker] = Counter()  # items of works that were given back
         self.whimsical = issubclass(balancer, Whimsical)
         self.pins = balancer is Whimsical
         self.asked: set[Work] = set()  # works whose cancel was asked while they were in flight
@@ -134,13 +147,22 @@ class Histories(RuleBasedStateMachine):
         count=st.integers(1, 4),
         retries=st.sampled_from([0, 0, 1, 2, 9]),
         limits=LIMITS,
+        items=st.sampled_from([1, 1, 2, 3]),
         alone=st.booleans(),
     )
     def submit(
-        self, lane: int, meta: Any, count: int, retries: int, limits: dict[str, Any], alone: bool
+        self,
+        lane: int,
+        meta: Any,
+        count: int,
+        retries: int,
+        limits: dict[str, Any],
+        items: int,
+        alone: bool,
     ) -> None:
+        most = self.driven.pool.terms.max_tasks or items
         for _ in range(count):
-            options = WorkOptions(retries=retries, **limits)
+            options = WorkOptions(retries=retries, items=min(items, most), **limits)
             self.driven.submit(lane, meta, options, alone=alone)
 
     @precondition(lambda self: self.driven.alarms)
@@ -220,6 +242,7 @@ class Histories(RuleBasedStateMachine):
         work = worker.works.get(recall.id)
         if work is not None and work.lane == PLAIN and work.seq == recall.seq:
             self.returned = True
+            self.returns[worker] += work.options.items
             self.driven.report(worker, (recall.id, RETURNED, recall.seq))
             assert work.worker is not worker or work.seq != recall.seq
 
@@ -304,7 +327,21 @@ class Histories(RuleBasedStateMachine):
         if really == 0:  # seldom, or most histories would be short
             self.driven.close(cancel_waiting=cancel_waiting)
 
+    @precondition(lambda self: self.driven.pool.terms.replaces)
+    @precondition(lambda self: self.workers(WorkerState.SERVING, WorkerState.STANDBY))
+    @rule(data=st.data())
+    def worn(self, data: st.DataObject) -> None:
+        workers = self.workers(WorkerState.SERVING, WorkerState.STANDBY)
+        self.driven.wear(data.draw(st.sampled_from(workers)))
+
     # -- what always holds --------------------------------------------------------
+
+    @invariant()
+    def no_worker_takes_more_than_it_may(self) -> None:
+        most = self.driven.pool.terms.max_tasks
+        for worker in self.driven.started if most is not None else ():
+            taken = sum(work.options.items for work in self.driven.works_of(worker))
+            assert taken - self.returns[worker] <= most
 
     @invariant()
     def every_work_is_somewhere(self) -> None:

@@ -16,12 +16,14 @@ import pytest
 
 from aplex._common.messages import COROUTINE, LANES, READY, RETURNED, VALUE
 from aplex._common.options import WorkOptions
-from aplex._pool import dispatch, ledger, pacing, pool, retries, workforce
+from aplex._pool import ahead, dispatch, ledger, pacing, pool, recycling, retries, staff, workforce
 from aplex._pool.state import Work, WorkerState
+from aplex._pool.terms import Terms
 from aplex.exceptions import WorkerLostError
 from tests.support.pools import ALL_STARTED, DrivenPool, PinningByIndex
 
-FILES = {module.__file__ for module in (dispatch, ledger, pacing, pool, retries, workforce)}
+MODULES = (ahead, dispatch, ledger, pacing, pool, recycling, retries, staff, workforce)
+FILES = {module.__file__ for module in MODULES}
 """In which Ctrl-C comes."""
 
 
@@ -131,6 +133,20 @@ def report(driven: DrivenPool) -> None:
     driven.pool.dispatch()
 
 
+def take_in(driven: DrivenPool) -> None:
+    work = next(w for w in driven.submitted if w.worker is not None)
+    assert work.worker is not None
+    frame: Any = (0.1, [(work.id, VALUE, None)], [], [], [], [])
+    try:
+        driven.pool.take_in(work.worker, frame)
+    except KeyboardInterrupt:  # then the same frame comes again
+        driven.pool.recount()
+        if work.worker is not None:
+            driven.pool.take_in(work.worker, frame)
+        raise
+    driven.pool.dispatch()
+
+
 def report_alone(driven: DrivenPool) -> None:
     work = driven.submitted[-1]
     worker, frame = work.worker, (0.1, [], [work.id], ["result"], [], [])
@@ -162,9 +178,45 @@ def grow(driven: DrivenPool) -> None:
     driven.pool.resize(4)
 
 
+def becoming_worn() -> DrivenPool:
+    """Two workers with heirs: one stands by, the other still starts."""
+    driven = DrivenPool(2, 5, terms=Terms(max_tasks=2))
+    driven.end(*[driven.submit() for _ in range(2)])
+    driven.ready(driven.pool.spares[0])
+    driven.plain()
+    driven.submit()
+    driven.submit(options=WorkOptions(items=2))
+    return driven
+
+
+def hand_over(driven: DrivenPool) -> None:
+    driven.pool.submit(Work(COROUTINE, None, None, 0, None))
+
+
 def wear_out(driven: DrivenPool) -> None:
-    driven.pool.max_tasks_per_child = 1
-    report(driven)
+    driven.pool.wear(driven.workers[0])
+
+
+def aging() -> DrivenPool:
+    driven = DrivenPool(2, 5, terms=Terms(max_age=1.0))
+    for _ in range(3):
+        driven.plain()
+    return driven
+
+
+def worn() -> DrivenPool:
+    driven = aging()
+    driven.wear(driven.workers[0])
+    return driven
+
+
+def heir_is_ready(driven: DrivenPool) -> None:
+    driven.pool.report(driven.pool.spares[-1], [(0, READY, 1)])
+    driven.pool.dispatch()
+
+
+def elastic() -> DrivenPool:
+    return DrivenPool(4, terms=Terms(min_size=1))
 
 
 def suspicious() -> DrivenPool:
@@ -221,7 +273,11 @@ CASES: list[tuple[Callable[[], DrivenPool], Callable[[DrivenPool], None]]] = [
     (half_idle, submit_many),
     (one_in_flight, report_alone),
     *((idle, event) for event in (submit, submit_alone, close, shrink, grow)),
-    *((serving, event) for event in (shrink, grow, wear_out)),
+    *((serving, event) for event in (shrink, grow)),
+    *((becoming_worn, event) for event in (hand_over, take_in, shrink, close)),
+    (aging, wear_out),
+    *((worn, event) for event in (heir_is_ready, take_in, shrink)),
+    (elastic, submit),
     *((half_started, event) for event in (shrink, grow)),
     (suspicious, successor_starts),
     *((lined_up, event) for event in (give_back, give_back_apart, recall_and_give_back)),

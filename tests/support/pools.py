@@ -26,6 +26,7 @@ from aplex._common.requests import Cancel
 from aplex._pool.pool import Pool
 from aplex._pool.restarts import RestartPolicy
 from aplex._pool.state import Death, PoolWorker, Work, WorkerState, WorkState
+from aplex._pool.terms import Terms, terms_of
 from aplex.load_balancers import LoadBalancer, LoadBalancerFactory, RoundRobin, Worker
 
 ALL_STARTED = (2**63 - 1, 2**63 - 1)
@@ -45,12 +46,20 @@ class DrivenPool:
         max_restarts: int = 3,
         window: float = 5.0,
         max_tasks_per_child: int | None = None,
+        terms: Terms | None = None,
     ) -> None:
         self.policy = RestartPolicy(max_restarts, window)
         self.now = 0.0  # seconds
         self.pool = Pool(
-            size, limit, load_balancer, self.policy, max_tasks_per_child, clock=lambda: self.now
+            size,
+            limit,
+            load_balancer,
+            self.policy,
+            terms or terms_of(max_tasks_per_child),
+            clock=lambda: self.now,
         )
+        self.lags: dict[PoolWorker, float] = {}  # of event loops, in seconds
+        self.pool.question.turns_of = lambda worker: (self.lags.get(worker, 0.0), 0.0)
         self.pauses: list[float] = []  # of restarts to come
         self.alarms: list[tuple[float, Callable[[], None]]] = []  # of limits, and when
         self.sent: dict[PoolWorker, list[Work | Cancel]] = {}
@@ -154,6 +163,10 @@ class DrivenPool:
         new = [work for work in self.outcomes if work not in before]
         return [work for work in new if self.outcomes[work][0] == RAISED]
 
+    def wear(self, worker: PoolWorker) -> None:
+        self.pool.wear(worker)
+        self.take_effects()
+
     def resize(self, size: int) -> None:
         self.pool.resize(size)
         self.take_effects()
@@ -197,7 +210,7 @@ class DrivenPool:
         """Let every worker serve, and every work end."""
         for _ in range(10 * len(self.submitted) + 10):
             self.pass_pauses()
-            while self.alarms:
+            for _ in list(self.alarms):  # some come again as long as there are works
                 self.pass_alarm()
             for worker in list(self.pool.everyone()):
                 if worker.state is WorkerState.STARTING:

@@ -6,7 +6,7 @@ import weakref
 from typing import Any
 
 from aplex._backends.thread import ThreadCodec
-from aplex._common.messages import RECORDING, Reports
+from aplex._common.messages import COUNTERS, Reports
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
 
@@ -20,9 +20,7 @@ class Owner:
 
 def test_nothing_of_a_work_lives_on_while_the_next_one_of_its_frame_runs() -> None:
     sent: list[Reports] = []
-    lane = PlainLane(
-        ThreadCodec(), [0] * (RECORDING + 1), sent.append, lambda *_: None, None, Producers()
-    )
+    lane = PlainLane(ThreadCodec(), [0] * COUNTERS, sent.append, lambda *_: None, None, Producers())
     owner, argument = Owner(), Owner()
     kept = [weakref.ref(owner), weakref.ref(argument)]
     functions: list[Any] = [owner.method, lambda: [each() for each in kept]]

@@ -53,6 +53,7 @@ class Setup:
     initargs: tuple[Any, ...]
     surroundings: Surroundings | None = None
     forward_logs: bool | None = None
+    slow_callback: float | None = None  # seconds
 
 
 class Events(Protocol):
@@ -253,6 +254,14 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
 
     def record(self, level: int) -> None:
         """Have all workers note when works begin and end, see `RECORDING`; 0: no more."""
+
+    def turns(self, worker: PoolWorker) -> tuple[float, float]:  # noqa: ARG002
+        """Return for how long the loop of a worker has not waited, and how long turns took lately.
+
+        In seconds; known without the worker's help. Zeros where it is not known. May be called
+        without the lock.
+        """
+        return 0.0, 0.0
 
     def began(self) -> None:
         """Note that a worker is ready, and has not ended a work yet. May come more than once."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, MutableSequence
 from contextvars import Context, copy_context
@@ -30,6 +31,8 @@ from aplex._common.messages import (
     READY,
     RECORDING,
     SINCE,
+    SLOW,
+    STALLED,
     Report,
     ReportBatch,
     Reports,
@@ -38,13 +41,14 @@ from aplex._common.messages import (
 from aplex._common.requests import Cancel, Credit
 from aplex._common.threads import OnceThread
 from aplex._pool.state import PoolWorker, Work
-from aplex._wire.counters import running_in
+from aplex._wire.counters import running_in, turns_in
 from aplex._wire.page import ALIVE, COUNTER_COUNT, RUNS, SIZE, WorkerPage, is_shown, make_page_file
 from aplex._wire.past import Part, Past, timings_of
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.green_threads import check_program
 from aplex._worker.lane import Detached, is_coroutine
 from aplex._worker.loop_thread import LoopThread
+from aplex._worker.loop_watch import LoopWatch, Stall
 from aplex._worker.meter import Meter, Names
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
@@ -228,6 +232,10 @@ class ThreadBackend(Backend):
         threads = self._workers.get(worker)
         return (0, 0.0) if threads is None else running_in(threads.started)
 
+    def turns(self, worker: PoolWorker) -> tuple[float, float]:
+        threads = self._workers.get(worker)
+        return (0.0, 0.0) if threads is None else turns_in(threads.started, time.monotonic())
+
     def has_started(self, worker: PoolWorker, seq: int) -> bool:
         threads = self._workers.get(worker)
         return threads is not None and threads.started[PLAIN] >= seq
@@ -320,6 +328,8 @@ class ThreadWorker:
         self.page = _page_of(setup.name, worker.id)
         self.started = self.page.counters
         self.started[RECORDING] = pool.recording
+        self.started[SLOW] = int((setup.slow_callback or 0.0) * 1e9)
+        self._watch: LoopWatch | None = None
         self._names = Names(self.page)
         self._codec = ThreadCodec(self._names.of_call)
         self._plain_codec = PlainCodec(self._names.of_call, self.started)
@@ -437,6 +447,8 @@ class ThreadWorker:
             self._report(COROUTINE, only((0, READY, None)))
             self._serve()
         self._loop_thread.stop()
+        if self._watch is not None:
+            self._watch.detach()
         if self._lifespan is not None:
             self._lifespan.leave_plain()
         if not self._abandoned:
@@ -477,6 +489,8 @@ class ThreadWorker:
         self._lane = CoroutineLane(
             loop, self._codec, report, self._producers, self.started, meter, self._say_alive
         )
+        self._watch = LoopWatch(self.started, self._look_soon, self._tell)
+        self._watch.attach(loop, self._lane.numbers, threading.get_ident())
         loop.call_soon(self._drain)
         return self._lane
 
@@ -506,6 +520,8 @@ class ThreadWorker:
         lane = self._lane
         assert lane is not None
         begin = lane.beginner()
+        assert self._watch is not None
+        self._watch.arriving(now=True)
         while self.inbox:
             item = self.inbox.popleft()
             if isinstance(item, Work):
@@ -519,7 +535,22 @@ class ThreadWorker:
                 self._producers.credit(*item)
             else:
                 lane.cancel(item.id, item.seq, self._plain.skip)
+        self._watch.arriving(now=False)
         lane.flush()
+
+    # -- what blocks the loop; on the listener's thread -------------------------
+
+    def _look_soon(self) -> None:
+        self._pool.listener.call_soon(self._look)
+
+    def _look(self) -> None:
+        assert self._watch is not None
+        pause = self._watch.look()
+        if pause is not None:
+            self._pool.listener.call_at(time.monotonic() + pause, self._look)
+
+    def _tell(self, stall: Stall) -> None:
+        self._report(COROUTINE, only((0, STALLED, stall)))
 
     def _report(self, lane: int, reports: Reports) -> None:
         self._events.receive(self._worker, lane, lambda: deque((reports,)))

@@ -278,6 +278,7 @@ class Gateway:
             self.manager.pool.size,
             self._max_works_per_worker,
             None if self.awaitable else self.manager,
+            self.manager.pool.terms.max_tasks,
         )
         counter = None
         if progress is not None and progress is not False:

@@ -47,6 +47,11 @@ class PoolSettings:
     max_restarts: int = 3
     restart_window: float = 5.0
     max_tasks_per_child: int | None = None
+    max_age: float | None = None
+    max_memory_per_worker: int | None = None
+    min_pool_size: int | None = None
+    idle_timeout: float | None = None
+    slow_callback: float | None = 0.5
     max_pending: int | None = None
     start_timeout: float | None = None
     dump_signal: int | None = None
@@ -72,6 +77,11 @@ class PoolSettings:
         check_count("max_works_per_worker", self.max_works_per_worker)
         check_count("max_restarts", self.max_restarts, least=0)
         check_count("max_tasks_per_child", self.max_tasks_per_child, optional=True)
+        check_count("max_memory_per_worker", self.max_memory_per_worker, optional=True)
+        check_count("min_pool_size", self.min_pool_size, optional=True)
+        least, most = self.min_pool_size, self.pool_size
+        if least is not None and most is not None and least > most:
+            raise ValueError(f"min_pool_size must be at most pool_size, {most}, got {least}")
         check_count("max_pending", self.max_pending, optional=True)
         check_callable("load_balancer", self.load_balancer)
         check_callable("worker_loop_factory", self.worker_loop_factory, optional=True)
@@ -90,8 +100,25 @@ class PoolSettings:
         note(self, "restart_window", as_seconds("restart_window", self.restart_window))
         note(self, "start_timeout", as_limit("start_timeout", self.start_timeout))
         check_count("dump_signal", self.dump_signal, optional=True)
+        note(
+            self,
+            "slow_callback",
+            as_limit("slow_callback", _positive("slow_callback", self.slow_callback)),
+        )
+        note(self, "max_age", _positive("max_age", self.max_age))
+        if self.idle_timeout is not None and self.min_pool_size is None:
+            note(self, "min_pool_size", 1)
+        note(self, "idle_timeout", _positive("idle_timeout", self.idle_timeout))
         works = WorkOptions(retries=self.retries, quarantine_after=self.quarantine_after)
         note(self, "works", works)
+
+
+def _positive(name: str, value: float | None) -> float | None:
+    """Return an option that is None, or a number of seconds, more than none."""
+    as_limit(name, value)  # its message says that None will do
+    if value == 0:
+        raise ValueError(f"{name} must be more than 0 (seconds), got {value}")
+    return value
 
 
 def check_callable(name: str, value: object, *, optional: bool = False) -> None:

@@ -76,7 +76,7 @@ def _begin(manager: Manager, at_least: int | None) -> Callable[[], bool]:
     check_count("at_least", at_least, optional=True)
     if at_least is not None and at_least > manager.pool.size:
         raise ValueError(f"at_least must be at most pool_size, {manager.pool.size}, got {at_least}")
-    manager.start_workers()
+    manager.start_workers(at_least)
     return partial(manager.serves, at_least)
 
 

@@ -60,6 +60,17 @@ RECORDING: Final = 6
 """Index: not 0 while the parent records what works do; then frames of reports have one more field,
 the `Column` of ``_worker.times``. 2: with the messages of exceptions."""
 
+TURN_SINCE: Final = 8
+"""Index: when the turn of the event loop began that runs now, likewise; 0: it waits."""
+TURN_ENDED: Final = 9
+"""Index: when the last turn ended."""
+TURN_LAG: Final = 10
+"""Index: how long turns take, in nanoseconds: up at once, down slowly."""
+SLOW: Final = 11
+"""Index: after how many nanoseconds a turn is told of; 0: never. Written by the parent."""
+COUNTERS: Final = 12
+"""How many of these numbers there are."""
+
 VALUE: Final = 0  # data is the result itself
 PICKLED: Final = 1  # data is the pickled result
 ERROR: Final = 2  # data is a pickled exception
@@ -71,6 +82,7 @@ DETACHED: Final = 7  # a plain function returned a coroutine, which now runs
 READY: Final = 8  # the worker serves; data is its process id
 FAILED: Final = 9  # the worker cannot serve; data as for ERROR or RAISED
 RETURNED: Final = 10  # the recall has found the work not started; data is the recall's seq
+STALLED: Final = 13  # something blocks the event loop; data is a `_worker.loop_watch.Stall`
 ITEMS: Final = 11  # the stream has yielded; data is the number of the first item, and a list
 FREED: Final = 12  # the worker has nothing of some shared objects any more; data are their numbers
 

@@ -47,6 +47,7 @@ class WorkOptions:
         max_attempts: How often it runs, at most, because of ``retry_on``.
         backoff: Seconds before its second attempt, doubled for each further one, with jitter; or
             what returns the seconds for the number of an attempt.
+        items: How many items of a ``map`` it is, with regard to ``max_tasks_per_child``.
         bounded: Whether its ``submit`` waits for room, if the pool has ``max_pending``.
         judged: Whether its outcome is looked at before its future gets it.
         apart: Whether it does not wait in the usual line.
@@ -70,6 +71,7 @@ class WorkOptions:
     retry_on: Any = None
     max_attempts: int = 5
     backoff: float | Callable[[int], float] = 1.0
+    items: int = 1
     bounded: bool = True
     judged: bool = field(init=False, repr=False, compare=False)
     apart: bool = field(init=False, repr=False, compare=False)

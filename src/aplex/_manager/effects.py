@@ -6,10 +6,12 @@ here knows: what is to happen later is handed to `step`, a function.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Final
 
 from aplex._backends.contract import Backend
 from aplex._backends.listener import Listener
@@ -18,6 +20,14 @@ from aplex._pool.escalation import Escalation
 from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, WorkerState
 
+_log = logging.getLogger("aplex")
+MOST_TOLD: Final = 1000
+"""Places that were warned of and are remembered; of further ones nobody is warned."""
+STALLED: Final = (
+    "%s (%s:%d) blocks the event loop of worker %d (%s), for %.1f s by now: all other coroutines "
+    "of the worker wait. Make it a plain function, or await asyncio.to_thread(…). "
+    "(slow_callback=None turns this off.) It is here:\n%s"
+)
 Step = Callable[[Callable[[], None]], None]
 """Takes an event in as a step of its own."""
 
@@ -52,6 +62,7 @@ class Effects:
         self._exit_grace = exit_grace
         self._start_timeout = start_timeout
         self.escalation = Escalation(pool, backend.running)
+        self._told: set[tuple[str, int]] = set()  # files and lines that block event loops
         self._timer_at = math.inf  # monotonic; for when the escalation's next timer is set
 
     def start_and_stop(self) -> None:
@@ -68,6 +79,10 @@ class Effects:
                 self.call_later(self._start_timeout, late)
         if starts:  # nobody may be waiting for these workers: the listener sees them get ready
             self._backend.arm()
+        while pool.stalls:
+            # Not here, with the lock: a handler of the user's may do anything.
+            self._listener.call_soon(partial(self._say_stalled, *pool.stalls[-1]))
+            pool.stalls.pop()
         while pool.pauses:
             seconds, then = pool.pauses[-1]
             self.call_later(seconds, partial(self._step, then))
@@ -114,6 +129,15 @@ class Effects:
             self.escalation.check_due(time.monotonic())
 
         self._step(look)
+
+    def _say_stalled(self, worker: PoolWorker, stall: tuple[float, str, str, int, str]) -> None:
+        """Warn of what blocks the event loop of a worker, once for each place."""
+        seconds, name, file, line, stack = stall
+        if (file, line) in self._told or len(self._told) >= MOST_TOLD:
+            return
+        self._told.add((file, line))
+        where = f"slot {worker.index}" + (f", pid {worker.pid}" if worker.pid else "")
+        _log.warning(STALLED, name, file, line, worker.id, where, seconds, stack.rstrip())
 
     def _start_too_late(self, worker: PoolWorker, seconds: float) -> None:
         """Kill a worker that does not become ready: its end then counts as a failed start."""

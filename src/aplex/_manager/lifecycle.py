@@ -150,8 +150,11 @@ class Lifecycle(Stepper):
                 from aplex._manager.dump_signal import DumpPage
             self._dump_page = DumpPage(self._name, self.dump_signal)
 
-    def start_workers(self) -> None:
+    def start_workers(self, at_least: int | None = None) -> None:
         """Start the workers that are missing, also if no work was submitted yet.
+
+        Args:
+            at_least: How many there are to be at least, where fewer may do.
 
         Raises:
             RuntimeError: The pool takes no more works; or nothing can be started here and now.
@@ -160,6 +163,8 @@ class Lifecycle(Stepper):
         if self._phase is Phase.NEW and not is_mine(self._lock):
             self._start_listener()
         self._step(self._open_once)
+        if at_least is not None:
+            self._step(self.pool.want, at_least)
 
     def serves(self, count: int | None) -> bool:
         """Whether so many workers serve; None: all of them. In a step.
@@ -171,7 +176,7 @@ class Lifecycle(Stepper):
         self.check_open()
         pool = self.pool
         serving = sum(worker.state is WorkerState.SERVING for worker in pool.workers)
-        wanted = pool.size if count is None else min(count, pool.size)
+        wanted = pool.wanted if count is None else min(count, pool.size)
         if serving < wanted and pool.policy.gave_up:
             with late_imports.importing:
                 from aplex.exceptions import BrokenPoolError

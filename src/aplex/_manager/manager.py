@@ -57,6 +57,9 @@ class Manager(Nested):
         pool.can_interrupt = backend.can_interrupt
         self._inquiries: dict[int, Inquiry] = {}
         self._inquiry_numbers = itertools.count(1)
+        pool.question.turns_of = backend.turns
+        if backend.in_threads:
+            pool.capacity = pool.max_works_per_worker
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
         self._end_of_loop: AsyncGenerator[None] | None = None
         backend.submitted = pool.stamps.of
@@ -466,6 +469,8 @@ class Manager(Nested):
             self._hear()
         if worker.condemned_for is not None:
             self._escalation.recheck(worker, time.monotonic())
+        if self._weights is not None:
+            self._weights.look_between_works(worker)
         if pool.wants_dispatch:
             pool.dispatch()
         if (lane and not worker.plain) or not worker.served:  # or it has just become ready

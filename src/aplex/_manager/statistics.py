@@ -28,8 +28,8 @@ def workers_of(pool: Pool, backend: Backend, now: float) -> tuple[WorkerStats, .
         backend: Knows what they run.
         now: Seconds, on the monotonic clock.
     """
-    # One that is being retired is in both lists for a moment.
-    everyone = dict.fromkeys([*pool.workers, *pool.leaving])
+    # One that is being retired, or replaced, is in two of the lists for a moment.
+    everyone = dict.fromkeys([*pool.workers, *pool.spares, *pool.leaving])
     workers = (_stats_of(worker, backend, now) for worker in everyone)
     return tuple(sorted(workers, key=lambda worker: (worker.slot, worker.id)))
 
@@ -60,9 +60,10 @@ def _stats_of(worker: PoolWorker, backend: Backend, now: float) -> WorkerStats:
         in_flight=len(works),
         coroutines=max(0, len(works) - worker.plain),
         running=_running(worker, works, backend, now),
-        done=worker.seqs[0] + worker.seqs[1] - len(works),
+        done=max(0, worker.seqs[0] + worker.seqs[1] - worker.given_back - len(works)),
         uptime=max(0.0, now - worker.born),
         rss=None if pid is None else resident(pid),
+        loop_lag=max(backend.turns(worker)),
     )
 
 

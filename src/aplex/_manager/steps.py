@@ -32,6 +32,7 @@ from aplex._manager.effects import Effects
 from aplex._manager.observer import Observer
 from aplex._manager.page import PoolPage
 from aplex._manager.settling import Settled, settle
+from aplex._manager.weights import Weights
 from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
 from aplex._pool.pool import Pool
 
@@ -81,6 +82,11 @@ class Stepper:
             start_timeout=start_timeout,
         )
         self._escalation = self._effects.escalation
+        self._weights: Weights | None = None
+        if pool.terms.max_memory is not None:
+            self._weights = Weights(
+                pool, pool.terms.max_memory, self._effects.call_later, self._step
+            )
         self._lock = RLock()
         self._stepping = False  # whether the thread that has the lock is in a step
         # What was taken from the pool to be settled, with the threads that do so.
@@ -173,6 +179,8 @@ class Stepper:
             if pool.notes and self._observer is not None:
                 self._observer.noted(pool)  # a work that was lost waits again, before it is sent
             if pool.outbound:
+                if self._weights is not None:
+                    self._weights.look_later()
                 functions = ahead = False
                 for worker in pool.outbound:
                     if worker.outboxes[PLAIN]:
@@ -189,7 +197,7 @@ class Stepper:
                     self._effects.call_later(LONG_SECONDS, self._recall_ahead)
                 if functions:  # not after a recall, or it would come again until it is answered
                     self._look_for_idle_worker()
-            if pool.to_start or pool.to_stop or pool.pauses or not pool.workers:
+            if pool.to_start or pool.to_stop or pool.pauses or pool.stalls or not pool.workers:
                 self._carry_out()
             if self._escalation.changed:
                 self._effects.stop_functions()

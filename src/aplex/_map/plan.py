@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from aplex._common.messages import COROUTINE
 from aplex._common.names import described
@@ -28,6 +28,8 @@ from aplex.outcomes import Outcome
 
 SubmitWork = Callable[..., Any]
 """``AsyncPoolExecutor._submit``, or what stands for it."""
+CHUNKS_IN_A_LIFE: Final = 8
+"""Chunks that a worker gets at least, where its life is counted in items."""
 _NO_KWARGS: dict[str, Any] = {}
 
 
@@ -67,12 +69,14 @@ class Place:
         workers: How many workers there are.
         limit: How many works each may have in flight.
         manager: Who reads reports for a caller who blocks; None: futures are awaited.
+        max_tasks: How many items a worker takes in its life; None: any number.
     """
 
     submit: SubmitWork
     workers: int
     limit: int
     manager: Any
+    max_tasks: int | None = None
 
     @property
     def most(self) -> int:
@@ -136,7 +140,11 @@ def _open_chunks(
 ) -> Window:
     if plan.chunksize != "auto":
         return ChunkWindow(submit, source, line, *_chunks(place, plan), collect)
-    sizes = ChunkSizes(place.workers, length, most_of(plan.buffersize, place.workers))
+    most = most_of(plan.buffersize, place.workers)
+    if place.max_tasks is not None:
+        # A worker whose rest is less than a chunk is replaced: small ones leave little of it.
+        most = max(1, min(most, place.max_tasks // CHUNKS_IN_A_LIFE))
+    sizes = ChunkSizes(place.workers, length, most)
     bounds = (place.workers, place.most, plan.buffersize)
     return GrowingWindow(submit, source, line, sizes, *bounds, collect)
 
@@ -174,6 +182,8 @@ def _ring_loop_bell(bell: asyncio.Future[None]) -> None:
 def _chunks(place: Place, plan: Plan) -> tuple[int, int]:
     """Return how many chunks of a fixed size may be in the window, and that size."""
     size = int(plan.chunksize)
+    if place.max_tasks is not None:
+        size = min(size, place.max_tasks)
     if plan.buffersize is None:
         return (max(2 * place.workers, -(-place.most // size)) if size > 1 else place.most), size
     # Each worker shall have a chunk to run, and one that waits, if there are enough items.
@@ -199,10 +209,17 @@ def _submit_chunk(
         run = run_coroutine_chunk if lane == COROUTINE else run_plain_chunk
     limited = plan.chunksize == "auto" and lane == COROUTINE
     limit = (place.limit,) if limited else ()
+    counted: dict[int, WorkOptions] = {1: options}  # for each size, where that matters
 
     def submit(columns: list[Any]) -> Any:
         sent = (time.monotonic(),) if plan.return_outcomes else ()
-        return place.submit(options, run, (work, columns, *sent, *limit), _NO_KWARGS)
+        chosen = options
+        if place.max_tasks is not None:
+            items = len(columns[0])
+            if items not in counted:
+                counted[items] = dataclasses.replace(options, items=items)
+            chosen = counted[items]
+        return place.submit(chosen, run, (work, columns, *sent, *limit), _NO_KWARGS)
 
     return submit
 

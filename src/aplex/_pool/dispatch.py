@@ -1,4 +1,4 @@
-"""The Dispatcher: which worker gets the next work, and which works are called back from one.
+"""The Dispatcher: which worker gets the next work.
 
 Rules of this file: as in ``_pool.ledger``. The load balancer is asked here, under the Manager's
 lock; it may be the user's code, and may raise or return anything.
@@ -6,32 +6,31 @@ lock; it may be the user's code, and may raise or return anything.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, Final
 
+from aplex._balancers.base import LoadBalancer, LoadBalancerFactory, chooser
 from aplex._common.errors import LoadBalancerError
-from aplex._common.messages import CANCELLED, LANES, PLAIN, RAISED
+from aplex._common.messages import COROUTINE, LANES, RAISED
 from aplex._common.names import shown
-from aplex._common.requests import Cancel
-from aplex._pool import pacing
 from aplex._pool.balancer_views import WorkersView, WorkloadsView
-from aplex._pool.ledger import SERVING, SUSPECT_DEATHS, SUSPECT_LINE, Ledger
+from aplex._pool.ledger import SUSPECT_DEATHS, SUSPECT_LINE, Ledger
 from aplex._pool.limits import Group, Limits, rank
-from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
+from aplex._pool.pacing import AHEAD_SECONDS
 from aplex._pool.state import STAYING, WAITING, PoolWorker, Work, WorkerState
-from aplex.load_balancers import (
-    BUILT_IN,
-    LoadBalancer,
-    LoadBalancerFactory,
-    RoundRobin,
-    chooser,
-)
+from aplex._pool.terms import UNBOUND, Terms
+from aplex.load_balancers import BUILT_IN, RoundRobin
 
 BATCH_ABOVE_WORKS: Final = 4
 """Works in a line that are given to workers one by one; more are given out in one go."""
+
+
+LOOK_FOR_STALLS: Final = 0.01
+"""Seconds between two looks for loops that are blocked, at least."""
+STALL_SECONDS: Final = 0.25
+"""Seconds that a turn of a loop takes by now when its worker is avoided."""
 
 
 class Dispatcher(Ledger):
@@ -42,8 +41,14 @@ class Dispatcher(Ledger):
         max_works_per_worker: int,
         load_balancer: LoadBalancerFactory,
         clock: Callable[[], float],
+        terms: Terms = UNBOUND,
     ) -> None:
-        super().__init__(max_works_per_worker, Limits(clock, self._set_alarm))
+        super().__init__(max_works_per_worker, Limits(clock, self._set_alarm), terms)
+        self._clock = clock
+        self._looked_at = 0.0  # when it was looked which loops are blocked
+        self._stalled: list[PoolWorker] = []  # those whose are, as of then
+        self._elastic = terms.min_size is not None
+        self._heavy = terms.max_tasks is not None  # whether it matters what a chunk counts as
         self._short = AHEAD_SECONDS / max_works_per_worker  # functions as short: no bound
         self._balancer = load_balancer(
             WorkersView(self.workers), WorkloadsView(self.workers), max_works_per_worker
@@ -55,6 +60,7 @@ class Dispatcher(Ledger):
             )
         self._choose = chooser(self._balancer)
         self._trusted = type(self._balancer) in BUILT_IN  # to choose a worker with room
+        self._shortens = self._trusted and terms is UNBOUND  # takes works past the lines
         self._in_turn: RoundRobin | None = None  # if it is just that, and no subclass
         if type(self._balancer) is RoundRobin:
             self._in_turn = self._balancer
@@ -73,6 +79,8 @@ class Dispatcher(Ledger):
         """Give waiting works to workers with room."""
         self.added = 0
         if self._waiting:
+            if self._elastic:
+                self._grow()
             if self._starting:
                 self._share()
             if self._rare:
@@ -82,16 +90,57 @@ class Dispatcher(Ledger):
                     self._dispatch_pinned(lane)
                 line = self._lines[lane]
                 if line:
-                    self._fill(lane, line)
+                    self._give_out(lane, line)
+        if self._spent:
+            self._replace_spent()
         if self.closing:
             self._stop_if_finished()
 
+    def _grow(self) -> None:
+        """Start workers that works wait for, as far as there may be so many."""
+        raise NotImplementedError
+
+    def _replace_spent(self) -> None:
+        """Put others in the place of workers that can take no more works; dispatch to them."""
+        raise NotImplementedError
+
     # -- the load balancer's choice -------------------------------------------
+
+    def _give_out(self, lane: int, line: deque[Work]) -> None:
+        """Give the works of a line to workers, as long as one has room."""
+        if not lane and len(self._open[COROUTINE]) > 1:
+            self._avoid_stalled(line)
+        self._fill(lane, line)
+
+    def _avoid_stalled(self, line: deque[Work]) -> None:
+        """Give the works of a line to workers whose loops are not blocked, while they have room.
+
+        The others are looked at each `LOOK_FOR_STALLS` seconds at most, when coroutines are given
+        out; they have no room meanwhile.
+        """
+        now = self._clock()
+        if now - self._looked_at >= LOOK_FOR_STALLS:
+            self._looked_at = now
+            turns_of = self.question.turns_of
+            busy = [worker for worker in self.workers if len(worker.works) > worker.plain]
+            self._stalled = [worker for worker in busy if turns_of(worker)[0] >= STALL_SECONDS]
+        if not self._stalled or self._balancer.keeps_choice:
+            return
+        hidden = [worker for worker in self._stalled if worker.room[COROUTINE]]
+        try:
+            for worker in hidden:
+                self._set_room(worker, COROUTINE, now=False)
+            self._fill(COROUTINE, line)
+        finally:
+            for worker in hidden:
+                self._refresh(worker)
 
     def _fill(self, lane: int, line: deque[Work]) -> None:
         """Give the works of a line to workers, as long as one has room."""
         self.question.lane = lane
         while self._in_turn and self._open[lane] and len(line) > BATCH_ABOVE_WORKS:
+            if self._heavy and line[0].options.items > 1:
+                break
             self._fill_in_turn(self._in_turn, lane, line)
         while self._open[lane] and line:
             work = line[0]  # it stays in the line until it is elsewhere
@@ -111,6 +160,8 @@ class Dispatcher(Ledger):
                         and worker.question is self.question
                         and worker.room[lane]
                     ):
+                        if self._heavy and not self._takes(worker, work):
+                            continue  # it has no room any more: another one is chosen
                         self._hand(work, worker)
                     else:
                         self._pin(work, worker)
@@ -118,16 +169,28 @@ class Dispatcher(Ledger):
         if line:
             self._head(line)
 
+    def _takes(self, worker: PoolWorker, work: Work) -> bool:
+        """Whether a worker may take a work of so many items; if not, it has taken its last one."""
+        assert self.terms.max_tasks is not None
+        items = min(work.options.items, self.terms.max_tasks)
+        left = self.left_to(worker)
+        if items > 1:
+            worker.items_beside += min(items - 1, left)
+            self._refresh(worker)
+        return items <= left
+
     def _fill_in_turn(self, balancer: RoundRobin, lane: int, line: deque[Work]) -> None:
         """Do what `_fill` does with `RoundRobin`, for as many works as all with room can take.
 
         Ctrl-C may come whenever a loop goes round: each work is in flight then, or still waits.
         """
         open_ = list(self._open[lane])
-        room = self._limit - max(len(worker.works) for worker in open_)
+        room = min(worker.limit - len(worker.works) for worker in open_)
         if lane:
             room = min(room, *(worker.depth - worker.plain for worker in open_))
         front = list(islice(line, min(room * len(open_), len(line))))  # the limit may be huge
+        if self._heavy:
+            front = list(takewhile(lambda work: work.options.items == 1, front))
         works = [work for work in front if work.state is WAITING]
         if works:
             order: Any = balancer._choose_many(len(works), open_)  # noqa: SLF001 - one of ours
@@ -185,14 +248,18 @@ class Dispatcher(Ledger):
             line = self._lines[work.lane]
             head = self._head(line)
             if head is not None and (0, head.id) < rank(work):
-                self._fill(work.lane, deque((head,)))
-                line.popleft()  # not before it is elsewhere
+                one = deque((head,))
+                self._give_out(work.lane, one)
+                if not one:  # else all with room have taken their last work
+                    line.popleft()  # not before it is elsewhere
                 continue
             self._limits.take(work)
             if len(work.deaths) >= SUSPECT_DEATHS:
                 self._lines[SUSPECT_LINE].append(work)
             else:
-                self._fill(work.lane, deque((work,)))
+                one = deque((work,))
+                self._give_out(work.lane, one)
+                line.extendleft(one)
 
     def _places(self) -> tuple[bool, bool, bool]:
         """Whether there is room for a coroutine, for a function, and in a worker without any."""
@@ -215,6 +282,8 @@ class Dispatcher(Ledger):
             while line and worker.room[lane]:
                 work = line[0]
                 if work.state is WAITING:
+                    if self._heavy and not self._takes(worker, work):
+                        break  # it waits for the heir
                     self._hand(work, worker)
                 line.popleft()  # not before it is elsewhere
 
@@ -226,7 +295,9 @@ class Dispatcher(Ledger):
         line = self._lines[SUSPECT_LINE]
         while (work := self._head(line)) is not None:
             for worker in self.workers:
-                if worker.suspect not in worker.works and worker.room[work.lane]:
+                if worker.suspect in worker.works or not worker.room[work.lane]:
+                    continue
+                if not self._heavy or self._takes(worker, work):
                     break
             else:
                 return
@@ -234,115 +305,14 @@ class Dispatcher(Ledger):
             self._hand(work, worker)
             line.popleft()  # not before it is elsewhere
 
-    # -- how many functions are sent ahead, and which are called back ----------
-
-    def paced(self, worker: PoolWorker, seconds: float, count: int) -> None:
-        """Learn how long plain functions take; adapt how many are sent ahead."""
-        worker.pace = pace = pacing.smoothed(worker.pace, seconds / count)
-        depth = pacing.depth(pace, self.max_works_per_worker)
-        if depth != worker.depth:
-            worker.depth = depth
-            self._refresh(worker)
-
-    def has_idle_worker(self) -> bool:
-        """Whether plain functions wait at one worker while another has none."""
-        if not self._sent_ahead or self._lines[PLAIN]:
-            return False
-        if all(worker.plain for worker in self._open[PLAIN]):
-            return False
-        self._sent_ahead = any(worker.plain > 1 for worker in self.workers)
-        return self._sent_ahead
-
-    def steal(self, has_started: Callable[[PoolWorker, int], bool]) -> None:
-        """Recall plain functions that wait at busy workers, if others are idle.
-
-        They were sent ahead because those before them were short. The worker gives back
-        what it has not started; then they wait in the line, and are sent one by one.
-
-        Args:
-            has_started: Whether a worker has started the function of that number. One that has
-                started its last is not stuck: only its reports have not been read yet.
-        """
-        serving = [worker for worker in self.workers if worker.state is SERVING]
-        if self._lines[PLAIN] or self._balancer.keeps_choice or all(w.plain for w in serving):
-            return
-        busy = [worker for worker in serving if worker.plain > 1]
-        busy = [worker for worker in busy if not has_started(worker, worker.seqs[PLAIN])]
-        for worker in busy:
-            self._recall(worker, 1)
-        for worker in serving if busy else ():
-            self._send_singly(worker, AHEAD_SECONDS)
-
-    def can_recall(self, worker: PoolWorker) -> bool:
-        """Whether functions that were sent ahead to a worker may have to be recalled."""
-        return worker.plain > 1 and not self._balancer.keeps_choice
-
-    def recall_ahead(self, now: float, running: Callable[[PoolWorker], tuple[int, float]]) -> float:
-        """Recall functions that were sent ahead, if those before them turn out to be long.
-
-        A worker does not know priorities. It reports nothing before a long function ends, so
-        what it runs is looked at, too. (Not at each report: the pace of a moment in which other
-        processes had the CPU says nothing, and soon passes.)
-
-        Args:
-            now: The time.
-            running: As for the `Escalation`.
-
-        Returns:
-            Seconds after which to look again; ``math.inf``: when functions are sent next.
-        """
-        again = math.inf
-        for worker in self.workers:
-            if worker.state is not SERVING or not self.can_recall(worker):
-                continue
-            seq, since = running(worker)
-            age = now - since if seq else 0.0
-            if age >= LONG_SECONDS:
-                self._send_singly(worker, age)
-                self._recall(worker, pacing.begun(worker, seq))
-                continue
-            if pacing.is_far_ahead(worker):
-                self._recall(worker, worker.depth)
-            again = min(again, LONG_SECONDS - age)
-        return again
-
-    def _send_singly(self, worker: PoolWorker, pace: float) -> None:
-        """Send no function ahead to a worker until it has proved to be faster than that pace."""
-        worker.depth, worker.pace = 1, max(worker.pace, pace)
-        self._refresh(worker)
-
-    def _recall(self, worker: PoolWorker, keep: int) -> None:
-        """Ask a worker to give back plain functions, all but the first ones."""
-        if self._balancer.keeps_choice:
-            return
-        for work in pacing.to_recall(worker, keep):
-            worker.recalls.append(Cancel(work.id, work.seq))
-            work.recalled = work.seq
-            self.outbound.add(worker)
-
-    def _take_back(self, worker: PoolWorker, work_id: int, seq: int) -> None:
-        """Let a work wait again that its worker has not started. Then call ``_unpin``."""
-        work = worker.works.get(work_id)
-        if work is None or work.lane != PLAIN or work.seq != seq:  # it is known already
-            return
-        if work.cancel_asked:
-            self._settle(work, CANCELLED, None)
-        else:
-            self._wait_again(work, worker.pinned[PLAIN])
-        del worker.works[work_id]
-        self._leave(work, worker)
-
     # -- workers that start or stop -------------------------------------------
 
     def _share(self) -> None:
         """Set the limit: while some workers start, those that serve leave them a fair share."""
         limit = self.max_works_per_worker
         if self._starting:
-            # No work waits for the successor of a worker that is due for recycling.
-            old = sum(worker.due_for_recycling for worker in self.workers)
-            if self._starting > old:
-                share = -(-(self._waiting + self._in_flight) // (len(self.workers) - old))
-                limit = max(1, min(share, limit))
+            share = -(-(self._waiting + self._in_flight) // len(self.workers))
+            limit = max(1, min(share, limit))
         if limit != self._limit:
             self._limit = limit
             for worker in self.workers:
@@ -356,11 +326,11 @@ class Dispatcher(Ledger):
     def _stop_if_finished(self) -> None:
         """Stop all workers if the pool is closing and the last work is done."""
         if self.closing and self.idle:
-            for worker in self.workers:
+            for worker in [*self.workers, *self.spares]:
                 if worker.state in STAYING:
                     self.to_stop.append(worker)  # first: nothing repairs a stop that nobody sends
                     was, worker.state = worker.state, WorkerState.STOPPING
-                    if was is WorkerState.STARTING:
+                    if was is WorkerState.STARTING and worker not in self.spares:
                         self._started()
                     self._refresh(worker)
 

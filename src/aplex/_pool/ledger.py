@@ -32,6 +32,7 @@ from aplex._pool.state import (
     WorkerState,
 )
 from aplex._pool.tally import Tally
+from aplex._pool.terms import UNBOUND, Terms
 
 if TYPE_CHECKING:
     from aplex.exceptions import BrokenPoolError
@@ -45,6 +46,8 @@ guilty one is found, and the others live.
 SUSPECT_LINE: Final = 2
 """Index of the line of suspects, behind those of the lanes."""
 SERVING: Final = WorkerState.SERVING
+NO_END: Final = 2**63 - 1
+"""Works that are left to a worker that takes any number of them."""
 
 Settled = tuple[Work, int, Any]
 """A work, the kind of its report, and its data."""
@@ -53,9 +56,11 @@ Settled = tuple[Work, int, Any]
 class Ledger:
     """The books of a pool: its works, its workers, and what the Manager is to carry out."""
 
-    def __init__(self, max_works_per_worker: int, limits: Limits) -> None:
+    def __init__(self, max_works_per_worker: int, limits: Limits, terms: Terms = UNBOUND) -> None:
         self.max_works_per_worker = max_works_per_worker
+        self.terms = terms
         self.workers: list[PoolWorker] = []  # in place: the load balancer's view shows this list
+        self.spares: list[PoolWorker] = []  # heirs of workers: they start, or stand by
         self.leaving: list[PoolWorker] = []  # retiring, or asked to stop since
         self.question = Question()
         self.closing = False
@@ -70,6 +75,10 @@ class Ledger:
         self._in_flight = 0
         self._starting = 0  # workers
         self._limit = max_works_per_worker  # works that a worker may have in flight now
+        # Works that those in one place may have in flight together, while it changes hands. In
+        # threads works may wait for works, and one that can take no more must not keep them back.
+        self.capacity = min(max_works_per_worker, terms.max_tasks or max_works_per_worker)
+        self._spent: list[PoolWorker] = []  # have taken all that they may take
         # Workers with room, per lane; in any order.
         self._open: tuple[dict[PoolWorker, None], dict[PoolWorker, None]] = ({}, {})
         self._pins = False  # whether a work was ever pinned
@@ -84,6 +93,7 @@ class Ledger:
         self.to_start: list[PoolWorker] = []
         self.to_stop: list[PoolWorker] = []
         self.pauses: list[tuple[float, Callable[[], None]]] = []  # seconds, then what to call
+        self.stalls: list[tuple[PoolWorker, Any]] = []  # to be told of, see `_worker.loop_watch`
 
     def __repr__(self) -> str:
         state = "broken" if self.broken else "closing" if self.closing else "open"
@@ -115,8 +125,10 @@ class Ledger:
 
     def is_full(self) -> bool:
         """Whether every worker has as many works as it may have."""
-        limit = self.max_works_per_worker
-        return all(len(worker.works) >= limit for worker in self.workers)
+        return all(
+            sum(len(each.works) for each in (worker, *worker.elders)) >= self.capacity
+            for worker in self.workers
+        )
 
     def holders_beside(self, work: Work) -> Collection[Work]:
         """Return the works that hold a place which that work needs: those of its key.
@@ -129,6 +141,7 @@ class Ledger:
     def everyone(self) -> Iterator[PoolWorker]:
         """Iterate over those that serve, or will, and those that are leaving."""
         yield from self.workers
+        yield from self.spares
         yield from self.leaving
 
     def held(self, lane: int) -> list[Work]:
@@ -168,7 +181,7 @@ class Ledger:
         worker.plain += lane
         if lane and worker.plain > 1:
             self._sent_ahead = True
-        if len(works) >= self._limit or (lane and worker.plain >= worker.depth):
+        if len(works) >= worker.limit or (lane and worker.plain >= worker.depth):
             self._refresh(worker)
 
     def _hand_many(self, works: list[Work], worker: PoolWorker, lane: int) -> None:
@@ -283,12 +296,40 @@ class Ledger:
     def _refresh(self, worker: PoolWorker) -> None:
         """Note whether the worker can take one more work, per lane."""
         room = worker.room
-        now = worker.state is SERVING and len(worker.works) < self._limit
+        worker.limit = limit = self._limit if self.terms is UNBOUND else self._limit_of(worker)
+        now = worker.state is SERVING and len(worker.works) < limit
         if room[COROUTINE] is not now:
             self._set_room(worker, COROUTINE, now=now)
         now = now and worker.plain < worker.depth
+        if now and worker.elders:  # as many functions run at once as there are places
+            now = not any(elder.plain for elder in worker.elders)
         if room[PLAIN] is not now:
             self._set_room(worker, PLAIN, now=now)
+
+    def _limit_of(self, worker: PoolWorker) -> int:
+        """Return how many works a worker may have in flight, as things are.
+
+        With ``max_tasks`` this is less when a work has ended: whoever takes one out refreshes.
+        """
+        limit = self._limit
+        if worker.elders:
+            limit = min(limit, self.capacity - sum(len(elder.works) for elder in worker.elders))
+        if self.terms.max_tasks is not None:
+            left = self.left_to(worker)
+            if left <= 0 and worker.state is SERVING and worker not in self._spent:
+                self._spent.append(worker)
+            limit = min(limit, len(worker.works) + left)
+        return limit
+
+    def left_to(self, worker: PoolWorker) -> int:
+        """Return how many works a worker may still be handed in its life."""
+        most = self.terms.max_tasks
+        return NO_END if most is None else most - worker.taken
+
+    def _given_back(self, worker: PoolWorker, work: Work) -> None:
+        """Note that a worker has not started a work, which does not count as one of its own."""
+        worker.given_back += 1
+        worker.items_beside -= work.options.items - 1
 
     def _set_room(self, worker: PoolWorker, lane: int, *, now: bool) -> None:
         worker.room[lane] = now
@@ -320,6 +361,7 @@ class Ledger:
         self.broken = BrokenPoolError(f"{why}: {type(reason).__name__}: {reason}")
         self.broken.__cause__ = reason
         everyone = list(self.everyone())
+        self._spent.clear()
         lines = [self._limits.waiting, *self._lines]
         lines += [line for worker in everyone for line in worker.pinned]
         lines += [worker.works.values() for worker in everyone]
@@ -339,9 +381,11 @@ class Ledger:
         self._holders = self._limits.holders
         self._waiting = self._in_flight = self._starting = self.added = 0
         self.workers.clear()
+        self.spares.clear()
         self.leaving.clear()
         for effects in (self.outbound, self.to_start, self.to_stop, self.pauses, self.to_watch):
             effects.clear()
+        self.stalls.clear()
         return self.take_settled()
 
     # -- invariants -----------------------------------------------------------
@@ -397,8 +441,12 @@ class Ledger:
             assert worker.plain == sum(work.lane for work in works)
             assert all(work.state is IN_FLIGHT and work.worker is worker for work in works)
         for worker in self.workers:
-            room = worker.state is SERVING and worker.workload < self._limit
-            assert worker.room == [room, room and worker.plain < worker.depth]
+            limit = self._limit if self.terms is UNBOUND else self._limit_of(worker)
+            room = worker.state is SERVING and worker.workload < limit
+            assert worker.limit == limit or worker.state is not SERVING
+            elders = any(elder.plain for elder in worker.elders)
+            assert worker.room == [room, room and worker.plain < worker.depth and not elders]
+            assert self.left_to(worker) >= 0
         for lane in LANES:
             assert set(self._open[lane]) == {w for w in self.workers if w.room[lane]}
         assert self._sent_ahead or all(worker.plain <= 1 for worker in self.workers)

@@ -169,7 +169,9 @@ class _Held:
         self._has_started = has_started
         # If the load balancer insists on its choice, it may choose any of them.
         enough = all if pool.keeps_choice else any
-        self.thread_left = enough(worker not in blocked for worker in pool.workers)
+        self.thread_left = enough(
+            not any(each in blocked for each in (worker, *worker.elders)) for worker in pool.workers
+        )
         most = pool.max_works_per_worker
         self.place_left = enough(self._places(worker) < most for worker in pool.workers)
         self.keys = any(
@@ -198,9 +200,11 @@ class _Held:
     def _places(self, worker: PoolWorker) -> int:
         """Return how many places at a worker are held, or will be."""
         # A stream that is still to start may do so there.
-        places = sum(stream.worker in (worker, None) for stream in self._streams)
-        if worker in self.workers:
-            places += max(worker.depth, worker.plain) if self._pool.keeps_choice else 1
+        together = (worker, *worker.elders)  # of one place
+        places = sum(stream.worker in (*together, None) for stream in self._streams)
+        for each in together:
+            if each in self.workers:
+                places += max(each.depth, each.plain) if self._pool.keeps_choice else 1
         return places
 
     def _key_lets_start(self, work: Work) -> bool:

@@ -1,8 +1,10 @@
 """The Pool: the state of all works and workers, and every decision about them.
 
 A chain of classes, each of which uses only what lies below it, and one object: a `Ledger` counts,
-a `Dispatcher` gives works to workers, a `Workforce` starts and retires workers, and the Pool takes
-the events. (A chain and no parts, so that no attribute is looked up twice on the way of a work.)
+a `Dispatcher` gives works to workers, `Trials` hold works whose outcome is judged, `Ahead` calls
+some back, a `Staff` starts and retires single workers, `Recycling` replaces them, a `Workforce`
+knows how many there are to be, and the Pool takes the events. (A chain and no parts, so that no
+attribute is looked up twice on the way of a work.)
 
 Rules of this file: logic only. No IO, no clock, no thread, no lock: events come in as method
 calls (under the Manager's lock), effects go out as data that the Manager takes from ``outbound``,
@@ -34,6 +36,7 @@ from aplex._common.messages import (
     RAISED,
     READY,
     RETURNED,
+    STALLED,
     TOO_LATE,
     VALUE,
     Report,
@@ -45,6 +48,7 @@ from aplex._pool.restarts import RestartPolicy
 from aplex._pool.stamps import Stamps
 from aplex._pool.state import DONE, IN_FLIGHT, WAITING, PoolWorker, Work, WorkerState
 from aplex._pool.tally import Counts
+from aplex._pool.terms import UNBOUND, Terms
 from aplex._pool.workforce import Workforce
 from aplex.load_balancers import LoadBalancerFactory
 
@@ -68,7 +72,7 @@ class Pool(Workforce):
         max_works_per_worker: int,
         load_balancer: LoadBalancerFactory,
         policy: RestartPolicy | None = None,
-        max_tasks_per_child: int | None = None,
+        terms: Terms = UNBOUND,
         clock: Callable[[], float] = float,
     ) -> None:
         """Have no workers yet.
@@ -78,14 +82,12 @@ class Pool(Workforce):
             max_works_per_worker: How many works one may have in flight.
             load_balancer: Makes the load balancer.
             policy: When a worker is started in the place of one that never served.
-            max_tasks_per_child: After how many works a worker is replaced.
+            terms: When workers are replaced that could go on, and how few there may be.
             clock: Tells seconds, to works with a ``rate``, and when works were submitted; without
                 one time stands still.
         """
         policy = policy or RestartPolicy()
-        super().__init__(
-            size, max_works_per_worker, load_balancer, policy, max_tasks_per_child, clock
-        )
+        super().__init__(size, max_works_per_worker, load_balancer, policy, terms, clock)
         self.can_interrupt = False  # whether workers stop plain functions that run
         self._work_ids = 0
         self.stamps = Stamps()
@@ -185,7 +187,7 @@ class Pool(Workforce):
             self._results(worker, VALUE, ids, values)
         if pickled:
             self._results(worker, PICKLED, pickled, pickles)
-        if self.max_tasks_per_child is not None or worker.state is not SERVING:
+        if self.terms is not UNBOUND or worker.state is not SERVING:
             self._reported(worker)
 
     def _results(self, worker: PoolWorker, kind: int, ids: list[int], data: list[Any]) -> None:
@@ -245,6 +247,8 @@ class Pool(Workforce):
                     if self._is_judged(work, kind):
                         self._try(work, kind, data, worker)
                     else:
+                        if kind == CANCELLED and data is not None and data == work.seq:
+                            self._given_back(worker, work)
                         self._settle(work, kind, data)
                         del works[work_id]
                     self._leave(work, worker)
@@ -268,6 +272,8 @@ class Pool(Workforce):
                 self._ready(worker, data)
             elif kind == DUMPED:
                 self.told.append((worker, work_id, data))
+            elif kind == STALLED:
+                self.stalls.append((worker, data))
             elif kind != FREED:  # which is for the back end
                 worker.failure = data
         if returned:
@@ -347,6 +353,9 @@ class Pool(Workforce):
         self._drop_copies()
         self._recount_workers()
         self._recount_works()
+        for worker in self.leaving:
+            if worker.state is WorkerState.RETIRING:  # its last work may have been done just now
+                self._stop_if_idle(worker)
         if self.workers or self.leaving:  # else nothing was started yet
             self._fit()
         self.dispatch()
@@ -372,7 +381,7 @@ class Pool(Workforce):
         """
         lane = work.lane
         crowded = self._waiting or self._in_flight or self._starting or self.outbound
-        if crowded or self._rare or self.closing or not (self._open[lane] and self._trusted):
+        if crowded or self._rare or self.closing or not (self._open[lane] and self._shortens):
             return None
         if work.limited or work.options.apart:
             return None
@@ -400,7 +409,7 @@ class Pool(Workforce):
         work = works.get(ids[0] if ids else pickled[0])
         if work is None or work.state is DONE or self._holders or self._judges:
             return False
-        if self.max_tasks_per_child:
+        if self.terms is not UNBOUND:
             return False
         if self.closing or not worker.served or worker.condemned_for:
             return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,13 +35,14 @@ class WorkerState(enum.Enum):
     """Where a worker is in its life."""
 
     STARTING = "starting"
+    STANDBY = "standby"
     SERVING = "serving"
     RETIRING = "retiring"
     STOPPING = "stopping"
     GONE = "gone"
 
 
-STAYING: Final = (WorkerState.STARTING, WorkerState.SERVING)
+STAYING: Final = (WorkerState.STARTING, WorkerState.STANDBY, WorkerState.SERVING)
 """States of a worker that works may wait for."""
 
 
@@ -115,10 +117,12 @@ class Question:
     and a pool recognizes its own workers, without a worker knowing its pool.
     """
 
-    __slots__ = ("lane",)
+    __slots__ = ("lane", "turns_of")
 
     def __init__(self) -> None:
         self.lane = COROUTINE  # of the work to find a worker for
+        # How long turns of a worker's loop take, see `Backend.turns`.
+        self.turns_of: Callable[[PoolWorker], tuple[float, float]] = _no_turns
 
 
 class PoolWorker:
@@ -130,11 +134,17 @@ class PoolWorker:
         "condemned_for",
         "credits",
         "depth",
-        "due_for_recycling",
+        "elders",
         "failure",
+        "given_back",
+        "heir",
+        "heir_paused",
         "id",
         "index",
+        "items_beside",
+        "limit",
         "look_at",
+        "mark",
         "outboxes",
         "pace",
         "pid",
@@ -147,8 +157,10 @@ class PoolWorker:
         "served",
         "state",
         "suspect",
+        "weighed_at",
         "why_killed",
         "works",
+        "worn",
     )
 
     def __init__(self, question: Question, number: int, index: int = 0) -> None:
@@ -165,7 +177,18 @@ class PoolWorker:
         self.room = [False, False]  # whether there is room for one more work, per lane
         self.served = False  # whether it has reported the end of a work
         self.failure: Any = None  # what it said before it ended without ever serving
-        self.due_for_recycling = False  # it serves only until another worker can
+        self.limit = 0  # works it may have in flight, as of the last look
+        self.worn = False  # it serves only until its heir can
+        self.heir: PoolWorker | None = None  # what takes its place, or has taken it
+        self.heir_paused = False  # the last heir has failed: the next one is to wait
+        self.elders: list[PoolWorker] = []  # those before it in its place that still have works
+        self.given_back = 0  # works that it was handed and that it has not started
+        self.items_beside = 0  # items in its chunks, beside the one that each work counts as
+        self.mark: tuple[float, int] = (
+            0.0,
+            0,
+        )  # when its rate was looked at last, and how many it had taken then
+        self.weighed_at = 0.0  # seconds: when its memory was looked at last
         self.suspect = 0  # id of the last suspect it was given
         self.condemned_for: Work | None = None  # the stuck function because of which it retires
         self.why_killed: str | None = None  # if it was killed because of that
@@ -186,7 +209,17 @@ class PoolWorker:
     @property
     def works_done(self) -> int:
         """Works that have ended on it."""
-        return self.seqs[0] + self.seqs[1] - len(self.works)
+        return self.seqs[0] + self.seqs[1] - self.given_back - len(self.works)
+
+    @property
+    def taken(self) -> int:
+        """Works that were handed to it, and not given back. An item of a chunk counts as one."""
+        return self.seqs[0] + self.seqs[1] - self.given_back + self.items_beside
+
+    @property
+    def loop_lag(self) -> float:
+        """How long coroutines wait for their turn in its event loop, in seconds, lately."""
+        return max(self.question.turns_of(self))
 
     @property
     def available(self) -> bool:
@@ -195,6 +228,11 @@ class PoolWorker:
 
     def __repr__(self) -> str:
         return f"<worker {self.id} {self.state.value}, {len(self.works)} in flight>"
+
+
+def _no_turns(_worker: PoolWorker) -> tuple[float, float]:
+    """Stand for a back end that does not know."""
+    return 0.0, 0.0
 
 
 @dataclass(frozen=True, slots=True)

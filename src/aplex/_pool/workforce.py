@@ -3,16 +3,12 @@
 Rules of this file: logic only, as in ``_pool.pool``. Time comes in as a number; a restart that has
 to wait goes out as a number of seconds, and comes back in as ``restart_due``.
 
-A worker is *starting*, then *serving*, then *stopping*, then *gone*. One that is to go while
-the pool stays is *retiring* before it stops: it gets no more works and finishes those it has.
-It is in ``leaving`` then, where no load balancer sees it. One that is *due for recycling* has
-done as many works as a worker may do; it serves until another one can.
+A pool with ``min_size`` is *elastic*: it has as many workers as there were works, lately.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
 
 from aplex._common.locks import late_imports
 from aplex._common.messages import CANCELLED, PLAIN, RAISED
@@ -20,32 +16,14 @@ from aplex._common.requests import Cancel
 from aplex._pool import retries
 from aplex._pool.failures import sign_of
 from aplex._pool.ledger import SERVING
-from aplex._pool.notes import Gone, Ready, Rerun, Resized, Retiring, Spawned
-from aplex._pool.restarts import RestartPolicy
+from aplex._pool.notes import Gone, Ready, Rerun, Resized
+from aplex._pool.recycling import Recycling
 from aplex._pool.state import Death, PoolWorker, Work, WorkerState
-from aplex._pool.trials import Trials
-from aplex.load_balancers import LoadBalancerFactory
+from aplex._pool.terms import UNBOUND
 
 
-class Workforce(Trials):
-    """Starts and retires workers."""
-
-    def __init__(
-        self,
-        size: int,
-        max_works_per_worker: int,
-        load_balancer: LoadBalancerFactory,
-        policy: RestartPolicy,
-        max_tasks_per_child: int | None,
-        clock: Callable[[], float],
-    ) -> None:
-        super().__init__(max_works_per_worker, load_balancer, clock)
-        self.size = size
-        self.policy = policy
-        self.max_tasks_per_child = max_tasks_per_child
-        self._clock = clock
-        self._pauses = 0  # restarts that wait for their time
-        self._worker_ids = 0
+class Workforce(Recycling):
+    """Has as many workers as it should, whatever becomes of them."""
 
     # -- events ---------------------------------------------------------------
 
@@ -55,6 +33,7 @@ class Workforce(Trials):
             places = self._free_places()
             while self._missing() > 0:
                 self.workers.append(self._new_worker(next(places)))
+            self._look_later()
 
     def resize(self, size: int) -> None:
         """Have another number of workers: start some, or retire some."""
@@ -84,46 +63,40 @@ class Workforce(Trials):
             self._retire(worker)
             self._fit()
             self.dispatch()
+        elif worker.heir is not None:  # which need not wait for what does not end
+            worker.heir.elders = [each for each in worker.heir.elders if each is not worker]
+            self._refresh(worker.heir)
+            self.dispatch()
 
     # -- decisions ------------------------------------------------------------
 
-    @property
-    def wants_workers(self) -> bool:
-        """Whether there may be works for a new worker."""
-        return not (self.terminating or self.broken or (self.closing and self.idle))
-
     def _missing(self) -> int:
-        """How many workers to start. One that is due for recycling serves until another can."""
+        """How many workers to start."""
         if not self.wants_workers:
             return 0
-        return self.size - self._counted() - self._pauses
-
-    def _counted(self) -> int:
-        """How many workers there are, without those that are due for recycling."""
-        return len(self.workers) - sum(worker.due_for_recycling for worker in self.workers)
+        return self.wanted - len(self.workers) - self._pauses
 
     def _fit(self) -> None:
         """Retire workers if there are too many, start those that are missing."""
-        while self._counted() > self.size:
+        while len(self.workers) > self.wanted:
             self._retire(min(self.workers, key=_worth))
-        serving = sum(worker.state is SERVING for worker in self.workers)
-        for worker in [worker for worker in self.workers if worker.due_for_recycling]:
-            if serving > self.size:
-                self._retire(worker)
-                serving -= 1
         self.open()
 
     def _ready(self, worker: PoolWorker, pid: int | None) -> None:
-        """Let a started worker serve."""
+        """Let a started worker serve, or stand by."""
         worker.pid = pid
+        if worker.state is not WorkerState.STARTING:
+            return
         if self.notes is not None:
             self.notes.append(Ready(worker))
-        if worker.state is WorkerState.STARTING:
+        if worker in self.spares:
+            worker.state = WorkerState.STANDBY
+        else:
             worker.state = WorkerState.SERVING
             self._started()
             self._refresh(worker)
-            if len(self.workers) > self.size:
-                self._fit()
+        if self.terms is not UNBOUND:
+            self._entered(worker)
 
     def _serves(self, worker: PoolWorker) -> None:
         """Note that a worker has ended its first work: workers can be started here."""
@@ -132,51 +105,58 @@ class Workforce(Trials):
         self.open()
 
     def _reported(self, worker: PoolWorker) -> None:
-        """Note that a worker that retires, or may be due for recycling, has reported works."""
+        """Note that a worker that retires, or may be replaced, has reported works."""
         if worker.state is WorkerState.RETIRING:
             self._stop_if_idle(worker)
-        elif (
-            self.max_tasks_per_child is not None
-            and worker.works_done >= self.max_tasks_per_child
-            and worker.state is SERVING
-            and not worker.due_for_recycling
-        ):
-            worker.due_for_recycling = True
-            self._fit()
+        if self.terms is not UNBOUND:
+            self._worked(worker)
 
-    def _retire(self, worker: PoolWorker) -> None:
-        """Give a worker no more works; stop it when it has done those it has."""
-        was = worker.state
-        if self.notes is not None:
-            self.notes.append(Retiring(worker))
-        self.leaving.append(worker)
-        worker.state = WorkerState.RETIRING
-        self.workers.remove(worker)
-        if was is WorkerState.STARTING:
-            self._started()
-        self._refresh(worker)
-        self._unpin(worker)
-        self._stop_if_idle(worker)
+    # -- as many as are needed ------------------------------------------------
 
-    def _stop_if_idle(self, worker: PoolWorker) -> None:
-        if not worker.works:
-            self.to_stop.append(worker)  # first: nothing repairs a stop that nobody sends
-            worker.state = WorkerState.STOPPING
+    @property
+    def wanted(self) -> int:
+        """How many workers there are to be."""
+        least = self.terms.min_size
+        return self.size if least is None else min(self.size, max(least, self._needed))
 
-    def _free_places(self) -> Iterator[int]:
-        """Yield the places that no worker has, but for those whose successor is to come."""
-        taken = {worker.index for worker in self.workers if not worker.due_for_recycling}
-        return (index for index in itertools.count() if index not in taken)
+    def want(self, count: int) -> None:
+        """Have so many workers at least, for a while."""
+        self._needed = max(self._needed, count)
+        self._peaks = (self._peaks[0], max(self._peaks[1], count))
+        self.open()
 
-    def _new_worker(self, index: int) -> PoolWorker:
-        self._worker_ids += 1
-        self._starting += 1
-        worker = PoolWorker(self.question, self._worker_ids, index)
-        worker.born = self._clock()
-        self.to_start.append(worker)
-        if self.notes is not None:
-            self.notes.append(Spawned(worker))
-        return worker
+    def _grow(self) -> None:
+        """Have a worker for each work, as far as there may be so many."""
+        works = self._waiting + self._in_flight
+        if works > self._peaks[1]:
+            self._peaks = (self._peaks[0], works)
+        if works > self._needed:
+            self._needed = works
+            hopeless = self.policy.failures and self.policy.exhausted
+            if len(self.workers) < self.size and not hopeless:
+                self.open()
+
+    def _look_later(self) -> None:
+        """Look, after a while, whether so many workers are needed."""
+        least = self.terms.min_size
+        if least is not None and not self._looks and len(self.workers) > least:
+            self._looks = True
+            self.pauses.append((self.terms.idle_timeout / 2, self._shrink))
+
+    def _shrink(self) -> None:
+        """Retire workers that were not needed since the last look but one."""
+        works = self._waiting + self._in_flight
+        self._needed = max(works, *self._peaks)
+        self._peaks = (self._peaks[1], works)
+        self._looks = False
+        if not self.wants_workers:
+            return
+        while len(self.workers) > self.wanted:
+            idle = min(self.workers, key=_worth)
+            if idle.works:
+                break
+            self._retire(idle)
+        self._look_later()
 
     # -- deaths ---------------------------------------------------------------
 
@@ -203,9 +183,11 @@ class Workforce(Trials):
             self._reroute(work, worker, death)
             del worker.works[work.id]  # not before it is elsewhere: see `give_up`
         self._unpin(worker)
-        if was is WorkerState.STARTING:
+        if was is WorkerState.STARTING and worker not in self.spares:
             self._started()
         self._replace(worker, failed=failed)
+        if worker.heir is not None:
+            self._refresh(worker.heir)
         if self.policy.hopeless:
             self._despair()
         awaited = self._pauses and not self.policy.hopeless
@@ -238,7 +220,9 @@ class Workforce(Trials):
         """Whether the death of a worker counts as a failed start."""
         if worker.state is WorkerState.STARTING:
             return True
-        if worker.state is not SERVING or worker.served or any(death.started):
+        if worker.state not in (SERVING, WorkerState.STANDBY):
+            return False
+        if worker.served or any(death.started):
             return False
         # It did not start what it was given; or it was there for a moment only.
         young = death.uptime is None or death.uptime <= self.policy.window
@@ -249,8 +233,15 @@ class Workforce(Trials):
         if worker in self.leaving:
             self.leaving.remove(worker)
             return
+        if worker in self.spares:
+            self._lost_spare(worker, failed=failed)
+            return
+        if not failed and self._succeed(worker):
+            self.tally.restarts += 1
+            return
         place = self.workers.index(worker)
         del self.workers[place]
+        self._dismiss_heir(worker)
         if self._missing() <= 0:
             return
         pause = 0.0
@@ -266,6 +257,7 @@ class Workforce(Trials):
             free = itertools.takewhile(lambda index: index <= worker.index, self._free_places())
             index = worker.index if worker.index in free else next(self._free_places())
             self.workers.insert(place, self._new_worker(index))
+            self._inherit(self.workers[place], worker)
 
     def _despair(self) -> None:
         """Wait for no worker that would fail as others did; unless some worker serves."""
@@ -286,26 +278,7 @@ class Workforce(Trials):
         for work in self._drain_waiting():
             self._settle(work, RAISED, self.broken)
 
-    def _anyone_serves(self) -> bool:
-        return any(worker.state is SERVING for worker in self.workers)
-
     # -- invariants -----------------------------------------------------------
-
-    def _recount_workers(self) -> None:
-        """Finish a start or a retirement that an exception broke into. Then ``_fit``."""
-        everyone = list(self.everyone())
-        self.to_start = [worker for worker in self.to_start if worker in everyone]
-        for worker in self.leaving:
-            if worker in self.workers:
-                self.workers.remove(worker)
-            if worker.state not in (WorkerState.STOPPING, WorkerState.GONE):
-                worker.state = WorkerState.RETIRING
-                self._unpin(worker)
-                if worker not in self.to_stop:
-                    self._stop_if_idle(worker)
-                elif not worker.works:
-                    worker.state = WorkerState.STOPPING
-        self._starting = sum(worker.state is WorkerState.STARTING for worker in self.workers)
 
     def check(self) -> None:
         """Assert, besides, that there are as many workers as there should be."""
@@ -316,9 +289,7 @@ class Workforce(Trials):
             assert bool(worker.works) is (worker.state is WorkerState.RETIRING)
             assert worker.room == [False, False]
             assert not any(worker.pinned)
-        assert self._counted() <= self.size
-        if self._counted() < len(self.workers):
-            assert sum(worker.state is SERVING for worker in self.workers) <= self.size
+        assert len(self.workers) <= self.size
         assert self._pauses >= 0
         if self.wants_workers and self.workers and not self.policy.failures:
             assert self._missing() <= 0
@@ -332,4 +303,4 @@ def _worth(worker: PoolWorker) -> tuple[int, int]:
     """
     if worker.state is WorkerState.STARTING:
         return 0, -worker.id
-    return (1 if worker.due_for_recycling else 2), worker.workload
+    return (1 if worker.worn else 2), worker.workload

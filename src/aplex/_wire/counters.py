@@ -4,7 +4,8 @@ Two counters in anonymous shared memory, on the `page` of the worker, say how ma
 each lane it has *started*. Writing one costs nothing on the path of a work; after a death
 the parent reads exactly which works may have run, and which may run elsewhere.
 Behind them is when the plain function that runs began, so that the parent knows when
-its time is over without asking a worker that may not answer.
+its time is over without asking a worker that may not answer; and since when the event loop
+has not waited, and how long its turns take.
 The memory has no name, so a crash leaves nothing behind.
 
 Behind the counters, last words can be written, as into a file: the stack that
@@ -21,7 +22,18 @@ import os
 import sys
 
 from aplex._common.locks import late_imports
-from aplex._common.messages import DOOMED, LEFT, LOGGED, PLAIN, RECORDING, SINCE
+from aplex._common.messages import (
+    DOOMED,
+    LEFT,
+    LOGGED,
+    PLAIN,
+    RECORDING,
+    SINCE,
+    SLOW,
+    TURN_ENDED,
+    TURN_LAG,
+    TURN_SINCE,
+)
 from aplex._wire.frames import Bytes, PipeEnd
 from aplex._wire.page import NAME, SIZE, WorkerPage, is_shown, make_page_file
 
@@ -85,6 +97,14 @@ class Progress:
         See `running_in`. Where there is no shared memory here, nothing is known to run.
         """
         return (0, 0.0) if self._end is None else running_in(self.started)
+
+    def watch_loop(self, slow: float | None) -> None:
+        """In the parent, before the worker begins: say after how many seconds a turn is slow."""
+        self.started[SLOW] = 0 if slow is None else int(slow * 1e9)
+
+    def turns(self, now: float) -> tuple[float, float]:
+        """Return how long turns of the event loop take, see `turns_in`."""
+        return (0.0, 0.0) if self._end is None else turns_in(self.started, now)
 
     def has_started(self, seq: int) -> bool:
         """Whether the plain function of that number was started, as far as is known here."""
@@ -184,6 +204,26 @@ def running_in(started: memoryview | list[int]) -> tuple[int, float]:
         seq, since = started[PLAIN], started[SINCE]
         if seq == started[PLAIN]:  # else the next one has started between the two
             return (seq, since / 1e9) if since else (0, 0.0)
+
+
+LAG_HALVES: Final = 0.2
+"""Seconds in which the lag of a loop that waits is taken for half as long."""
+
+
+def turns_in(started: memoryview | list[int], now: float) -> tuple[float, float]:
+    """Return how long the turn of a worker's loop has taken that runs, and how long they take.
+
+    Args:
+        started: The counters of the worker.
+        now: The time, on the monotonic clock.
+
+    Returns:
+        Seconds by now, 0.0 if the loop waits; and seconds lately.
+    """
+    since, ended, lag = started[TURN_SINCE], started[TURN_ENDED], started[TURN_LAG] / 1e9
+    if since:
+        return max(0.0, now - since / 1e9), lag
+    return 0.0, lag * float(0.5 ** (max(0.0, now - ended / 1e9) / LAG_HALVES))
 
 
 def environment_wants_crashes() -> bool:

@@ -134,6 +134,11 @@ class CoroutineLane:
             idle = self._now - before > LONG
             self._due = self._meter.frame(self._count, count, submitted, function, idle=idle)
 
+    @property
+    def numbers(self) -> Collection[int]:
+        """The numbers of works that have not ended; always the same collection."""
+        return self._tasks
+
     def begin(self, work_id: int, function: Any, call: Any) -> None:
         """Call a work; a coroutine it returns becomes a task. Call ``flush`` after the last."""
         if self.note is not None:

@@ -6,13 +6,15 @@ Imported when the first coroutine comes: a worker that only gets plain functions
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, MutableSequence
 
-from aplex._common.messages import COROUTINE, Reports
+from aplex._common.messages import COROUTINE, STALLED, Reports, only
 from aplex._wire.frames import End, Reader, Writer
 from aplex._wire.page import ALIVE
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.lane import Codec
+from aplex._worker.loop_watch import LoopWatch
 from aplex._worker.meter import Meter
 from aplex._worker.producers import Producers
 
@@ -35,6 +37,7 @@ class CoroutinePipes:
 
     Attributes:
         lane: Runs the works.
+        watch: Sees what blocks the loop.
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class CoroutinePipes:
         producers: Producers,
         skip: Callable[[int], bool],
         lost: Callable[[], object],
+        wake: Callable[[], object],
+        tell: Callable[[Reports], object],
         meter: Meter | None = None,
     ) -> None:
         """Connect a loop that does not run yet.
@@ -58,6 +63,8 @@ class CoroutinePipes:
             producers: The streams of this worker.
             skip: Keeps a plain function from being started, see `PlainLane.skip`.
             lost: Is called when a pipe has broken.
+            wake: Wakes the thread that looks at the loop, see `LoopWatch`.
+            tell: Sends reports that are none of a work here. Any thread.
             meter: Measures works. None: nobody does.
         """
         self._loop = loop
@@ -75,6 +82,8 @@ class CoroutinePipes:
             loop, codec, self._send, producers, started, meter, self._say_alive
         )
         loop.add_reader(self._end_in.fileno(), self._read)
+        self.watch = LoopWatch(started, wake, lambda stall: tell(only((0, STALLED, stall))))
+        self.watch.attach(loop, self.lane.numbers, threading.get_ident())
 
     def _say_alive(self, count: int) -> None:
         self._started[ALIVE] = count
@@ -92,6 +101,7 @@ class CoroutinePipes:
         except (EOFError, OSError):
             self._lost()
             return
+        self.watch.arriving(now=True)
         started = self._started
         begin = lane.beginner()
         while frames:
@@ -112,6 +122,7 @@ class CoroutinePipes:
                 lane.recall(work_id, seq, self._skip)
             for work_id, count in credits_:
                 self._producers.credit(work_id, count)
+        self.watch.arriving(now=False)
         lane.flush()
 
     def _lost(self) -> None:

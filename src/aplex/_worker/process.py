@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from aplex._worker.coroutine_pipes import CoroutinePipes
     from aplex._worker.lifespan import Lifespan
     from aplex._worker.log_forwarding import Forwarder
+    from aplex._worker.loop_watch import LoopWatch
     from aplex._worker.shared_results import SharedResults
     from aplex.workers import CurrentWorker
 
@@ -240,6 +241,7 @@ class Child:
         be_here(self._current_worker, whole_process=True)
         self._lifespan: Lifespan | None = None
         self._forwarder: Forwarder | None = None
+        self._loop_watch: LoopWatch | None = None
 
     def run(self, setup: PackedSetup) -> None:
         """Start, serve, clean up. On the process's main thread."""
@@ -258,6 +260,8 @@ class Child:
                 os._exit(1)  # the loop's thread may be in any state
         self._serve()
         self._loop_thread.stop()
+        if self._loop_watch is not None:
+            self._loop_watch.detach()
         if self._lifespan is not None:
             self._lifespan.leave_plain()
         self._finish_logs()
@@ -386,8 +390,11 @@ class Child:
             self.producers,
             self.plain.skip,
             lambda: loop.call_later(DOUBT, self.cut_off),
+            self._kick,
+            self.plain.tell,
             Meter(self._progress.page, self._names, codec.counters),
         )
+        self._loop_watch = self._pipes.watch
         if self._forwarder is not None:
             from aplex._worker.whose_work import note
 
@@ -477,6 +484,8 @@ class Child:
             pause = self._interrupts.send()
             if self._results is not None:
                 pause = _shorter(pause, self._results.trim())
+            if self._loop_watch is not None:
+                pause = _shorter(pause, self._loop_watch.look())
         self._orphaned.set()
         self._loop_thread.stop(ORPHAN_GRACE)
         os._exit(1)

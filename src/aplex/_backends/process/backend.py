@@ -67,6 +67,7 @@ class ProcessBackend(PipedBackend):
         """
         by_template = context is None and template.AVAILABLE
         context = context or multiprocessing.get_context("spawn")
+        self._slow_callback = setup.slow_callback
         self._forks = context.get_start_method() == "fork"
         self._main = MainModule(forks=self._forks)
         super().__init__(main_by_value=self._main.decide)
@@ -102,7 +103,9 @@ class ProcessBackend(PipedBackend):
                 self._gate = Gate(self._take_in_rest)
                 self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
             if worker not in self._links:  # else Ctrl-C broke into this very method
-                self._links[worker] = Link(self._shared(), worker, self._logs, self._name)
+                self._links[worker] = Link(
+                    self._shared(), worker, self._logs, self._name, self._slow_callback
+                )
             link = self._links[worker]
             if link.logs is not None:
                 self._logs.add(link.logs)
@@ -149,6 +152,15 @@ class ProcessBackend(PipedBackend):
     def running(self, worker: PoolWorker) -> tuple[int, float]:
         link = self._links.get(worker)
         return (0, 0.0) if link is None or link.closed else link.progress.running()
+
+    def turns(self, worker: PoolWorker) -> tuple[float, float]:
+        link = self._links.get(worker)
+        if link is None or link.closed:
+            return 0.0, 0.0
+        try:
+            return link.progress.turns(time.monotonic())
+        except ValueError:  # its memory was freed just now: it has died
+            return 0.0, 0.0
 
     def has_started(self, worker: PoolWorker, seq: int) -> bool:
         link = self._links.get(worker)

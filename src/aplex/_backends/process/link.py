@@ -49,6 +49,7 @@ class Link:
         worker: PoolWorker | None = None,
         logs: Logs | None = None,
         pool: str = "",
+        slow_callback: float | None = None,
     ) -> None:
         """Open all channels of a worker, or none.
 
@@ -57,6 +58,7 @@ class Link:
             worker: Whose works get them.
             logs: Where its log records go.
             pool: The name of the pool.
+            slow_callback: Seconds after which what blocks its event loop is told of.
 
         Raises:
             OSError: There are too many open files.
@@ -70,6 +72,7 @@ class Link:
                 self.logs, self.child_ends.logs = logs.open(opened)
             self.progress = Progress(room=0 if self.logs is None else ROOM)
         self.progress.page.name(pool, 0 if worker is None else worker.id)
+        self.progress.watch_loop(slow_callback)
         self.known: tuple[set[int], set[int]] = ({0}, {0})  # functions sent, per lane
         self.freed: Callable[[Link, list[int]], None] | None = None  # of shared objects
         self.process: Any = None  # a multiprocessing.Process

@@ -1,0 +1,40 @@
+"""Documents: the examples of how workers live run, and show what they say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def printed_by(name: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", f"{name}.py"],
+        cwd=EXAMPLES,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout + ran.stderr
+
+
+def test_recycling() -> None:
+    printed = printed_by("recycling")
+    assert "25 works a worker: 100 works in" in printed
+    assert ", 25 at most" in printed
+    assert "each work alone: 20 works in 20 processes, 1 at most" in printed
+    assert "at first: 1 of 4 workers" in printed
+    assert "idle again: 1 of 4 workers" in printed
+
+
+def test_a_watched_loop() -> None:
+    printed = printed_by("watched_loop")
+    assert "crawl (" in printed
+    assert "blocks the event loop of worker 1 (slot 0, pid" in printed
+    assert "time.sleep(1)" in printed
+    assert "slots that answer now: {1}" in printed
+    assert printed.count(": 1 worker") == 3
