@@ -141,7 +141,8 @@ def test_who_catches_the_interrupt_keeps_the_result(
     assert caller.result(future) == "WorkInterrupted"
     cancelled = view.submit(stuck.swallows, signals.path)
     signals.expect("running", "running")
-    assert caller.cancel(cancelled)
+    # False, if the function has caught it and returned before we come back from the call.
+    assert caller.cancel(cancelled) or cancelled.done()
     assert caller.result(cancelled) == "WorkInterrupted"
 
 
