@@ -371,6 +371,14 @@ def test_a_load_balancer_that_keeps_its_choice_may_choose_a_thread_that_waits() 
 
 
 def test_a_pool_that_gets_smaller_fails_what_its_last_thread_was_to_run() -> None:
+    """Unless that was handed to the thread that stays: on a busy machine it may be."""
+    for _ in range(50):
+        if _fails_when_the_pool_gets_smaller():
+            return
+    pytest.fail("it was always handed to the other thread")
+
+
+def _fails_when_the_pool_gets_smaller() -> bool:
     class First(LoadBalancer):
         keeps_choice = False
 
@@ -406,12 +414,17 @@ def test_a_pool_that_gets_smaller_fails_what_its_last_thread_was_to_run() -> Non
         assert running.wait(10)
         busy.append(True)
         assert submitted.wait(10)
+        if pool.stats().waiting == 0:  # it is behind the function that runs there
+            go.set()
+            assert first.result(10) == 2
+            return False
         pool.resize(1)
         error = first.exception(10)
         go.set()
         assert other.result(10)
         assert type(error) is RuntimeError
         assert STARVES in str(error)
+        return True
 
 
 def test_a_callback_in_a_thread_for_functions_may_not_wait(pool: Any) -> None:

@@ -16,7 +16,7 @@ import sys
 import threading
 import types
 from collections.abc import Mapping
-from multiprocessing import context, process
+from multiprocessing import process
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def become(this: Any, parent_sentinel: int) -> None:
         parent_sentinel: A descriptor that can be read when the parent is dead.
     """
     module: Any = process
-    contexts: Any = context
+    contexts: Any = sys.modules["multiprocessing.context"]
     contexts._force_start_method("spawn")  # noqa: SLF001 - see above
     module._process_counter = itertools.count(1)  # noqa: SLF001
     module._children = set()  # noqa: SLF001

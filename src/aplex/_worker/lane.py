@@ -62,9 +62,11 @@ class Codec(Protocol):
 
     def value(self, value: Any) -> tuple[bool, Any]:
         """Return whether a result is pickled, and what travels; raise if it cannot."""
+        ...  # noqa: PIE790 - pyright wants it
 
     def error(self, work_id: int, error: BaseException) -> Report:
         """Return the report of an exception."""
+        ...  # noqa: PIE790 - pyright wants it
 
 
 def task_maker(

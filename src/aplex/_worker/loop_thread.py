@@ -31,6 +31,7 @@ class Port(Protocol):
 
     def connect(self, loop: asyncio.AbstractEventLoop) -> CoroutineLane:
         """Make the lane, and have works arrive on it. On the loop's thread, before it runs."""
+        ...  # noqa: PIE790 - pyright wants it
 
     def disconnect(self) -> None:
         """Have no more works arrive. On the loop's thread."""
@@ -60,6 +61,7 @@ class WorkerThread(Protocol):
 
     def give_up(self) -> bool:
         """After `start` has raised: have it never begin; return False if it has begun."""
+        ...  # noqa: PIE790 - pyright wants it
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for its end, if it was started."""

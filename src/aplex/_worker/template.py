@@ -33,7 +33,6 @@ from aplex._wire.frames import PipeEnd
 from aplex._wire.template import FAILED, FORKED, READY, REFUSED, STATUS, STREAMS
 from aplex._worker.beginning import begin, import_main
 from aplex._worker.forked import ForkedWorker, flush, name_process
-from aplex._worker.process import main as _worker_main  # noqa: F401 - what workers run
 from aplex._worker.signals import SIGNALS
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
@@ -52,6 +51,7 @@ def main(beginning: BinaryIO) -> None:
     Args:
         beginning: What the parent writes, see `_backends.process.template`.
     """
+    import_module("aplex._worker.process")  # what workers run
     gc.enable()  # it was not, for our own imports: they leave no garbage
     said = begin(beginning)
     name_process("aplex-template")
