@@ -100,7 +100,7 @@ class Pool(Workforce):
             Whether works can wait for more: the workers are busy, and they are not many yet.
         """
         if not self.added:
-            self.stamps.add(self._work_ids + 1, self._clock(), alone=not self._waiting)
+            self.stamps.add(self._work_ids + 1, self._clock())
         self._work_ids = work.id = self._work_ids + 1
         if work.options.apart:
             self._rare = True
@@ -352,7 +352,7 @@ class Pool(Workforce):
             return None
         self.question.lane = lane
         worker = self._choose(work.meta)
-        self.stamps.add(self._work_ids + 1, self._clock(), alone=True)
+        self.stamps.add(self._work_ids + 1, self._clock())
         self._work_ids = work.id = self._work_ids + 1
         self._waiting = 1  # until the end of the next line
         self._hand(work, worker)  # type: ignore[arg-type] # our own load balancers choose ours
