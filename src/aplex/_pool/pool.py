@@ -88,8 +88,15 @@ class Pool(Workforce):
         )
         self.can_interrupt = False  # whether workers stop plain functions that run
         self._work_ids = 0
-        self.stamps = Stamps()
+        self.stamps = Stamps(self._oldest)
         self.told: list[tuple[PoolWorker, int, Any]] = []  # answers of workers to inquiries
+
+    def _oldest(self) -> int:
+        """Return the number of the oldest work that is not done."""
+        heads = [line[0].id for line in self._lines if line]
+        heads += [next(iter(worker.works)) for worker in self.everyone() if worker.works]
+        heads += [work.id for work in self._limits.waiting]
+        return min(heads, default=self._work_ids)
 
     # -- events about works ---------------------------------------------------
 
