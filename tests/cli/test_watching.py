@@ -10,11 +10,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aplex._cli.history import History, Rates
+from aplex._cli.pages import open_pages, text
+from aplex._cli.pools import SeenPool, SeenWorker
+from aplex._cli.shown import duration, size, spark
+from aplex._wire import page
+from aplex._wire.page import Memory
 from tests.support.programs import Program, started
 from tests.support.terminals import Terminal
 
@@ -287,3 +294,61 @@ def test_top_without_rich_names_the_extra(tmp_path: Path) -> None:
         )  # fmt: skip
     assert told.returncode == 1
     assert "aplex[top]" in told.stderr
+
+
+# -- without another process ----------------------------------------------------------------
+
+
+def test_pages_of_another_layout_are_said_to_be_that(tmp_path: Path) -> None:
+    with two_pools(tmp_path) as program:
+        code = (
+            "import sys, aplex._wire.page as page; page.VERSION += 1; import aplex._cli.main as m; "
+            f"sys.exit(m.main(['top', '{program.process.pid}', '--once', '--json']))"
+        )
+        told = subprocess.run(
+            [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=30
+        )
+    assert (told.returncode, told.stdout) == (1, "")
+    assert "another version of aplex" in told.stderr
+
+
+def test_another_process_with_the_same_number_is_not_taken_for_it() -> None:
+    pages = open_pages(os.getpid())
+    assert pages.is_there
+    pages.process = replace(pages.process, began=pages.process.began - 1)
+    assert not pages.is_there
+    pages.close()
+
+
+def test_names_cannot_command_the_terminal() -> None:
+    memory = Memory(page.SIZE)
+    page.put_text(memory.bytes, page.POOL_NAME, page.POOL_NAME_SIZE, "a\x1b[2J\u202eb")
+    assert text(memory, page.POOL_NAME, page.POOL_NAME_SIZE) == "a?[2J?b"
+    memory.close()
+
+
+def test_rates_are_those_between_two_looks() -> None:
+    worker = SeenWorker(0, 1, 7, "serving", 0, 0, None, None, 10, 1.0, None, 100)
+    pool = SeenPool(1, "", "p", "open", 1.0, 1, 0, 0, 5, 0, 0, 0, 0, (worker,), ())
+    history = History(ticks=100)
+    assert history.take(0.0, pool) == Rates(None, {}, {})
+    later = replace(pool, done=15, workers=(replace(worker, begun=30, ticks=150),))
+    assert history.take(2.0, later) == Rates(5.0, {1: 10.0}, {1: 0.25})
+    successor = replace(worker, id=2, begun=1)
+    assert history.take(3.0, replace(later, workers=(successor,))) == Rates(0.0, {}, {})
+    assert list(history.rates) == [5.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0 µs"), (0.00125, "1.25 ms"), (12, "12.0 s"), (185, "3 m 05 s"), (90000, "1 d 01 h")],
+)
+def test_times_are_shown_shortly(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_sparks_are_as_high_as_their_values() -> None:
+    assert spark([0, 1, 2]) == "▁▅█"
+    assert spark([0, 0]) == "▁▁"
+    assert size(None) == ""
+    assert size(3 * 2**30) == "3.0 G"

@@ -1,7 +1,7 @@
 """What parent and worker say to each other. A leaf: it imports nothing of aplex.
 
 Down, on the lane the works belong to, a frame is ``(definitions, ids, functions,
-calls, cancels, recalls, credits)``:
+calls, cancels, recalls, credits, submitted)``:
 
 * ``definitions`` - ``{number: function}``: functions this lane has not seen yet, and, with numbers
   below 0, shared objects; None: to be forgotten;
@@ -15,10 +15,13 @@ calls, cancels, recalls, credits)``:
 * ``recalls`` - the same of plain functions that are wanted back, if they were not
   started;
 * ``credits`` - ``[(id, count)]``: so many items may these streams yield, counted from
-  their first one. Always on the coroutine lane, as cancels.
+  their first one. Always on the coroutine lane, as cancels;
+* ``submitted`` - when the first of the works was submitted, in nanoseconds of the
+  monotonic clock; 0: not known.
 
 A plain function that is to be interrupted is named on the lifeline, by its ``seq``: a
-worker's thread that runs no user's code reads that.
+worker's thread that runs no user's code reads that, and answers inquiries, which come
+there, too.
 
 ``None`` instead of a frame: close down: finish, clean up, exit. Always on the plain
 lane.

@@ -90,8 +90,15 @@ class Pool(Workforce):
         super().__init__(size, max_works_per_worker, load_balancer, policy, terms, clock)
         self.can_interrupt = False  # whether workers stop plain functions that run
         self._work_ids = 0
-        self.stamps = Stamps()
+        self.stamps = Stamps(self._oldest)
         self.told: list[tuple[PoolWorker, int, Any]] = []  # answers of workers to inquiries
+
+    def _oldest(self) -> int:
+        """Return the number of the oldest work that is not done."""
+        heads = [line[0].id for line in self._lines if line]
+        heads += [next(iter(worker.works)) for worker in self.everyone() if worker.works]
+        heads += [work.id for work in self._limits.waiting]
+        return min(heads, default=self._work_ids)
 
     # -- events about works ---------------------------------------------------
 
@@ -102,7 +109,7 @@ class Pool(Workforce):
             Whether works can wait for more: the workers are busy, and they are not many yet.
         """
         if not self.added:
-            self.stamps.add(self._work_ids + 1, self._clock(), alone=not self._waiting)
+            self.stamps.add(self._work_ids + 1, self._clock())
         self._work_ids = work.id = self._work_ids + 1
         if work.options.apart:
             self._rare = True
@@ -387,7 +394,7 @@ class Pool(Workforce):
             return None
         self.question.lane = lane
         worker = self._choose(work.meta)
-        self.stamps.add(self._work_ids + 1, self._clock(), alone=True)
+        self.stamps.add(self._work_ids + 1, self._clock())
         self._work_ids = work.id = self._work_ids + 1
         self._waiting = 1  # until the end of the next line
         self._hand(work, worker)  # type: ignore[arg-type] # our own load balancers choose ours

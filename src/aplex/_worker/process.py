@@ -8,7 +8,8 @@ Threads, by what may block them:
 * the watcher runs no user's code, so nothing but C code that keeps the GIL can
   hold it up. It sees that first coroutine, and the end of the lifeline: the parent
   is dead, or did not want this worker any more. What the parent writes to it,
-  before, are the numbers of plain functions that are to be interrupted, or `TERMINATE`.
+  before, are the numbers of plain functions that are to be interrupted, or `TERMINATE`,
+  or an `INQUIRY`, which it answers.
 
 How a worker goes, in order: the parent sends ``None`` on the plain lane; the main
 thread asks the loop's thread to stop, which cancels the tasks that works left
