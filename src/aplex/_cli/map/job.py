@@ -63,6 +63,8 @@ class Job:
     async def run(self) -> int:
         """Run it, and return the exit code."""
         self._loop = asyncio.get_running_loop()
+        self._all_written: asyncio.Future[None] = self._loop.create_future()
+        self._signalled: asyncio.Future[None] = self._loop.create_future()
         self._began = time.monotonic()
         self._total = self._count() if self.progress else None
         self._pool: Pool = open_pool(
@@ -72,6 +74,7 @@ class Job:
             *(self.output, self.errors, self.failures, self.journal),
             written=self._written,
             failed=self._failed,
+            ended=lambda: self._call(_set, self._all_written),
         )
         self._driver = self._make_driver()
         keys = self.journal is not None
@@ -110,9 +113,11 @@ class Job:
             await self._pool.__aexit__(asyncio.CancelledError, None, None)
         else:
             await self._pool.aclose()
-        # A reader that stands still: wait for it, but not after a signal.
-        patience = GRACE if self._signals else None
-        await asyncio.to_thread(self._sink.finish, patience)
+        self._sink.finish()
+        # A reader may stand still: wait for it, but not long after a signal.
+        ends = (self._all_written, self._signalled)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends[:1], timeout=GRACE)
         if driver.problem:
             self._say(driver.problem)
         if self.progress:
@@ -143,17 +148,22 @@ class Job:
             code, problem = PIPE, ""
         else:
             code, problem = FAILED, f"{what} cannot be written: {error.strerror}"
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(self._stop, code, problem)
+        self._call(self._stop, code, problem)
+
+    def _call(self, function: Callable[..., object], *arguments: Any) -> None:
+        """Have the loop call a function."""
+        with contextlib.suppress(RuntimeError):  # it is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+    # -- on the loop ----------------------------------------------------------
 
     def _stop(self, code: int, problem: str = "") -> None:
         self._driver.stop(code, problem, now=True)
 
-    # -- signals, progress ----------------------------------------------------
-
     def _signal(self, number: int) -> None:
         self._signals += 1
         if self._signals == 1:
+            _set(self._signalled)
             self._stop(128 + number)
         elif isinstance(self._pool, ProcessAsyncPoolExecutor):
             self._pool.kill_workers()
@@ -187,3 +197,8 @@ class Job:
         total = None if self._total is None else max(self._total - self.skipped, driver.done)
         self._sink.show(status(driver.done, driver.failed, total, time.monotonic() - self._began))
         self._timer = self._loop.call_later(REDRAW, self._draw)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aplex._cli.map.settings import Bounds, Settings
+from aplex._cli.map.spread import outlive_terminal
 from aplex._worker.chunks_coroutine import run_measured_coroutines
 from aplex._worker.chunks_plain import run_measured_plain
 from aplex.executors import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
@@ -27,6 +28,7 @@ def open_pool(
     options: dict[str, Any] = {
         "awaitable": True,
         "lifespan": lifespan,
+        "initializer": None if threads else outlive_terminal,
         # Each worker may have its share, so that the first one does not get all.
         "max_works_per_worker": max(2, -(-min(bounds.items, 2**31) // workers)),
     }

@@ -52,6 +52,7 @@ class Sink:
         written: Called when an item was written; in the thread.
         failed: Called when something cannot be written, with what, and the error; in the thread.
             Nothing is written after that.
+        ended: Called when all is written, after `finish`; in the thread.
     """
 
     def __init__(
@@ -62,9 +63,10 @@ class Sink:
         journal: JournalFile | None,
         written: Callable[[], object],
         failed: Callable[[str, OSError], object],
+        ended: Callable[[], object],
     ) -> None:
         self._output, self._errors, self._again, self._journal = output, errors, again, journal
-        self._written, self._failed = written, failed
+        self._written, self._failed, self._end = written, failed, ended
         self._changed = threading.Condition()
         self._entries: deque[Entry] = deque()
         self._status = b""
@@ -91,14 +93,12 @@ class Sink:
             self._status = status.encode("utf-8", "replace")
             self._changed.notify()
 
-    def finish(self, seconds: float | None) -> bool:
-        """Write what is left, for so long at most; return whether all was written."""
+    def finish(self) -> None:
+        """End when all is written."""
         with self._changed:
             self._status = b""
             self._ending = True
             self._changed.notify()
-        self._thread.join(seconds)
-        return not self._thread.is_alive() and not self._broken
 
     def _run(self) -> None:
         while True:
@@ -114,6 +114,7 @@ class Sink:
                 self._sync()
             if entry is None and ending:
                 self._sync()
+                self._end()
                 return
 
     def _has_work(self) -> bool:

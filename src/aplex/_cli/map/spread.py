@@ -1,11 +1,20 @@
-"""What runs in a worker where an item is not the only argument of the function."""
+"""What runs in a worker, beside the function: before the first item, and around each."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
 Fixed = dict[str, Any]
+
+
+def outlive_terminal() -> None:
+    """Ignore SIGHUP: a terminal that closes sends it to all, and the parent's word counts.
+
+    Else items would fail, by the deaths of their workers, before the parent knows why.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def call_args(function: Callable[..., Any], fixed: Fixed, item: list[Any]) -> Any:
