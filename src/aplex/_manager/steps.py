@@ -176,7 +176,7 @@ class Stepper:
                     if worker.outboxes[PLAIN]:
                         functions = True
                         ahead = ahead or pool.can_recall(worker)
-                    if self._observer is not None:
+                    if self._observer is not None and not self._backend.tells_sent:
                         self._observer.sending(worker)
                     self._backend.send(worker)
                 pool.outbound.clear()

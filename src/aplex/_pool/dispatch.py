@@ -19,6 +19,7 @@ from aplex._pool import pacing
 from aplex._pool.balancer_views import WorkersView, WorkloadsView
 from aplex._pool.ledger import SERVING, SUSPECT_DEATHS, SUSPECT_LINE, Ledger
 from aplex._pool.limits import Group, Limits, rank
+from aplex._pool.notes import Rerun
 from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
 from aplex._pool.state import STAYING, WAITING, PoolWorker, Work, WorkerState
 from aplex.load_balancers import (
@@ -326,6 +327,8 @@ class Dispatcher(Ledger):
         if work.cancel_asked:
             self._settle(work, CANCELLED, None)
         else:
+            if self.notes is not None:
+                self.notes.append(Rerun(work_id, worker.id, started=False))
             self._wait_again(work, worker.pinned[PLAIN])
         del worker.works[work_id]
         self._leave(work, worker)
