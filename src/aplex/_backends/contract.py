@@ -27,7 +27,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -157,8 +157,13 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
     """Whether what is shared has to be taken care of before there is a work."""
     in_threads: ClassVar[bool] = False
     """Whether works run in threads of this process, and may wait for works."""
+    tells_sent: ClassVar[bool] = False
+    """Whether the back end itself calls ``tell_sent``, with the columns that it sends."""
     events: Events
     listener: Listener
+    tell_sent: Callable[[PoolWorker, int, Sequence[int], Sequence[Work]], None] | None = None
+    """While somebody records: is told the worker, the lane, numbers of works, and the works, just
+    before they are sent, under the lock."""
 
     def bind(self, events: Events, listener: Listener) -> None:
         """Tell where to report, and which listener waits for channels. Called once."""

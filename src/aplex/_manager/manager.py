@@ -135,7 +135,9 @@ class Manager(Nested):
             worker = pool.add_alone(work)
             if worker is not None:
                 if self._observer is not None:
-                    self._observer.sending_alone(worker, work)
+                    self._observer.submitted(work.id)
+                    if not self._backend.tells_sent:
+                        self._observer.sending(worker)
                 self._backend.send_alone(worker, work)
                 pool.outbound.clear()
                 if self._page is not None:
@@ -348,6 +350,7 @@ class Manager(Nested):
         self._ask_again()
         self.pool.notes = (self.pool.notes or []) if level else None
         self._backend.record(level)
+        self._backend.tell_sent = observer.sent if level else None
 
     def arm(self) -> None:
         """Have the listener read: somebody waits who does not call ``read_until``."""

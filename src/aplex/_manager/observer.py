@@ -7,7 +7,7 @@ costs one look at an attribute, and none of them is on the way of a single work 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from aplex._common.messages import Reports
@@ -24,11 +24,13 @@ class Observer(Protocol):
         Comes at the first of works that gather, and perhaps again when they are dispatched.
         """
 
-    def sending_alone(self, worker: PoolWorker, work: Work) -> None:
-        """Hear that a work is submitted, and sent at once."""
-
     def sending(self, worker: PoolWorker) -> None:
         """Look at the outboxes of a worker, which are sent next."""
+
+    def sent(
+        self, worker: PoolWorker, lane: int, ids: Sequence[int], works: Sequence[Work]
+    ) -> None:
+        """Hear what is sent next, of a back end that has columns; see `Backend.tell_sent`."""
 
     def reading(
         self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]

@@ -186,7 +186,7 @@ class Stepper:
                     if worker.outboxes[PLAIN]:
                         functions = True
                         ahead = ahead or pool.can_recall(worker)
-                    if self._observer is not None:
+                    if self._observer is not None and not self._backend.tells_sent:
                         self._observer.sending(worker)
                     self._backend.send(worker)
                     if page is not None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from aplex._observe.names import Names
-from aplex._observe.tape import MANY, SENT, SUBMITTED, Block, Event, Row, Tape, row, rows_of
+from aplex._observe.tape import MANY, RERUN, SENT, SUBMITTED, Block, Event, Row, Tape, row, rows_of
 
 BLOCK_WORDS: Final = 1 << 16
 """Words of a log after which the next block begins."""
@@ -29,7 +29,7 @@ class Book:
     Attributes:
         limit: How many works may be in it.
         messages: Whether messages of exceptions are kept.
-        dropped: Works that were dropped.
+        dropped: Works that were dropped; attempts of them that were lost count, too.
         dropped_workers: Workers that had ended, and were dropped with their ends.
         names: What names stand in the log for.
         is_full: Whether `turn` is to be called.
@@ -104,6 +104,8 @@ class Book:
         for read in rows_of(block.log):
             if read.kind == SUBMITTED:
                 self._stamps.extend((read.time, read.words[0]))
+            elif read.kind == RERUN and not read.form:
+                self.dropped -= 1  # it was sent twice, and counts once
             elif read.kind == SENT and not kept.isdisjoint(read.words):
                 _carry(carried, read, kept)
         following = self._blocks[1]

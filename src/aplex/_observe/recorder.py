@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any, Final
 
 from aplex._common import messages
-from aplex._common.messages import COROUTINE, DELIVERED, LANES, PLAIN, Reports
+from aplex._common.messages import DELIVERED, LANES, PLAIN, Reports
 from aplex._common.names import described
 from aplex._observe.book import Book
 from aplex._observe.certificates import certificate_of
@@ -49,7 +49,6 @@ from aplex._worker.times import told, type_name
 _log = logging.getLogger("aplex")
 
 _SUBMITTED: Final = SUBMITTED | 1 << COUNT_AT
-_ONE: Final = 1 << COUNT_AT
 FIELDS: Final = 7
 """Of a frame of reports with a column of times."""
 
@@ -63,6 +62,7 @@ class Recorder:
         self._ends: dict[int, Callable[[], None]] = {}  # end recordings, by the ids of their books
         self.names = Names()
         self._books: tuple[Book, ...] = ()
+        self.closers: list[Callable[[], None]] = []  # of files, when the pool has ended
         self._first = 0  # the work that was stamped last
 
     @property
@@ -80,7 +80,8 @@ class Recorder:
                 book.event((now, "ready", worker.id, worker.pid))
             for lane in LANES:
                 works = [work for work in worker.works.values() if work.lane == lane]
-                for made, count in self._sent(0, worker, lane, works) if works else ():
+                ids = [work.id for work in works]
+                for made, count in self._sent(0, worker, lane, ids, works) if works else ():
                     book.add(made, count)
         self._first = 0
         self._books += (book,)
@@ -118,26 +119,21 @@ class Recorder:
             for book in self._books:
                 book.add(made)
 
-    def sending_alone(self, worker: PoolWorker, work: Work) -> None:
-        """Note that a work is submitted, and sent at once."""
-        if not self._books:
-            return
-        now = time.monotonic_ns()
-        self._first = work.id
-        packed = SENT | work.lane << FORM_AT | (worker.id % WORKERS) << WORKER_AT | _ONE
-        packed |= self.names.place(work.name) << NAME_AT
-        self._add(array("q", (now, _SUBMITTED, work.id, now, packed, work.id)), 1)
-
     def sending(self, worker: PoolWorker) -> None:
         """Note what is sent to a worker."""
         if not self._books:
             return
-        now = time.monotonic_ns()
-        coroutines, functions = worker.outboxes
-        if functions:
-            self._send(now, worker, PLAIN, functions)
-        if coroutines:
-            self._send(now, worker, COROUTINE, coroutines)
+        for lane, works in enumerate(worker.outboxes):
+            if works:
+                self.sent(worker, lane, [work.id for work in works], works)
+
+    def sent(
+        self, worker: PoolWorker, lane: int, ids: Sequence[int], works: Sequence[Work]
+    ) -> None:
+        """Note what a back end sends that has a column of the numbers."""
+        if self._books:
+            for made, count in self._sent(time.monotonic_ns(), worker, lane, ids, works):
+                self._add(made, count)
 
     def reading(
         self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]
@@ -184,7 +180,7 @@ class Recorder:
 
     def closed(self) -> None:
         """Hear that the pool has ended."""
-        for end in list(self._ends.values()):
+        for end in [*self._ends.values(), *self.closers]:
             try:
                 end()
             except Exception:  # noqa: BLE001 - the end of the pool must not fail for that
@@ -196,10 +192,6 @@ class Recorder:
         for book in self._books:
             book.add(made, works)
 
-    def _send(self, now: int, worker: PoolWorker, lane: int, works: Sequence[Work]) -> None:
-        for made, count in self._sent(now, worker, lane, works):
-            self._add(made, count)
-
     def _add(self, made: array[int], works: int) -> None:
         for book in self._books:
             book.add(made, works)
@@ -208,23 +200,22 @@ class Recorder:
                 book.turn({work_id for each in everyone for work_id in each.works})
 
     def _sent(
-        self, now: int, worker: PoolWorker, lane: int, works: Sequence[Work]
+        self, now: int, worker: PoolWorker, lane: int, ids: Sequence[int], works: Sequence[Work]
     ) -> Iterable[tuple[array[int], int]]:
         """Return rows, mostly one, each with how many works are in it."""
-        count = len(works)
+        count = len(ids)
         if count > MOST_WORDS // 2:
-            starts = range(0, count, MOST_WORDS // 2)
-            parts = (works[start : start + MOST_WORDS // 2] for start in starts)
-            return chain.from_iterable(self._sent(now, worker, lane, part) for part in parts)
-        ids = [work.id for work in works]
+            parts = (slice(at, at + MOST_WORDS // 2) for at in range(0, count, MOST_WORDS // 2))
+            rows = (self._sent(now, worker, lane, ids[part], works[part]) for part in parts)
+            return chain.from_iterable(rows)
         target, options = works[0].target, works[0].options
         for work in works:
             if work.target is not target or work.options is not options:
                 named = [work.options.label or work.target for work in works]
                 different = dict(zip(map(id, named), works, strict=True))
                 places = {key: self.names.place(work.name) for key, work in different.items()}
-                ids += [places[id(each)] for each in named]
-                return ((row(now, SENT, lane | MANY, worker.id, 0, ids), count),)
+                words = [*ids, *(places[id(each)] for each in named)]
+                return ((row(now, SENT, lane | MANY, worker.id, 0, words), count),)
         packed = SENT | lane << FORM_AT | (worker.id % WORKERS) << WORKER_AT | count << COUNT_AT
         packed |= self.names.place(options.label or described(target)) << NAME_AT
         return ((array("q", (now, packed, *ids)), count),)

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, Self, TypeVar
 
-from aplex._common.locks import RLock
 from aplex._observe.book import Book
 from aplex._observe.recorder import Recorder
 from aplex._observe.tape import Block, Tape
@@ -83,7 +82,7 @@ class Source:
         self._recorder: Recorder | None = None
         self._tape: Tape | None = None
         self._ended: int | None = None
-        self._writing = RLock()
+        self._pid = 0  # of the process in which it began; a fork must not write the same file
         self.pool = "" if manager is None else manager.name
 
     @classmethod
@@ -138,7 +137,9 @@ class Source:
         if self._writer is not None:
             book.to_write = lambda: manager.call_later(PAUSE, self._write)
         recorder.open(book, self.end)
-        self._recorder, self._book = recorder, book
+        if self._writer is not None:
+            recorder.closers.append(self._close_file)
+        self._recorder, self._book, self._pid = recorder, book, os.getpid()
         manager.observe(recorder, recorder.level)
 
     def _look_at_functions(self) -> None:
@@ -152,7 +153,6 @@ class Source:
         if self.active:
             assert self._manager is not None
             self._manager.within(self._end)
-            self._close_file()
 
     def _end(self) -> None:
         book, recorder, manager = self._book, self._recorder, self._manager
@@ -163,32 +163,33 @@ class Source:
             manager.observe(recorder, recorder.level)
             self._manager = self._recorder = None
 
-    # -- the file ---------------------------------------------------------------
+    # -- the file: on the listener's thread, so that no lock is needed ----------
 
     def _write(self) -> None:
-        """Write what is new. On the listener's thread; `end` may come meanwhile, in another."""
-        with self._writing:
-            manager, book, writer = self._manager, self._book, self._writer
-            if manager is None or book is None or writer is None:
-                return
-            blocks, names = manager.within(
-                lambda: (book.take_new(manager.in_flight()), book.names.texts[:])
-            )
-            writer.append(blocks, names)
-            if writer.is_long:
-                writer.renew(manager.within(book.tape))
+        """Write what is new."""
+        manager, book, writer = self._manager, self._book, self._writer
+        if manager is None or book is None or writer is None or os.getpid() != self._pid:
+            return
+        blocks, names = manager.within(partial(self._take_new, manager, book))
+        writer.append(blocks, names)
+        if writer.is_long:
+            writer.renew(manager.within(book.tape))
+
+    @staticmethod
+    def _take_new(manager: Observable, book: Book) -> tuple[list[Block], list[str]]:
+        return book.take_new(manager.in_flight()), book.names.texts[:]
 
     def _close_file(self) -> None:
-        with self._writing:
-            book, writer, self._writer = self._book, self._writer, None
-            if book is None or writer is None:
-                return
-            head = {"ended": self._ended}
-            if book.dropped:  # the file has them still
-                writer.renew(book.tape(**head))
-            else:
-                writer.append(book.take_new(()), book.names.texts[:])
-            writer.close(head)
+        """Write the rest, when the pool has ended."""
+        book, writer, self._writer = self._book, self._writer, None
+        if book is None or writer is None or os.getpid() != self._pid:
+            return
+        head = {"ended": self._ended}
+        if book.dropped:  # the file has them still
+            writer.renew(book.tape(**head))
+        else:
+            writer.append(book.take_new(()), book.names.texts[:])
+        writer.close(head)
 
     def mark(self, text: str) -> None:
         """Note what the user says."""

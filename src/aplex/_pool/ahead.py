@@ -12,6 +12,7 @@ from aplex._common.messages import CANCELLED, PLAIN
 from aplex._common.requests import Cancel
 from aplex._pool import pacing
 from aplex._pool.ledger import SERVING
+from aplex._pool.notes import Rerun
 from aplex._pool.pacing import AHEAD_SECONDS, LONG_SECONDS
 from aplex._pool.state import PoolWorker
 from aplex._pool.terms import UNBOUND
@@ -120,6 +121,8 @@ class Ahead(Trials):
         if work.cancel_asked:
             self._settle(work, CANCELLED, None)
         else:
+            if self.notes is not None:
+                self.notes.append(Rerun(work_id, worker.id, started=False))
             self._wait_again(work, worker.pinned[PLAIN])
         self._given_back(worker, work)
         del worker.works[work_id]

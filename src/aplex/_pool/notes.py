@@ -22,7 +22,7 @@ class Ended(NamedTuple):
 
 
 class Rerun(NamedTuple):
-    """A work whose worker was lost waits again."""
+    """A work waits again: its worker was lost, or has given it back."""
 
     id: int
     worker: int

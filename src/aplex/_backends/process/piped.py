@@ -42,6 +42,8 @@ _log = logging.getLogger("aplex")
 class PipedBackend(Backend):
     """Sends outboxes and reads reports over pipes; who starts workers adds their start and end."""
 
+    tells_sent = True
+
     def __init__(self, *, main_by_value: Callable[[], bool]) -> None:
         """Have no worker yet.
 
@@ -96,6 +98,8 @@ class PipedBackend(Backend):
                 self.send(worker)
                 return
             function = function.number
+        if self.tell_sent is not None:
+            self.tell_sent(worker, lane, (work.id,), (work,))
         frame = frame_of(
             (None, (work.id,), [function], [call], (), (), (), self.submitted(work.id))
         )
@@ -114,6 +118,8 @@ class PipedBackend(Backend):
             new = self._definitions(known, functions)
             functions = numbers_of(functions)
         ids = [work.id for work in outbox]
+        if self.tell_sent is not None and outbox:
+            self.tell_sent(worker, lane, ids, outbox)
         calls = [work.call for work in outbox]
         if SharedPayload in map(type, calls):
             calls = [self._lend(link, work) for work in outbox]
