@@ -382,12 +382,14 @@ class CallDecoder:
             SerializationError: This process cannot unpickle them; says the cure.
             BaseException: What the work raises.
         """
-        self.counters[RUNS] = function
         work = self._functions.get(function)
         if work is not None and type(call) is tuple:
+            self.counters[RUNS] = function
             return work(*call)
+        number = function[0] if type(function) is tuple else function  # a context beside it
+        self.counters[RUNS] = number
         work, args, kwargs = self.decode(function, call)
-        self.counters[RUNS] = self.name(function, work, args)
+        self.counters[RUNS] = self.name(number, work, args)
         return work(*args, **kwargs)
 
     def decode(
