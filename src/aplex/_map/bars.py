@@ -78,8 +78,10 @@ class Drawing:
         if bar.disable:
             return
         bar.close()
-        for other in list(type(bar)._instances):  # noqa: SLF001 - of tqdm; one may be covered now
-            other.refresh()
+        others: Any = list(type(bar)._instances)  # noqa: SLF001 - of tqdm
+        for other in others:
+            if hasattr(other, "is_stale"):  # ours; this one may have been left on its line
+                other.refresh()
 
 
 def _face() -> tuple[Any, bool | None]:
