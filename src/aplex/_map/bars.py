@@ -78,8 +78,8 @@ class Drawing:
         if bar.disable:
             return
         bar.close()
-        others: Any = list(type(bar)._instances)  # noqa: SLF001 - of tqdm
-        for other in others:
+        kind: Any = type(bar)
+        for other in list(kind._instances):  # noqa: SLF001 - of tqdm
             if hasattr(other, "is_stale"):  # ours; this one may have been left on its line
                 other.refresh()
 
