@@ -386,7 +386,7 @@ class CallDecoder:
         if work is not None and type(call) is tuple:
             self.counters[RUNS] = function
             return work(*call)
-        number = function[0] if type(function) is tuple else function  # a context beside it
+        number: int = _number_in(function)
         self.counters[RUNS] = number
         work, args, kwargs = self.decode(function, call)
         self.counters[RUNS] = self.name(number, work, args)
@@ -453,6 +453,11 @@ class CallDecoder:
         work: Work = pickle.loads(self._pickled[number])
         self._functions[number] = work
         return work
+
+
+def _number_in(function: int | tuple[int, bytes]) -> int:
+    """Return the number of a function, beside which a context may travel."""
+    return function[0] if isinstance(function, tuple) else function
 
 
 def _number_of(number: int, _work: Work, _args: tuple[Any, ...]) -> int:
