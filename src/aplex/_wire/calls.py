@@ -382,12 +382,22 @@ class CallDecoder:
             SerializationError: This process cannot unpickle them; says the cure.
             BaseException: What the work raises.
         """
-        self.counters[RUNS] = function
+        try:
+            self.counters[RUNS] = function
+        except TypeError:  # it is a number, and what it runs with
+            return self._run_within(function, call)
         work = self._functions.get(function)
         if work is not None and type(call) is tuple:
             return work(*call)
         work, args, kwargs = self.decode(function, call)
         self.counters[RUNS] = self.name(function, work, args)
+        return work(*args, **kwargs)
+
+    def _run_within(self, function: tuple[int, bytes], call: Any) -> Any:
+        self.counters[RUNS] = number = function[0]
+        work: Any
+        work, args, kwargs = self.decode(function, call)
+        self.counters[RUNS] = self.name(number, work.args[1], args)
         return work(*args, **kwargs)
 
     def decode(
