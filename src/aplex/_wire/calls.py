@@ -384,16 +384,18 @@ class CallDecoder:
         """
         try:
             self.counters[RUNS] = function
-        except TypeError:  # it is a number, and what it runs with
-            return self._run_within(function, call)
+        except TypeError:  # it is a number, and what it runs with: see below
+            pass
         work = self._functions.get(function)
         if work is not None and type(call) is tuple:
             return work(*call)
+        if type(function) is tuple:
+            return self._run_within(function, call)
         work, args, kwargs = self.decode(function, call)
         self.counters[RUNS] = self.name(function, work, args)
         return work(*args, **kwargs)
 
-    def _run_within(self, function: tuple[int, bytes], call: Any) -> Any:
+    def _run_within(self, function: tuple[Any, ...], call: Any) -> Any:
         self.counters[RUNS] = number = function[0]
         work: Any
         work, args, kwargs = self.decode(function, call)
