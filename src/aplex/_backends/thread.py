@@ -545,7 +545,10 @@ class ThreadWorker:
 
     def _look(self) -> None:
         assert self._watch is not None
-        pause = self._watch.look()
+        try:
+            pause = self._watch.look()
+        except ValueError:  # it ends just now, and its memory was freed
+            return
         if pause is not None:
             self._pool.listener.call_at(time.monotonic() + pause, self._look)
 
