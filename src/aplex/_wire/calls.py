@@ -390,12 +390,12 @@ class CallDecoder:
         if work is not None and type(call) is tuple:
             return work(*call)
         if type(function) is tuple:
-            return self._run_within(function, call)
+            return self._run_within(function, call)  # pyright: ignore[reportUnknownArgumentType]
         work, args, kwargs = self.decode(function, call)
         self.counters[RUNS] = self.name(function, work, args)
         return work(*args, **kwargs)
 
-    def _run_within(self, function: tuple[Any, ...], call: Any) -> Any:
+    def _run_within(self, function: tuple[int, bytes], call: Any) -> Any:
         self.counters[RUNS] = number = function[0]
         work: Any
         work, args, kwargs = self.decode(function, call)
