@@ -547,7 +547,7 @@ class ThreadWorker:
         assert self._watch is not None
         try:
             pause = self._watch.look()
-        except ValueError:  # it ends just now, and its memory was freed
+        except ValueError:  # its counters were freed just now: it has ended
             return
         if pause is not None:
             self._pool.listener.call_at(time.monotonic() + pause, self._look)

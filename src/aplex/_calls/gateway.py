@@ -310,7 +310,7 @@ class Gateway:
         )
         counter = None
         if progress is not None and progress is not False:
-            counter = Counter(progress, total_of(iterables))
+            counter = Counter(progress, total_of(iterables), self.manager.call_later)
             submit = counter.counting(submit, in_chunks=plan.in_chunks)
             place = dataclasses.replace(place, submit=submit)
         window = functools.partial(open_window, place, plan, options, work, lane, iterables)

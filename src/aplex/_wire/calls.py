@@ -382,24 +382,16 @@ class CallDecoder:
             SerializationError: This process cannot unpickle them; says the cure.
             BaseException: What the work raises.
         """
-        try:
-            self.counters[RUNS] = function
-        except TypeError:  # it is a number, and what it runs with: see below
-            pass
         work = self._functions.get(function)
         if work is not None and type(call) is tuple:
+            self.counters[RUNS] = function
             return work(*call)
-        if type(function) is tuple:
-            return self._run_within(function, call)  # pyright: ignore[reportUnknownArgumentType]
+        within = type(function) is tuple  # a context is beside it
+        number: Any = function[0] if within else function
+        self.counters[RUNS] = number
         work, args, kwargs = self.decode(function, call)
-        self.counters[RUNS] = self.name(function, work, args)
-        return work(*args, **kwargs)
-
-    def _run_within(self, function: tuple[int, bytes], call: Any) -> Any:
-        self.counters[RUNS] = number = function[0]
-        work: Any
-        work, args, kwargs = self.decode(function, call)
-        self.counters[RUNS] = self.name(number, work.args[1], args)
+        named: Any = work
+        self.counters[RUNS] = self.name(number, named.args[1] if within else named, args)
         return work(*args, **kwargs)
 
     def decode(
