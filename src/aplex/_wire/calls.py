@@ -386,8 +386,9 @@ class CallDecoder:
         if work is not None and type(call) is tuple:
             self.counters[RUNS] = function
             return work(*call)
-        within = type(function) is tuple  # a context is beside it
-        number: Any = function[0] if within else function
+        number, within = function, isinstance(function, tuple)
+        if within:  # a context is beside it
+            number = function[0]
         self.counters[RUNS] = number
         work, args, kwargs = self.decode(function, call)
         named: Any = work
