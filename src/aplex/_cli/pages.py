@@ -16,6 +16,7 @@ from typing import Final
 from aplex._cli.processes import Process, look_at, own_number, processes_of
 from aplex._common.messages import COROUTINE, PLAIN, SINCE
 from aplex._wire import page, pool_page
+from aplex._wire.counters import turns_in
 from aplex._wire.page import Memory
 
 LINK: Final = f"/memfd:{page.NAME}"
@@ -204,3 +205,14 @@ def begun_in(memory: Memory) -> tuple[int, int, int]:
     """Return how many coroutines and functions a worker has started, and how many live."""
     words, at = memory.words, page.COUNTERS
     return words[at + COROUTINE], words[at + PLAIN], words[at + page.ALIVE]
+
+
+def lag_in(memory: Memory, now: float) -> float:
+    """Return the seconds that a coroutine waits for its turn in a worker's loop.
+
+    Args:
+        memory: The page of the worker.
+        now: The time, on the monotonic clock.
+    """
+    at = page.COUNTERS
+    return max(turns_in(memory.words[at : at + page.COUNTER_COUNT], now))

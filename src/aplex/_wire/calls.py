@@ -386,10 +386,17 @@ class CallDecoder:
         if work is not None and type(call) is tuple:
             self.counters[RUNS] = function
             return work(*call)
+<<<<<<< HEAD
         number: int = _number_in(function)
+=======
+        number, within = function, isinstance(function, tuple)
+        if within:  # a context is beside it
+            number = function[0]
+>>>>>>> tele15
         self.counters[RUNS] = number
         work, args, kwargs = self.decode(function, call)
-        self.counters[RUNS] = self.name(number, work, args)
+        named: Any = work
+        self.counters[RUNS] = self.name(number, named.args[1] if within else named, args)
         return work(*args, **kwargs)
 
     def decode(
