@@ -14,13 +14,14 @@ version = ".".join(release.split(".")[:2])
 
 extensions = [
     "benchmark_results",  # in _ext/
+    "front_page",  # in _ext/
     "myst_parser",
     "report_picture",  # in _ext/
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "_ext"]
+exclude_patterns = ["_build", "_ext", "_static", "_templates"]
 default_role = "code"  # single backticks in docstrings are code, as in Markdown
 
 myst_enable_extensions = ["colon_fence", "smartquotes"]
@@ -33,5 +34,7 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # an attribute that is also a property is documented once
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = f"aplex {release}"
 html_show_sphinx = False
