@@ -16,6 +16,7 @@ extensions = [
     "benchmark_results",  # in _ext/
     "front_page",  # in _ext/
     "myst_parser",
+    "real_signatures",  # in _ext/
     "report_picture",  # in _ext/
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",

@@ -72,8 +72,9 @@ def board(palette: Palette, title: str, drawn: Sequence[Standing]) -> str:
         for column, ok in enumerate(standing.ok):
             parts += _square(palette, LABELS + step * column, y + 4, step - 2, ok=ok)
         parts.append(
-            drawing.text(WIDTH - 2, y + 15, _count(standing), ink, text_anchor="end",
-                         font_weight=weight)
+            drawing.text(
+                WIDTH - 2, y + 15, _count(standing), ink, text_anchor="end", font_weight=weight
+            )
         )
     told = ", ".join(f"{standing.label} {_count(standing)}" for standing in drawn)
     return drawing.svg(WIDTH, 8 + ROW * len(drawn), f"{title}: {told}", parts)

@@ -20,7 +20,9 @@ class Palette:
     bad: str
 
 
-LIGHT = Palette("light", "#1f2328", "#59636e", "#ffffff", "#c6cdd5", "#2a5adf", "#b4bcc6", "#cf222e")
+LIGHT = Palette(
+    "light", "#1f2328", "#59636e", "#ffffff", "#c6cdd5", "#2a5adf", "#b4bcc6", "#cf222e"
+)
 DARK = Palette("dark", "#e6edf3", "#9198a1", "#161b22", "#3d444d", "#79a3ff", "#59636e", "#ff7b72")
 PALETTES = (LIGHT, DARK)
 

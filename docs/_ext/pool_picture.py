@@ -1,5 +1,6 @@
 """The picture of a pool at work on the front page, in the languages of the site."""
 
+# ruff: noqa: RUF001 - Chinese has commas of its own
 import math
 
 import drawing
@@ -78,8 +79,9 @@ def _program(palette: Palette, words: dict[str, str]) -> list[str]:
     frame = {"rx": 10, "fill": palette.paper, "stroke": palette.line, "stroke_width": 2}
     return [
         drawing.box(6, 116, 178, 168, **frame),
-        drawing.text(95, 148, words["program"], palette.ink, 20, text_anchor="middle",
-                     font_weight=700),
+        drawing.text(
+            95, 148, words["program"], palette.ink, 20, text_anchor="middle", font_weight=700
+        ),
         drawing.text(22, 190, "pool.submit()", palette.ink, 17, **mono),
         drawing.text(22, 220, "pool.map()", palette.ink, 17, **mono),
         drawing.text(22, 250, "await …", palette.ink, 17, **mono),
@@ -107,8 +109,9 @@ def _worker(palette: Palette, words: dict[str, str], place: int, y: float) -> li
     title = f"{words['worker']} {place + 1}"
     parts = [
         drawing.box(LEFT, y, RIGHT - LEFT, TALL, **frame),
-        drawing.text(RIGHT - 14, y + 26, title, palette.ink, 18, text_anchor="end",
-                     font_weight=700),
+        drawing.text(
+            RIGHT - 14, y + 26, title, palette.ink, 18, text_anchor="end", font_weight=700
+        ),
     ]
     return parts + (_dead(palette, words, y) if died else _alive(palette, words, y))
 
