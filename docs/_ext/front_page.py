@@ -15,6 +15,7 @@ from typing import Any
 import charts
 import pool_picture
 from charts import Bar, Standing
+from docutils import nodes
 from drawing import PALETTES, Palette
 
 DOCS = Path(__file__).resolve().parent.parent
@@ -32,7 +33,7 @@ BOTH = """```{{image}} {folder}/{name}-light.svg
 :class: only-dark
 ```
 """
-MISSING = "(There are no figures in this build.)\n"
+MISSING = "```text\nThere are no figures in this build.\n```\n"  # which nobody translates
 
 # Of each chart: its workload, and the peers of it that are shown. The first one is ours.
 BARS = {
@@ -59,6 +60,7 @@ NAMES = {
 
 def setup(app: Any) -> dict[str, Any]:
     app.connect("builder-inited", make)
+    app.connect("doctree-read", forget_alternatives)
     return {"parallel_read_safe": True}
 
 
@@ -74,6 +76,14 @@ def make(app: Any) -> None:
     with importable(ROOT):
         standings = judged()
         show("faults", board_of(standings) if standings else None)
+
+
+def forget_alternatives(app: Any, doctree: Any) -> None:
+    """Have nobody translate figures, which change; the pool's picture knows its languages."""
+    if app.builder.name == "gettext":
+        for image in doctree.findall(nodes.image):
+            if "_build/front/" in image["uri"]:
+                del image["alt"]
 
 
 def bars_of(title: str, drawn: list[Bar]) -> Callable[[Palette], str]:

@@ -40,6 +40,7 @@ class Shown:
 
 
 def setup(app: Any) -> dict[str, Any]:
+    app.setup_extension("sphinx.ext.autodoc")  # whose events these are
     app.connect("builder-inited", forget_overloads)
     app.connect("autodoc-before-process-signature", make_plain)
     app.connect("autodoc-process-signature", leave_out)
