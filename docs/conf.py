@@ -29,6 +29,7 @@ default_role = "code"  # single backticks in docstrings are code, as in Markdown
 myst_enable_extensions = ["colon_fence", "smartquotes"]
 myst_heading_anchors = 3
 
+python_maximum_signature_line_length = 90  # longer ones have a line for each parameter
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"

@@ -103,5 +103,5 @@ if __name__ == "__main__":
     parser.add_argument("--pictures", type=Path, help="save pictures of the pages there")
     asked = parser.parse_args()
     found = [*broken_links(asked.folder), *look(asked.folder, asked.pictures)]
-    print(*found, sep="\n")
+    print(*found or ["no link is broken, and no page complains"], sep="\n")
     sys.exit(bool(found))

@@ -51,10 +51,13 @@ BARS = {
     ),
 }
 NAMES = {
-    "asyncio-alone": "no pool at all",
     "futures-process": "ProcessPoolExecutor",
-    "memcpy": "bare copy",
     "multiprocessing-pool": "multiprocessing.Pool",
+}
+YARDSTICKS = {
+    "en": {"asyncio-alone": "no pool at all", "memcpy": "bare copy"},
+    "zh_CN": {"asyncio-alone": "不用池", "memcpy": "单纯复制"},
+    "zh_TW": {"asyncio-alone": "不用池", "memcpy": "單純複製"},
 }
 
 
@@ -71,7 +74,7 @@ def make(app: Any) -> None:
     show("pool", lambda palette: pool_picture.picture(palette, language))
     with importable(ROOT / "benchmarks"):
         for name, (workload, peers) in BARS.items():
-            drawn = measured(workload, peers)
+            drawn = measured(workload, peers, language)
             show(name, bars_of(name, drawn) if drawn else None)
     with importable(ROOT):
         standings = judged()
@@ -106,7 +109,7 @@ def show(name: str, draw: Callable[[Palette], str] | None) -> None:
     (FOLDER / f"{name}.md").write_text(text, encoding="utf-8")
 
 
-def measured(workload: str, peers: tuple[str, ...]) -> list[Bar]:
+def measured(workload: str, peers: tuple[str, ...], language: str) -> list[Bar]:
     """Return the medians of a workload, yardsticks last; none where there are no figures."""
     if not FIGURES.exists() or not (ROOT / "benchmarks").exists():
         return []
@@ -124,13 +127,13 @@ def measured(workload: str, peers: tuple[str, ...]) -> list[Bar]:
         value = tables.median(results[peer], metric)
         kind = "yardstick" if peer.startswith(plots.YARDSTICKS) else "theirs"
         kind = "ours" if peer == peers[0] else kind
-        drawn.append(Bar(name_of(peer), value, written(value, metric.name), kind))
+        drawn.append(Bar(name_of(peer, language), value, written(value, metric.name), kind))
     return drawn
 
 
-def name_of(peer: str) -> str:
+def name_of(peer: str, language: str) -> str:
     name = peer.removesuffix("-awaited")
-    return NAMES.get(name, name)
+    return YARDSTICKS.get(language, YARDSTICKS["en"]).get(name) or NAMES.get(name, name)
 
 
 def written(value: float, unit: str) -> str:
