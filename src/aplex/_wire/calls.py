@@ -386,13 +386,8 @@ class CallDecoder:
         if work is not None and type(call) is tuple:
             self.counters[RUNS] = function
             return work(*call)
-<<<<<<< HEAD
         number: int = _number_in(function)
-=======
-        number, within = function, isinstance(function, tuple)
-        if within:  # a context is beside it
-            number = function[0]
->>>>>>> tele15
+        within = isinstance(function, tuple)  # a context is beside it
         self.counters[RUNS] = number
         work, args, kwargs = self.decode(function, call)
         named: Any = work
