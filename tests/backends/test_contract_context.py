@@ -15,6 +15,8 @@ from tests.support import contexts
 from tests.support.callers import ENGINES, PROCESSES, Caller, make_pool
 from tests.support.contexts import OTHER, REQUEST, TENANT
 
+pytestmark = pytest.mark.few_engines
+
 EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)

@@ -14,6 +14,8 @@ from aplex.progress import Progress, as_completed
 from tests.support import works
 from tests.support.callers import PROCESSES, Caller, everywhere, make_pool
 
+pytestmark = pytest.mark.few_engines
+
 
 class OwnBar:
     """Counts."""

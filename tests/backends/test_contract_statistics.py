@@ -16,6 +16,8 @@ from tests.support import works
 from tests.support.callers import DEADLINE, ENGINES, Caller, caller_of, everywhere, make_pool
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.few_engines
+
 
 def settled(pool: Any, wanted: Callable[[PoolStats], bool]) -> PoolStats:
     """Return the statistics as soon as they are as wanted: futures are settled before the rest."""
