@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Final
 
-MOST: Final = 2048
+MOST: Final = 256
 """How many are kept at most."""
 
 
