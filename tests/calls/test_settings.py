@@ -12,7 +12,8 @@ import pytest
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
 from aplex._calls.settings import PoolSettings
-from aplex._common.options import MOST, WorkOptions
+from aplex._common.numbers import MOST
+from aplex._common.options import WorkOptions
 
 COUNTS = {"max_works_per_worker": 1, "retries": 0, "quarantine_after": 1, "max_restarts": 0}
 """Options that count something, and the least that is allowed."""
