@@ -99,7 +99,10 @@ def _retry_after(error: BaseException | None) -> float:
     for holder in (error, getattr(error, "response", None)):
         headers = getattr(holder, "headers", None)
         if said is None and isinstance(headers, Mapping):
-            said = headers.get(HEADER, headers.get(HEADER.lower()))
+            given: Mapping[Any, Any] = headers
+            said = given.get(HEADER, given.get(HEADER.lower()))
+    if said is None:
+        return 0.0
     try:
         return max(0.0, float(said))
     except (TypeError, ValueError):

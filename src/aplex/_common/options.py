@@ -150,7 +150,8 @@ class WorkOptions:
 def is_sign(value: object) -> bool:
     """Whether a value can say which outcomes are meant."""
     if isinstance(value, tuple):
-        return bool(value) and all(is_error_type(each) for each in value)
+        types: tuple[Any, ...] = value
+        return bool(types) and all(map(is_error_type, types))
     return is_error_type(value) or (callable(value) and not isinstance(value, type))
 
 
