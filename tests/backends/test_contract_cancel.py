@@ -261,6 +261,7 @@ def test_a_cancelled_work_gives_its_place_to_the_next(
         assert caller.result(after, DEADLINE) == n
 
 
+@pytest.mark.needs("linux")  # shared memory for payloads
 @pytest.mark.parametrize("engine", ["template"], indirect=True)
 @pytest.mark.parametrize("face", ["blocking"], indirect=True)
 @pytest.mark.parametrize("why", ["cancelled", "expired"])
@@ -289,6 +290,7 @@ def test_what_was_sent_ahead_and_never_runs_gives_its_arguments_back(
     assert len(arena._blocks) <= 20
 
 
+@pytest.mark.needs("linux")  # shared memory for payloads
 @pytest.mark.parametrize("engine", ["template"], indirect=True)
 @pytest.mark.parametrize("face", ["blocking"], indirect=True)
 def test_what_was_taken_over_gives_its_arguments_back(

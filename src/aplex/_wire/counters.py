@@ -28,7 +28,6 @@ from aplex._wire.frames import PipeEnd
 _SIZE: Final = mmap.PAGESIZE
 MARK: Final = _SIZE - 8
 """Where in the file is a number that is not 0 if ``faulthandler`` was to write to stderr."""
-_ALL: Final = 2**63 - 1
 _LONGEST: Final = 64 * 1024  # bytes of last words
 
 
@@ -37,37 +36,27 @@ class Progress:
 
     def __init__(self, end: PipeEnd | None = None) -> None:
         self._end = end if end is not None else _anonymous_file()
-        self._memory: mmap.mmap | None = None
-        if self._end is not None:
-            try:
-                self._memory = mmap.mmap(self._end.fileno(), _SIZE)
-            except OSError:
-                self._end.close()
-                raise
-            view: Any = memoryview(self._memory).cast("Q")
-        else:
-            view = [0] * (DOOMED + 1)
-        self.started: memoryview | list[int] = view
+        try:
+            self._memory = mmap.mmap(self._end.fileno(), _SIZE)
+        except OSError:
+            self._end.close()
+            raise
+        self.started = memoryview(self._memory).cast("Q")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Progress, (self._end,)
 
     def read(self) -> tuple[int, int]:
         """Return how many works of each lane were started."""
-        if self._end is None:  # no shared memory here: any of them may have been
-            return _ALL, _ALL
         return self.started[0], self.started[1]
 
     def running(self) -> tuple[int, float]:
-        """Return the number of the plain function that runs, and since when.
-
-        See `running_in`. Where there is no shared memory here, nothing is known to run.
-        """
-        return (0, 0.0) if self._end is None else running_in(self.started)
+        """Return the number of the plain function that runs, and since when; see `running_in`."""
+        return running_in(self.started)
 
     def has_started(self, seq: int) -> bool:
-        """Whether the plain function of that number was started, as far as is known here."""
-        return self._end is not None and self.started[PLAIN] >= seq
+        """Whether the plain function of that number was started."""
+        return self.started[PLAIN] >= seq
 
     def doom(self, seq: int) -> bool:
         """Keep the worker from starting functions, if that of this number is the one that runs.
@@ -82,8 +71,8 @@ class Progress:
         return False
 
     @property
-    def file(self) -> PipeEnd | None:
-        """Where last words are to be written; None if there is no shared memory here."""
+    def file(self) -> PipeEnd:
+        """Where last words are to be written."""
         return self._end
 
     def keep_crashes(self) -> None:
@@ -92,8 +81,6 @@ class Progress:
         Python was told to write it to stderr (``PYTHONFAULTHANDLER``, ``-X dev``) before we were:
         then it stays so in a process of its own; in a forked one the parent shows it there.
         """
-        if self._end is None:
-            return
         if not faulthandler.is_enabled():
             faulthandler.enable(self._end.fileno(), all_threads=False)
         elif environment_wants_crashes() and not self.is_for_stderr:  # forked: there was no hook
@@ -107,23 +94,18 @@ class Progress:
     @property
     def is_for_stderr(self) -> bool:
         """Whether the stack of a crash was to be written to stderr."""
-        return self._end is not None and self.started[-1] != 0
+        return self.started[-1] != 0
 
     def last_words(self) -> str:
         """Return what the worker wrote before it ended."""
-        if self._end is None:
-            return ""
-        words = os.pread(self._end.fileno(), _LONGEST, _SIZE).rstrip(b"\0")
+        words = _read_at(self._end.fileno(), _SIZE, _LONGEST).rstrip(b"\0")
         return words.decode(errors="replace").strip()
 
     def close(self) -> None:
         """Free the memory of this process."""
-        if isinstance(self.started, memoryview):
-            self.started.release()
-        if self._memory is not None:
-            self._memory.close()
-        if self._end is not None:
-            self._end.close()
+        self.started.release()
+        self._memory.close()
+        self._end.close()
 
 
 def running_in(started: memoryview | list[int]) -> tuple[int, float]:
@@ -144,18 +126,24 @@ def environment_wants_crashes() -> bool:
     return bool(wanted or sys.flags.dev_mode)
 
 
-def _anonymous_file() -> PipeEnd | None:
-    if sys.platform == "win32":
-        return None
+def _read_at(fd: int, start: int, size: int) -> bytes:
+    if sys.platform == "win32":  # the process that has written has ended: the place is ours to move
+        os.lseek(fd, start, os.SEEK_SET)
+        return os.read(fd, size)
+    return os.pread(fd, size, start)
+
+
+def _anonymous_file() -> PipeEnd:
     size = _SIZE + _LONGEST  # of which only what is written takes memory
-    if hasattr(os, "memfd_create"):
+    if sys.platform == "linux" and hasattr(os, "memfd_create"):
         with late_imports.importing:  # a worker makes none
             from aplex._wire.shared_files import make_shared_file
         end = make_shared_file(size)
     else:
         import tempfile
 
-        with tempfile.TemporaryFile() as file:  # unlinked at once
+        # It has no name (on Windows: none that outlives its last handle).
+        with tempfile.TemporaryFile() as file:
             end = PipeEnd(os.dup(file.fileno()))
         _size(end, size)
     os.lseek(end.fileno(), _SIZE, os.SEEK_SET)  # last words come behind the counters

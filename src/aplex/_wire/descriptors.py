@@ -10,8 +10,11 @@ import array
 import os
 import pickle
 import socket
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
+
+assert sys.platform == "linux"
 
 _LONGEST: Final = 64 * 1024  # bytes of a message
 MOST_DESCRIPTORS: Final = 250

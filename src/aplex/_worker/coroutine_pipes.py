@@ -13,6 +13,7 @@ from aplex._common.messages import COROUTINE, Reports
 from aplex._wire.frames import End, Reader, Writer
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.lane import Codec
+from aplex._worker.loop_watch import watch_of
 from aplex._worker.producers import Producers
 
 
@@ -52,7 +53,6 @@ class CoroutinePipes:
             skip: Keeps a plain function from being started, see `PlainLane.skip`.
             lost: Is called when a pipe has broken.
         """
-        self._loop = loop
         self._end_in, self._end_out = ends
         self._codec = codec
         self._started = started
@@ -64,11 +64,12 @@ class CoroutinePipes:
         self._end_out.set_blocking(False)
         self._reader, self._writer = Reader(self._end_in), Writer(self._end_out)
         self.lane = CoroutineLane(loop, codec, self._send, producers)
-        loop.add_reader(self._end_in.fileno(), self._read)
+        self._watch = watch_of(loop)
+        self._watch.add_reader(self._end_in.fileno(), self._read)
 
     def close(self) -> None:
         """Read no more."""
-        self._loop.remove_reader(self._end_in.fileno())
+        self._watch.remove_reader(self._end_in.fileno())
 
     def _read(self) -> None:
         lane = self.lane
@@ -104,7 +105,7 @@ class CoroutinePipes:
     def _send(self, reports: Reports) -> None:
         try:
             if not self._writer.write(reports):
-                self._loop.add_writer(self._end_out.fileno(), self._flush)
+                self._watch.add_writer(self._end_out.fileno(), self._flush)
         except OSError:
             self._lost()
 
@@ -115,4 +116,4 @@ class CoroutinePipes:
         except OSError:
             flushed = True
         if flushed:
-            self._loop.remove_writer(self._end_out.fileno())
+            self._watch.remove_writer(self._end_out.fileno())

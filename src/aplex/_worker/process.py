@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
 import sys
 import threading
 import traceback
@@ -54,7 +53,7 @@ from aplex._worker.lane import HOLD
 from aplex._worker.loop_thread import LoopThread
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
-from aplex._worker.signals import Interrupts, be_deaf, is_deaf, obey
+from aplex._worker.signals import KILL, Interrupts, be_deaf, is_deaf, obey
 
 if TYPE_CHECKING:
     import asyncio
@@ -156,7 +155,7 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int, i
     sys.setswitchinterval(SWITCH_INTERVAL)
     progress.keep_crashes()
     child = Child(ends, progress, index)
-    if hasattr(os, "register_at_fork"):
+    if sys.platform != "win32":
         os.register_at_fork(after_in_child=child.be_copy)
     child.run(setup)
 
@@ -380,8 +379,11 @@ class Child:
     def _read_lifeline(self) -> bool:
         """Take in which function is to be interrupted; return False at the lifeline's end."""
         data = bytearray(64 * _NUMBER)
-        count = self._ends.lifeline.read_into(memoryview(data))
-        numbers = memoryview(data)[:count].cast("Q").tolist()
+        try:
+            count = self._ends.lifeline.read_into(memoryview(data))
+        except ConnectionError:  # a socket, whose other side has died
+            return False
+        numbers = memoryview(data)[: count - count % _NUMBER].cast("Q").tolist()
         if TERMINATE in numbers:
             self._terminate()
         elif numbers:
@@ -393,7 +395,7 @@ class Child:
         obey()
         self._orphaned.wait(STUCK)  # nobody sets it but this thread: the end comes meanwhile
         if is_deaf():
-            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+            os.kill(os.getpid(), KILL)
 
     def _flush_held(self, selector: selectors.BaseSelector) -> bool:
         """Send a report that is held back; return False if the parent is dead.

@@ -39,6 +39,11 @@ from aplex._worker.plain_lane import PlainLane
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """Those to which a worker is deaf."""
+if sys.platform == "win32":
+    KILL: Final = signal.SIGTERM
+else:
+    KILL: Final = signal.SIGKILL
+"""By what ``multiprocessing`` says that a killed process has ended."""
 FIRST_PAUSE: Final = 0.01
 """Seconds before a signal is sent a second time; each pause is twice the one before."""
 LONGEST_PAUSE: Final = 1.0
@@ -57,10 +62,10 @@ def be_deaf() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _hear)
-    if not _hooked and hasattr(os, "register_at_fork"):
+    if sys.platform != "win32" and not _hooked:
         os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_hear_again)
         _hooked = True
-    if hasattr(signal, "pthread_sigmask"):
+    if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
@@ -71,7 +76,10 @@ def obey() -> None:
     """
     global _listens  # noqa: PLW0603
     _listens = True
-    os.kill(os.getpid(), signal.SIGTERM)
+    if sys.platform == "win32":  # where `os.kill` calls no handler
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def is_deaf() -> bool:
@@ -87,11 +95,13 @@ def _hear(number: int, _frame: FrameType | None) -> None:
 
 def _hold() -> None:
     """Let the SIGTERM for a child that is about to be forked wait until it hears."""
-    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    if sys.platform != "win32":
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
 
 def _release() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
 
 
 def _hear_again() -> None:
@@ -102,7 +112,7 @@ def _hear_again() -> None:
 
 def free_signal() -> int | None:
     """Return the signal that interrupts: one that programs hardly use. None: there is none."""
-    if not hasattr(signal, "pthread_kill"):
+    if sys.platform == "win32":
         return None
     first: int | None = getattr(signal, "SIGRTMIN", None)
     return int(signal.SIGUSR2) if first is None else first + 11
@@ -145,7 +155,7 @@ class Interrupts:
             Seconds after which to call again; None: only when there is something new.
         """
         seq = self._wanted
-        if not seq or self._signal is None:
+        if sys.platform == "win32" or not seq or self._signal is None:
             return None
         if self._progress.running()[0] != seq:  # it has ended
             self._wanted = 0

@@ -39,6 +39,8 @@ from aplex._wire.frames import PipeEnd
 from aplex._wire.template import FAILED, FORKED, READY, REFUSED, STATUS, STREAMS
 from aplex._worker.signals import SIGNALS
 
+assert sys.platform == "linux"
+
 
 def main(fd: int, words_fd: int, main_module: Mapping[str, Any], preload: Sequence[str]) -> None:
     """Import, tell the parent, fork workers; in a forked worker: be that.

@@ -1,0 +1,29 @@
+"""Which tests ask for what an emulated system does not have."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+from tests.support.emulation.start import emulated
+from tests.support.matrix import factors_of
+
+LACKING: Final = {
+    "macos": {"fork"},  # it is there, and not safe
+    "windows": {"fork", "forkserver", "uvloop"},
+}
+"""Values of parameters."""
+MARK: Final = "needs"
+"""A mark: ``needs("linux")`` or ``needs("posix")``; why is said beside it."""
+KINDS: Final = {"macos": {"linux"}, "windows": {"linux", "posix"}}
+"""What a test may need, and these have not."""
+
+
+def is_out_of_reach(item: pytest.Item) -> bool:
+    """Whether a test asks for what the emulated system lacks."""
+    system = emulated()
+    if system is None:
+        return False
+    factors = {value for value in factors_of(item).values() if isinstance(value, str)}
+    needs = {need for mark in item.iter_markers(MARK) for need in mark.args}
+    return not (factors.isdisjoint(LACKING[system]) and needs.isdisjoint(KINDS[system]))
