@@ -14,7 +14,7 @@ from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from tests.support import programs
 from tests.support.emulation import start as emulation
-from tests.support.emulation.selection import is_out_of_reach
+from tests.support.emulation.selection import is_out_of_reach, left_out_of_the_short_form
 from tests.support.matrix import thinned
 
 TEARDOWN: Final = 60.0
@@ -44,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=emulation.SYSTEMS,
         help="let aplex have only what that system has; see tests/support/emulation",
     )
+    parser.addoption(
+        "--short",
+        action="store_true",
+        help="with --emulate: run each test once for each face, with worker processes",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -59,7 +64,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=list(out_of_reach))
     if config.getoption("full_matrix"):
         return
-    left_out = thinned(items)
+    short = emulation.emulated() and config.getoption("short")
+    left_out = left_out_of_the_short_form(items) if short else thinned(items)
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=list(left_out))
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import selectors
 import socket
 import threading
@@ -65,6 +66,7 @@ class LoopWatch:
             end.setblocking(False)
         self._selector.register(self._wakee, selectors.EVENT_READ)
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     def add_reader(self, fd: int, callback: Callback, /) -> None:
         """Call back whenever it can be read."""
@@ -81,6 +83,21 @@ class LoopWatch:
     def remove_writer(self, fd: int, /) -> None:
         """Stop that."""
         self._remove(fd, selectors.EVENT_WRITE)
+
+    def close(self) -> None:
+        """End the thread, and free what it has, if there is one; it calls nobody any more."""
+        self._closed = True
+        self._callbacks.clear()
+        if self._thread is not None:
+            self._waker.close()  # which wakes it
+            self._thread.join()
+        else:
+            self._free()
+
+    def _free(self) -> None:
+        self._selector.close()
+        self._wakee.close()
+        self._waker.close()
 
     # -- the loop's thread --------------------------------------------------------
 
@@ -115,25 +132,23 @@ class LoopWatch:
     # -- the thread that waits ----------------------------------------------------
 
     def _run(self) -> None:
-        while True:
+        while not self._closed:
             for key, events in self._selector.select():
                 if key.fileobj is self._wakee:
                     self._wakee.recv(4096)
                     continue
                 for event in selectors.EVENT_READ, selectors.EVENT_WRITE:
-                    if events & event and not self._tell(key.fd, event):
-                        return
+                    if events & event:
+                        self._tell(key.fd, event)
             while self._asked:
                 self._change(*self._asked.popleft())
+        self._free()
 
-    def _tell(self, fd: int, event: int) -> bool:
-        """Have the loop call back; return False if it is closed."""
+    def _tell(self, fd: int, event: int) -> None:
+        """Have the loop call back."""
         self._change(fd, event, wanted=False)
-        try:
+        with contextlib.suppress(RuntimeError):  # it is closed, which is the end of the worker
             self._loop.call_soon_threadsafe(partial(self._call, fd, event))
-        except RuntimeError:
-            return False
-        return True
 
     def _change(self, fd: int, event: int, wanted: bool) -> None:  # noqa: FBT001 - from the queue
         known = self._selector.get_map().get(fd)

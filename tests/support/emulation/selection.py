@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from typing import Final
 
 import pytest
@@ -27,3 +28,24 @@ def is_out_of_reach(item: pytest.Item) -> bool:
     factors = {value for value in factors_of(item).values() if isinstance(value, str)}
     needs = {need for mark in item.iter_markers(MARK) for need in mark.args}
     return not (factors.isdisjoint(LACKING[system]) and needs.isdisjoint(KINDS[system]))
+
+
+def left_out_of_the_short_form(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Return all but one item for each test and face, with worker processes if it knows any.
+
+    Threads are the same on all systems; and the combinations are met on this one.
+    """
+    chosen: dict[tuple[str, Hashable], pytest.Item] = {}
+    left_out: set[pytest.Item] = set()
+    for item in items:
+        factors = factors_of(item)
+        if "engine" not in factors:
+            continue
+        key = item.nodeid.partition("[")[0], factors.get("face")
+        other = chosen.get(key)
+        if other is None or factors_of(other)["engine"] == "thread" != factors["engine"]:
+            chosen[key] = item
+            left_out |= {other} if other is not None else set()
+        else:
+            left_out.add(item)
+    return left_out
