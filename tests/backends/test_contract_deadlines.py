@@ -62,6 +62,7 @@ def test_a_loop_in_a_forked_worker_is_stopped_by_one_rung_or_the_other(
     assert caller.call(works.add, 1, 1) == 2
 
 
+@pytest.mark.needs("posix")  # signals interrupt functions
 @pytest.mark.parametrize(
     ("engine", "work"),
     [(e, w) for e in ("template", "fork") for w in stuck.STOPPED if (e, w) != ("fork", stuck.busy)],

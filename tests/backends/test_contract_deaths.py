@@ -14,15 +14,12 @@ import pytest
 from aplex import AplexWorkerError, WorkerLostError
 from aplex.exceptions import BrokenPoolError
 from tests.support import works
-from tests.support.callers import LOOPS, PROCESSES, Awaiting, Caller
-from tests.support.emulation.start import emulated
+from tests.support.callers import KILLED, LOOPS, PROCESSES, Awaiting, Caller
 from tests.support.signals import Gate, Signals
 
 PROMPTLY = 1.0
 """Seconds that the contract gives."""
-# Windows knows no signals: what is killed by ``multiprocessing`` ends by SIGTERM, it says.
-KILLED = "SIGTERM" if emulated() == "windows" else "SIGKILL"
-HOW = {"SIGKILL": -signal.Signals[KILLED], "SIGSEGV": -signal.SIGSEGV, "exit": 7}
+HOW = {"SIGKILL": -KILLED, "SIGSEGV": -signal.SIGSEGV, "exit": 7}
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 SPAWN = pytest.mark.parametrize("engine", ["template"], indirect=True)
@@ -45,7 +42,7 @@ def test_a_death_is_told_promptly_and_says_how(
     assert isinstance(error, AplexWorkerError)
     assert (error.pid, error.exitcode) == (pid, HOW[how])
     assert f"worker process {pid}" in str(error)
-    name = KILLED if how == "SIGKILL" else how
+    name = KILLED.name if how == "SIGKILL" else how
     assert (f"killed by {name}" if how != "exit" else "exited with code 7") in str(error)
     assert "1 work in flight" in str(error)
     assert caller.call(works.pid) != pid

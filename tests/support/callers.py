@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import copy
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -19,7 +20,7 @@ from tests.support.emulation.start import emulated
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
 
-DEADLINE = 10.0
+DEADLINE = 30.0 if emulated() else 10.0  # there is no template: each worker imports
 """Seconds after which a future is taken for lost."""
 ENGINES = {
     None: ("thread", "template", "spawn", "forkserver", "fork"),
@@ -27,6 +28,8 @@ ENGINES = {
     "windows": ("thread", "template"),
 }[emulated()]
 PROCESSES = ENGINES[1:]
+KILLED = signal.SIGTERM if emulated() == "windows" else signal.SIGKILL
+"""By what ``multiprocessing`` says that a process which was killed has ended."""
 LOOPS = ("stock",) if emulated() == "windows" else ("stock", "uvloop")
 FACES = ("blocking", "awaitable")
 

@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.support.emulation.start import emulated
 from tests.support.watching import watched
 
-PATIENCE = 10.0
+PATIENCE = 30.0 if emulated() else 10.0
 """Seconds to wait for a line."""
 
 

@@ -53,7 +53,7 @@ from aplex._worker.lane import HOLD
 from aplex._worker.loop_thread import LoopThread
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
-from aplex._worker.signals import KILL, Interrupts, be_deaf, is_deaf, obey
+from aplex._worker.signals import Interrupts, be_deaf, is_deaf, kill_self, obey
 
 if TYPE_CHECKING:
     import asyncio
@@ -395,7 +395,7 @@ class Child:
         obey()
         self._orphaned.wait(STUCK)  # nobody sets it but this thread: the end comes meanwhile
         if is_deaf():
-            os.kill(os.getpid(), KILL)
+            kill_self()
 
     def _flush_held(self, selector: selectors.BaseSelector) -> bool:
         """Send a report that is held back; return False if the parent is dead.

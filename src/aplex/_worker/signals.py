@@ -41,9 +41,12 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """Those to which a worker is deaf."""
 if sys.platform == "win32":
     KILL: Final = signal.SIGTERM
+    """By what ``multiprocessing`` says that a killed process has ended."""
+    _TERMINATED: Final = 0x10000  # an exit code, which it takes for SIGTERM
 else:
     KILL: Final = signal.SIGKILL
-"""By what ``multiprocessing`` says that a killed process has ended."""
+    """By what ``multiprocessing`` says that a killed process has ended."""
+    _TERMINATED: Final = signal.SIGTERM
 FIRST_PAUSE: Final = 0.01
 """Seconds before a signal is sent a second time; each pause is twice the one before."""
 LONGEST_PAUSE: Final = 1.0
@@ -82,6 +85,11 @@ def obey() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def kill_self() -> None:
+    """End this process at once. Any thread."""
+    os.kill(os.getpid(), _TERMINATED if sys.platform == "win32" else KILL)
+
+
 def is_deaf() -> bool:
     """Whether no work has set another handler of SIGTERM."""
     return signal.getsignal(signal.SIGTERM) in (_hear, signal.SIG_DFL, signal.SIG_IGN)
@@ -90,7 +98,7 @@ def is_deaf() -> bool:
 def _hear(number: int, _frame: FrameType | None) -> None:
     if _listens and number == signal.SIGTERM:
         signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), _TERMINATED)
 
 
 def _hold() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
@@ -29,6 +28,8 @@ def begin(arguments: list[str]) -> None:
     Args:
         arguments: Of pytest. (Its workers have none; they have the variable.)
     """
+    import argparse
+
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--emulate", choices=SYSTEMS, default=emulated())
     system = parser.parse_known_args(arguments)[0].emulate

@@ -40,6 +40,8 @@ MISSING = frozenset(
 SIGNALS = ("SIGABRT", "SIGFPE", "SIGILL", "SIGINT", "SIGSEGV", "SIGTERM")
 HANDLES = 2**20
 """What the number of a handle is more than that of the descriptor."""
+TERMINATE = 0x10000
+"""The exit code of what `multiprocessing` has ended there, for which it says SIGTERM."""
 OF_POSIX = {
     *("fork", "forkpty", "register_at_fork", "readv", "writev", "preadv", "pwritev", "pread"),
     *("pwrite", "set_blocking", "get_blocking", "wait", "wait3", "wait4", "waitid", "fchdir"),
@@ -121,9 +123,9 @@ def take_what_is_not_aplexs() -> None:
 
 def kill(pid: int, number: int) -> None:
     """End a process without asking it, as ``TerminateProcess`` does; its code is the number."""
-    if pid == os.getpid():
+    if pid == os.getpid() and number != TERMINATE:
         os._exit(number)
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)  # which is told by the number that `multiprocessing` knows
 
 
 def _kill_process(popen: Any) -> None:
