@@ -175,6 +175,7 @@ def test_a_stopped_worker_that_is_killed_loses_nothing_it_had_not_started(
     assert all(len(caller.result(future, timeout=30)) == MEBIBYTE for future in futures)
 
 
+@pytest.mark.needs("posix")  # a pipe, which is soon full
 @EVERY_PROCESS
 @BLOCKING
 @pytest.mark.parametrize("work", [works.zeros, works.azeros])

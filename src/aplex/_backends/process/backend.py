@@ -45,7 +45,6 @@ from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd, frame_of
 from aplex._worker import process
 from aplex._worker.green_threads import check_program
-from aplex._worker.signals import free_signal
 
 if TYPE_CHECKING:
     from aplex.exceptions import WorkerLostError
@@ -57,7 +56,7 @@ LONGEST_STATUS: Final = 1.0
 class ProcessBackend(PipedBackend):
     """Starts worker processes by a context of ``multiprocessing``, and notices their end."""
 
-    can_interrupt = free_signal() is not None
+    can_interrupt = True  # where there is no signal for it, the worker is killed after its grace
 
     def __init__(self, context: BaseContext | None, preload: Sequence[str], setup: Setup) -> None:
         """Start nothing yet.
