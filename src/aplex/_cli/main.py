@@ -24,6 +24,7 @@ class Command(Protocol):
 
     def run(self, options: argparse.Namespace) -> int:
         """Do it, and return the exit code."""
+        ...
 
 
 COMMANDS: Final[dict[str, Entry]] = {}
