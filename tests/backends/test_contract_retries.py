@@ -39,6 +39,7 @@ def test_a_retried_work_runs_again_on_another_worker(
     assert len(count.read_text().splitlines()) == 2
 
 
+@pytest.mark.needs("linux")  # shared memory, and what is huge there
 @SPAWN
 @BLOCKING
 def test_a_huge_argument_is_there_when_its_work_runs_again(
