@@ -22,7 +22,6 @@ from aplex._backends.contract import Death, Events, Setup
 from aplex._backends.listener import Listener
 from aplex._backends.process import forker, starter
 from aplex._backends.process.callers_gate import make_gate
-from aplex._backends.process.end_waiter import EndWaiter
 from aplex._backends.process.forker import make_forker
 from aplex._backends.process.importing import check_process
 from aplex._backends.process.link import Link
@@ -47,6 +46,7 @@ from aplex._worker import process
 from aplex._worker.green_threads import check_program
 
 if TYPE_CHECKING:
+    from aplex._backends.process.end_waiter import EndWaiter
     from aplex.exceptions import WorkerLostError
 
 LONGEST_STATUS: Final = 1.0
@@ -132,6 +132,8 @@ class ProcessBackend(PipedBackend):
 
     def _await_end(self, link: Link, ended: Callable[[], None]) -> None:
         if self._ends is None:
+            with late_imports.importing:  # on Windows only
+                from aplex._backends.process.end_waiter import EndWaiter
             self._ends = EndWaiter(self.listener)
         try:
             self._ends.watch(link.process, ended)
