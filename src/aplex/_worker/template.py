@@ -19,6 +19,7 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import threading
 import warnings
 from collections import deque
@@ -38,6 +39,8 @@ from aplex._worker.signals import SIGNALS
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     from typing import Any, BinaryIO, Final
+
+assert sys.platform == "linux"
 
 IDLE: Final = 0.02
 """Seconds without a request, after which the template imports what only some workers need."""
