@@ -14,7 +14,7 @@ VARIABLE = "APLEX_TEST_EMULATES"
 ROOT = Path(__file__).parents[3]
 SEAM = Path(__file__).parent / "seam"  # Python imports the `sitecustomize` in it
 
-_armed = False
+_importer: Importer | None = None
 
 
 def emulated() -> str | None:
@@ -42,16 +42,20 @@ def begin(arguments: list[str]) -> None:
 
 
 def arm() -> None:
-    """Begin in this process what the environment asks for, unless that was done."""
-    global _armed  # noqa: PLW0603
-    if _armed:
+    """Begin in this process what the environment asks for, unless that was done.
+
+    Then come before what finds modules since: pytest does, to rewrite the asserts of its plugins.
+    """
+    global _importer  # noqa: PLW0603
+    if _importer is not None:
+        _importer.come_first()
         return
-    _armed = True
     macos.take_files()
     if emulated() == "windows":
         from tests.support.emulation import windows
 
         windows.take_what_is_not_aplexs()
-        Importer(windows.views(), windows.MISSING).install()
+        _importer = Importer(windows.views(), windows.MISSING)
     else:
-        Importer(macos.views(), macos.MISSING).install()
+        _importer = Importer(macos.views(), macos.MISSING)
+    _importer.come_first()

@@ -83,12 +83,13 @@ class Importer:
         self._views = views
         self._missing = missing
 
-    def install(self) -> None:
+    def come_first(self) -> None:
         """Begin; nothing of aplex was imported yet, but for its plugin of pytest."""
         early = {name for name in sys.modules if name.partition(".")[0] == PACKAGE}
         late = early - {PACKAGE, f"{PACKAGE}._testing", PLUGIN}
         assert not late, f"too late: aplex was imported: {sorted(late)}"
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+        finders: list[Any] = [finder for finder in sys.meta_path if finder is not self]
+        sys.meta_path[:] = [self, *finders]  # type: ignore[list-item]
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
