@@ -185,30 +185,29 @@ def make_page_file(size: int, name: str = NAME) -> PipeEnd:
     Raises:
         OSError: There are too many open files; or there is no such memory here.
     """
-    if sys.platform != "linux" or not hasattr(os, "memfd_create"):
-        raise OSError(f"no anonymous files in memory here: {name}, {size} bytes")
-    end = PipeEnd(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
-    try:
-        os.ftruncate(end.fileno(), size)
-        from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SHRINK, fcntl
+    if sys.platform == "linux" and hasattr(os, "memfd_create"):
+        end = PipeEnd(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        try:
+            os.ftruncate(end.fileno(), size)
+            from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SHRINK, fcntl
 
-        fcntl(end.fileno(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW)
-    except BaseException:
-        end.close()
-        raise
-    return end
+            fcntl(end.fileno(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW)
+        except BaseException:
+            end.close()
+            raise
+        return end
+    raise OSError(f"no anonymous files in memory here: {name}, {size} bytes")
 
 
 def seal(fd: int) -> None:
     """Have nobody write into a file who has not mapped it yet, where the kernel can."""
-    if sys.platform != "linux":  # no such files here
-        return
-    from fcntl import F_ADD_SEALS, F_SEAL_SEAL, fcntl
+    if sys.platform == "linux":
+        from fcntl import F_ADD_SEALS, F_SEAL_SEAL, fcntl
 
-    with contextlib.suppress(OSError):  # before 5.1; or it is no such file
-        fcntl(fd, F_ADD_SEALS, _FUTURE_WRITE)
-    with contextlib.suppress(OSError):
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL)
+        with contextlib.suppress(OSError):  # before 5.1; or it is no such file
+            fcntl(fd, F_ADD_SEALS, _FUTURE_WRITE)
+        with contextlib.suppress(OSError):
+            fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL)
 
 
 def is_shown() -> bool:
