@@ -35,7 +35,7 @@ from aplex._common.messages import (
     TURN_SINCE,
 )
 from aplex._wire.frames import Bytes, PipeEnd
-from aplex._wire.page import NAME, SIZE, WorkerPage, is_shown, make_page_file
+from aplex._wire.page import SIZE, WorkerPage, make_own_page_file
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def environment_wants_crashes() -> bool:
 
 def _page_file() -> PipeEnd:
     if sys.platform == "linux" and hasattr(os, "memfd_create"):
-        return make_page_file(SIZE, NAME if is_shown() else "aplex")
+        return make_own_page_file()
     return _nameless_file(SIZE)
 
 

@@ -199,6 +199,15 @@ def make_page_file(size: int, name: str = NAME) -> PipeEnd:
     raise OSError(f"no anonymous files in memory here: {name}, {size} bytes")
 
 
+def make_own_page_file() -> PipeEnd:
+    """Return a new file for the page of a worker, which others find unless they may not.
+
+    Raises:
+        OSError: There are too many open files; or there is no such memory here.
+    """
+    return make_page_file(SIZE, NAME if is_shown() else "aplex")
+
+
 def seal(fd: int) -> None:
     """Have nobody write into a file who has not mapped it yet, where the kernel can."""
     if sys.platform == "linux":

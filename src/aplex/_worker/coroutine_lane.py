@@ -210,7 +210,7 @@ class CoroutineLane:
             self._produce(work_id, made)
         else:
             self._run(work_id, made)
-        if began:
+        if self._times is not None:
             self._begun(work_id, began)
         if work_id in self._late_cancels:
             self._cancel(work_id)

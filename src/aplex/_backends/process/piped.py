@@ -259,7 +259,7 @@ class PipedBackend(Backend):
 
     def tell(self, link: Link, definitions: dict[int, Any], lane: int) -> None:
         """Send definitions to a worker, without a work. In a step."""
-        link.writers[lane].rest += frame_of((definitions, (), [], [], (), (), ()))
+        link.writers[lane].rest += frame_of((definitions, (), [], [], (), (), (), 0))
         self._flush_now(link, lane)
 
     def _freed(self, link: Link, numbers: list[int]) -> None:
