@@ -33,6 +33,7 @@ import aplex.progress
 import aplex.recordings
 import aplex.statistics
 import aplex.streams
+import aplex.telemetry
 import aplex.testing
 import aplex.typing
 import aplex.views
@@ -58,6 +59,7 @@ PUBLIC_MODULES = (
     "recordings",
     "statistics",
     "streams",
+    "telemetry",
     "testing",
     "typing",
     "views",
@@ -140,7 +142,12 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         ),
         "testing": ("_testing",),
     },
-    {"progress": ("_map",), "compat": (*GROUND, "executors", "typing", "views")},
+    {
+        "progress": ("_map",),
+        "compat": (*GROUND, "executors", "typing", "views"),
+        "_telemetry": (*GROUND, "_calls.gateway", "_observe", "_pool.state", "executors"),
+        "telemetry": ("_telemetry", "executors"),
+    },
     {
         "_cli": (
             *(*GROUND, "_calls.lanes", "_journal", "_map.sizes", "_wire", "_worker", "executors"),

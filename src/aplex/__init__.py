@@ -114,6 +114,7 @@ _MODULES = (
     "recordings",
     "statistics",
     "streams",
+    "telemetry",
     "typing",
     "views",
     "workers",

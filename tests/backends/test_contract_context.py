@@ -15,6 +15,8 @@ from tests.support import contexts
 from tests.support.callers import ENGINES, PROCESSES, Caller, make_pool
 from tests.support.contexts import OTHER, REQUEST, TENANT
 
+pytestmark = pytest.mark.few_engines
+
 EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
@@ -158,5 +160,7 @@ def test_traces_and_baggage_travel_by_themselves(new_caller: Callable[..., Calle
             assert [caller.call(work) for work in works] == [expected] * 2
         finally:
             context.detach(token)
+    names = {f"tests.support.contexts.{work.__name__}" for work in works}
+    assert set(caller.pool.stats().by_name) <= names  # not what runs them with a context
     assert trace.get_current_span().get_span_context().trace_id == 0
     assert [caller.call(work) for work in works] == [(0, None)] * 2

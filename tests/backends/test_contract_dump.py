@@ -18,6 +18,8 @@ from tests.support import works
 from tests.support.callers import DEADLINE, ENGINES, Caller, caller_of, everywhere, make_pool
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.few_engines
+
 
 @pytest.fixture(params=ENGINES)
 def fresh(request: pytest.FixtureRequest, face: str) -> Iterator[Caller]:

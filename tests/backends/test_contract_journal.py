@@ -14,6 +14,8 @@ from aplex import Journal, JournalError, Outcome, RemoteError, SerializationErro
 from tests.support import works
 from tests.support.callers import Caller, everywhere
 
+pytestmark = pytest.mark.few_engines
+
 
 def records(path: Path) -> list[dict[str, Any]]:
     """What a journal says, without its head."""

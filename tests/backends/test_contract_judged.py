@@ -12,6 +12,8 @@ import pytest
 from aplex import Outcome
 from tests.support.callers import DEADLINE, Caller
 
+pytestmark = pytest.mark.few_engines
+
 
 class Refused(Exception):
     """Says how long to wait, as exceptions of HTTP clients do."""

@@ -21,6 +21,8 @@ from tests.support import lifespans, works
 from tests.support.callers import DEADLINE, ENGINES, PROCESSES, Awaiting, Caller, make_pool
 from tests.support.lifespans import notes, of_path
 
+pytestmark = pytest.mark.few_engines
+
 EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)

@@ -19,6 +19,8 @@ from tests.support import works
 from tests.support.callers import DEADLINE, Caller, everywhere, make_pool
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.few_engines
+
 
 def rows_of(recording: Recording) -> list[dict[str, Any]]:
     columns = recording.works()

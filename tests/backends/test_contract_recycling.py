@@ -22,6 +22,8 @@ from tests.support.callers import DEADLINE, ENGINES, Caller, make_pool
 from tests.support.lifespans import noted, notes
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.few_engines
+
 EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES, indirect=True)
 QUICK = pytest.mark.parametrize("engine", ["thread", "template"], indirect=True)
 """Engines that start a worker in no time."""

@@ -22,6 +22,8 @@ from tests.support.callers import DEADLINE, PROCESSES, Caller, caller_of, everyw
 from tests.support.sharing import BIG, SMALL, Table, table
 from tests.support.signals import Gate
 
+pytestmark = pytest.mark.few_engines
+
 SIZES = pytest.mark.parametrize("size", [SMALL, BIG], ids=["small", "big"])
 
 

@@ -17,6 +17,8 @@ from tests.support.callers import DEADLINE, ENGINES, Caller, caller_of, everywhe
 from tests.support.emulation.start import emulated
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.few_engines
+
 
 def settled(pool: Any, wanted: Callable[[PoolStats], bool]) -> PoolStats:
     """Return the statistics as soon as they are as wanted: futures are settled before the rest."""

@@ -18,6 +18,8 @@ from tests.support import works
 from tests.support.callers import DEADLINE, ENGINES, LOOPS, Caller, make_pool
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.few_engines
+
 QUICK = pytest.mark.parametrize("engine", ["thread", "template"], indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 

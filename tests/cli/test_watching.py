@@ -229,6 +229,41 @@ def test_top_draws_until_a_key_ends_it(tmp_path: Path) -> None:
         assert terminal.finish() == 0
 
 
+LAGGING = """
+import asyncio, signal, time
+from aplex import ProcessAsyncPoolExecutor
+
+async def block():
+    time.sleep(60)
+
+if __name__ == "__main__":
+    pool = ProcessAsyncPoolExecutor(1, slow_callback=None, dump_signal=signal.SIGUSR1)
+    future = pool.submit(block)
+    while pool.stats().workers[0].loop_lag < 0.1:
+        time.sleep(0.01)
+    print("ready", flush=True)
+    while True:
+        signal.pause()
+"""
+
+
+def test_top_shows_the_lag_of_loops_and_dumps_by_a_key(tmp_path: Path) -> None:
+    with started(LAGGING, tmp_path) as program:
+        program.wait_for("ready")
+        [worker] = pools_of(program.process.pid)[0]["workers"]
+        assert 0.1 <= worker["loop_lag"] < 60
+        with top(program.process.pid) as terminal:
+            terminal.wait_until(lambda text: re.search(r"LAG +CPU.*\n.* s +\d+%", text) is not None)
+            terminal.press("d")
+            text = terminal.wait_until(lambda text: "a key goes on" in text)
+            assert "block" in text
+            assert "time.sleep(60)" in text
+            terminal.press("x")
+            terminal.wait_until(lambda text: "q ends" in text)
+            terminal.press("q")
+            assert terminal.finish() == 0
+
+
 def test_top_says_that_the_process_has_ended_and_ends(tmp_path: Path) -> None:
     with two_pools(tmp_path) as program, top(program.process.pid) as terminal:
         terminal.wait_until(lambda text: "__main__.sleep" in text)

@@ -20,6 +20,9 @@ from aplex._backends.memory import MemoryBackend
 from aplex._common.messages import CANCELLED, COROUTINE, ERROR, LANES, PLAIN, RAISED
 from aplex._common.options import WorkOptions
 from aplex._manager.manager import Manager
+from aplex._observe.attempts import Attempt, Attempts
+from aplex._observe.feed import Feed
+from aplex._observe.history import OUTCOMES
 from aplex._observe.source import Source
 from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, Work, WorkerState
@@ -227,6 +230,48 @@ def test_a_recording_tells_what_has_happened(steps: list[Step], timed: bool) -> 
     assert counts["done"] == after.done
     assert counts["cancelled"] == after.cancelled
     assert stats.submitted <= after.submitted == len({row["id"] for row in rows})
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 100)), max_size=60),
+    st.booleans(),
+    st.integers(1, 7),
+)
+def test_attempts_are_told_one_by_one_as_the_history_tells_them(
+    steps: list[Step],
+    timed: bool,
+    pause: int,
+) -> None:
+    """However often what is new is taken."""
+    play = Play(timed=timed)
+    attempts = Attempts(lambda _work_id: False)
+    told: list[Attempt] = []
+    with play.recording:
+        recorder = play.manager.observer()
+        feed = Feed(recorder.names, lambda: None)
+        play.manager.within(lambda: recorder.open(feed, lambda: None))
+        with closing(play):
+            for at, step in enumerate([("submit", 1), ("ready", 0), *steps]):
+                play.step(step)
+                if at % pause == 0:
+                    told += attempts.play(play.manager.within(feed.take))
+        told += attempts.play(play.manager.within(feed.take))
+        assert attempts.rest() == []
+    texts = recorder.names.texts
+    head = play.recording._source.tape().head
+    seen = [
+        (
+            *(attempt.id, attempt.number, OUTCOMES[attempt.outcome], texts[attempt.name]),
+            *(attempt.worker or None, texts[attempt.error] or None),
+            None if attempt.began < 0 else (attempt.began - head["started"]) / 1e9,
+        )
+        for attempt in told
+    ]
+    names = ("id", "attempt", "outcome", "name", "worker", "error", "began")
+    rows = [tuple(row[name] for name in names) for row in rows_of(play.recording)]
+    assert sorted(seen, key=repr) == sorted(rows, key=repr)
+    assert all(attempt.ended >= max(attempt.began, attempt.sent) for attempt in told)
 
 
 @settings(max_examples=50, deadline=None)

@@ -2,7 +2,8 @@
 
 By default those of a covering array (see `tests.support.covering`), with ``--full-matrix`` all.
 A test that is marked ``parent_only`` asks for what is decided before any worker has a part in
-it: one kind of worker is enough, the cheapest.
+it: one kind of worker is enough, the cheapest. One that is marked ``few_engines`` asks for what
+hardly depends on how processes start: by default it is left out with `RARE`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import pytest
 from tests.support.covering import covering
 
 ENGINE_NAMES = ("engine", "every_engine")
+RARE = {"fork", "forkserver"}
+"""Ways to start processes that are neither the default anywhere nor what the default stands on."""
 
 
 def thinned(items: Iterable[pytest.Item]) -> set[pytest.Item]:
@@ -22,7 +25,9 @@ def thinned(items: Iterable[pytest.Item]) -> set[pytest.Item]:
     left_out: set[pytest.Item] = set()
     for item in items:
         factors = factors_of(item)
-        if item.get_closest_marker("parent_only") and not _is_cheapest(factors):
+        dear = item.get_closest_marker("few_engines") and _engines(factors) & RARE
+        alike = item.get_closest_marker("parent_only") and not _is_cheapest(factors)
+        if alike or dear:
             left_out.add(item)
         elif not factors.keys().isdisjoint(ENGINE_NAMES):
             groups.setdefault(item.nodeid.partition("[")[0], []).append((item, factors))
@@ -49,5 +54,8 @@ def factors_of(item: pytest.Item) -> dict[str, Hashable]:
 
 
 def _is_cheapest(factors: dict[str, Hashable]) -> bool:
-    engines = {factors[name] for name in ENGINE_NAMES if name in factors}
-    return engines <= {"thread"} and factors.get("loop", "stock") == "stock"
+    return _engines(factors) <= {"thread"} and factors.get("loop", "stock") == "stock"
+
+
+def _engines(factors: dict[str, Hashable]) -> set[Hashable]:
+    return {factors[name] for name in ENGINE_NAMES if name in factors}

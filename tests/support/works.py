@@ -37,6 +37,10 @@ async def aadd(x: Any, y: Any = 0) -> Any:
     return x + y
 
 
+def inverse(x: float) -> float:
+    return 1 / x
+
+
 def echo(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
     return args, kwargs
 
@@ -645,6 +649,16 @@ def _first_run(path: str) -> bool:
         file.write(f"{os.getpid()}\n")
         file.seek(0)
         return len(file.readlines()) == 1
+
+
+class NotYet(Exception):
+    """It fails at the first run."""
+
+
+def fail_at_first(path: str) -> str:
+    if _first_run(path):
+        raise NotYet
+    return path
 
 
 def die_at_first(path: str) -> int:

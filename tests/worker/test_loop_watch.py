@@ -172,3 +172,18 @@ def test_without_a_limit_nothing_is_told_and_nobody_woken_but_the_lag_is_known()
         assert watched.lag() > SLOW_SECONDS
     finally:
         watched.close()
+
+
+def test_a_look_that_is_due_after_the_end_finds_no_freed_memory() -> None:
+    memory = memoryview(bytearray(8 * COUNTERS)).cast("Q")
+    memory[SLOW] = int(SLOW_SECONDS * 1e9)
+    wakes: list[bool] = []
+    watch = LoopWatch(memory, lambda: wakes.append(True), lambda _stall: None)
+    loop = asyncio.new_event_loop()
+    watch.attach(loop, {}, threading.get_ident())
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    assert wakes
+    watch.detach()
+    memory.release()
+    assert watch.look() is None

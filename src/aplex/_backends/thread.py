@@ -545,7 +545,10 @@ class ThreadWorker:
 
     def _look(self) -> None:
         assert self._watch is not None
-        pause = self._watch.look()
+        try:
+            pause = self._watch.look()
+        except ValueError:  # its counters were freed just now: it has ended
+            return
         if pause is not None:
             self._pool.listener.call_at(time.monotonic() + pause, self._look)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from aplex._balancers.base import PUBLIC, LoadBalancer, Worker
@@ -18,9 +18,14 @@ class RoundRobin(LoadBalancer):
     __module__ = PUBLIC
     keeps_choice = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        workers: Sequence[Worker],
+        workloads: Mapping[Worker, int],
+        max_works_per_worker: int,
+    ) -> None:
         """Begin with the first worker."""
-        super().__init__(*args, **kwargs)
+        super().__init__(workers, workloads, max_works_per_worker)
         self._turn = iter(self._workers)
 
     def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:  # noqa: ARG002

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from aplex._manager.manager import Manager
     from aplex.recordings import Recording
 
+Watcher = Callable[[Callable[..., None]], Callable[..., None]]
+"""Makes what takes works in of what has taken them in so far."""
 BUFFERSIZE = 16
 """Items ahead of the reader of a stream, unless ``options(buffersize=…)`` says otherwise."""
 
@@ -91,6 +93,8 @@ class Gateway:
         self.recording: Recording | None = None  # of all that the pool does
         self._origin: Gateway | None = None  # of the other face, which must not be garbage
         self._is_shared = False  # whether there is the other face, or was
+        self._watchers: tuple[Watcher, ...] = ()
+        self._faces = weakref.WeakSet((self,))
         if settings.max_pending is not None:
             self.room = Room(manager, settings.max_pending)
         self._take = self._taker()
@@ -124,6 +128,7 @@ class Gateway:
         self.awaitable = awaitable
         self.future_loop = None
         self._take = self._taker()
+        self._faces.add(self)
 
     def _taker(self) -> Callable[..., None]:
         """Return what takes a work in, and the running loop if its future belongs to that."""
@@ -131,8 +136,31 @@ class Gateway:
         if self.room is not None:
             take = functools.partial(self.room.submit, self.awaitable)
         if self._is_shared and self.awaitable:
-            return functools.partial(_take_and_arm, self.manager, take)
+            take = functools.partial(_take_and_arm, self.manager, take)
+        return self._watched(take)
+
+    def _watched(self, take: Callable[..., None]) -> Callable[..., None]:
+        for watcher in self._watchers:
+            take = watcher(take)
         return take
+
+    def watch(self, watcher: Watcher, *, no_more: bool = False) -> None:
+        """Have somebody stand before what takes works in, of all faces; or no more.
+
+        Where nobody does, works pass nothing.
+
+        Args:
+            watcher: Who.
+            no_more: Whether it is to go.
+        """
+        others = tuple(other for other in self._watchers if other != watcher)
+        for face in list(self._faces):
+            face._be_watched(others if no_more else (*others, watcher))  # noqa: SLF001 - of this class
+
+    def _be_watched(self, watchers: tuple[Watcher, ...]) -> None:
+        self._watchers = watchers
+        self._carries = self._carries or bool(watchers)  # they see the context
+        self._take = self._taker()
 
     # -- works ----------------------------------------------------------------
 
@@ -282,8 +310,8 @@ class Gateway:
         )
         counter = None
         if progress is not None and progress is not False:
-            counter = Counter(progress, total_of(iterables))
-            submit = counter.counting(self.submit, in_chunks=plan.in_chunks)
+            counter = Counter(progress, total_of(iterables), self.manager.call_later)
+            submit = counter.counting(submit, in_chunks=plan.in_chunks)
             place = dataclasses.replace(place, submit=submit)
         window = functools.partial(open_window, place, plan, options, work, lane, iterables)
         results: map_results.BlockingResults | map_results.AwaitableResults
@@ -361,7 +389,7 @@ class Gateway:
         item.manager, item.options, item.target, item.is_stream = self.manager, options, work, True
         item.limited = options.time_limit is not None and lane != COROUTINE
         stream._begin(item)  # noqa: SLF001 - if Ctrl-C breaks in from here, its finalizer cancels
-        take = self.manager.submit
+        take = self._watched(self.manager.submit)
         if self._in_threads and this_pool() is self._backend:
             take = functools.partial(self.manager.take_nested, take)
         take(item, loop if loop is running else None)

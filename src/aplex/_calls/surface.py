@@ -339,10 +339,11 @@ class Calls(Generic[Awaits]):
             return_outcomes: Whether to yield an `Outcome` for each item, which tells what
                 it returned or raised, and never to stop at a failure.
             load_balancing_meta: Passed to the load balancer for each work.
-            progress: True: show a bar of tqdm on stderr, if that is a terminal; a string: its
-                label; a function, called with a `Progress` in any thread; or a bar of your own,
-                that is anything with ``update(n)``. It counts items as their works complete,
-                not as they are handed over; and chunks as a whole.
+            progress: True: show a bar of tqdm on stderr, if that is a terminal, or in the
+                notebook; a string: its label; a function, called with a `Progress` in any
+                thread; or a bar of your own, that is anything with ``update(n)``. It counts
+                items as their works complete, not as they are handed over; and chunks as a
+                whole.
             journal: A file, or a `Journal`, that gets what became of each item when it is handed
                 over. Items that it has already are not run: they yield the results that it has.
                 Those of JSON are the same in all runs: lists for tuples, for example.

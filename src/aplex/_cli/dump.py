@@ -69,6 +69,24 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _dump(pid: int) -> int:
+    text, silent = dumped(pid)
+    if text:
+        print(text)
+    if silent:
+        print(f"aplex: {SILENT.format(pid=pid, seconds=LONGEST)}", file=sys.stderr)
+        print(silent)
+    return 1 if silent else 0
+
+
+def dumped(pid: int) -> tuple[str, str]:
+    """Ask a process for the dumps of its pools.
+
+    Returns:
+        The dumps; and what is known of the pools that have not answered, if there are any.
+
+    Raises:
+        Refused: It has no pools that dump, may not be asked, or has ended.
+    """
     pools = _pools_of(pid)
     try:
         _ask(pid, pools)
@@ -78,15 +96,12 @@ def _dump(pid: int) -> int:
                 raise Refused(f"process {pid} has ended")
             time.sleep(PAUSE)
         answered = [pool for pool in pools if pool.has_answered]
-        for number, pool in enumerate(answered):
-            print(*([""] if number else []), _text_of(pool.memory), sep="\n" if number else "")
-        if len(answered) < len(pools):
-            _say_what_is_known(pid, {pool.name for pool in pools if pool not in answered})
-            return 1
+        text = "\n\n".join(_text_of(pool.memory) for pool in answered)
+        silent = {pool.name for pool in pools} - {pool.name for pool in answered}
+        return text, _what_is_known(pid, silent) if silent else ""
     finally:
         for pool in pools:
             pool.memory.close()
-    return 0
 
 
 def _pools_of(pid: int) -> list[Asked]:
@@ -145,20 +160,21 @@ def _text_of(memory: Memory) -> str:
     return "".join(one if one.isprintable() or one == "\n" else "?" for one in shown)
 
 
-def _say_what_is_known(pid: int, names: set[str]) -> None:
-    print(f"aplex: {SILENT.format(pid=pid, seconds=LONGEST)}", file=sys.stderr)
+def _what_is_known(pid: int, names: set[str]) -> str:
+    lines: list[str] = []
     pages = open_pages(pid)
     for pool in pools_in(pages):
         if pool.name not in names:
             continue
-        print(f"{pool.name}: {pool.in_flight} works aboard, {pool.waiting} waiting")
+        lines.append(f"{pool.name}: {pool.in_flight} works aboard, {pool.waiting} waiting")
         for worker in pool.workers:
             process = "" if worker.pid is None else f", process {worker.pid}"
             runs = ""
             if worker.running:
                 runs = f" runs {worker.running} for {duration(worker.seconds)}"
-            print(
+            lines.append(
                 f"  worker {worker.id} in slot {worker.slot}{process}: {worker.state}{runs}, "
                 f"{worker.in_flight} aboard, {worker.coroutines} coroutines"
             )
     pages.close()
+    return "\n".join(lines)

@@ -17,6 +17,7 @@ from typing import Final
 from aplex._cli.processes import Process, look_at, own_number, processes_of
 from aplex._common.messages import COROUTINE, PLAIN, SINCE
 from aplex._wire import page, pool_page
+from aplex._wire.counters import turns_in
 from aplex._wire.page import Memory
 
 LINK: Final = f"/memfd:{page.NAME}"
@@ -214,3 +215,14 @@ if sys.platform == "win32":
 
 else:
     _user = os.geteuid
+
+
+def lag_in(memory: Memory, now: float) -> float:
+    """Return the seconds that a coroutine waits for its turn in a worker's loop.
+
+    Args:
+        memory: The page of the worker.
+        now: The time, on the monotonic clock.
+    """
+    at = page.COUNTERS
+    return max(turns_in(memory.words[at : at + page.COUNTER_COUNT], now))

@@ -12,6 +12,7 @@ from aplex._cli.pages import (
     Pages,
     begun_in,
     counts_of,
+    lag_in,
     running_in,
 )
 from aplex._cli.processes import look_at, own_number
@@ -37,6 +38,7 @@ class SeenWorker:
     uptime: float
     rss: int | None
     ticks: int | None
+    loop_lag: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +131,12 @@ def _workers(pages: Pages, memory: Memory, own: dict[int, Memory]) -> tuple[Seen
 def _worker(row: tuple[int, ...], memory: Memory | None, *, near: bool) -> SeenWorker:
     slot, number, pid, state, born, coroutines_sent, functions_sent, _ = row
     now = time.monotonic_ns()
-    name, since, coroutines, functions, alive = "", 0, 0, 0, 0
+    name, since, coroutines, functions, alive, lag = "", 0, 0, 0, 0, 0.0
     if memory is not None:
         with contextlib.suppress(ValueError):
             name, since = running_in(memory)
             coroutines, functions, alive = begun_in(memory)
+            lag = lag_in(memory, now / 1e9)
     runs = alive + bool(name)
     ahead = max(0, coroutines_sent - coroutines) + max(0, functions_sent - functions)
     process = look_at(pid) if pid and near else None
@@ -150,6 +153,7 @@ def _worker(row: tuple[int, ...], memory: Memory | None, *, near: bool) -> SeenW
         uptime=max(0, now - born) / 1e9,
         rss=None if process is None else resident(pid),
         ticks=None if process is None else process.ticks,
+        loop_lag=lag,
     )
 
 

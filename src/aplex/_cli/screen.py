@@ -25,26 +25,52 @@ ORDERS: Final[tuple[tuple[str, Callable[[SeenWorker, Rates], Any]], ...]] = (
     ("time", lambda worker, _: -(worker.seconds or 0.0)),
     ("aboard", lambda worker, _: -worker.in_flight),
     ("works/s", lambda worker, rates: -rates.begun.get(worker.id, 0.0)),
+    ("lag", lambda worker, _: -worker.loop_lag),
     ("memory", lambda worker, _: -(worker.rss or 0)),
 )
-KEYS: Final = "q ends · s sorts (%s) · f freezes"
+KEYS: Final = "q ends · s sorts (%s) · f freezes · d dumps"
+
+
+LEAST: Final = 1e-4
+"""Seconds of lag that are worth a word."""
+LAGS: Final = 0.01
+"""Seconds of lag from which it is shown on narrow terminals, too."""
+
+
+class Screen:
+    """The whole terminal, while it is drawn on."""
+
+    def __init__(self, console: Console, view: Live) -> None:
+        """Have nothing drawn yet."""
+        self._console = console
+        self._view = view
+        self.last: RenderableType | None = None
+
+    def draw(self, seen: Seen, *, order: int, frozen: bool, said: str) -> None:
+        """Draw what was seen."""
+        console = self._console
+        self.last = _all(console, seen, order, console.height, frozen=frozen, said=said)
+        self._view.update(self.last, refresh=True)
+
+    @contextmanager
+    def aside(self) -> Generator[Callable[[str], None]]:
+        """Leave the drawing for a while, for text that the terminal keeps: it can be scrolled."""
+        self._view.stop()
+        try:
+            yield lambda text: self._console.print(Text(text), soft_wrap=True)
+        finally:
+            self._view.start()
 
 
 @contextmanager
-def live() -> Generator[Callable[..., None]]:
+def live() -> Generator[Screen]:
     """Draw on the whole terminal; at the end it is as before, with the last drawing."""
     console = Console()
-    last: list[RenderableType] = []
     with Live(console=console, screen=True, auto_refresh=False) as view:
-
-        def draw(seen: Seen, *, order: int, frozen: bool, said: str) -> None:
-            drawing = _all(console, seen, order, console.height, frozen=frozen, said=said)
-            last[:] = [drawing]
-            view.update(drawing, refresh=True)
-
-        yield draw
-    for drawing in last:
-        console.print(drawing)
+        screen = Screen(console, view)
+        yield screen
+    if screen.last is not None:
+        console.print(screen.last)
 
 
 def print_once(seen: Seen) -> None:
@@ -122,15 +148,19 @@ def _workers(workers: Sequence[SeenWorker], rates: Rates, *, wide: bool) -> Tabl
     table.add_column("W/S", justify="right")
     if wide:
         table.add_column("BEGUN", justify="right")
+    lags = wide or any(worker.loop_lag >= LAGS for worker in workers)
+    if lags:
+        table.add_column("LAG", justify="right", no_wrap=True)
     table.add_column("CPU", justify="right")
     table.add_column("RSS", justify="right", no_wrap=True)
     for worker in workers:
         rate, cpu = rates.begun.get(worker.id), rates.cpu.get(worker.id)
         begun = [f"{worker.begun:,}"] if wide else []
+        lag = [duration(worker.loop_lag) if worker.loop_lag >= LEAST else ""] if lags else []
         table.add_row(
             *(str(worker.slot), "" if worker.pid is None else str(worker.pid)),
             *(worker.state, f"{worker.in_flight:,}", Text(_runs(worker)), duration(worker.seconds)),
-            *("" if rate is None else f"{rate:,.0f}", *begun),
+            *("" if rate is None else f"{rate:,.0f}", *begun, *lag),
             *("" if cpu is None or worker.pid is None else f"{cpu:.0%}", size(worker.rss)),
         )
     return table

@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from aplex._cli.history import History, Rates
@@ -17,6 +17,7 @@ from aplex._cli.processes import TICKS
 
 if TYPE_CHECKING:
     from aplex._cli.keys import Keys
+    from aplex._cli.screen import Screen
 
 INTERVAL: Final = 0.5
 """Seconds from one drawing to the next."""
@@ -131,8 +132,8 @@ def _show(watched: Watched, options: argparse.Namespace) -> int:
         return 0
     from aplex._cli.keys import pressed_keys
 
-    with pressed_keys() as keys, screen.live() as draw:
-        return _watch(watched, options.interval, keys, draw)
+    with pressed_keys() as keys, screen.live() as drawn:
+        return _watch(watched, options.interval, keys, drawn)
 
 
 def _looks(
@@ -147,7 +148,7 @@ def _looks(
             return
 
 
-def _watch(watched: Watched, interval: float, keys: Keys, draw: Callable[..., None]) -> int:
+def _watch(watched: Watched, interval: float, keys: Keys, drawn: Screen) -> int:
     """Draw again and again, until a key ends it, or there is nothing any more."""
     order, frozen = 0, False
     seen = watched.look()
@@ -155,7 +156,7 @@ def _watch(watched: Watched, interval: float, keys: Keys, draw: Callable[..., No
     while True:
         if not frozen:
             seen = watched.look()
-        draw(seen, order=order, frozen=frozen, said="" if seen else watched.why_nothing())
+        drawn.draw(seen, order=order, frozen=frozen, said="" if seen else watched.why_nothing())
         if not seen and watched.pid is not None and not watched.is_there:
             return 0
         due = max(due + interval, time.monotonic())
@@ -167,5 +168,23 @@ def _watch(watched: Watched, interval: float, keys: Keys, draw: Callable[..., No
                 order += 1
             elif key in ("f", " "):
                 frozen = not frozen
+            elif key == "d":
+                _dump(seen, keys, drawn)
             if key:
                 break
+
+
+def _dump(seen: list[tuple[SeenPool, Rates, History]], keys: Keys, drawn: Screen) -> None:
+    """Show every work with its stack, until a key is pressed."""
+    from aplex._cli.dump import dumped
+
+    with drawn.aside() as say:
+        for pid in sorted({pool.pid for pool, _, _ in seen}):
+            try:
+                text, silent = dumped(pid)
+            except Refused as refused:
+                text, silent = f"aplex: {refused}", ""
+            say("\n".join(part for part in (text, silent) if part))
+        say("\na key goes on")
+        while not keys.wait(1.0):
+            pass

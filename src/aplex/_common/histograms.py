@@ -117,3 +117,20 @@ class Timings:
 
 def _both(pair: bytes) -> tuple[Summary | None, Summary | None]:
     return summary(pair[:BYTES]), summary(pair[BYTES:])
+
+
+def octaves(histogram: bytes) -> tuple[list[tuple[float, int]], int, float]:
+    """Join the buckets of a histogram to powers of two.
+
+    Returns:
+        The upper bounds in seconds, each with how many times are below it; how many times there
+        are in all (those beyond the last bound, too); and their sum in seconds.
+    """
+    counts = memoryview(histogram).cast("Q").tolist()
+    bounds: list[tuple[float, int]] = []
+    below = 0
+    for start in range(0, BUCKETS - _LINEAR, _LINEAR):
+        below += sum(counts[start : start + _LINEAR])
+        bounds.append(((_LINEAR << _UNIT + start // _LINEAR) / 1e9, below))
+    total = sum(middle(number) * count for number, count in enumerate(counts) if count)
+    return bounds, sum(counts), total

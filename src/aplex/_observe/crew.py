@@ -44,9 +44,14 @@ class Member:
 class Crew:
     """The workers, in the order of their starts."""
 
-    def __init__(self, events: Iterable[Event]) -> None:
-        """Read the events of a tape."""
-        self.members: dict[int, Member] = {}
+    def __init__(self, events: Iterable[Event], members: dict[int, Member] | None = None) -> None:
+        """Read the events of a tape.
+
+        Args:
+            events: In their order.
+            members: Those known before, to which the others are added.
+        """
+        self.members = {} if members is None else members
         for time, word, *more in events:
             if word == "spawned":
                 self.members[more[0]] = Member(more[0], more[1], time)
@@ -65,6 +70,10 @@ class Crew:
     def pids(self) -> dict[int, int | None]:
         """Return the process of each worker."""
         return {member.worker: member.pid for member in self.members.values()}
+
+    def gone(self) -> list[int]:
+        """Return the numbers of those that have ended."""
+        return [member.worker for member in self.members.values() if member.gone is not None]
 
     def deaths(self) -> list[Member]:
         """Return those that died, in the order of their deaths."""

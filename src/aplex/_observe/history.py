@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from aplex._common.messages import PLAIN
 from aplex._observe import tape as rows
 from aplex._observe.tape import Row, Tape
 
@@ -130,19 +129,7 @@ class History:
         self.texts += array("q", (0,)) * count
 
     def _end(self, row: Row) -> None:
-        words = row.words
-        if row.form == rows.UNTIMED:
-            self._close(row, ((work_id, UNKNOWN, UNKNOWN) for work_id in words))
-        elif row.form == PLAIN:
-            began = words[1::2]
-            ended = began[1:]
-            ended.append(words[-1])
-            self._close(row, zip(words[:-1:2], began, ended, strict=True))
-        else:
-            began = words[1::3]
-            if 0 in began:  # they began before the recording
-                began = array("q", (begin or UNKNOWN for begin in began))
-            self._close(row, zip(words[::3], began, words[2::3], strict=True))
+        self._close(row, rows.spans_in(row))
 
     def _close(self, row: Row, spans: Iterable[tuple[int, int, int]]) -> None:
         """Note that works have ended: their numbers, begins and ends."""

@@ -29,9 +29,11 @@ Names are kept once, and named by their places in a list. Nothing here has argum
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
+
+from aplex._common.messages import PLAIN
 
 SUBMITTED: Final = 0
 SENT: Final = 1
@@ -58,6 +60,7 @@ FORM_AT: Final = _KIND
 WORKER_AT: Final = FORM_AT + _FORM
 NAME_AT: Final = WORKER_AT + _WORKER
 COUNT_AT: Final = NAME_AT + _NAME
+KIND_MASK: Final = (1 << _KIND) - 1
 MOST_NAMES: Final = 1 << _NAME
 MOST_WORDS: Final = (1 << _COUNT) - 4  # of a row; it is a multiple of 2 and of 3
 WORKERS: Final = 1 << _WORKER
@@ -99,13 +102,41 @@ def rows_of(log: array[int]) -> Iterator[Row]:
         count = packed >> COUNT_AT
         yield Row(
             time,
-            packed & (1 << _KIND) - 1,
+            packed & KIND_MASK,
             packed >> FORM_AT & (1 << _FORM) - 1,
             packed >> WORKER_AT & (1 << _WORKER) - 1,
             packed >> NAME_AT & (1 << _NAME) - 1,
             log[at : at + count],
         )
         at += count
+
+
+def sent_in(row: Row) -> Iterable[tuple[int, int]]:
+    """Return the numbers of the works of a row of `SENT`, and the places of their names."""
+    words = row.words
+    if row.form & MANY:
+        half = len(words) // 2
+        return zip(words[:half], words[half:], strict=True)
+    return ((work_id, row.name) for work_id in words)
+
+
+def spans_in(row: Row) -> Iterable[tuple[int, int, int]]:
+    """Return which works have ended by a row of `DONE`, when they began and ended; -1: unknown.
+
+    The number 0 is no work.
+    """
+    words = row.words
+    if row.form == UNTIMED:
+        return ((work_id, -1, -1) for work_id in words)
+    if row.form == PLAIN:
+        began = words[1::2]
+        ended = began[1:]
+        ended.append(words[-1])
+        return zip(words[:-1:2], began, ended, strict=True)
+    began = words[1::3]
+    if 0 in began:  # they began before the recording
+        began = array("q", (begin or -1 for begin in began))
+    return zip(words[::3], began, words[2::3], strict=True)
 
 
 @dataclass(slots=True, eq=False)

@@ -74,6 +74,7 @@ class Work:
     yielded = False  # items of it have arrived: it cannot run again
     target: Any = None  # the callable, for messages that name it
     deaths: tuple[BaseException, ...] = ()  # of workers that ran it
+    retried = 0  # how often it was to run again
     judge: Any = None  # looks at its outcome before its future gets it; see `_pool.trials`
     on_trial = False  # its outcome is looked at, or it waits for its next attempt
     epoch = 0  # of its key's `Adaptation`, when it began

@@ -75,6 +75,7 @@ class Trials(Dispatcher):
             self._settle(work, kind, data)
         else:
             self.tally.retried += 1
+            work.retried += 1
             self._limits.postpone(work, again)
         self.dispatch()
 

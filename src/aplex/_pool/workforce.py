@@ -210,6 +210,7 @@ class Workforce(Recycling):
             if started and not work.seq:
                 work.lane = PLAIN  # it was detached: its plain part runs again, too
             self.tally.retried += started
+            work.retried += started
             if self.notes is not None:
                 self.notes.append(Rerun(work.id, worker.id, started))
             self._wait_again(work, worker.pinned[work.lane])

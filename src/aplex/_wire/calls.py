@@ -382,12 +382,16 @@ class CallDecoder:
             SerializationError: This process cannot unpickle them; says the cure.
             BaseException: What the work raises.
         """
-        self.counters[RUNS] = function
         work = self._functions.get(function)
         if work is not None and type(call) is tuple:
+            self.counters[RUNS] = function
             return work(*call)
+        number: int = _number_in(function)
+        within = isinstance(function, tuple)  # a context is beside it
+        self.counters[RUNS] = number
         work, args, kwargs = self.decode(function, call)
-        self.counters[RUNS] = self.name(function, work, args)
+        named: Any = work
+        self.counters[RUNS] = self.name(number, named.args[1] if within else named, args)
         return work(*args, **kwargs)
 
     def decode(
@@ -451,6 +455,11 @@ class CallDecoder:
         work: Work = pickle.loads(self._pickled[number])
         self._functions[number] = work
         return work
+
+
+def _number_in(function: int | tuple[int, bytes]) -> int:
+    """Return the number of a function, beside which a context may travel."""
+    return function[0] if isinstance(function, tuple) else function
 
 
 def _number_of(number: int, _work: Work, _args: tuple[Any, ...]) -> int:

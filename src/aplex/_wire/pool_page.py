@@ -25,7 +25,7 @@ IN_FLIGHT: Final = COUNTS_AT // 8 + 3
 STATE: Final = COUNTS_AT // 8 + 10
 
 STATES: Final = ("new", "open", "closing", "closed", "broken")
-WORKER_STATES: Final = ("starting", "serving", "retiring", "stopping", "gone")
+WORKER_STATES: Final = ("starting", "serving", "retiring", "stopping", "gone", "standby")
 
 ROW: Final = struct.Struct("=8Q")
 """Slot, number (0: an empty row), process id (0: none of its own, or not known yet), state, when

@@ -205,13 +205,13 @@ class CoroutineLane:
         if self.note is not None:
             self.note(work_id)
         self.beginner()
-        began = self._now = time.monotonic_ns()
+        self._now = time.monotonic_ns()
         if isinstance(made, CoroutineProducer):
             self._produce(work_id, made)
         else:
             self._run(work_id, made)
         if self._times is not None:
-            self._begun(work_id, began)
+            self._begun(work_id, self._now)
         if work_id in self._late_cancels:
             self._cancel(work_id)
         self.flush()

@@ -30,7 +30,7 @@ from collections.abc import Callable, Collection, MutableSequence
 from types import CodeType, FrameType
 from typing import Any, Final
 
-from aplex._common.messages import SLOW, TURN_ENDED, TURN_LAG, TURN_SINCE
+from aplex._common.messages import COUNTERS, SLOW, TURN_ENDED, TURN_LAG, TURN_SINCE
 
 COROUTINES: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 LOOKS: Final = 2
@@ -110,6 +110,7 @@ class LoopWatch:
         self._slow = self._thread = 0
         self._asks = False
         self._started[TURN_SINCE] = 0
+        self._started = [0] * COUNTERS  # its memory may be freed, and a look be due
 
     def _watched(self, select: Callable[[float | None], Any]) -> Callable[[float | None], Any]:
         """Return a ``select`` that notes when the loop waits. Short: it is called each turn."""

@@ -109,7 +109,7 @@ class PlainLane:
             self._level = self._started[RECORDING]
             self._times = _new_times(self._level)
         left = len(ids)
-        if self._meter is not None and ids:
+        if self._meter is not None and left:
             idle = self._since - before > HOLD
             self._due = self._meter.frame(self._count, left, submitted, functions[0], idle=idle)
         functions.reverse()

@@ -6,6 +6,8 @@ import pty
 
 import pytest
 
+import aplex
+
 
 def numbers(count):
     return "".join(f"{n}\n" for n in range(1, count + 1))
@@ -189,6 +191,30 @@ def test_limits(shell, limit):
     ran = shell.map("work:anap", "--outcomes", *limit, ":::", *["0.05"] * 16)
     begins = sorted(value["submitted"] + value["wait"] for value in ran.values)
     assert begins[-1] - begins[0] > 0.2
+
+
+@pytest.mark.parametrize("kind", [(), ("--threads",)], ids=["processes", "threads"])
+def test_what_the_pool_did_is_written(shell, tmp_path, kind):
+    names = ("run.aplex", "run.pftrace", "run.html")
+    files = [tmp_path / name for name in names]
+    wanted = [
+        word
+        for option, file in zip(("--record", "--trace", "--report"), files, strict=True)
+        for word in (option, str(file))
+    ]
+    done = shell.map("work:double", *kind, *wanted, stdin=numbers(20))
+    assert done.code == 0
+    assert len(aplex.read(files[0]).works()["id"]) == 20
+    assert files[1].stat().st_size > 0
+    assert "work:double" in files[2].read_text()
+
+
+def test_a_recording_that_cannot_be_written_is_told(shell, tmp_path):
+    path = tmp_path / "nowhere" / "run.html"
+    done = shell.map("work:double", "--report", str(path), stdin=numbers(3))
+    assert done.code == 1
+    assert len(done.lines) == 3
+    assert "the report cannot be written: No such file or directory" in done.err
 
 
 def test_halt_soon_lets_finish_what_runs(shell):

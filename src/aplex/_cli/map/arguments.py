@@ -102,4 +102,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     add("--outcomes", action="store_true", help="print what became of each item, as JSON lines")
     add("--progress", choices=("auto", "always", "never"), default="auto", help="on the terminal")
     add("--verbose", action="store_true", help="tracebacks of failures")
+    add("--record", metavar="FILE", help="write what the pool did, for `aplex report` and others")
+    add("--trace", metavar="FILE", help="write a trace of it for Perfetto")
+    add("--report", metavar="FILE", help="write a report of it in HTML")
     add("--dry-run", action="store_true", help="print the calls, and run none")

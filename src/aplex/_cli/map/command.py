@@ -33,6 +33,8 @@ __all__ = ["configure", "prepare", "run"]
 
 USAGE = 2
 INTERRUPTED = 130
+OUTPUTS = ("record", "trace", "report")
+"""Options that are files which are made of a recording."""
 
 
 class UsageError(Exception):
@@ -87,6 +89,7 @@ def _run(options: argparse.Namespace, streams: Streams) -> int:
             wanted=_wanted(options, journal),
             journal=journal,
             journal_path=options.joblog,
+            outputs={n: getattr(options, n) for n in OUTPUTS if getattr(options, n)},
             record_items=options.joblog_items == "yes" if journal is not None else None,
             failures=_failures(options.failures, stack),
             again=Again(settings.form),

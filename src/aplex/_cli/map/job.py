@@ -60,6 +60,7 @@ class Job:
     output: int
     errors: int
     progress: bool
+    outputs: dict[str, str]  # of a recording: "record", "trace" and "report", and their files
     skipped: int = 0
     _signals: int = 0
 
@@ -71,7 +72,10 @@ class Job:
         self._began = time.monotonic()
         self._total = self._count() if self.progress else None
         self._pool: Pool = open_pool(
-            self.workers, self.bounds, threads=self.threads, lifespan=self.lifespan
+            *(self.workers, self.bounds),
+            threads=self.threads,
+            lifespan=self.lifespan,
+            record=bool(self.outputs),
         )
         self._sink = Sink(
             *(self.output, self.errors, self.failures, self.journal),
@@ -128,9 +132,26 @@ class Job:
         code = driver.code
         if code is None:
             code = FAILED if driver.failed else 0
+        if not self._write_outputs() and not code:
+            code = FAILED
         if self.threads and not self._pool._gateway.manager.gone.done():  # noqa: SLF001
             self._leave(code)
         return code
+
+    def _write_outputs(self) -> bool:
+        """Write what was recorded; return whether all of it could be."""
+        recording = self._pool.recording
+        if recording is None or not self.outputs:
+            return True
+        recording.stop()
+        make = {"record": recording.save, "trace": recording.trace, "report": recording.report}
+        for name, path in self.outputs.items():
+            try:
+                make[name](path)
+            except OSError as error:
+                self._say(f"the {name} cannot be written: {error.strerror}: {path}")
+                return False
+        return True
 
     def _say(self, text: str) -> None:
         tell(self.errors, f"aplex: {text}\n".encode("utf-8", "backslashreplace"))

@@ -22,12 +22,18 @@ Pool = ProcessAsyncPoolExecutor[Any] | ThreadAsyncPoolExecutor[Any]
 
 
 def open_pool(
-    workers: int, bounds: Bounds, *, threads: bool, lifespan: Callable[[], Any] | None
+    workers: int,
+    bounds: Bounds,
+    *,
+    threads: bool,
+    lifespan: Callable[[], Any] | None,
+    record: bool = False,
 ) -> Pool:
     """Return a pool whose futures are awaited. Nothing starts before the first item."""
     options: dict[str, Any] = {
         "awaitable": True,
         "lifespan": lifespan,
+        "record": True if record else None,  # None: as the environment says
         "initializer": None if threads else outlive_terminal,
         # Each worker may have its share, so that the first one does not get all.
         "max_works_per_worker": max(2, -(-min(bounds.items, 2**31) // workers)),

@@ -1,0 +1,1 @@
+"""What is told to monitoring systems: metrics of pools, and spans of their works."""

@@ -1,0 +1,65 @@
+"""What counts completions: nobody waits for whoever is telling of one."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+
+from aplex._map.progress import Counter, Progress
+
+
+def _later(_seconds: float, _call: object) -> None:
+    raise AssertionError("nothing is drawn")
+
+
+def test_nobody_waits_for_a_thread_that_tells() -> None:
+    told: list[int] = []
+    telling, gate = threading.Event(), threading.Event()
+
+    def tell(progress: Progress) -> None:
+        told.append(progress.done)
+        telling.set()
+        assert gate.wait(10)
+
+    futures: list[Future[None]] = [Future() for _ in range(3)]
+    counter = Counter(tell, 3, _later)
+    for future in futures:
+        counter.expect(future)
+    thread = threading.Thread(target=futures[0].set_result, args=(None,))
+    thread.start()
+    assert telling.wait(10)
+    futures[1].set_result(None)  # at once, though the other thread is in the function
+    futures[2].set_result(None)
+    assert told == [1]
+    gate.set()
+    counter.close()
+    thread.join()
+    assert told == [1, 2, 3]
+
+
+def test_what_ends_while_it_is_told_is_told_after_it() -> None:
+    """In the same thread, as in a signal handler that breaks into the function."""
+    told: list[int] = []
+    futures: list[Future[None]] = [Future() for _ in range(2)]
+
+    def tell(progress: Progress) -> None:
+        if not futures[1].done():
+            futures[1].set_result(None)
+            counter.close()
+        told.append(progress.done)
+
+    counter = Counter(tell, 2, _later)
+    for future in futures:
+        counter.expect(future)
+    futures[0].set_result(None)
+    assert told == [1, 2]
+
+
+def test_nothing_is_told_after_the_end() -> None:
+    told: list[Progress] = []
+    future: Future[None] = Future()
+    counter = Counter(told.append, 1, _later)
+    counter.expect(future)
+    counter.close()
+    future.set_result(None)
+    assert told == []
