@@ -150,18 +150,18 @@ def test_ctrl_c_does_not_wait_for_what_cannot_be_cancelled(engine, work, where, 
     """A plain function that sleeps, one that computes, a coroutine that blocks its loop."""
     text = f"""
     async def amain():
-        async with make(awaitable=True) as pool:
+        async with make(awaitable=True, slow_callback=None) as pool:
             await pool.submit({work}, 60)
 
     def main():
         if {where!r} == "async with":
             asyncio.run(amain())
         elif {where!r} == "with":
-            with make() as pool:
+            with make(slow_callback=None) as pool:
                 pool.submit({work}, 60).result()
         else:
             global pool2
-            pool2 = make()
+            pool2 = make(slow_callback=None)
             pool2.submit({work}, 60).result()
     """
     with started(text, tmp_path, engine=engine) as program:

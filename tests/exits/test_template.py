@@ -67,11 +67,11 @@ def test_a_worker_begins_as_its_parent_is_then(tmp_path) -> None:
             sys.path.insert(0, "/somewhere")
             sys.argv.append("more")
             with open({str(tmp_path / "out")!r}, "w") as file:
-                os.dup2(1, 9)
+                stdout = os.dup(1)
                 os.dup2(file.fileno(), 1)
                 pool.resize(2)
                 pool.start()
-                os.dup2(9, 1)
+                os.dup2(stdout, 1)
             old = pool.submit(seen).result()
             os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
             pool.resize(1)

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Final
 
-MOST: Final = 2048
+MOST: Final = 256
 """How many are kept at most."""
 
 
@@ -40,8 +40,10 @@ class Stamps:
         self._skipped = 0
         if len(self._first) >= MOST:
             self._make_room()
-        self._first.append(work_id)
+        # A signal handler may raise in between: then the time is one too many, until the next one.
+        del self._times[len(self._first) :]
         self._times.append(now)
+        self._first.append(work_id)
 
     def _make_room(self) -> None:
         """Drop the times that nobody needs; if these are few, keep every second one."""
