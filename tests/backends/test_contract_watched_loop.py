@@ -24,6 +24,10 @@ QUICK = pytest.mark.parametrize("engine", ["thread", "template"], indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 
 
+async def prompt() -> None:
+    pass
+
+
 async def blocked(signals: str, gate: str) -> int:
     """Hold up the loop until the test opens the gate."""
     await asyncio.sleep(0)
@@ -66,7 +70,7 @@ def test_what_blocks_a_loop_is_named_while_it_does_so_and_once(
     engine: str, loop: str, told: Told, signals: Signals, gate: Gate
 ) -> None:
     with make_pool(engine, loop=loop, slow_callback=0.1) as pool:
-        pool.submit(works.aspan, 0.0).result(DEADLINE)  # which imports, and may take its time
+        pool.submit(prompt).result(DEADLINE)  # which imports this, and may take its time
         told.forget()
         future = pool.submit(blocked, signals.path, gate.path)
         assert told.told.wait(DEADLINE), "it is told of while the gate is closed"

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Final
 
 PROC: Final = Path("/proc")
-TICKS: Final[int] = 100 if sys.platform == "win32" else os.sysconf("SC_CLK_TCK")
+if sys.platform == "win32":
+    TICKS: Final = 100
+else:
+    TICKS: Final = os.sysconf("SC_CLK_TCK")
 STATES: Final = {"T": "stopped", "t": "traced", "Z": "ended", "X": "ended", "D": "in the kernel"}
 """What is worth to be said of the state of a process."""
 
