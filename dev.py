@@ -43,6 +43,9 @@ TEST_COMMAND = ("dev.py", "test", "-q")  # the READMEs' command; `check` runs it
 # Two more than there are cores, as many tests wait. Neighbours share executors: see conftest.py.
 PARALLEL = ("-n", str((os.cpu_count() or 1) + 2), "--dist", "worksteal")
 
+# Other systems: as tests/support/emulation, mypy and pyright call them.
+FOREIGN = {"macos": ("darwin", "Darwin"), "windows": ("win32", "Windows")}
+
 SLOWEST = 20  # tests that `check` names
 
 # What each command installs, as arguments for pip.
@@ -144,11 +147,13 @@ def check() -> None:
         _step("mypy, uses", *module, "mypy", "tests/typing/api.py"),
         _step("pyright", *pyright),
         _step("pyright, uses", *pyright, "-p", "tests/typing"),
+        *(step for system in FOREIGN for step in _types_for(system, module, pyright)),
         _step("docs", *module[:-1], "docs/_ext/languages.py", "docs/_build"),
         _step("links and pages", *module[:-1], "docs/_ext/check_site.py", "docs/_build"),
         end_of_chaos(),
         _step("forget old coverage", *coverage, "erase"),
         _step(f"tests, Python {this.minor}", *tests),
+        *(_emulation(module, system) for system in FOREIGN),
         _step("gather coverage", *coverage, "combine", "-q"),
         _step("coverage", *coverage, "report"),
     ]
@@ -187,6 +192,23 @@ def _check_package(this: Python, module: Sequence[str]) -> list[tuple[str, bool,
             _step("use the wheel", *this.launcher, python, "-I", smoke),
         ]
     return steps
+
+
+def _types_for(
+    system: str, module: Sequence[str], pyright: Sequence[str]
+) -> Iterator[tuple[str, bool, float]]:
+    """Check the types as on another system; what is not for it cannot be reached."""
+    for_mypy, for_pyright = FOREIGN[system]
+    mypy = (*module, "mypy", "--platform", for_mypy, "--no-warn-unreachable")
+    yield _step(f"mypy, {system}", *mypy)
+    yield _step(f"pyright, {system}", *pyright, "--pythonplatform", for_pyright)
+
+
+def _emulation(module: Sequence[str], system: str) -> tuple[str, bool, float]:
+    """Run the contract, in its short form, with what another system has."""
+    contract = sorted(ROOT.glob("tests/backends/test_contract_*.py"))
+    command = (*module, "pytest", "-q", *PARALLEL, f"--emulate={system}", "--short")
+    return _step(f"contract, {system} emulated", *command, *map(str, contract))
 
 
 def _slowest(record: Path) -> list[tuple[float, str]]:

@@ -13,10 +13,14 @@ import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from tests.support import programs
+from tests.support.emulation import start as emulation
+from tests.support.emulation.selection import is_out_of_reach, left_out_of_the_short_form
 from tests.support.matrix import thinned
 
 TEARDOWN: Final = 60.0
 """Seconds that the cleanup after a test may take."""
+
+emulation.begin(sys.argv[1:])  # before anything imports aplex
 
 for _number, _action in (
     (signal.SIGINT, signal.default_int_handler),
@@ -35,6 +39,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run tests with all combinations of engine, event loop, face and parameters, "
         "instead of as many as let each two values meet",
     )
+    parser.addoption(
+        "--emulate",
+        choices=emulation.SYSTEMS,
+        help="let aplex have only what that system has; see tests/support/emulation",
+    )
+    parser.addoption(
+        "--short",
+        action="store_true",
+        help="with --emulate: run each test once for each face, with worker processes",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,9 +59,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)  # of those that `-k` and `-m` leave
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    out_of_reach = set(filter(is_out_of_reach, items))
+    items[:] = [item for item in items if item not in out_of_reach]
+    config.hook.pytest_deselected(items=list(out_of_reach))
     if config.getoption("full_matrix"):
         return
-    left_out = thinned(items)
+    short = emulation.emulated() and config.getoption("short")
+    left_out = left_out_of_the_short_form(items) if short else thinned(items)
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=list(left_out))
 

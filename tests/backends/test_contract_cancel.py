@@ -81,6 +81,7 @@ def test_a_coroutine_may_raise_instead(caller: Caller, signals: Signals) -> None
     assert error.args == ("was cancelled",)
 
 
+@pytest.mark.needs("posix")  # signals interrupt functions
 @everywhere
 def test_a_running_function_of_a_process_is_interrupted(
     caller: Caller, processes: bool, signals: Signals, gate: Gate
@@ -261,6 +262,7 @@ def test_a_cancelled_work_gives_its_place_to_the_next(
         assert caller.result(after, DEADLINE) == n
 
 
+@pytest.mark.needs("linux")  # shared memory for payloads
 @pytest.mark.parametrize("engine", ["template"], indirect=True)
 @pytest.mark.parametrize("face", ["blocking"], indirect=True)
 @pytest.mark.parametrize("why", ["cancelled", "expired"])
@@ -289,6 +291,7 @@ def test_what_was_sent_ahead_and_never_runs_gives_its_arguments_back(
     assert len(arena._blocks) <= 20
 
 
+@pytest.mark.needs("linux")  # shared memory for payloads
 @pytest.mark.parametrize("engine", ["template"], indirect=True)
 @pytest.mark.parametrize("face", ["blocking"], indirect=True)
 def test_what_was_taken_over_gives_its_arguments_back(

@@ -62,6 +62,7 @@ def test_a_result_of_256_mib_while_the_parent_computes(new_caller: Callable[...,
     assert [caller.result(future) for future in small] == list(range(100))
 
 
+@pytest.mark.needs("linux")  # shared memory for payloads
 @SPAWN
 @BLOCKING
 def test_the_memory_of_huge_works_is_given_back(new_caller: Callable[..., Caller]) -> None:
@@ -76,6 +77,7 @@ def test_the_memory_of_huge_works_is_given_back(new_caller: Callable[..., Caller
         time.sleep(0.05)
 
 
+@pytest.mark.needs("linux")  # shared memory for payloads
 @SPAWN
 @BLOCKING
 def test_the_memory_of_a_burst_is_given_back(new_caller: Callable[..., Caller]) -> None:
@@ -95,6 +97,7 @@ def test_the_memory_of_a_burst_is_given_back(new_caller: Callable[..., Caller]) 
         time.sleep(0.05)
 
 
+@pytest.mark.needs("linux")  # shared memory for payloads
 @EVERY_PROCESS
 @BLOCKING
 def test_a_work_cannot_shorten_the_memory_that_others_read(
@@ -172,6 +175,7 @@ def test_a_stopped_worker_that_is_killed_loses_nothing_it_had_not_started(
     assert all(len(caller.result(future, timeout=30)) == MEBIBYTE for future in futures)
 
 
+@pytest.mark.needs("posix")  # a pipe, which is soon full
 @EVERY_PROCESS
 @BLOCKING
 @pytest.mark.parametrize("work", [works.zeros, works.azeros])

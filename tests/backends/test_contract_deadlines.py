@@ -62,6 +62,7 @@ def test_a_loop_in_a_forked_worker_is_stopped_by_one_rung_or_the_other(
     assert caller.call(works.add, 1, 1) == 2
 
 
+@pytest.mark.needs("posix")  # signals interrupt functions
 @pytest.mark.parametrize(
     ("engine", "work"),
     [(e, w) for e in ("template", "fork") for w in stuck.STOPPED if (e, w) != ("fork", stuck.busy)],
@@ -130,6 +131,7 @@ def test_a_function_that_was_cancelled_climbs_the_ladder_too(
     assert caller.call(works.add, 1, 1) == 2
 
 
+@pytest.mark.needs("posix")  # signals interrupt functions
 @pytest.mark.parametrize("engine", ["template"])
 def test_who_catches_the_interrupt_keeps_the_result(
     warm: Callable[..., Caller], signals: Signals
@@ -146,6 +148,7 @@ def test_who_catches_the_interrupt_keeps_the_result(
     assert caller.result(cancelled) == "WorkInterrupted"
 
 
+@pytest.mark.needs("posix")  # signals interrupt functions
 @pytest.mark.parametrize("engine", ["template"])
 def test_an_interrupt_that_a_finalizer_swallows_comes_again(
     warm: Callable[..., Caller], signals: Signals
@@ -160,6 +163,7 @@ def test_an_interrupt_that_a_finalizer_swallows_comes_again(
     assert caller.call(works.pid) == pid
 
 
+@pytest.mark.needs("posix")  # signals interrupt functions
 @pytest.mark.parametrize("engine", ["template", "fork"], indirect=True)
 def test_an_import_is_not_interrupted(
     warm: Callable[..., Caller], signals: Signals, tmp_path: Path

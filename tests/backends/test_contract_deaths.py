@@ -14,12 +14,12 @@ import pytest
 from aplex import AplexWorkerError, WorkerLostError
 from aplex.exceptions import BrokenPoolError
 from tests.support import works
-from tests.support.callers import LOOPS, PROCESSES, Awaiting, Caller
+from tests.support.callers import KILLED, LOOPS, PROCESSES, Awaiting, Caller
 from tests.support.signals import Gate, Signals
 
 PROMPTLY = 1.0
 """Seconds that the contract gives."""
-HOW = {"SIGKILL": -signal.SIGKILL, "SIGSEGV": -signal.SIGSEGV, "exit": 7}
+HOW = {"SIGKILL": -KILLED, "SIGSEGV": -signal.SIGSEGV, "exit": 7}
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 SPAWN = pytest.mark.parametrize("engine", ["template"], indirect=True)
@@ -42,7 +42,8 @@ def test_a_death_is_told_promptly_and_says_how(
     assert isinstance(error, AplexWorkerError)
     assert (error.pid, error.exitcode) == (pid, HOW[how])
     assert f"worker process {pid}" in str(error)
-    assert (f"killed by {how}" if how != "exit" else "exited with code 7") in str(error)
+    name = KILLED.name if how == "SIGKILL" else how
+    assert (f"killed by {name}" if how != "exit" else "exited with code 7") in str(error)
     assert "1 work in flight" in str(error)
     assert caller.call(works.pid) != pid
 

@@ -184,6 +184,7 @@ def test_big_buffers_are_writable_and_each_worker_has_its_own(
         caller.wait(caller.submit(works.pid))
 
 
+@pytest.mark.needs("linux")  # shared memory for payloads
 def test_the_parent_holds_one_copy_however_many_workers_start() -> None:
     before = works.resident()
     with make_pool(

@@ -15,6 +15,7 @@ from aplex import ProcessAsyncPoolExecutor
 from aplex._backends.process import log_thread
 from tests.support import lifespans, logs, works
 from tests.support.callers import DEADLINE, PROCESSES, Caller, make_pool
+from tests.support.emulation.start import emulated
 
 pytestmark = pytest.mark.few_engines
 
@@ -155,6 +156,7 @@ def test_none_is_lost_and_order_is_kept_while_workers_are_replaced(
         assert numbers == [first + number for first in expected for number in range(500)]
 
 
+@pytest.mark.needs("posix")  # a socket that is soon full
 @SPAWN
 @BLOCKING
 def test_what_handlers_do_not_take_in_time_is_counted(
@@ -258,8 +260,10 @@ def test_what_was_logged_before_a_crash_comes(
     caller.raised(logs.log_and_die, 5000, how)
     records.gate.set()
     caller.pool.shutdown()
-    (lost,) = [r.args[0] for r in caplog.records if r.args and "were lost" in str(r.msg)]
-    assert [record.args for record in records.all] == [(n,) for n in range(5000 - int(str(lost)))]
+    told = [r.args[0] for r in caplog.records if r.args and "were lost" in str(r.msg)]
+    assert len(told) == 1 or (not told and emulated() == "windows")  # there it takes them all
+    lost = sum(int(str(count)) for count in told)
+    assert [record.args for record in records.all] == [(n,) for n in range(5000 - lost)]
 
 
 @EVERY_PROCESS
@@ -412,6 +416,7 @@ def test_workers_of_workers_forward_through_them(
     assert (found.process, found.worker_pid, found.work_id) == (pid, pid, work_id)
 
 
+@pytest.mark.needs("posix")  # signals interrupt functions
 @EVERY_PROCESS
 @BLOCKING
 def test_a_function_that_logs_is_interrupted(

@@ -13,7 +13,7 @@ import pytest
 from aplex import WorkerLostError, WorkQuarantinedError
 from aplex._wire.shared_memory import HUGE
 from tests.support import works
-from tests.support.callers import PROCESSES, Caller
+from tests.support.callers import KILLED, PROCESSES, Caller
 
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 SPAWN = pytest.mark.parametrize("engine", ["template"], indirect=True)
@@ -39,6 +39,7 @@ def test_a_retried_work_runs_again_on_another_worker(
     assert len(count.read_text().splitlines()) == 2
 
 
+@pytest.mark.needs("linux")  # shared memory, and what is huge there
 @SPAWN
 @BLOCKING
 def test_a_huge_argument_is_there_when_its_work_runs_again(
@@ -98,7 +99,7 @@ def test_a_work_that_kills_again_and_again_is_quarantined(
     assert isinstance(error, WorkQuarantinedError)
     assert len(error.deaths) == 3
     assert len({death.pid for death in error.deaths}) == 3
-    assert {death.exitcode for death in error.deaths} == {-signal.SIGKILL}
+    assert {death.exitcode for death in error.deaths} == {-KILLED}
     assert error.work.endswith("works.die")
     assert [caller.result(future) for future in others] == list(range(50))
 
@@ -181,6 +182,7 @@ def test_a_worker_that_used_much_memory_shows_it(new_caller: Callable[..., Calle
         assert 400 * MEBIBYTE < error.peak_rss < 600 * MEBIBYTE
 
 
+@pytest.mark.needs("linux")  # a counter of the kernel
 @SPAWN
 @BLOCKING
 def test_a_kill_is_laid_on_the_kernel_if_its_counter_says_so(

@@ -25,6 +25,7 @@ def elsewhere(helpers: None) -> Iterator[ProcessPoolExecutor]:
         executor.submit(frames.stop).result()
 
 
+@pytest.mark.needs("linux")  # shared memory
 @pytest.mark.parametrize("kind", frames.KINDS)
 def test_it_is_mapped_and_read_only(elsewhere: ProcessPoolExecutor, kind: str) -> None:
     assert elsewhere.submit(frames.where_it_lies, kind).result() == ("r--s", True)

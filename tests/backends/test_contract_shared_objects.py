@@ -200,6 +200,7 @@ def test_buffers_are_read_only(size: int) -> None:
         assert pool.submit(sharing.is_read_only, pool.share(table(1, size))).result()
 
 
+@pytest.mark.needs("linux")  # shared memory
 @pytest.mark.parametrize("engine", PROCESSES)
 def test_big_ones_are_mapped_from_shared_memory(engine: str) -> None:
     with make_pool(engine) as pool:
@@ -317,6 +318,7 @@ def test_works_that_were_submitted_keep_it(caller: Caller, new_gate: Callable[[]
     assert [caller.result(future) for future in found] == [7] * 7
 
 
+@pytest.mark.needs("linux")  # shared memory
 @pytest.mark.parametrize("engine", PROCESSES)
 @pytest.mark.parametrize("way", ["close", "with", "garbage"])
 def test_its_memory_is_given_back(engine: str, way: str) -> None:
@@ -341,6 +343,7 @@ def test_its_memory_is_given_back(engine: str, way: str) -> None:
         caller.close()
 
 
+@pytest.mark.needs("linux")  # shared memory
 def test_it_is_given_back_though_nobody_was_given_it(face: str) -> None:
     caller = caller_of(face, "template")
     try:
@@ -376,6 +379,7 @@ def test_threads_let_go_of_it_too() -> None:
         eventually(lambda: gone() is None)
 
 
+@pytest.mark.needs("linux")  # shared memory
 def test_a_view_that_a_work_has_kept_stays_as_it_is() -> None:
     """Its memory is not used for anything else before it is gone."""
     caller = caller_of("blocking", "template")
@@ -415,6 +419,7 @@ def test_so_does_that_of_a_process_that_a_work_has_forked(
         caller.close()
 
 
+@pytest.mark.needs("linux")  # shared memory
 def test_a_worker_that_dies_holds_nothing_back() -> None:
     caller = caller_of("blocking", "template")
     try:
@@ -429,6 +434,7 @@ def test_a_worker_that_dies_holds_nothing_back() -> None:
         caller.close()
 
 
+@pytest.mark.needs("linux")  # shared memory
 def test_it_goes_at_the_shutdown_at_the_latest() -> None:
     caller = caller_of("blocking", "template")
     handle = shared_by(caller, table(7))
@@ -461,7 +467,9 @@ def test_a_handle_does_not_keep_its_executor(engine: str) -> None:
 # -- many ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", ["thread", "template"])
+@pytest.mark.parametrize(
+    "engine", ["thread", pytest.param("template", marks=pytest.mark.needs("linux"))]
+)  # shared memory
 def test_a_thousand_handles(engine: str) -> None:
     caller = caller_of("blocking", engine, pool_size=2)
     try:

@@ -18,7 +18,8 @@ SHORT = 0.2
 FOREVER = 60.0
 """Seconds that no test reaches."""
 ENDLESS = pytest.mark.parametrize("endless", [works.count_and_say, works.acount_and_say])
-WAITS = pytest.mark.parametrize("work", [works.yield_then_wait, works.ayield_then_wait])
+INTERRUPTED = pytest.param(works.yield_then_wait, marks=pytest.mark.needs("posix"))  # by signals
+WAITS = pytest.mark.parametrize("work", [INTERRUPTED, works.ayield_then_wait])
 
 
 def limited(caller: Caller, **options: Any) -> Caller:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import signal
 import threading
 import time
 import uuid
@@ -15,7 +14,7 @@ import pytest
 
 from aplex import SerializationError, WorkerLostError
 from tests.support import works
-from tests.support.callers import DEADLINE, Caller, everywhere
+from tests.support.callers import DEADLINE, KILLED, Caller, everywhere
 from tests.support.signals import Signals
 
 COUNTS = pytest.mark.parametrize("count_to", [works.count_to, works.acount_to])
@@ -261,7 +260,7 @@ def test_a_death_comes_after_the_items_that_had_arrived(
     with pytest.raises(WorkerLostError) as caught:
         got += stream
     assert got == list(range(len(got)))
-    assert caught.value.exitcode == -signal.SIGKILL
+    assert caught.value.exitcode == -KILLED
     assert caller.call(works.add, 1, 2) == 3
 
 

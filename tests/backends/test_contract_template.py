@@ -14,6 +14,8 @@ from tests.support import works
 from tests.support.callers import make_pool
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.needs("linux")  # elsewhere there is no template process
+
 
 @pytest.fixture
 def pool() -> Iterator[Any]:

@@ -14,7 +14,7 @@ import pytest
 from aplex import BrokenPoolError, ProcessAsyncPoolExecutor, WorkerLostError
 from aplex._backends.process import starter
 from tests.support import works
-from tests.support.callers import PROCESSES, Awaiting, Caller, make_pool
+from tests.support.callers import KILLED, PROCESSES, Awaiting, Caller, make_pool
 from tests.support.signals import Gate, Signals
 
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
@@ -35,7 +35,7 @@ def pids(caller: Caller, count: int) -> set[int]:
 
 @EVERY_PROCESS
 @BLOCKING
-@pytest.mark.parametrize(("how", "cause"), [("SIGKILL", "SIGKILL"), ("exit", "code 7")])
+@pytest.mark.parametrize(("how", "cause"), [("SIGKILL", KILLED.name), ("exit", "code 7")])
 def test_a_pool_whose_workers_never_start_is_broken_and_says_why(
     new_caller: Callable[..., Caller], how: str, cause: str
 ) -> None:
@@ -204,7 +204,7 @@ def test_nonsense_sizes_and_closed_pools_are_refused(engine: str) -> None:
 
 @EVERY_PROCESS
 @pytest.mark.parametrize(
-    ("end", "name"), [("terminate_workers", "SIGTERM"), ("kill_workers", "SIGKILL")]
+    ("end", "name"), [("terminate_workers", "SIGTERM"), ("kill_workers", KILLED.name)]
 )
 def test_workers_are_ended_and_the_pool_is_shut(
     new_caller: Callable[..., Caller], end: str, name: str, signals: Signals, gate: Gate

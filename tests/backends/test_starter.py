@@ -64,7 +64,10 @@ class Desk:
                     unwanted=False,
                     stopped=False,
                     child_ends=SimpleNamespace(close=bool),
-                    progress=SimpleNamespace(file=None, page=SimpleNamespace(close_file=bool)),
+                    progress=SimpleNamespace(
+                        file=SimpleNamespace(fileno=lambda: 0),
+                        page=SimpleNamespace(close_file=bool),
+                    ),
                 )
                 self.starter.add(SimpleNamespace(id=number, index=number - 1), link)  # type: ignore[arg-type]
 

@@ -13,16 +13,10 @@ from pathlib import Path
 import pytest
 
 from aplex._backends.process import template as module
+from aplex._backends.process.forker import AVAILABLE
+from aplex._backends.process.forker_errors import TemplateFailed, TemplateLost, TemplateThreads
 from aplex._backends.process.main_module import MainModule
-from aplex._backends.process.template import (
-    AVAILABLE,
-    UNKNOWN,
-    Template,
-    TemplateFailed,
-    TemplateLost,
-    TemplateProcess,
-    TemplateThreads,
-)
+from aplex._backends.process.template import UNKNOWN, Template, TemplateProcess
 from aplex._wire.counters import Progress
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="there are no templates here")

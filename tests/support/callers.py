@@ -9,20 +9,28 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import copy
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+from tests.support.emulation.start import emulated
 
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
 
-DEADLINE = 10.0
+DEADLINE = 30.0 if emulated() else 10.0  # there is no template: each worker imports
 """Seconds after which a future is taken for lost."""
-ENGINES = ("thread", "template", "spawn", "forkserver", "fork")
+ENGINES = {
+    None: ("thread", "template", "spawn", "forkserver", "fork"),
+    "macos": ("thread", "template", "forkserver"),  # the template is what there is by default
+    "windows": ("thread", "template"),
+}[emulated()]
 PROCESSES = ENGINES[1:]
-LOOPS = ("stock", "uvloop")
+KILLED = signal.SIGTERM if emulated() == "windows" else signal.SIGKILL
+"""By what ``multiprocessing`` says that a process which was killed has ended."""
+LOOPS = ("stock",) if emulated() == "windows" else ("stock", "uvloop")
 FACES = ("blocking", "awaitable")
 
 everywhere = pytest.mark.usefixtures("whole_matrix")
@@ -38,6 +46,8 @@ def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
         options.setdefault("worker_loop_factory", loop_factory(loop))
     if engine == "thread":
         return ThreadAsyncPoolExecutor(**options)
+    if engine == "template" and emulated():  # there is none: it is what others have by default
+        return ProcessAsyncPoolExecutor(**options)
     return ProcessAsyncPoolExecutor(mp_context=engine, **options)
 
 

@@ -9,7 +9,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-PATIENCE = 10.0
+from tests.support.emulation.start import emulated
+from tests.support.watching import watched
+
+PATIENCE = 30.0 if emulated() else 10.0
 """Seconds to wait for a line."""
 
 
@@ -39,16 +42,12 @@ class Signals:
 
     async def heard(self, *lines: str) -> None:
         """Await that each of the lines was said. For coroutines."""
-        loop = asyncio.get_running_loop()
         readable = asyncio.Event()
-        loop.add_reader(self._fd, readable.set)
-        try:
+        with watched(self._fd, readable.set):
             async with asyncio.timeout(PATIENCE):
                 while not set(lines) <= set(self.said()):
                     readable.clear()
                     await readable.wait()
-        finally:
-            loop.remove_reader(self._fd)
         self.expect(*lines)
 
     def said(self) -> list[str]:

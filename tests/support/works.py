@@ -20,6 +20,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.support.watching import watched
+
 PATIENCE = 10.0
 """Seconds after which a work that waits for its test gives up."""
 
@@ -209,15 +211,13 @@ def pass_gate(gate: str) -> None:
 
 
 async def apass_gate(gate: str) -> None:
-    loop = asyncio.get_running_loop()
     fd = os.open(gate, os.O_RDONLY | os.O_NONBLOCK)
     opened = asyncio.Event()
-    loop.add_reader(fd, opened.set)
     try:
-        async with asyncio.timeout(PATIENCE):
-            await opened.wait()
+        with watched(fd, opened.set):
+            async with asyncio.timeout(PATIENCE):
+                await opened.wait()
     finally:
-        loop.remove_reader(fd)
         os.close(fd)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import tempfile
 from pathlib import Path
 
@@ -77,15 +76,16 @@ def test_without_memfd_an_unlinked_file_does(monkeypatch: pytest.MonkeyPatch) ->
     progress.close()
 
 
-def test_without_shared_memory_any_work_may_have_been_started(
+def test_where_there_are_no_files_in_memory_one_without_a_name_will_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A work that may have run is not run again."""
-    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("sys.platform", "darwin")
     progress = Progress()
-    progress.started[0] = 1
-    assert min(progress.read()) > 2**60
-    child = pickle.loads(pickle.dumps(progress))
+    child = travelled(progress)
     child.started[1] = 5
+    assert progress.read() == (0, 5)
+    os.write(child.file.fileno(), b"last words")
+    assert progress.last_words() == "last words"
+    assert os.fstat(progress.file.fileno()).st_nlink == 0
     progress.close()
     child.close()

@@ -128,7 +128,7 @@ def _pools_of(pid: int) -> list[Asked]:
 
 
 def _opened(path: str) -> Asked:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY)
     try:
         memory = Memory(os.fstat(fd).st_size, fd, writable=False)
     finally:

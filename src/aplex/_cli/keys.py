@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import select
 import sys
-import termios
-import tty
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -34,9 +32,12 @@ class Keys:
 @contextmanager
 def pressed_keys() -> Generator[Keys]:
     """Have keys come one by one; at the end the terminal is as before."""
-    if not sys.stdin.isatty():
+    if sys.platform == "win32" or not sys.stdin.isatty():
         yield Keys(None)
         return
+    import termios
+    import tty
+
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     tty.setcbreak(fd)

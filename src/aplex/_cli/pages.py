@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ class Pages:
                 self._open(path, number)
 
     def _open(self, path: str, number: int) -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY)
         try:
             memory = Memory(os.fstat(fd).st_size, fd, writable=False)
         finally:
@@ -140,7 +141,7 @@ def open_pages(pid: int) -> Pages:
 def all_pages() -> list[Pages]:
     """Return the pages of all processes of this user that have pools."""
     found: list[Pages] = []
-    for pid in processes_of(os.geteuid()):
+    for pid in processes_of(_user()):
         if pid == os.getpid():
             continue
         try:
@@ -205,6 +206,15 @@ def begun_in(memory: Memory) -> tuple[int, int, int]:
     """Return how many coroutines and functions a worker has started, and how many live."""
     words, at = memory.words, page.COUNTERS
     return words[at + COROUTINE], words[at + PLAIN], words[at + page.ALIVE]
+
+
+if sys.platform == "win32":
+
+    def _user() -> int:
+        return 0  # nobody: there is no such number, and no ``/proc``
+
+else:
+    _user = os.geteuid
 
 
 def lag_in(memory: Memory, now: float) -> float:

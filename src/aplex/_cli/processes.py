@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 PROC: Final = Path("/proc")
-TICKS: Final = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+if sys.platform == "win32":
+    TICKS: Final = 100
+else:
+    TICKS: Final = os.sysconf("SC_CLK_TCK")
 STATES: Final = {"T": "stopped", "t": "traced", "Z": "ended", "X": "ended", "D": "in the kernel"}
 """What is worth to be said of the state of a process."""
 

@@ -18,7 +18,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the pools; return 0, also if there are none."""
+    """Print the pools; return 0, also if there are none, and 1 where they cannot be seen."""
+    if sys.platform != "linux":
+        print("aplex: pools can be seen from outside on Linux only", file=sys.stderr)
+        return 1
     found = [(pages, pool) for pages in all_pages() for pool in pools_in(pages)]
     if options.json:
         shown = [{**pool.as_json(), "command": pages.process.command} for pages, pool in found]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from pathlib import Path
 
 
 def usable_cpus() -> int:
     """Return the number of CPUs allowed by affinity *and* by cgroup quota, at least 1."""
-    if hasattr(os, "sched_getaffinity"):
+    if sys.platform == "linux" and hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count() or 1

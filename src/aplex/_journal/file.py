@@ -11,17 +11,23 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from typing import Final
 
 from aplex._common.errors import JournalError
+from aplex._common.locks import RLock
 from aplex._journal.index import Index, Place
 from aplex._journal.records import Fields, check_head, line_of, read_line
 
-try:
+if sys.platform == "win32":
+    BINARY: Final = os.O_BINARY
+    """What `os.open` is told besides, so that bytes stay as they are."""
+else:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+
+    BINARY: Final = 0
+    """What `os.open` is told besides, so that bytes stay as they are."""
 
 BLOCK: Final = 2**20
 """Bytes that are read at a time."""
@@ -54,7 +60,7 @@ class JournalFile:
         self._identity: tuple[int, int] | None = None
         self._fd = -1
         self._check_free()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | BINARY, 0o666)
         try:
             self._lock()
             if stat.S_ISREG(os.fstat(self._fd).st_mode):  # else a pipe, or a device
@@ -79,7 +85,7 @@ class JournalFile:
         A lock by ``lockf``, which no child process inherits: a worker that outlives its parent for
         a moment would hold up the next run.
         """
-        if fcntl is not None:
+        if sys.platform != "win32":
             try:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:  # others: a file system that has no locks
@@ -92,7 +98,7 @@ class JournalFile:
 
     def _blocks(self) -> Iterator[bytes]:
         offset = 0
-        while block := os.pread(self._fd, BLOCK, offset):
+        while block := _read_at(self._fd, BLOCK, offset):
             offset += len(block)
             yield block
 
@@ -109,7 +115,7 @@ class JournalFile:
         check_head(self._path, self.index.head, head, force=force)
         if self.index.is_cut:
             os.ftruncate(self._fd, self.index.end)
-        if os.pread(self._fd, 1, self.index.end - 1) != b"\n":
+        if _read_at(self._fd, 1, self.index.end - 1) != b"\n":
             self._write(b"\n")
 
     def append(self, record: Fields) -> None:
@@ -133,7 +139,7 @@ class JournalFile:
         Raises:
             JournalError: Somebody has changed the file meanwhile.
         """
-        fields = read_line(os.pread(self._fd, place.length, place.offset))
+        fields = read_line(_read_at(self._fd, place.length, place.offset))
         if fields is None:
             raise JournalError(f"{self._path} was changed while it was in use")
         return fields
@@ -158,3 +164,15 @@ class JournalFile:
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
+
+
+if sys.platform == "win32":
+    _lock = RLock()
+
+    def _read_at(fd: int, size: int, start: int) -> bytes:
+        with _lock:  # writing does not mind the place, as it appends
+            os.lseek(fd, start, os.SEEK_SET)
+            return os.read(fd, size)
+
+else:
+    _read_at = os.pread

@@ -74,7 +74,7 @@ def remember(manager: Ends) -> None:
         if parent_process() is not None:
             # Children of multiprocessing run no atexit hooks in time, or none at all.
             util.Finalize(None, _at_exit, exitpriority=100)
-        if hasattr(os, "register_at_fork") and not _forks:
+        if sys.platform != "win32" and not _forks:
             os.register_at_fork(after_in_child=_after_fork)
             _forks = True
     _managers.add(manager)

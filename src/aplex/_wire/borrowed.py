@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+import sys
 import threading
 import weakref
 from typing import Any, Final
@@ -137,23 +138,17 @@ class BorrowedMemory:
 
     def _tether(self) -> None:
         """Open the file once more, for the child, and lock that."""
-        from fcntl import F_OFD_SETLK, F_RDLCK, fcntl
-
         try:
-            fd = os.open(f"/proc/self/fd/{self.end.fileno()}", os.O_RDWR | os.O_CLOEXEC)
-            self._tethers[threading.get_ident()] = fd
-            fcntl(fd, F_OFD_SETLK, _whole_file(F_RDLCK))
+            fd = self._tethers[threading.get_ident()] = _opened_anew(self.end.fileno())
+            _lock(fd)
         except OSError:  # no /proc; too many open files
             self._unknown = True
 
     def _has_heirs(self) -> bool:
         """Whether a forked child may have views of our blocks."""
-        from fcntl import F_OFD_GETLK, F_UNLCK, F_WRLCK, fcntl
-
         if self._unknown or self.end.fileno() < 0:
             return self._unknown
-        answer = fcntl(self.end.fileno(), F_OFD_GETLK, _whole_file(F_WRLCK))
-        return bool(_FLOCK.unpack(answer)[0] != F_UNLCK)
+        return _is_locked(self.end.fileno())
 
     def _free_left(self) -> None:
         if not self._has_heirs():
@@ -199,6 +194,33 @@ def _whole_file(kind: int) -> bytes:
     return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
 
 
+if sys.platform == "linux":
+
+    def _opened_anew(fd: int) -> int:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
+
+    def _lock(fd: int) -> None:
+        from fcntl import F_OFD_SETLK, F_RDLCK, fcntl
+
+        fcntl(fd, F_OFD_SETLK, _whole_file(F_RDLCK))
+
+    def _is_locked(fd: int) -> bool:
+        from fcntl import F_OFD_GETLK, F_UNLCK, F_WRLCK, fcntl
+
+        return bool(_FLOCK.unpack(fcntl(fd, F_OFD_GETLK, _whole_file(F_WRLCK)))[0] != F_UNLCK)
+
+else:  # where there is no shared memory
+
+    def _opened_anew(fd: int) -> int:
+        raise OSError(fd)
+
+    def _lock(fd: int) -> None:
+        raise OSError(fd)
+
+    def _is_locked(fd: int) -> bool:
+        raise OSError(fd)
+
+
 _known: weakref.WeakSet[BorrowedMemory] | None = None  # those which may have views
 
 
@@ -207,7 +229,8 @@ def remember(lent: BorrowedMemory) -> None:
     global _known  # noqa: PLW0603
     if _known is None:
         _known = weakref.WeakSet()
-        os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
+        if sys.platform != "win32":
+            os.register_at_fork(before=_before_fork, after_in_parent=_after_fork)
     _known.add(lent)
 
 

@@ -35,7 +35,7 @@ from aplex._common.messages import (
     TURN_SINCE,
 )
 from aplex._wire.frames import Bytes, PipeEnd
-from aplex._wire.page import NAME, SIZE, WorkerPage, is_shown, make_page_file
+from aplex._wire.page import SIZE, WorkerPage, make_own_page_file
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 _SIZE: Final = mmap.PAGESIZE
 MARK: Final = _SIZE - 8
 """Where in the file is a number that is not 0 if ``faulthandler`` was to write to stderr."""
-_ALL: Final = 2**63 - 1
 _LONGEST: Final = 64 * 1024  # bytes of last words
 _BEHIND: Final = _SIZE + _LONGEST  # where what is left behind begins
 
@@ -59,24 +58,23 @@ class Progress:
 
         Args:
             end: The file for last words. None: a new one, and a new page.
-            page: The file of the page in which the counters are, if there is one.
+            page: The file of the page in which the counters are.
             room: Bytes that may be left behind, if the system allows a file of that size.
 
         Raises:
             OSError: There are too many open files.
         """
+        if end is None:
+            end, page = words_file(room), None
         self._end = end
-        self._memory: mmap.mmap | None = None
         try:
-            if end is None:
-                self._end = words_file(room)
-                page = None if self._end is None else _page_file()
-            if self._end is not None:
-                self._memory = mmap.mmap(self._end.fileno(), _SIZE)
-            self._words: Any = [0] if self._memory is None else memoryview(self._memory).cast("Q")
+            if page is None:
+                page = _page_file()
+            self._memory = mmap.mmap(end.fileno(), _SIZE)
+            self._words = memoryview(self._memory).cast("Q")
             self.page = WorkerPage(page)
         except OSError:
-            for file in (self._end, page):
+            for file in (end, page):
                 if file is not None:
                     file.close()
             raise
@@ -87,16 +85,11 @@ class Progress:
 
     def read(self) -> tuple[int, int]:
         """Return how many works of each lane were started."""
-        if self._end is None:  # no shared memory here: any of them may have been
-            return _ALL, _ALL
         return self.started[0], self.started[1]
 
     def running(self) -> tuple[int, float]:
-        """Return the number of the plain function that runs, and since when.
-
-        See `running_in`. Where there is no shared memory here, nothing is known to run.
-        """
-        return (0, 0.0) if self._end is None else running_in(self.started)
+        """Return the number of the plain function that runs, and since when; see `running_in`."""
+        return running_in(self.started)
 
     def watch_loop(self, slow: float | None) -> None:
         """In the parent, before the worker begins: say after how many seconds a turn is slow."""
@@ -104,15 +97,15 @@ class Progress:
 
     def turns(self, now: float) -> tuple[float, float]:
         """Return how long turns of the event loop take, see `turns_in`."""
-        return (0.0, 0.0) if self._end is None else turns_in(self.started, now)
+        return turns_in(self.started, now)
 
     def has_started(self, seq: int) -> bool:
-        """Whether the plain function of that number was started, as far as is known here."""
-        return self._end is not None and self.started[PLAIN] >= seq
+        """Whether the plain function of that number was started."""
+        return self.started[PLAIN] >= seq
 
-    def logged(self) -> int | None:
-        """Return how many log records the worker has had to forward; None: it is not known here."""
-        return None if self._end is None else self.started[LOGGED]
+    def logged(self) -> int:
+        """Return how many log records the worker has had to forward."""
+        return self.started[LOGGED]
 
     def leave(self, data: Bytes) -> None:
         """In a worker that ends: leave data to the parent, behind what was left before.
@@ -121,17 +114,17 @@ class Progress:
             OSError: There is no room for it.
         """
         at = self.started[LEFT]
-        if self._end is None or _BEHIND + at + len(data) > os.fstat(self._end.fileno()).st_size:
+        if _BEHIND + at + len(data) > os.fstat(self._end.fileno()).st_size:
             raise OSError("no room to leave data behind")
         # First: a signal handler that breaks in from here writes behind it.
         self.started[LEFT] = at + len(data)
-        os.pwrite(self._end.fileno(), data, _BEHIND + at)
+        _write_at(self._end.fileno(), data, _BEHIND + at)
 
     def left(self) -> bytes:
         """Return what a worker that has ended has left behind."""
-        if self._end is None or not self.started[LEFT]:
+        if not self.started[LEFT]:
             return b""
-        return os.pread(self._end.fileno(), self.started[LEFT], _BEHIND)
+        return _read_at(self._end.fileno(), _BEHIND, self.started[LEFT])
 
     def doom(self, seq: int) -> bool:
         """Keep the worker from starting functions, if that of this number is the one that runs.
@@ -150,8 +143,8 @@ class Progress:
         self.started[RECORDING] = level
 
     @property
-    def file(self) -> PipeEnd | None:
-        """Where last words are to be written; None if there is no shared memory here."""
+    def file(self) -> PipeEnd:
+        """Where last words are to be written."""
         return self._end
 
     def keep_crashes(self) -> None:
@@ -160,8 +153,6 @@ class Progress:
         Python was told to write it to stderr (``PYTHONFAULTHANDLER``, ``-X dev``) before we were:
         then it stays so in a process of its own; in a forked one the parent shows it there.
         """
-        if self._end is None:
-            return
         if not faulthandler.is_enabled():
             faulthandler.enable(self._end.fileno(), all_threads=False)
         elif environment_wants_crashes() and not self.is_for_stderr:  # forked: there was no hook
@@ -175,23 +166,19 @@ class Progress:
     @property
     def is_for_stderr(self) -> bool:
         """Whether the stack of a crash was to be written to stderr."""
-        return self._end is not None and self._words[-1] != 0
+        return self._words[-1] != 0
 
     def last_words(self) -> str:
         """Return what the worker wrote before it ended."""
-        if self._end is None:
-            return ""
-        words = os.pread(self._end.fileno(), _LONGEST, _SIZE).rstrip(b"\0")
+        words = _read_at(self._end.fileno(), _SIZE, _LONGEST).rstrip(b"\0")
         return words.decode(errors="replace").strip()
 
     def close(self) -> None:
         """Free the memory of this process."""
         self.page.close()
-        if self._memory is not None:
-            self._words.release()
-            self._memory.close()
-        if self._end is not None:
-            self._end.close()
+        self._words.release()
+        self._memory.close()
+        self._end.close()
 
 
 def running_in(started: memoryview | list[int]) -> tuple[int, float]:
@@ -233,35 +220,49 @@ def environment_wants_crashes() -> bool:
 
 
 def _page_file() -> PipeEnd:
-    if hasattr(os, "memfd_create"):
-        return make_page_file(SIZE, NAME if is_shown() else "aplex")
-    return _unlinked_file(SIZE)
+    if sys.platform == "linux" and hasattr(os, "memfd_create"):
+        return make_own_page_file()
+    return _nameless_file(SIZE)
 
 
-def words_file(room: int = 0) -> PipeEnd | None:
-    """Return a new file for last words; None if there is no shared memory here.
+def _read_at(fd: int, start: int, size: int) -> bytes:
+    if sys.platform == "win32":  # the process that has written has ended: the place is ours to move
+        os.lseek(fd, start, os.SEEK_SET)
+        return os.read(fd, size)
+    return os.pread(fd, size, start)
+
+
+def _write_at(fd: int, data: Bytes, start: int) -> None:
+    if sys.platform == "win32":  # the place is where last words come
+        with mmap.mmap(fd, 0) as memory:
+            memory[start : start + len(data)] = data
+    else:
+        os.pwrite(fd, data, start)
+
+
+def words_file(room: int = 0) -> PipeEnd:
+    """Return a new file for last words.
 
     Args:
         room: Bytes that may be left behind, if the system allows a file of that size.
     """
-    if sys.platform == "win32":
-        return None
     size = _BEHIND  # of which only what is written takes memory
-    if hasattr(os, "memfd_create"):
+    if sys.platform == "linux" and hasattr(os, "memfd_create"):
         with late_imports.importing:  # a worker makes none
             from aplex._wire.shared_files import make_shared_file
         end = make_shared_file(size + room, size)
     else:
-        end = _unlinked_file(size + room, size)
+        end = _nameless_file(size + room, size)
     os.lseek(end.fileno(), _SIZE, os.SEEK_SET)  # last words come behind the counters
     return end
 
 
-def _unlinked_file(*sizes: int) -> PipeEnd:
+def _nameless_file(*sizes: int) -> PipeEnd:
     """Return a new file of the first of these sizes that the system allows."""
     import tempfile
 
-    with tempfile.TemporaryFile() as file:  # unlinked at once
+    # It has no name (on Windows: none that outlives its last handle).
+    with tempfile.TemporaryFile() as file:
         end = PipeEnd(os.dup(file.fileno()))
     for size in sizes:
         try:

@@ -10,11 +10,14 @@ import array
 import os
 import pickle
 import socket
+import sys
 from collections.abc import Sequence
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     from typing import Any, Final
+
+assert sys.platform == "linux"
 
 _LONGEST: Final = 64 * 1024  # bytes of a message
 MOST_DESCRIPTORS: Final = 250

@@ -43,11 +43,15 @@ _MARSHAL: Final = 0  # by marshal; any other number is that of the buffers of a 
 _NO_REFS: Final = 2  # version of marshal's format: the last one that looks for no shared objects
 _LENGTH: Final = struct.Struct("<Q")  # bytes of one buffer
 _KEPT: Final = 256 * 1024  # bytes of the reader's kept buffer
+_NO_PIPES: Final = "pipes cannot be waited for on Windows"
 _MAX_PARTS: Final = 512  # buffers per system call, below any IOV_MAX
 
 
 class PipeEnd:
-    """One end of an anonymous pipe. Travels to a child that is being started."""
+    """One end of an anonymous pipe, or a file. Travels to a child that is being started.
+
+    On Windows, it is always a file: pipes cannot be waited for there.
+    """
 
     __slots__ = ("_fd",)
 
@@ -55,6 +59,9 @@ class PipeEnd:
         self._fd = fd
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if sys.platform == "win32":  # it is a file
+            handles = import_module("aplex._wire.handles")
+            return _received_file, (handles.for_child(self._fd),)
         from multiprocessing import reduction
 
         return _received_pipe_end, (reduction.DupFd(self._fd),)
@@ -66,20 +73,30 @@ class PipeEnd:
         return PipeEnd(os.dup(self._fd))
 
     def set_blocking(self, blocking: bool) -> None:  # noqa: FBT001 - as in socket
+        if sys.platform == "win32":
+            raise OSError(_NO_PIPES)
         os.set_blocking(self._fd, blocking)
 
     def reader(self) -> Callable[[list[memoryview]], int]:
         """Return what reads into the first buffer, with as few calls as can be."""
+        if sys.platform == "win32":
+            raise OSError(_NO_PIPES)
         return partial(os.readv, self._fd)
 
     def writer(self) -> Callable[[Sequence[Bytes]], int]:
         """Return what writes parts, with as few calls as can be."""
+        if sys.platform == "win32":
+            raise OSError(_NO_PIPES)
         return partial(os.writev, self._fd)
 
     def read_into(self, view: memoryview) -> int:
+        if sys.platform == "win32":
+            raise OSError(_NO_PIPES)
         return os.readv(self._fd, [view])
 
     def write(self, parts: Sequence[Bytes]) -> int:
+        if sys.platform == "win32":
+            raise OSError(_NO_PIPES)
         return os.writev(self._fd, parts)
 
     def close(self) -> None:
@@ -94,6 +111,10 @@ def _received_pipe_end(duplicate: Any) -> PipeEnd:
     return PipeEnd(fd)
 
 
+def _received_file(handle: int) -> PipeEnd:
+    return PipeEnd(import_module("aplex._wire.handles").received(handle))
+
+
 class SocketEnd:
     """One end of a socket pair, where pipes cannot be waited for (Windows)."""
 
@@ -103,6 +124,9 @@ class SocketEnd:
         self._socket = end
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if sys.platform == "win32":
+            handles = import_module("aplex._wire.handles")
+            return _received_socket_end, (handles.socket_for_child(self._socket),)
         import_module("multiprocessing.reduction")  # teaches pickle sockets
 
         return SocketEnd, (self._socket,)
@@ -129,6 +153,10 @@ class SocketEnd:
         self._socket.close()
 
 
+def _received_socket_end(shared: bytes) -> SocketEnd:
+    return SocketEnd(import_module("aplex._wire.handles").received_socket(shared))
+
+
 End: TypeAlias = PipeEnd | SocketEnd
 
 
@@ -136,6 +164,9 @@ def one_way() -> tuple[End, End]:
     """Return a read end and a write end, joined, neither inherited by exec."""
     if sys.platform == "win32":
         left, right = socket.socketpair()
+        for end in left, right:
+            if end.family == socket.AF_INET:  # else a frame waits until others are acknowledged
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return SocketEnd(left), SocketEnd(right)
     reader, writer = os.pipe()
     return PipeEnd(reader), PipeEnd(writer)
@@ -371,7 +402,7 @@ def _untouched(size: int) -> bytearray | mmap.mmap:
 
     Most readers never fill theirs, and clearing it would be a third of the start of a worker.
     """
-    if not hasattr(mmap, "MAP_ANONYMOUS"):
+    if sys.platform == "win32":
         return bytearray(size)
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 

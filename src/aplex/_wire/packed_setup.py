@@ -18,8 +18,10 @@ import contextlib
 import mmap
 import os
 import pickle
+import sys
 from collections.abc import Sequence
 
+from aplex._common.locks import late_imports
 from aplex._wire.calls import SHARED
 from aplex._wire.frames import PipeEnd
 
@@ -64,12 +66,16 @@ class PackedSetup:
     def share(self) -> None:
         """Put big parts into anonymous memory, for workers that do not have ours."""
         sizes = [len(part) for part in self._parts]
-        if self._end is not None or sum(sizes) < SHARED or not hasattr(os, "memfd_create"):
+        if sys.platform != "linux" or not hasattr(os, "memfd_create"):
             return
+        if self._end is not None or sum(sizes) < SHARED:
+            return
+        with late_imports.importing:  # a worker needs none
+            from aplex._wire.shared_files import write_at
         end = PipeEnd(os.memfd_create("aplex-setup", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
         try:
             for start, part in zip(_starts(sizes), self._parts, strict=True):
-                _write(end.fileno(), part, start)
+                write_at(end.fileno(), part, start)
             _seal(end.fileno())
         except OSError:  # no room: it travels with the process object
             end.close()
@@ -123,17 +129,11 @@ def _starts(sizes: Sequence[int]) -> list[int]:
     return starts
 
 
-def _write(fd: int, part: bytes | bytearray, start: int) -> None:
-    written = 0
-    with memoryview(part) as view:
-        while written < len(view):
-            written += os.pwrite(fd, view[written:], start + written)
-
-
 def _seal(fd: int) -> None:
     """Make sure that no worker changes what the next one gets."""
-    with contextlib.suppress(OSError, AttributeError):
-        import fcntl
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            import fcntl
 
-        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+            seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)

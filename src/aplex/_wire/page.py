@@ -185,31 +185,38 @@ def make_page_file(size: int, name: str = NAME) -> PipeEnd:
     Raises:
         OSError: There are too many open files; or there is no such memory here.
     """
-    make = getattr(os, "memfd_create", None)
-    if make is None:
-        raise OSError("no anonymous files in memory here")
-    end = PipeEnd(make(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
-    try:
-        os.ftruncate(end.fileno(), size)
-        from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SHRINK, fcntl
+    if sys.platform == "linux" and hasattr(os, "memfd_create"):
+        end = PipeEnd(os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        try:
+            os.ftruncate(end.fileno(), size)
+            from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SHRINK, fcntl
 
-        fcntl(end.fileno(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW)
-    except BaseException:
-        end.close()
-        raise
-    return end
+            fcntl(end.fileno(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW)
+        except BaseException:
+            end.close()
+            raise
+        return end
+    raise OSError(f"no anonymous files in memory here: {name}, {size} bytes")
+
+
+def make_own_page_file() -> PipeEnd:
+    """Return a new file for the page of a worker, which others find unless they may not.
+
+    Raises:
+        OSError: There are too many open files; or there is no such memory here.
+    """
+    return make_page_file(SIZE, NAME if is_shown() else "aplex")
 
 
 def seal(fd: int) -> None:
     """Have nobody write into a file who has not mapped it yet, where the kernel can."""
-    try:
+    if sys.platform == "linux":
         from fcntl import F_ADD_SEALS, F_SEAL_SEAL, fcntl
-    except ImportError:  # no such files here
-        return
-    with contextlib.suppress(OSError):  # before 5.1; or it is no such file
-        fcntl(fd, F_ADD_SEALS, _FUTURE_WRITE)
-    with contextlib.suppress(OSError):
-        fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL)
+
+        with contextlib.suppress(OSError):  # before 5.1; or it is no such file
+            fcntl(fd, F_ADD_SEALS, _FUTURE_WRITE)
+        with contextlib.suppress(OSError):
+            fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL)
 
 
 def is_shown() -> bool:

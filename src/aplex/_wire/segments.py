@@ -9,17 +9,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import mmap
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from aplex._wire.frames import PipeEnd
+from aplex._wire.shared_files import write_at
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 BLOCKS: Final = 64 * 1024  # that one file can have
 FLAGS: Final = 3 * BLOCKS  # bytes in front of the blocks
+if sys.platform != "win32":
+    _SHARED, _PRIVATE = mmap.MAP_SHARED, mmap.MAP_PRIVATE
+else:
+    _SHARED, _PRIVATE = 0, 0  # there is no such memory
 LINE: Final = 64  # bytes: payloads begin at a cache line
 
 Flags: TypeAlias = tuple[memoryview, memoryview, memoryview]
@@ -50,48 +54,51 @@ class Segment:
     def map(self) -> mmap.mmap:
         """Return its memory, mapped now or before."""
         if self._memory is None:
-            self._memory = self._mapped(mmap.MAP_SHARED)
+            self._memory = self._mapped(_SHARED)
         return self._memory
 
     def map_private(self) -> mmap.mmap:
         """Return its memory, mapped so that others do not see what is changed there."""
         if self._private is None:
-            self._private = self._mapped(mmap.MAP_PRIVATE)
+            self._private = self._mapped(_PRIVATE)
         return self._private
 
     def _mapped(self, flags: int) -> mmap.mmap:
         fd = self._end.fileno()
         if fd < 0:
             raise OSError(errno.EBADF, "the shared memory is closed")
+        if sys.platform == "win32":
+            raise OSError(errno.ENOSYS, "no shared memory here")
         return mmap.mmap(fd, self.size, flags=flags, offset=self.offset)
 
     def write(self, start: int, data: Buffer) -> None:
         """Write there without mapping it."""
-        view, written = memoryview(data), 0
-        while written < len(view):
-            at = self.offset + start + written
-            written += os.pwrite(self._end.fileno(), view[written:], at)
+        write_at(self._end.fileno(), data, self.offset + start)
 
     def drop(self, start: int, size: int) -> None:
         """Give memory back to the system; what is read there afterwards is zero."""
-        with contextlib.suppress(OSError, ValueError):  # the shared memory is closed
-            self.map().madvise(mmap.MADV_REMOVE, start, size)
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError, ValueError):  # the shared memory is closed
+                self.map().madvise(mmap.MADV_REMOVE, start, size)
 
     def forget(self, start: int, size: int) -> None:
         """Drop what was changed in the private memory: what is in the file is read again."""
-        self.map_private().madvise(mmap.MADV_DONTNEED, start, size)
+        if sys.platform != "win32":
+            self.map_private().madvise(mmap.MADV_DONTNEED, start, size)
 
     def shield(self, start: int, size: int) -> bool:
         """Make a part of the shared memory private, where it is mapped; return whether it is."""
-        return self._remap(start, size, mmap.MAP_PRIVATE)
+        return self._remap(start, size, _PRIVATE)
 
     def unshield(self, start: int, size: int) -> bool:
         """Make it shared again; what was changed meanwhile is dropped."""
-        return self._remap(start, size, mmap.MAP_SHARED)
+        return self._remap(start, size, _SHARED)
 
     def _remap(self, start: int, size: int, flags: int) -> bool:
         fd = self._end.fileno()
-        if fd < 0 or sys.maxsize < 2**32:  # its offsets are too big for the mmap of C
+        if (
+            sys.platform == "win32" or fd < 0 or sys.maxsize < 2**32
+        ):  # its offsets are too big for the mmap of C
             return False
         import ctypes  # it is there already, see `BorrowedMemory.open`
 

@@ -8,8 +8,9 @@ have it can shorten or lengthen it, or take the seals off.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from typing import Any
+import sys
 
 from aplex._wire.frames import PipeEnd
 
@@ -20,11 +21,7 @@ def make_shared_file(*sizes: int) -> PipeEnd:
     Raises:
         OSError: None of them is; there are too many open files; there is no such memory here.
     """
-    make: Any = getattr(os, "memfd_create", None)
-    if make is None:
-        raise OSError("no anonymous files in memory here")
-    flags: int = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-    end = PipeEnd(make("aplex", flags))
+    end = PipeEnd(_make())
     try:
         _set_size(end.fileno(), sizes)
         _seal(end.fileno())
@@ -32,6 +29,26 @@ def make_shared_file(*sizes: int) -> PipeEnd:
         end.close()
         raise
     return end
+
+
+if sys.platform != "win32":
+
+    def write_at(fd: int, data: bytes | bytearray | memoryview, start: int) -> None:
+        """Write all of the data at that place of a file.
+
+        Raises:
+            OSError: There is no room.
+        """
+        written = 0
+        with memoryview(data) as view:
+            while written < len(view):
+                written += os.pwrite(fd, view[written:], start + written)
+
+else:
+
+    def write_at(fd: int, data: bytes | bytearray | memoryview, start: int) -> None:
+        """Raise OSError: there are no such files here."""
+        raise OSError(errno.ENOSYS, f"not here: {len(data)} bytes at {start} of {fd}")
 
 
 def _set_size(fd: int, sizes: tuple[int, ...]) -> None:
@@ -42,7 +59,14 @@ def _set_size(fd: int, sizes: tuple[int, ...]) -> None:
     os.ftruncate(fd, sizes[-1])
 
 
-def _seal(fd: int) -> None:
-    from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, fcntl
+def _make() -> int:
+    if sys.platform != "linux" or not hasattr(os, "memfd_create"):
+        raise OSError("no anonymous files in memory here")
+    return os.memfd_create("aplex", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 
-    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+def _seal(fd: int) -> None:
+    if sys.platform == "linux":
+        from fcntl import F_ADD_SEALS, F_SEAL_GROW, F_SEAL_SEAL, F_SEAL_SHRINK, fcntl
+
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)

@@ -20,6 +20,7 @@ import itertools
 import mmap
 import os
 import pickle
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -235,6 +236,12 @@ class SharedViews(BorrowedMemory):
         """Do nothing: nobody can change what is there."""
 
 
+if sys.platform == "win32":  # where there is no shared memory
+    _READ = _SHARED = 0
+else:
+    _READ, _SHARED = mmap.PROT_READ, mmap.MAP_SHARED
+
+
 class _Mapping:
     """A read-only mapping of a part of a file, which holds no descriptor.
 
@@ -250,7 +257,7 @@ class _Mapping:
         call: Any = ctypes.CDLL(None, use_errno=True).mmap
         call.restype = where
         call.argtypes = [where, length, number, number, number, ctypes.c_int64]
-        address = call(None, self._size, mmap.PROT_READ, mmap.MAP_SHARED, end.fileno(), offset)
+        address = call(None, self._size, _READ, _SHARED, end.fileno(), offset)
         if address in (None, where(-1).value):
             reason = ctypes.get_errno() or errno.ENOMEM
             raise OSError(reason, os.strerror(reason))

@@ -12,6 +12,7 @@ from collections.abc import Callable, MutableSequence
 from aplex._common.messages import COROUTINE, STALLED, Reports, only
 from aplex._wire.frames import End, Reader, Writer
 from aplex._wire.page import ALIVE
+from aplex._worker.channel_watch import watch_of
 from aplex._worker.coroutine_lane import CoroutineLane
 from aplex._worker.lane import Codec
 from aplex._worker.loop_watch import LoopWatch
@@ -67,7 +68,6 @@ class CoroutinePipes:
             tell: Sends reports that are none of a work here. Any thread.
             meter: Measures works. None: nobody does.
         """
-        self._loop = loop
         self._end_in, self._end_out = ends
         self._codec = codec
         self._started = started
@@ -81,7 +81,8 @@ class CoroutinePipes:
         self.lane = CoroutineLane(
             loop, codec, self._send, producers, started, meter, self._say_alive
         )
-        loop.add_reader(self._end_in.fileno(), self._read)
+        self._channels = watch_of(loop)
+        self._channels.add_reader(self._end_in.fileno(), self._read)
         self.watch = LoopWatch(started, wake, lambda stall: tell(only((0, STALLED, stall))))
         self.watch.attach(loop, self.lane.numbers, threading.get_ident())
 
@@ -90,7 +91,7 @@ class CoroutinePipes:
 
     def close(self) -> None:
         """Read no more."""
-        self._loop.remove_reader(self._end_in.fileno())
+        self._channels.remove_reader(self._end_in.fileno())
 
     def _read(self) -> None:
         lane = self.lane
@@ -133,7 +134,7 @@ class CoroutinePipes:
     def _send(self, reports: Reports) -> None:
         try:
             if not self._writer.write(reports):
-                self._loop.add_writer(self._end_out.fileno(), self._flush)
+                self._channels.add_writer(self._end_out.fileno(), self._flush)
         except OSError:
             self._lost()
 
@@ -144,4 +145,4 @@ class CoroutinePipes:
         except OSError:
             flushed = True
         if flushed:
-            self._loop.remove_writer(self._end_out.fileno())
+            self._channels.remove_writer(self._end_out.fileno())

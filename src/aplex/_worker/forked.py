@@ -22,6 +22,8 @@ TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+assert sys.platform == "linux"
+
 
 class ForkedWorker:
     """A worker that was forked just now."""

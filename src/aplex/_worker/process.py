@@ -25,7 +25,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import signal
 import sys
 import threading
 from collections.abc import MutableSequence
@@ -58,7 +57,7 @@ from aplex._worker.loop_thread import LoopThread
 from aplex._worker.meter import Meter, Names
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers
-from aplex._worker.signals import Interrupts, be_deaf, is_deaf, obey
+from aplex._worker.signals import Interrupts, be_deaf, is_deaf, kill_self, obey
 from aplex._worker.stacks import rows_of
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
@@ -198,7 +197,7 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int, i
     progress.keep_crashes()
     progress.page.seal()
     child = Child(ends, progress, index)
-    if hasattr(os, "register_at_fork"):
+    if sys.platform != "win32":
         os.register_at_fork(after_in_child=child.be_copy)
     child.run(setup)
 
@@ -494,8 +493,11 @@ class Child:
     def _read_lifeline(self) -> bool:
         """Take in which function is to be interrupted; return False at the lifeline's end."""
         data = bytearray(64 * _NUMBER)
-        count = self._ends.lifeline.read_into(memoryview(data))
-        numbers = memoryview(data)[:count].cast("Q").tolist()
+        try:
+            count = self._ends.lifeline.read_into(memoryview(data))
+        except ConnectionError:  # a socket, whose other side has died
+            return False
+        numbers = memoryview(data)[: count - count % _NUMBER].cast("Q").tolist()
         asked = [number for number in numbers if number < INQUIRY]
         if TERMINATE in asked:
             self._terminate()
@@ -522,7 +524,7 @@ class Child:
         obey()
         self._orphaned.wait(STUCK)  # nobody sets it but this thread: the end comes meanwhile
         if is_deaf():
-            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+            kill_self()
 
     def _flush_held(self, selector: selectors.BaseSelector) -> bool:
         """Send a report that is held back; return False if the parent is dead.

@@ -42,6 +42,14 @@ if TYPE_CHECKING:
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 """Those to which a worker is deaf."""
+if sys.platform == "win32":
+    KILL: Final = signal.SIGTERM
+    """By what ``multiprocessing`` says that a killed process has ended."""
+    _TERMINATED: Final = 0x10000  # an exit code, which it takes for SIGTERM
+else:
+    KILL: Final = signal.SIGKILL
+    """By what ``multiprocessing`` says that a killed process has ended."""
+    _TERMINATED: Final = signal.SIGTERM
 FIRST_PAUSE: Final = 0.01
 """Seconds before a signal is sent a second time; each pause is twice the one before."""
 LONGEST_PAUSE: Final = 1.0
@@ -61,10 +69,10 @@ def be_deaf() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _hear)
-    if not _hooked and hasattr(os, "register_at_fork"):
+    if sys.platform != "win32" and not _hooked:
         os.register_at_fork(before=_hold, after_in_parent=_release, after_in_child=_hear_again)
         _hooked = True
-    if hasattr(signal, "pthread_sigmask"):
+    if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
@@ -75,7 +83,15 @@ def obey() -> None:
     """
     global _listens  # noqa: PLW0603
     _listens = True
-    os.kill(os.getpid(), signal.SIGTERM)
+    if sys.platform == "win32":  # where `os.kill` calls no handler
+        signal.raise_signal(signal.SIGTERM)
+    else:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def kill_self() -> None:
+    """End this process at once. Any thread."""
+    os.kill(os.getpid(), _TERMINATED if sys.platform == "win32" else KILL)
 
 
 def is_deaf() -> bool:
@@ -86,16 +102,18 @@ def is_deaf() -> bool:
 def _hear(number: int, _frame: FrameType | None) -> None:
     if _listens and number == signal.SIGTERM:
         signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), _TERMINATED)
 
 
 def _hold() -> None:
     """Let the SIGTERM for a child that is about to be forked wait until it hears."""
-    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    if sys.platform != "win32":
+        _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 
 
 def _release() -> None:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
 
 
 def _hear_again() -> None:
@@ -112,7 +130,7 @@ def spare(code: CodeType) -> None:
 
 def free_signal() -> int | None:
     """Return the signal that interrupts: one that programs hardly use. None: there is none."""
-    if not hasattr(signal, "pthread_kill"):
+    if sys.platform == "win32":
         return None
     first: int | None = getattr(signal, "SIGRTMIN", None)
     return int(signal.SIGUSR2) if first is None else first + 11
@@ -155,7 +173,7 @@ class Interrupts:
             Seconds after which to call again; None: only when there is something new.
         """
         seq = self._wanted
-        if not seq or self._signal is None:
+        if sys.platform == "win32" or not seq or self._signal is None:
             return None
         if self._progress.running()[0] != seq:  # it has ended
             self._wanted = 0

@@ -19,6 +19,7 @@ import os
 import selectors
 import signal
 import socket
+import sys
 import threading
 import warnings
 from collections import deque
@@ -31,13 +32,15 @@ from aplex._wire import descriptors
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd
 from aplex._wire.template import FAILED, FORKED, READY, REFUSED, STATUS, STREAMS
+from aplex._worker import forked
 from aplex._worker.beginning import begin, import_main
-from aplex._worker.forked import ForkedWorker, flush, name_process
 from aplex._worker.signals import SIGNALS
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     from typing import Any, BinaryIO, Final
+
+assert sys.platform == "linux"
 
 IDLE: Final = 0.02
 """Seconds without a request, after which the template imports what only some workers need."""
@@ -54,7 +57,7 @@ def main(beginning: BinaryIO) -> None:
     import_module("aplex._worker.process")  # what workers run
     gc.enable()  # it was not, for our own imports: they leave no garbage
     said = begin(beginning)
-    name_process("aplex-template")
+    forked.name_process("aplex-template")
     _fill_streams()
     _hear_nothing()
     words_fd = said["words"]
@@ -68,7 +71,7 @@ def main(beginning: BinaryIO) -> None:
         with _noticed() as enabled:
             _load(said)
     except BaseException as error:  # noqa: BLE001 - also SystemExit: the parent says what it was
-        flush()
+        forked.flush()
         with contextlib.suppress(OSError):
             descriptors.send(control, (FAILED, _told(error)))
             while control.recv(1):  # until it has read that: an earlier end would discard it
@@ -92,7 +95,7 @@ class Template:
         self._workers: dict[int, tuple[int, int]] = {}  # pidfd -> pid, where its end is told
         self._rest = deque(REST)
 
-    def serve(self) -> ForkedWorker:
+    def serve(self) -> forked.ForkedWorker:
         """Serve for ever; return only in a forked worker, which is to be run."""
         pause: float | None = IDLE
         while True:
@@ -118,14 +121,14 @@ class Template:
         gc.freeze()  # as above
         return 0 if self._rest else None
 
-    def _answer(self) -> ForkedWorker | None:
+    def _answer(self) -> forked.ForkedWorker | None:
         """Fork a worker for the parent; return it in the worker."""
         try:
             name, fds = descriptors.receive(self._control)
         except EOFError:
             os._exit(0)  # the pool is gone, or the parent is
         status, *rest = fds
-        flush()  # or it would be written twice
+        forked.flush()  # or it would be written twice
         told, tell = os.pipe()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until it has its handlers
         try:
@@ -139,7 +142,7 @@ class Template:
                 os.close(tell)
                 self._let_go()
                 _wait_until(told)
-                return ForkedWorker(name, rest)
+                return forked.ForkedWorker(name, rest)
             self._watch(pid, status)
             with contextlib.suppress(BrokenPipeError):  # it has died already
                 os.write(tell, b"\0")

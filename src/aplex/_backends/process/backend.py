@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing import process as process_module
 from multiprocessing.context import BaseContext
@@ -20,17 +20,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aplex._backends.contract import Death, Events, Setup
 from aplex._backends.listener import Listener
-from aplex._backends.process import starter, template
-from aplex._backends.process.gate import AVAILABLE, Gate
+from aplex._backends.process import forker, starter
+from aplex._backends.process.callers_gate import make_gate
+from aplex._backends.process.forker import make_forker
 from aplex._backends.process.importing import check_process
 from aplex._backends.process.link import Link
 from aplex._backends.process.logs import Logs
 from aplex._backends.process.main_module import MainModule
 from aplex._backends.process.piped import PipedBackend
-from aplex._backends.process.postmortem import OomKills, postmortem, reap, show_crash
+from aplex._backends.process.postmortem import (
+    OomKills,
+    is_forked,
+    postmortem,
+    reap,
+    show_crash,
+)
 from aplex._backends.process.setups import Setups
 from aplex._backends.process.starter import Starter
-from aplex._backends.process.template import Template, TemplateProcess
 from aplex._common.errors import RemoteTraceback, WorkerStartError
 from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import LANES, PLAIN
@@ -39,9 +45,9 @@ from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd, frame_of
 from aplex._worker import process
 from aplex._worker.green_threads import check_program
-from aplex._worker.signals import free_signal
 
 if TYPE_CHECKING:
+    from aplex._backends.process.end_waiter import EndWaiter
     from aplex.exceptions import WorkerLostError
 
 FORWARDING: Final = "aplex._worker.log_forwarding"
@@ -53,7 +59,7 @@ LONGEST_STATUS: Final = 1.0
 class ProcessBackend(PipedBackend):
     """Starts worker processes by a context of ``multiprocessing``, and notices their end."""
 
-    can_interrupt = free_signal() is not None
+    can_interrupt = True  # where there is no signal for it, the worker is killed after its grace
     shares_early = True
 
     def __init__(self, context: BaseContext | None, preload: Sequence[str], setup: Setup) -> None:
@@ -65,7 +71,7 @@ class ProcessBackend(PipedBackend):
             preload: Modules that the template imports.
             setup: What the workers are set up with.
         """
-        by_template = context is None and template.AVAILABLE
+        by_template = context is None and forker.AVAILABLE
         context = context or multiprocessing.get_context("spawn")
         self._slow_callback = setup.slow_callback
         self._forks = context.get_start_method() == "fork"
@@ -74,12 +80,13 @@ class ProcessBackend(PipedBackend):
         parts = (setup.worker_loop_factory, setup.initializer, setup.initargs, setup.surroundings)
         self._setups = Setups(parts, self._main, by_fork=self._forks)
         packed = self._setups.first
-        forks = Template(setup.name, self._main, preload) if by_template else None
+        forks = make_forker(setup.name, self._main, preload) if by_template else None
         self._starter = Starter(context, packed, setup.name, self._main, self._started, forks)
         self._oom_kills: OomKills | None = None
         self._logs = Logs(setup.name, wanted=setup.forward_logs)
         self._name = setup.name
         self._recording = 0  # see `record`
+        self._ends: EndWaiter | None = None
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
@@ -99,9 +106,12 @@ class ProcessBackend(PipedBackend):
         if self._oom_kills is None:
             self._oom_kills = OomKills()  # what was killed before is no worker of ours
         try:
-            if AVAILABLE and self._gate is None:
-                self._gate = Gate(self._take_in_rest)
-                self.listener.call_soon(partial(self.listener.watch, self._gate, self._gate.read))
+            if self._gate is None:
+                self._gate = make_gate(self._take_in_rest)
+                if self._gate is not None:
+                    self.listener.call_soon(
+                        partial(self.listener.watch, self._gate, self._gate.read)
+                    )
             if worker not in self._links:  # else Ctrl-C broke into this very method
                 self._links[worker] = Link(
                     self._shared(), worker, self._logs, self._name, self._slow_callback
@@ -129,8 +139,23 @@ class ProcessBackend(PipedBackend):
         link.started = True
         if link.unwanted:
             link.process.kill()
-        link.pidfd = _pidfd_of(link.process)
-        self.listener.watch(self._death_of(link), partial(self._ended, worker, link))
+        ended = partial(self._ended, worker, link)
+        if sys.platform == "win32":
+            self._await_end(link, ended)
+        else:
+            link.pidfd = _pidfd_of(link.process)
+            self.listener.watch(self._death_of(link), ended)
+
+    def _await_end(self, link: Link, ended: Callable[[], None]) -> None:
+        if self._ends is None:
+            with late_imports.importing:  # on Windows only
+                from aplex._backends.process.end_waiter import EndWaiter
+            self._ends = EndWaiter(self.listener)
+        try:
+            self._ends.watch(link.process, ended)
+        except (OSError, RuntimeError):  # too many threads, or files; or the interpreter exits
+            link.process.kill()
+            ended()
 
     def began(self) -> None:
         self._starter.began()
@@ -219,8 +244,9 @@ class ProcessBackend(PipedBackend):
 
     def _ended(self, worker: PoolWorker, link: Link) -> None:
         """Take in that a process has ended. On the listener's thread."""
-        self.listener.unwatch(self._death_of(link))
-        if isinstance(link.process, TemplateProcess) and link.process.exitcode is None:
+        if sys.platform != "win32":
+            self.listener.unwatch(self._death_of(link))
+        if is_forked(link.process) and link.process.exitcode is None:
             self._await_status(worker, link)
         else:
             self._take_end(worker, link)
@@ -299,6 +325,8 @@ class ProcessBackend(PipedBackend):
             self._gate.close()
         if self._shares is not None:
             self._shares.close()
+        if self._ends is not None:
+            self._ends.close()
         if self._arena is not None:
             self._arena.close()
         if self._oom_kills is not None:
@@ -314,6 +342,7 @@ class ProcessBackend(PipedBackend):
         for worker, link in links:
             with contextlib.suppress(Exception):
                 link.process.join(1)
+                link.process.close()
             with contextlib.suppress(Exception):
                 self._bury(worker, link, Death((0, 0), None, None))
         self.close()
@@ -380,11 +409,13 @@ class _Sentinel:
 
 
 def _pidfd_of(process: Any) -> PipeEnd | None:
-    if isinstance(process, TemplateProcess):
+    if is_forked(process):
         return PipeEnd(process.popen.pidfd)
+    if sys.platform != "linux" or not hasattr(os, "pidfd_open"):
+        return None
     try:
         return PipeEnd(os.pidfd_open(process.pid))
-    except (AttributeError, OSError):  # not Linux, an old kernel, or ended already
+    except OSError:  # an old kernel, or ended already
         return None
 
 

@@ -35,13 +35,18 @@ from __future__ import annotations
 
 import os
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Final
 
 from aplex._common.locks import RLock, is_mine
-from aplex._common.waits import of_selector
+
+if sys.platform == "linux":
+    from aplex._common.waits import of_selector
+
+assert sys.platform == "linux"
 
 AVAILABLE: Final = hasattr(select, "epoll") and hasattr(os, "eventfd")
 

@@ -14,21 +14,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Generator
 from multiprocessing import reduction
+from multiprocessing.context import get_spawning_popen
 from typing import Any, Final
 
 from aplex._wire.counters import MARK, Progress
 
 _HOOK: Final = """
 import faulthandler, os, sys
-fd = end.detach()
-os.set_inheritable(fd, False)
+exec(take)
 wanted = os.environ.get("PYTHONFAULTHANDLER") or "faulthandler" in sys._xoptions
 taken = faulthandler.is_enabled() and (wanted or sys.flags.dev_mode)
 if taken:
     faulthandler.enable(fd)
-    os.pwrite(fd, b"\\1", mark)
+    os.lseek(fd, mark, os.SEEK_SET)
+    os.write(fd, b"\\1" + bytes(7))  # behind that are the last words
 
 def hook(kind, error, trace, show=sys.excepthook):
     try:
@@ -48,6 +50,30 @@ sys.excepthook = hook
 """
 
 
+if sys.platform == "win32":
+    import msvcrt
+
+    _TAKE: Final = """
+import msvcrt
+fd = msvcrt.open_osfhandle(*end)
+"""
+
+    def _end(fd: int) -> Any:
+        """Return the handle of a file in the child that is being started, and how to open it."""
+        popen: Any = get_spawning_popen()
+        handle: int = popen.duplicate_for_child(msvcrt.get_osfhandle(fd))
+        return handle, os.O_RDWR | os.O_BINARY | os.O_NOINHERIT
+
+else:
+    _TAKE: Final = """
+fd = end.detach()
+os.set_inheritable(fd, False)
+"""
+
+    def _end(fd: int) -> Any:
+        return reduction.DupFd(fd)
+
+
 class _Name(str):
     """The name of a process that sets the hook where it is unpickled."""
 
@@ -58,16 +84,13 @@ class _Name(str):
         fd, self.fd = self.fd, None
         if fd is None:  # it is sent a second time, with the process itself
             return str, (str(self),)
-        names = {"hook": _HOOK, "name": str(self), "end": reduction.DupFd(fd), "mark": MARK}
+        names = {"hook": _HOOK, "name": str(self), "take": _TAKE, "end": _end(fd), "mark": MARK}
         return eval, ("exec(hook) or name", names)
 
 
 @contextlib.contextmanager
 def kept(process: Any, progress: Progress) -> Generator[None]:
     """Have a process keep its last words there, if it is started in this block."""
-    if progress.file is None:
-        yield
-        return
     name = process.name
     fd = os.dup(progress.file.fileno())  # each descriptor can be passed on once
     process.name = hooked = _Name(name)

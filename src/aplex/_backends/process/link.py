@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -174,7 +175,9 @@ class Link:
     def kill(self) -> None:
         """Kill the process, which was started; it may have ended by now."""
         with contextlib.suppress(OSError, ValueError):  # its end is known
-            if self.pidfd is not None:  # its number may be another's by now
+            if (
+                sys.platform == "linux" and self.pidfd is not None
+            ):  # its number may be another's by now
                 signal.pidfd_send_signal(self.pidfd.fileno(), signal.SIGKILL)
             else:
                 self.process.kill()

@@ -19,7 +19,7 @@ def signals_blocked(numbers: Iterable[int]) -> Generator[None]:
 
     The mask is that of the current thread, and children inherit it.
     """
-    if not hasattr(signal, "pthread_sigmask"):
+    if sys.platform == "win32":
         yield
         return
     old = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aplex._backends.contract import Backend
-from aplex._backends.process.gate import Gate
+from aplex._backends.process.callers_gate import CallersGate
 from aplex._backends.process.link import Link
 from aplex._backends.process.sharing import Sharing
 from aplex._common.locks import RLock, is_mine, late_imports
@@ -30,6 +29,7 @@ from aplex._wire.calls import CallEncoder
 from aplex._wire.frames import End, frame_of
 from aplex._wire.past import Part, Past, timings_of
 from aplex._wire.shared_memory import SharedMemory, SharedPayload, make_shared_memory
+from aplex._worker.channel_watch import can_watch
 
 if TYPE_CHECKING:
     from aplex._backends.process.shares import Shares
@@ -59,7 +59,7 @@ class PipedBackend(Backend):
         self._shares: Shares | None = None  # made by the first object that is shared
         self._links: dict[PoolWorker, Link] = {}
         self._loop: Loop | None = None  # reads the reports; None: the listener, or who waits
-        self._gate: Gate | None = None
+        self._gate: CallersGate | None = None
         self.past = Past()
 
     def timings(self) -> list[Part]:
@@ -201,13 +201,15 @@ class PipedBackend(Backend):
         if self._arena is None:
             with self._arena_lock:
                 if self._arena is None:
-                    made = make_shared_memory(self._trim_later)
-                    # Another look, with no call after it: a signal handler may have made one.
-                    if self._arena is None:
-                        self._arena = made
-                    elif made is not None:  # type: ignore[unreachable]
-                        made.close()
+                    self._keep(make_shared_memory(self._trim_later))
         return self._arena
+
+    def _keep(self, made: SharedMemory | None) -> None:
+        # Another look, with no call after it: a signal handler may have made one.
+        if self._arena is None:
+            self._arena = made
+        elif made is not None:
+            made.close()
 
     def _put(self, payloads: Sequence[bytes | memoryview]) -> SharedPayload | None:
         arena = self._shared()
@@ -267,7 +269,7 @@ class PipedBackend(Backend):
     # -- who reads the reports ------------------------------------------------
 
     def read_in(self, loop: Loop | None) -> bool:
-        if loop is not None and not _can_watch(loop):
+        if loop is not None and not can_watch(loop):
             return False
         self._loop = loop
         for worker, link in self._links.items():
@@ -401,11 +403,6 @@ class PipedBackend(Backend):
                 link.close()
         else:
             _unwatch_and_close(loop, link)
-
-
-def _can_watch(loop: Loop) -> bool:
-    """Whether the loop can wait for pipes (the Proactor loop of Windows cannot)."""
-    return not (sys.platform == "win32" and isinstance(loop, asyncio.ProactorEventLoop))
 
 
 def _watch_in_loop(loop: Loop, link: Link, end: End, callback: Callable[[], None]) -> None:

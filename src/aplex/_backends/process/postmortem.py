@@ -14,17 +14,29 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from aplex._common.locks import late_imports
 from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
+from aplex._worker.signals import KILL
 
 if TYPE_CHECKING:
     from aplex.exceptions import WorkerLostError
 
-if sys.platform != "win32":
+if sys.platform == "linux":
     import resource
+
+    def _own_peak() -> int:
+        """Return the peak RSS of this process, in KiB."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+else:
+
+    def _own_peak() -> int:
+        """Return what is never asked for: elsewhere the unit differs."""
+        return 0
+
 
 NAMED: Final = 16
 """Works in flight that are named; there may be hundreds."""
@@ -57,7 +69,7 @@ def postmortem(
         out_of_memory: Called if it was killed by SIGKILL: whether the kernel did it,
             for want of memory.
     """
-    killed = process.exitcode == -getattr(signal, "SIGKILL", 9)
+    killed = process.exitcode == -KILL
     names = [work.name for work, _ in zip(worker.works.values(), range(NAMED), strict=False)]
     with late_imports.importing:
         from aplex.exceptions import WorkerLostError
@@ -102,10 +114,16 @@ def show_crash(progress: Progress) -> None:
     start = words.find(_FATAL)
     rest = f"{words[start:]}\n".encode() if start >= 0 else b""
     with contextlib.suppress(OSError):  # it is closed
-        writable = select.poll()
-        writable.register(_STDERR, select.POLLOUT)
-        while rest and writable.poll(0):
+        while rest and _is_writable(_STDERR):
             rest = rest[os.write(_STDERR, rest[:_PIECE]) :]
+
+
+def _is_writable(fd: int) -> bool:
+    if sys.platform == "win32":  # where nothing tells; and nothing was kept for stderr there
+        return False
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 def reap(process: Any) -> int | None:
@@ -116,12 +134,11 @@ def reap(process: Any) -> int | None:
     this one (``forkserver``), if someone else was first, or if the figure may be that of
     this process: it passes from parent to child at the fork.
     """
-    if sys.platform != "linux" or not hasattr(os, "wait4"):  # elsewhere the unit differs
+    if sys.platform != "linux":  # elsewhere the unit differs
         return None
     popen: Any = getattr(process, "_popen", None)
-    if getattr(popen, "method", None) == "template":  # which has taken it
-        peak: int | None = popen.peak_rss
-        return peak
+    if is_forked(process):  # the template has taken it
+        return cast("int | None", popen.peak_rss)
     if getattr(popen, "method", None) not in ("spawn", "fork") or popen.returncode is not None:
         return None
     try:
@@ -132,7 +149,12 @@ def reap(process: Any) -> int | None:
         return None
     popen.returncode = os.waitstatus_to_exitcode(status)
     peak = usage.ru_maxrss
-    return peak * 1024 if peak > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else None
+    return peak * 1024 if peak > _own_peak() else None
+
+
+def is_forked(process: Any) -> bool:
+    """Whether a process, which was started, was forked by a template process."""
+    return getattr(getattr(process, "_popen", None), "method", None) == "template"
 
 
 class OomKills:
@@ -144,7 +166,7 @@ class OomKills:
     def __init__(self) -> None:
         path = _counter()
         self._fd: int | None = None
-        if path is not None:
+        if sys.platform == "linux" and path is not None:
             with contextlib.suppress(OSError):
                 self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._blamed = self._count()
@@ -169,7 +191,7 @@ class OomKills:
             os.close(fd)
 
     def _count(self) -> int | None:
-        if self._fd is None:
+        if sys.platform != "linux" or self._fd is None:
             return None
         try:
             lines = os.pread(self._fd, _ALL, 0).splitlines()

@@ -33,16 +33,11 @@ from typing import Any, Final
 
 from aplex._backends.contract import Events
 from aplex._backends.listener import Listener
+from aplex._backends.process.forker import Forker
+from aplex._backends.process.forker_errors import TemplateFailed, TemplateLost, TemplateThreads
 from aplex._backends.process.last_words import kept
 from aplex._backends.process.link import Link
 from aplex._backends.process.main_module import MainModule, importable_main, signals_blocked
-from aplex._backends.process.template import (
-    Template,
-    TemplateFailed,
-    TemplateLost,
-    TemplateProcess,
-    TemplateThreads,
-)
 from aplex._common.locks import RLock, late_imports
 from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
@@ -82,7 +77,7 @@ class Starter:
         name: str,
         main: MainModule,
         started: Started,
-        template: Template | None = None,
+        template: Forker | None = None,
     ) -> None:
         """Have nothing to start yet.
 
@@ -217,14 +212,13 @@ class Starter:
                 self._template = None
         return self._start_anew(worker, link)
 
-    def _fork(self, template: Template, worker: PoolWorker, link: Link) -> BaseException | None:
+    def _fork(self, template: Forker, worker: PoolWorker, link: Link) -> BaseException | None:
         """Have the template fork a process; return why it could not, if so.
 
         Raises:
             TemplateThreads: It must not fork.
         """
-        link.process = TemplateProcess(
-            template,
+        link.process = template.process(
             target=process.main,
             args=(link.child_ends, link.progress, self._setup, worker.id, worker.index),
             name=f"{self._name}-{worker.id}",
@@ -288,8 +282,9 @@ class Starter:
             with late_imports.importing, signals_blocked(SIGNALS):
                 yield
             return
-        # Started on demand, it would unblock the signals that are about to be blocked.
-        resource_tracker.ensure_running()
+        if sys.platform != "win32":
+            # Started on demand, it would unblock the signals that are about to be blocked.
+            resource_tracker.ensure_running()
         # A fork server may be started now, too, whose children keep its mask: others' children,
         # which `Process.terminate` is to end. (It loses no works: they begin after the start.)
         numbers = {signal.SIGINT} if method == "forkserver" else SIGNALS

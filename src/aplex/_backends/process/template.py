@@ -20,6 +20,11 @@ from multiprocessing import popen_fork, reduction, resource_tracker, spawn, util
 from multiprocessing.context import SpawnProcess, set_spawning_popen
 from typing import Any, Final
 
+from aplex._backends.process.forker_errors import (
+    TemplateFailed,
+    TemplateLost,
+    TemplateThreads,
+)
 from aplex._backends.process.main_module import MainModule, importable_main, signals_blocked
 from aplex._backends.process.postmortem import show_crash
 from aplex._common.errors import RemoteTraceback
@@ -28,6 +33,8 @@ from aplex._wire.counters import Progress, words_file
 from aplex._wire.template import FAILED, FORKED, STATUS, STREAMS, state_of
 from aplex._worker import forked
 from aplex._worker.signals import SIGNALS
+
+assert sys.platform == "linux"
 
 PROGRAM: Final = (
     "import gc, marshal, sys; gc.disable(); beginning = open({}, 'rb'); "
@@ -39,26 +46,6 @@ LONGEST_END: Final = 1.0
 """Seconds that a template has for its end, in which tools like coverage write what they have."""
 UNKNOWN: Final = 255
 """The exit code of a worker whose template has died, as ``multiprocessing`` has it."""
-
-AVAILABLE: Final = (
-    sys.platform == "linux"
-    and hasattr(os, "pidfd_open")
-    and hasattr(os, "memfd_create")
-    and not getattr(sys, "frozen", False)
-)
-"""Whether workers can be forked from a template here."""
-
-
-class TemplateFailed(RuntimeError):  # noqa: N818 - not for users
-    """The template could not import what workers need."""
-
-
-class TemplateThreads(RuntimeError):  # noqa: N818 - not for users
-    """The template has threads, so it must not be forked."""
-
-
-class TemplateLost(RuntimeError):  # noqa: N818 - not for users
-    """The template has ended."""
 
 
 class Template:
@@ -147,6 +134,10 @@ class Template:
         with _spawning(_NoDescriptors()):
             reduction.dump((said, SpawnProcess(name=name)), buffer)
         return buffer.getvalue()
+
+    def process(self, **arguments: Any) -> TemplateProcess:
+        """Return a process that is forked when it is started."""
+        return TemplateProcess(self, **arguments)
 
     def fork(self, name: str, fds: Sequence[int]) -> tuple[int, int]:
         """Have a worker forked; return its pid, and a pidfd that is the caller's.

@@ -26,7 +26,7 @@ from aplex._cli.map.target import TargetError, evaluate, import_target, spread
 from aplex._common.cpus import usable_cpus
 from aplex._common.errors import JournalError
 from aplex._common.messages import COROUTINE
-from aplex._journal.file import JournalFile
+from aplex._journal.file import BINARY, JournalFile
 from aplex._journal.records import head_of
 
 __all__ = ["configure", "prepare", "run"]
@@ -129,7 +129,7 @@ def _input(
     fd = streams.input
     if options.arg_file and options.arg_file != "-":
         try:
-            fd = os.open(options.arg_file, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(options.arg_file, os.O_RDONLY | BINARY)
         except OSError as error:
             raise UsageError(f"the items cannot be read: {error}") from None
     if fd is None:
@@ -192,7 +192,7 @@ def _failures(path: str | None, stack: contextlib.ExitStack) -> int | None:
     if path is None:
         return None
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | BINARY)
     except OSError as error:
         raise UsageError(f"the failures cannot be written: {error}") from None
     stack.callback(os.close, fd)

@@ -40,10 +40,10 @@ def take_streams() -> Streams:
 def _own(number: int) -> int | None:
     """Return a copy of a descriptor, above the three; None if it is closed."""
     try:
+        if sys.platform == "win32":
+            return os.dup(number)
         import fcntl
 
         return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
-    except ImportError:
-        return os.dup(number)
     except OSError:
         return None

@@ -31,7 +31,10 @@ GRACE: Final = 1.0
 COUNTED: Final = 2**28
 """Bytes of the biggest file whose lines are counted for the progress."""
 PIPE: Final = 141
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+if sys.platform == "win32":
+    SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+else:
+    SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -201,7 +204,7 @@ class Job:
     def _count(self) -> int | None:
         """Return how many items a file has, if it is one and that is known quickly."""
         form = self.settings.form
-        if self.input is None or form.kind == "csv":
+        if sys.platform == "win32" or self.input is None or form.kind == "csv":
             return None
         found = os.fstat(self.input)
         if not stat.S_ISREG(found.st_mode) or found.st_size > COUNTED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ def outlive_terminal() -> None:
 
     Else items would fail, by the deaths of their workers, before the parent knows why.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def call_args(function: Callable[..., Any], fixed: Fixed, item: list[Any]) -> Any:

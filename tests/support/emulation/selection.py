@@ -1,0 +1,51 @@
+"""Which tests ask for what an emulated system does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Final
+
+import pytest
+from tests.support.emulation.start import emulated
+from tests.support.matrix import factors_of
+
+LACKING: Final = {
+    "macos": {"fork"},  # it is there, and not safe
+    "windows": {"fork", "forkserver", "uvloop"},
+}
+"""Values of parameters."""
+MARK: Final = "needs"
+"""A mark: ``needs("linux")`` or ``needs("posix")``; why is said beside it."""
+KINDS: Final = {"macos": {"linux"}, "windows": {"linux", "posix"}}
+"""What a test may need, and these have not."""
+
+
+def is_out_of_reach(item: pytest.Item) -> bool:
+    """Whether a test asks for what the emulated system lacks."""
+    system = emulated()
+    if system is None:
+        return False
+    factors = {value for value in factors_of(item).values() if isinstance(value, str)}
+    needs = {need for mark in item.iter_markers(MARK) for need in mark.args}
+    return not (factors.isdisjoint(LACKING[system]) and needs.isdisjoint(KINDS[system]))
+
+
+def left_out_of_the_short_form(items: Iterable[pytest.Item]) -> set[pytest.Item]:
+    """Return all but one item for each test and face, with worker processes if it knows any.
+
+    Threads are the same on all systems; and the combinations are met on this one.
+    """
+    chosen: dict[tuple[str, Hashable], pytest.Item] = {}
+    left_out: set[pytest.Item] = set()
+    for item in items:
+        factors = factors_of(item)
+        if "engine" not in factors:
+            continue
+        key = item.nodeid.partition("[")[0], factors.get("face")
+        other = chosen.get(key)
+        if other is None or factors_of(other)["engine"] == "thread" != factors["engine"]:
+            chosen[key] = item
+            left_out |= {other} if other is not None else set()
+        else:
+            left_out.add(item)
+    return left_out
