@@ -51,6 +51,8 @@ def forget_overloads(_app: Any) -> None:
     for module in pkgutil.walk_packages(aplex.__path__, "aplex."):
         if module.name.endswith("__main__") or module.name.startswith("aplex.compat"):
             continue  # they do something as they are imported
+        if module.name == "aplex._wire.handles":
+            continue  # it can be imported on Windows only
         analyzer = ModuleAnalyzer.for_module(module.name)
         analyzer.analyze()
         analyzer.overloads = {}

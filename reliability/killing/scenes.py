@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import random
 import time
@@ -14,14 +15,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from aplex import WorkerLostError
 from reliability.killing import faults, works
 from reliability.killing.works import Big, Work
 from reliability.points import ALONE, DEATH, LIFE, LOGS, RECALL, SHARE, STOP, WORKS
 
 PATIENCE: Final = 12.0
 """Seconds after which a work counts as never resolved. More than a worker is stopped for."""
-_START: Final = 0.6
-"""Seconds in which both workers begin to serve, mostly."""
 _ROUNDS: Final = 50
 """How often to try to have functions recalled."""
 LANES: Final = ("mixed", "plain", "coroutine")
@@ -55,10 +55,10 @@ class Player:
 
     async def play(self, scene: str) -> None:
         """Send the works, wait, see whether the pool serves."""
+        if scene != WORKS:
+            await self._meet_both()
         if scene == ALONE:
             await self._send_one_by_one()
-        elif scene != WORKS:
-            await self._meet_both()
         self._send_mixture()
         if scene == DEATH:
             self._send(works.die, expected=DIES)
@@ -84,12 +84,11 @@ class Player:
         while len(met) < 2 and time.monotonic() < end:
             future = self._pool.submit(os.getpid)
             await self._done(future, end)
-            met.add(future.result())
+            with contextlib.suppress(WorkerLostError):  # they have met the fault already
+                met.add(future.result())
 
     async def _send_one_by_one(self) -> None:
         """Send each work when the one before is done: nothing else is in the pool then."""
-        self._send_result(works.plain, "slow", _START)  # meanwhile both workers begin to serve
-        await self._wait_for(self.sent)
         for value in range(8):
             self._send_result(works.coroutine if value % 2 else works.plain, value)
             await self._wait_for(self.sent[-1:])
