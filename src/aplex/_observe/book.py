@@ -1,8 +1,8 @@
 """The Book: keeps what one recording is told, up to a number of works. Logic only.
 
 It is kept in blocks. When there are enough works without it, the oldest block is dropped, but for
-what is still needed of it: works that are still in flight, workers that are still there, and when works
-that are still to come were submitted.
+what is still needed of it: works that are still in flight, workers that are still there, and when
+works that are still to come were submitted.
 """
 
 from __future__ import annotations
