@@ -1,18 +1,21 @@
 """The pictures of the READMEs are current: they show what is drawn today, and need nothing else.
 
-`docs/_ext/readme_pictures.py` makes them, of programs that run. Figures and fonts differ from run
-to run; what is compared are the words that do not.
+`docs/_ext/readme_pictures.py` makes two of them, of programs that run. Figures and fonts differ
+from run to run; what is compared are the words that do not. `docs/_ext/readme_charts.py` makes
+the others, of what is saved in the repository; those are compared as they are.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+import aplex
 from aplex import ThreadAsyncPoolExecutor
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +23,13 @@ READMES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "README.zh-T
 PICTURES = sorted((ROOT / "docs" / "pictures").glob("*.svg"))
 SVG = "{http://www.w3.org/2000/svg}"
 RENEW = "python docs/_ext/readme_pictures.py"
+SHOWN = re.compile(r'!\[[^\]]+\]\((docs/.+?)\)|(?:srcset|src)="(.+?)"')
+
+sys.path.insert(0, str(ROOT / "docs" / "_ext"))
+try:
+    import readme_charts
+finally:
+    sys.path.remove(str(ROOT / "docs" / "_ext"))
 
 
 def _texts(picture: str, kind: str | None = None) -> list[str]:
@@ -38,8 +48,25 @@ def test_a_picture_is_small_and_asks_nobody(picture: Path) -> None:
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
 def test_the_readmes_show_all_pictures(readme: Path) -> None:
-    shown = re.findall(r"!\[.+?\]\((.+?)\)", readme.read_text(encoding="utf-8"))
-    assert sorted(shown) == [str(path.relative_to(ROOT)) for path in PICTURES]
+    shown = SHOWN.findall(readme.read_text(encoding="utf-8"))
+    paths = [str(path.relative_to(ROOT)) for path in PICTURES]
+    assert sorted(one or other for one, other in shown) == paths
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_chart_shows_the_figures_that_are_saved(scheme: str) -> None:
+    if not (ROOT / "benchmarks").exists():
+        pytest.skip("no benchmarks here")  # an archive of the sources comes without them
+    chart = f"speed-{scheme}.svg"
+    saved = (ROOT / "docs" / "pictures" / chart).read_text(encoding="utf-8")
+    assert saved == dict(readme_charts.pictures())[chart], "python docs/_ext/readme_charts.py"
+
+
+def test_the_badges_say_what_the_project_says() -> None:
+    for left, right in readme_charts.badges():
+        saved = (ROOT / "docs" / "pictures" / f"badge-{left}.svg").read_text(encoding="utf-8")
+        assert saved == readme_charts.badge(left, right), "python docs/_ext/readme_charts.py"
+    assert dict(readme_charts.badges())["version"] == aplex.__version__
 
 
 def test_the_report_has_the_words_of_the_picture(tmp_path: Path) -> None:

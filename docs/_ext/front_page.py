@@ -15,7 +15,6 @@ from typing import Any
 import charts
 import pool_picture
 from charts import Bar, Standing
-from docutils import nodes
 from drawing import PALETTES, Palette
 
 DOCS = Path(__file__).resolve().parent.parent
@@ -84,6 +83,8 @@ def make(app: Any) -> None:
 def forget_alternatives(app: Any, doctree: Any) -> None:
     """Have nobody translate figures, which change; the pool's picture knows its languages."""
     if app.builder.name == "gettext":
+        from docutils import nodes  # the pictures of the READMEs are made without it
+
         for image in doctree.findall(nodes.image):
             if "_build/front/" in image["uri"]:
                 del image["alt"]

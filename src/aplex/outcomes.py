@@ -19,7 +19,8 @@ class Outcome(Generic[T]):
         value: What the work returned; None if it failed.
         exception: What it raised, or why it could not be run; None if it succeeded.
         worker: The number of the worker that ran it (`Worker.id` of load balancers); None
-            if none could report it, as one that died.
+            if none could report it, as one that died, or if outcomes are judged
+            (``retry_on``, ``slow_down``, ``max_concurrency="auto"``): the last of them is told.
         seconds_waiting: From when the item was submitted until the work began in the
             worker; None with ``worker``.
         seconds_running: From there until its end, as the worker has measured it; None with

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from aplex import Outcome
-from tests.support.callers import DEADLINE, Caller
+from aplex import Journal, Outcome
+from tests.support.callers import DEADLINE, Caller, everywhere
 
 pytestmark = pytest.mark.few_engines
 
@@ -244,5 +244,61 @@ def test_chunks_and_streams_are_not_judged(caller: Caller) -> None:
     view = caller.through(caller.pool.options(retry_on=Refused))
     with pytest.raises(ValueError, match="chunksize"):
         list(view.map(abs, range(4), chunksize=2))
+    with pytest.raises(ValueError, match="chunksize"):
+        list(view.map(abs, range(4), chunksize="auto", return_outcomes=True))
     with pytest.raises(ValueError, match="stream"):
         view.stream(iter, [1])
+
+
+def refuse_odd(folder: Path, number: int) -> int:
+    """Refuse odd numbers once, and 5 always."""
+    made = attempt(folder / str(number))
+    if number == 5 or (number % 2 and made < 2):
+        raise Refused
+    return number
+
+
+async def arefuse_odd(folder: Path, number: int) -> int:
+    return refuse_odd(folder, number)
+
+
+@everywhere
+@pytest.mark.parametrize("work", [refuse_odd, arefuse_odd])
+def test_a_map_has_the_last_outcome_of_each_item(
+    caller: Caller, tmp_path: Path, work: Callable[..., Any]
+) -> None:
+    options = {"retry_on": Refused, "backoff": 0.001, "max_attempts": 3, "slow_down": Refused}
+    view = caller.through(caller.pool.options(max_concurrency="auto", **options))
+    for ordered in (True, False):
+        folder = tmp_path / str(ordered)
+        folder.mkdir()
+        outcomes = list(
+            view.map(work, [folder] * 8, range(8), ordered=ordered, return_outcomes=True)
+        )
+        assert sorted(o.input for o in outcomes) == [(folder, n) for n in range(8)]
+        assert not ordered or [o.input[1] for o in outcomes] == list(range(8))
+        assert [o.input[1] for o in outcomes if not o.ok] == [5]
+        assert all(o.value == o.input[1] for o in outcomes if o.ok)
+        made = {n: len((folder / str(n)).read_text()) for n in range(8)}
+        assert made == {n: 3 if n == 5 else 1 + n % 2 for n in range(8)}
+
+
+@everywhere
+@pytest.mark.parametrize("work", [refuse_odd, arefuse_odd])
+def test_a_journal_has_the_last_outcome_of_each_item(
+    caller: Caller, tmp_path: Path, work: Callable[..., Any]
+) -> None:
+    options = {"retry_on": Refused, "backoff": 0.001, "max_attempts": 3}
+    view = caller.through(caller.pool.options(**options))
+    for ordered in (True, False):
+        folder = tmp_path / str(ordered)
+        folder.mkdir()
+        journal = Journal(folder / "run.jsonl", key=lambda _folder, number: number)
+        ends = {"journal": journal, "ordered": ordered, "return_outcomes": True}
+        first = list(view.map(work, [folder] * 8, range(8), **ends))
+        assert sorted(o.input[1] for o in first) == list(range(8))
+        assert [type(o.exception) for o in first if not o.ok] == [Refused]
+        again = list(view.map(work, [folder] * 9, range(9), **ends))
+        assert {o.input[1]: o.value for o in again if o.ok} == {n: n for n in range(9) if n != 5}
+        made = {n: len((folder / str(n)).read_text()) for n in range(9)}
+        assert made == {n: 6 if n == 5 else 1 + n % 2 for n in range(9)}  # 5 once more

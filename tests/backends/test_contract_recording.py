@@ -353,3 +353,52 @@ def test_works_of_workers_that_are_killed_at_random_are_told_truly(engine: str) 
         assert last[future.id]["outcome"] == ("failed" if error else "done")
     stats = pool.stats()
     assert sum(attempts.values()) == len(futures) + stats.retried
+
+
+def good_at(path: Path, number: int) -> int:
+    with path.open("a") as file:
+        file.write("x")
+    if len(path.read_text()) < number:
+        raise LookupError(number)
+    return number
+
+
+async def agood_at(path: Path, number: int) -> int:
+    return good_at(path, number)
+
+
+@pytest.mark.parametrize("work", [good_at, agood_at])
+def test_attempts_that_retry_on_asks_for_are_numbered(
+    caller: Caller, tmp_path: Path, work: Callable[..., Any]
+) -> None:
+    view = caller.through(caller.pool.options(retry_on=LookupError, backoff=0.001, max_attempts=3))
+    with caller.pool.record(messages=True) as run:
+        good = view.submit(work, tmp_path / "good", 3)
+        bad = view.submit(work, tmp_path / "bad", 4)
+        assert view.result(good) == 3
+        assert isinstance(view.error(bad), LookupError)
+    told: dict[int, list[tuple[Any, ...]]] = {good.id: [], bad.id: []}
+    for row in rows_of(run):
+        words = row["attempt"], row["outcome"], row["error"], row["message"]
+        told[row["id"]].append(words)
+    refused = ("failed", "LookupError")
+    firsts = [(1, *refused, "3"), (2, *refused, "3")]
+    assert told[good.id] == [*firsts, (3, "done", None, None)]
+    assert told[bad.id] == [(number, *refused, "4") for number in (1, 2, 3)]
+
+
+def test_a_work_that_is_cancelled_before_its_next_attempt_has_waited(
+    new_caller: Callable[..., Caller], tmp_path: Path
+) -> None:
+    caller = new_caller()
+    view = caller.through(caller.pool.options(retry_on=LookupError, backoff=DEADLINE))
+    with caller.pool.record() as run:
+        future = view.submit(good_at, tmp_path / "made", 2)
+        while not caller.pool.stats().retried:
+            caller.call(works.add, 1)
+        assert caller.cancel(future)
+        caller.wait(future)
+    rows = [row for row in rows_of(run) if row["id"] == future.id]
+    told = [(row["attempt"], row["outcome"], row["worker"]) for row in rows]
+    assert [told_of[:2] for told_of in told] == [(1, "failed"), (2, "cancelled")]
+    assert told[1][2] is None

@@ -7,6 +7,7 @@ import functools
 import http.server
 import importlib.util
 import threading
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +16,13 @@ from typing import Any
 import pytest
 
 import aplex
-from aplex import Recording
+from aplex import ProcessAsyncPoolExecutor, Recording, ThreadAsyncPoolExecutor
+from aplex._observe.lags import PAUSE, POINTS, Lags, lag_points
 from aplex._observe.lanes import lanes_of
 from aplex._observe.perfetto import double, number, varint
 from tests.observe.recorded import eventful
 from tests.support.browser import browser
+from tests.support.callers import DEADLINE
 
 BEGIN, END, INSTANT, COUNTER = 1, 2, 3, 4
 
@@ -158,6 +161,47 @@ def test_counters_begin_and_end_at_nothing(path: Path) -> None:
         assert min(values) >= 0
         assert values[-1] == 0 or name == "done per second"
         assert max(values) > 0
+
+
+async def block(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@pytest.mark.parametrize("pool_of", [ThreadAsyncPoolExecutor, ProcessAsyncPoolExecutor])
+def test_a_loop_that_was_blocked_has_a_counter_of_its_lag(tmp_path: Path, pool_of: Any) -> None:
+    with pool_of(1, slow_callback=None) as pool, pool.record() as run:
+        for seconds in (0, 0.15, 0):
+            pool.submit(block, seconds).result(DEADLINE)
+    run.trace(tmp_path / "lag.pftrace")
+    trace = parsed(tmp_path / "lag.pftrace")
+    [uuid] = Told(trace).named("loop lag")
+    values = [
+        packet.track_event.double_counter_value
+        for packet in trace.packet
+        if packet.track_event.track_uuid == uuid
+    ]
+    assert 100 < max(values) < 1000 * DEADLINE
+    assert values[0] == 0
+
+
+def test_lags_are_noted_when_they_change_and_fade() -> None:
+    lags, second = Lags(), 10**9
+    assert lags.is_due(1, 0)
+    assert not lags.is_due(1, PAUSE - 1)
+    assert lags.is_due(1, PAUSE)
+    told = [(0, 0.0), (1, 0.0005), (2, 0.05), (2.1, 0.051), (2.7, 0.05), (3, 0.5), (3.1, 0.0)]
+    noted = [(at, lag) for at, lag in told if lags.is_new(1, int(at * second), lag)]
+    assert noted == [(2, 0.05), (2.7, 0.05), (3, 0.5), (3.1, 0.0)]
+    events = [(int(at * second), "lag", 1, lag * 1e6) for at, lag in noted[:3]]
+    others = [(second, "lag", 2, 1e6), (second, "spawned", 1, 0)]
+    points = lag_points([*others, *events], {1}, 0, 9 * second)
+    assert points == [
+        *((0, 0.0), (2 * second, 50.0), (27 * PAUSE, 50.0)),
+        *((3 * second, 500.0), (4 * second, 0.0)),
+    ]
+    many = [(at * PAUSE, "lag", 1, at) for at in range(9 * POINTS)]
+    assert len(lag_points(many, {1}, 0, 0)) <= POINTS
+    assert max(lag_points(many, {1}, 0, 0))[1] == (9 * POINTS - 1) / 1e3
 
 
 def test_marks_and_what_was_dropped_are_told(tmp_path: Path) -> None:

@@ -288,11 +288,8 @@ class Gateway:
             BrokenPoolError: It is broken.
         """
         timeout = as_limit("timeout", timeout, passed=True)
-        if options.judged and plan.in_chunks:
-            raise ValueError(
-                "slow_down, retry_on and max_concurrency='auto' judge single works: give a map "
-                "no chunksize, and no return_outcomes"
-            )
+        if options.judged:
+            plan = dataclasses.replace(plan, judged=True)
         lane = lane_of(work)
         options = options.for_map_of(work)
         asynchronous = check_input(iterables, awaitable=self.awaitable)

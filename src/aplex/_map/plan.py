@@ -41,14 +41,21 @@ class Plan:
     buffersize: int | None = None
     ordered: bool = True
     return_outcomes: bool = False
+    judged: bool = False
+    """Whether each work is judged by its outcome, and so has one item."""
 
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
             TypeError: A number is none.
-            ValueError: A number is too small.
+            ValueError: A number is too small; or chunks are to be judged.
         """
+        if self.judged and self.chunksize != 1:
+            raise ValueError(
+                "slow_down, retry_on and max_concurrency='auto' judge single works: give a map "
+                "no chunksize"
+            )
         if self.chunksize != "auto":
             check_count("chunksize", _index("chunksize must be an int or 'auto'", self.chunksize))
         if self.buffersize is not None:
@@ -57,7 +64,7 @@ class Plan:
     @property
     def in_chunks(self) -> bool:
         """Whether the works of the map are chunks."""
-        return self.chunksize != 1 or self.return_outcomes
+        return self.chunksize != 1 or (self.return_outcomes and not self.judged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +117,19 @@ def open_window(
 ) -> Window:
     """Return the window of a map, still empty."""
     asynchronous = check_input(iterables, awaitable=place.manager is None)
-    if not plan.in_chunks and plan.ordered and not asynchronous:
-        size = plan.buffersize or place.most
+    size = plan.buffersize or place.most
+    singly = not plan.in_chunks
+    if singly and plan.ordered and not asynchronous and not plan.return_outcomes:
         rows = zip(*cast("tuple[Iterable[Any], ...]", iterables), strict=False)
         return Window(lambda call: place.submit(options, work, call, _NO_KWARGS), rows, size)
     source = _source(iterables, asynchronous=asynchronous)
     line, submit = _line(place, plan, asynchronous=asynchronous)
-    if not plan.in_chunks:
+    if singly:
         item = partial(_submit_item, submit, options, work)
-        return ChunkWindow(item, source, line, plan.buffersize or place.most)
+        if not plan.return_outcomes:
+            return ChunkWindow(item, source, line, size)
+        each = OutcomeOfEach(item, several=len(iterables) > 1)
+        return ChunkWindow(each.submit, source, line, size, collect=each.collect)
     place = dataclasses.replace(place, submit=submit)
     chunks = _submit_chunk(place, plan, options, work, lane)
     if not plan.return_outcomes:
@@ -256,6 +267,17 @@ class Outcomes:
             for item, (value, raised, waiting, running) in zip(items, chunk.values, strict=True)
         ]
         return Chunk(outcomes, None, chunk.seconds, chunk.waited)
+
+
+class OutcomeOfEach(Outcomes):
+    """Turns the futures of works of one item into outcomes, of which nobody measured the times."""
+
+    def collect(self, future: Any) -> Any:
+        """Return the outcome of a work that is done."""
+        columns = self._inputs.pop(future)
+        item = tuple(column[0] for column in columns) if self._several else columns[0][0]
+        error = future.exception()  # raises if it was cancelled: the user has ended the pool
+        return Outcome(item, None if error else future.result(), error)
 
 
 def _index(message: str, value: Any) -> int:

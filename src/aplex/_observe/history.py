@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Final
 
@@ -69,9 +69,10 @@ class History:
         self._void: set[int] = set()  # rows that were no attempt
         self._open: dict[int, int] = {}  # the row of a work that is in flight
         self._ends: dict[int, Row] = {}
-        self._errors: dict[int, Row] = {}
+        self._errors: dict[int, list[Row]] = defaultdict(list)
         self._runs: dict[int, int] = {}
-        self._tries: Counter[int] = Counter()  # of works that were begun more than once
+        self._tries: Counter[int] = Counter()  # attempts of works that are run again
+        self._judged: set[int] = set()  # works that have ended, and are run again
         self._stamps: dict[int, int] = {}
         self._gone = {event[2] for event in tape.events() if event[1] == "gone"}
         take = (
@@ -151,17 +152,19 @@ class History:
         self._ends.setdefault(row.words[0], row)
 
     def _note_error(self, row: Row) -> None:
-        self._errors.setdefault(row.words[0], row)
+        self._errors[row.words[0]].append(row)
 
     def _rerun(self, row: Row) -> None:
         work_id = row.words[0]
         at = self._open.pop(work_id, UNKNOWN)
-        if at == UNKNOWN:
-            return
         if not row.form:
-            self._void.add(at)
+            if at != UNKNOWN:
+                self._void.add(at)
             return
         self._tries[work_id] += 1
+        if at == UNKNOWN:
+            self._judged.add(work_id)
+            return
         self.outcomes[at] = LOST
         self.ended[at] = self.received[at] = row.time
         self.began[at] = self._runs.pop(work_id, UNKNOWN)
@@ -175,17 +178,31 @@ class History:
     # -- when all rows are there ------------------------------------------------
 
     def _settle(self) -> None:
-        """Say what became of works that have not ended well."""
+        """Say what became of works that have not ended well, and of attempts."""
+        if self._judged:
+            self._settle_judged()
         last: dict[int, int] = {}
         if self._ends:
             last = {work_id: at for at, work_id in enumerate(self.ids) if work_id in self._ends}
         for work_id, end in self._ends.items():
             at = last.get(work_id, UNKNOWN)
-            again = at in self._void or (at != UNKNOWN and self.outcomes[at] == LOST)
-            if at == UNKNOWN or again:  # it has never left the pool, or has waited again
+            if (
+                at == UNKNOWN
+                or at in self._void
+                or self._tries.get(work_id, 0) >= self.attempts[at]
+            ):  # it has never left the pool, or has waited again
                 at = len(self.ids)
                 self._add_waiting(work_id, end.words[1], end.form >> 1)
             self._say(at, work_id, end)
+
+    def _settle_judged(self) -> None:
+        """Say which attempts have failed of works that were run again for their outcomes."""
+        for at, work_id in enumerate(self.ids):
+            if work_id in self._judged:
+                for error in self._errors.get(work_id, ()):
+                    if error.time == self.received[at]:  # they came with one frame
+                        self.outcomes[at] = FAILED
+                        self.errors[at], self.texts[at] = error.name, error.words[1]
 
     def _add_waiting(self, work_id: int, name: int, lane: int) -> None:
         one, named = array("q", (work_id,)), array("q", (name,))
@@ -199,7 +216,8 @@ class History:
                 self.ended[at] = end.time
         self.outcomes[at] = CANCELLED if end.form & 1 == rows.CANCELLED else FAILED
         if end.form & 1 != rows.CANCELLED:
-            error = self._errors.get(work_id)
+            errors = self._errors.get(work_id)
+            error = errors[-1 if work_id in self._judged else 0] if errors else None
             self.errors[at] = end.name or (error.name if error else 0)
             self.texts[at] = error.words[1] if error else 0
 

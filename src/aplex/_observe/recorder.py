@@ -19,6 +19,7 @@ from aplex._common.messages import DELIVERED, LANES, PLAIN, Reports
 from aplex._common.names import described
 from aplex._observe.book import Book
 from aplex._observe.certificates import certificate_of
+from aplex._observe.lags import Lags
 from aplex._observe.names import LONGEST, Names, writable
 from aplex._observe.tape import (
     CANCELLED,
@@ -64,6 +65,7 @@ class Recorder:
         self._books: tuple[Book, ...] = ()
         self.closers: list[Callable[[], None]] = []  # of files, when the pool has ended
         self._first = 0  # the work that was stamped last
+        self._lags = Lags()
 
     @property
     def level(self) -> int:
@@ -142,6 +144,8 @@ class Recorder:
         frames: deque[Any] = read()
         books = self._books
         now = time.monotonic_ns() if books else 0
+        if books and self._lags.is_due(worker.id, now):
+            self._note_lag(now, worker)
         for index in range(len(frames)):
             frame = frames[index]
             if len(frame) == FIELDS:
@@ -243,6 +247,11 @@ class Recorder:
             part = ids[start : start + MOST_WORDS]
             self._put(row(now, DONE, UNTIMED, worker.id, 0, part))
 
+    def _note_lag(self, now: int, worker: PoolWorker) -> None:
+        lag = worker.loop_lag
+        if self._lags.is_new(worker.id, now, lag):
+            self._event((now, "lag", worker.id, round(lag * 1e6)))
+
     def _note(self, now: int, note: Note) -> None:
         match note:
             case Ended():
@@ -256,6 +265,7 @@ class Recorder:
             case Retiring(worker):
                 self._event((now, "retiring", worker.id))
             case Gone(worker, death, asked):
+                self._lags.forget(worker.id)
                 for book in self._books:
                     told_of = certificate_of(death, asked=asked, messages=book.messages)
                     book.event((now, "gone", worker.id, told_of))

@@ -13,7 +13,8 @@ DONE       lane, or `UNTIMED`      the column of times of a worker, see ``_worke
 ENDED      0 failed, 1 cancelled,  a work that has not ended well, and its name
            and 2 times its lane
 ERROR                              a work, and the message of its error
-RERUN      whether it had started  a work that waits again: its worker was lost, or gave it back
+RERUN      whether it had started  a work that waits again: its worker was lost, or gave it back;
+                                   or it has ended, and is retried for its outcome
 LEFT                               a work that still waits at the end of the recording
 RUNNING                            a function that ran when its worker was lost, and since when
 ========== ======================= ==========================================================

@@ -1,8 +1,9 @@
 """The trace of a recording, for Perfetto.
 
 A track for the caller, with an instant for each gathering of works that were submitted; a track
-for each slot, which its workers share, and below it their lives, functions and coroutines; and
-counters. Arrows (flows) lead from where a work was submitted to each of its attempts.
+for each slot, which its workers share, and below it their lives, functions and coroutines, and the
+lag of their event loops; and counters. Arrows (flows) lead from where a work was submitted to each
+of its attempts.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO, Final
 from aplex._observe.counts import Counts
 from aplex._observe.crew import Crew, Member
 from aplex._observe.history import FAILED, LOST, OUTCOMES, RUNNING, UNKNOWN, History
+from aplex._observe.lags import lag_points
 from aplex._observe.lanes import lanes_of
 from aplex._observe.perfetto import BEGIN, END, INSTANT, TraceFile, data, flow, number
 from aplex._observe.summary import caveats, last_time
@@ -80,6 +82,7 @@ class _Trace:
             self._draw_lives(track, members[slot])
             for rank, (lane, name) in enumerate(((1, "functions"), (0, "coroutines")), 1):
                 self._draw_works(track, name, rank, rows.get((slot, lane), []))
+            self._draw_lag(track, {member.worker for member in members[slot]})
         ids = self._history.ids
         return {ids[at] for found in rows.values() for _, _, at in found}
 
@@ -154,6 +157,14 @@ class _Trace:
             file.event(end, number(9, END) + number(11, track))
             if member.died:
                 self._draw_death(slot, member, end)
+
+    def _draw_lag(self, slot: int, workers: set[int]) -> None:
+        """Draw how long coroutines waited for their turn, if that was ever worth a note."""
+        events = self._history.tape.events()
+        points = lag_points(events, workers, self._head["started"], self._end)
+        if any(lag for _, lag in points):
+            track = self._file.track("loop lag", slot, rank=3, unit="ms")
+            self._file.counter(track, points)
 
     def _draw_death(self, slot: int, member: Member, time: int) -> None:
         told = dict(member.certificate)

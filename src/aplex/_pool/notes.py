@@ -22,10 +22,10 @@ class Ended(NamedTuple):
 
 
 class Rerun(NamedTuple):
-    """A work waits again: its worker was lost, or has given it back."""
+    """A work waits again: its worker was lost, or has given it back, or its outcome was judged."""
 
     id: int
-    worker: int
+    worker: int  # 0: it has ended there, and is retried for its outcome
     started: bool  # it had begun there, and this is a retry
 
 

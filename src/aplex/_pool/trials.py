@@ -17,6 +17,7 @@ from typing import Any
 from aplex._common.messages import CANCELLED
 from aplex._pool.dispatch import Dispatcher
 from aplex._pool.limits import Group
+from aplex._pool.notes import Rerun
 from aplex._pool.state import WAITING, PoolWorker, Work
 
 
@@ -76,6 +77,8 @@ class Trials(Dispatcher):
         else:
             self.tally.retried += 1
             work.retried += 1
+            if self.notes is not None:
+                self.notes.append(Rerun(work.id, 0, started=True))
             self._limits.postpone(work, again)
         self.dispatch()
 
