@@ -6,6 +6,7 @@ import faulthandler
 import os
 import signal
 import sys
+import threading
 from collections.abc import Generator
 from typing import Final
 
@@ -71,11 +72,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _let_coverage_fork() -> None:
-    """No fork while another thread has the lock of coverage: the child would wait for it."""
+    """Have coverage bear forks and signal handlers, which come at any moment here.
+
+    No fork while another thread has its lock: the child would wait for it. And a signal handler
+    that breaks in where this thread has it must not wait for it, either.
+    """
     coverage = sys.modules.get("coverage")
     measuring = None if coverage is None else coverage.Coverage.current()
     collector = getattr(measuring, "_collector", None)
     if collector is not None and hasattr(os, "register_at_fork"):
+        collector.data_lock = threading.RLock()
         os.register_at_fork(
             before=collector.lock_data,
             after_in_parent=collector.unlock_data,
