@@ -308,6 +308,7 @@ if __name__ == "__main__":
         # A script has started us in the background; what we start is to hear Ctrl-C, as some of
         # it is about that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or thousands of processes compile aplex
     if sys.argv[1:2] == ["example"]:
         example(sys.argv[2:])
     elif sys.argv[1:2] == ["test"]:

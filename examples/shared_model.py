@@ -69,7 +69,9 @@ def proportional(pid: int) -> int:
 def measure(model: Any, count: int, workers: int) -> tuple[float, float]:
     """Return predictions per second, and the memory that has come to it."""
     with ProcessAsyncPoolExecutor(workers) as pool:
-        pool.start()
+        little = Model(1, COLUMNS)  # workers import what they need
+        for future in [pool.submit(predict, little, 0, 1.0) for _ in range(20 * workers)]:
+            future.result()
         before = memory()
         began = time.perf_counter()
         given = model if model is not None else pool.share(Model(ROWS, COLUMNS))

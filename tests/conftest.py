@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
-from tests.support import programs
+from tests.support import measuring, programs
 from tests.support.emulation import start as emulation
 from tests.support.emulation.selection import is_out_of_reach, left_out_of_the_short_form
 from tests.support.matrix import thinned
@@ -81,6 +81,11 @@ def _let_coverage_fork() -> None:
             after_in_parent=collector.unlock_data,
             after_in_child=collector.unlock_data,
         )
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures start processes
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    measuring.choose(item)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -22,4 +22,4 @@ def test_the_example_runs() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     taken = re.search(r"took (\d+) MiB in 4 workers", ran.stdout)
     assert taken is not None, ran.stdout
-    assert int(taken[1]) < 2 * 16
+    assert int(taken[1]) < 2.5 * 16  # each would have one of its own: 64

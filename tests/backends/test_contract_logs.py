@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from aplex._backends.process import log_thread
 from tests.support import lifespans, logs, works
 from tests.support.callers import DEADLINE, PROCESSES, Caller, make_pool
 from tests.support.emulation.start import emulated
+from tests.support.programs import ALL
 
 pytestmark = pytest.mark.few_engines
 
@@ -133,9 +135,10 @@ def test_levels_are_those_of_the_parent_also_later(
 def test_none_is_lost_and_order_is_kept_while_workers_are_replaced(
     new_caller: Callable[..., Caller], records: Records
 ) -> None:
+    count = 100_000 if ALL in os.environ else 20_000
     caller = new_caller(forward_logs=True, pool_size=2, max_tasks_per_child=10)
     futures = []
-    for first in range(0, 100_000, 500):
+    for first in range(0, count, 500):
         records.wait_for(first - 5000)  # no more than a worker keeps in line
         futures.append(caller.pool.submit(logs.log_many, first, 500))
     for future in futures:

@@ -105,10 +105,10 @@ def test_a_cancelled_work_is_told_so(caller: Caller, signals: Signals) -> None:
 def test_a_function_runs_from_its_own_begin_to_its_own_end(caller: Caller) -> None:
     """The end of one is the begin of the next, where they run one after another."""
     with caller.pool.record() as run:
-        spans = [caller.result(each) for each in [caller.submit(works.span, 0.01)] * 1]
-        spans += [caller.call(works.span, 0.01) for _ in range(3)]
+        spans = [caller.result(each) for each in [caller.submit(works.span, 0.1)] * 1]
+        spans += [caller.call(works.span, 0.1) for _ in range(3)]
     for row, (begin, end, _thread) in zip(rows_of(run), spans, strict=True):
-        assert row["running"] == pytest.approx(end - begin, abs=0.005)
+        assert row["running"] == pytest.approx(end - begin, abs=0.05)
 
 
 @pytest.mark.parametrize("engine", ["template", "spawn"])
@@ -189,7 +189,7 @@ def test_the_oldest_works_are_dropped_and_counted(engine: str) -> None:
             future.result(DEADLINE)
     ids = run.works()["id"]
     assert len(ids) + run.dropped == 1000
-    assert 50 < len(ids) <= 100 + 400  # a frame is dropped as a whole
+    assert 100 <= len(ids) <= 100 + 400  # a frame is dropped as a whole
     assert max(ids) == futures[-1].id
     assert f"{run.dropped:,} works were dropped" in run.summary()
 

@@ -54,9 +54,15 @@ def noted(folder):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", ["template", "thread"])
-@pytest.mark.parametrize("work", ["effect", "aeffect"])
-@pytest.mark.parametrize("ordered", ["yes", "no"])
+@pytest.mark.parametrize(
+    ("kind", "work", "ordered"),
+    [
+        ("template", "effect", "yes"),
+        ("template", "aeffect", "no"),
+        ("thread", "aeffect", "yes"),
+        ("thread", "effect", "no"),
+    ],
+)
 def test_nothing_is_lost_by_kill_9(tmp_path, kind, work, ordered):
     (tmp_path / "program.py").write_text(PROGRAM)
     chance = random.Random(f"{kind} {work} {ordered}")

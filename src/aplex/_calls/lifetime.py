@@ -126,8 +126,8 @@ class Lifetime(Generic[Awaits]):
         it; and the life of each worker. Arguments and results are never kept.
 
         Args:
-            limit: How many works are kept, at most. The oldest are dropped and counted; those
-                that are not done are always kept.
+            limit: How many works are kept. When there are an eighth more, or at least those of
+                a frame, the oldest are dropped and counted; those that are not done never are.
             messages: Whether to keep what exceptions say, and not only their types.
 
         Returns:

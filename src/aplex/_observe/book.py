@@ -1,8 +1,8 @@
 """The Book: keeps what one recording is told, up to a number of works. Logic only.
 
-It is kept in blocks. When there are too many works, the oldest block is dropped, but for what is
-still needed of it: works that are still in flight, workers that are still there, and when works
-that are still to come were submitted.
+It is kept in blocks. When there are enough works without it, the oldest block is dropped, but for
+what is still needed of it: works that are still in flight, workers that are still there, and when
+works that are still to come were submitted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aplex._observe.tape import MANY, RERUN, SENT, SUBMITTED, Block, Event, Row,
 BLOCK_WORDS: Final = 1 << 16
 """Words of a log after which the next block begins."""
 PARTS: Final = 8
-"""Blocks, at least, in which as many works are as there may be."""
+"""Blocks, at least, in which as many works are as must be kept."""
 STAMPS: Final = 1 << 16
 """Words of times of submission that are kept of blocks that were dropped."""
 
@@ -27,7 +27,7 @@ class Book:
     """What one recording has kept.
 
     Attributes:
-        limit: How many works may be in it.
+        limit: How many works are kept, if there were as many; a block more may be.
         messages: Whether messages of exceptions are kept.
         dropped: Works that were dropped; attempts of them that were lost count, too.
         dropped_workers: Workers that had ended, and were dropped with their ends.
@@ -80,7 +80,7 @@ class Book:
         self.is_full = False
         self._now = Block()
         self._blocks.append(self._now)
-        while self._works > self.limit and len(self._blocks) > 1:
+        while len(self._blocks) > 1 and self._works - self._blocks[0].works >= self.limit:
             self._drop(self._blocks[0], in_flight)
             self._blocks.popleft()
 

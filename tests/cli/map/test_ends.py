@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tests.support.programs import ALL
+
 LOG = ("--joblog", "log")
 SIGNALS = {"INT": 130, "TERM": 143, "HUP": 129}
 
@@ -172,7 +174,7 @@ def finished(shell):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("part", range(5))
+@pytest.mark.parametrize("part", range(5 if ALL in os.environ else 2))
 def test_nothing_is_lost_by_kill_9(shell, part):
     """Killed at 10 moments in a row: each item was run, what the joblog had, only once.
 

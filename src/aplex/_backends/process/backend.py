@@ -73,7 +73,7 @@ class ProcessBackend(PipedBackend):
         """
         by_template = context is None and forker.AVAILABLE
         context = context or multiprocessing.get_context("spawn")
-        self._slow_callback = setup.slow_callback
+        self.patience = setup.slow_callback
         self._forks = context.get_start_method() == "fork"
         self._main = MainModule(forks=self._forks)
         super().__init__(main_by_value=self._main.decide)
@@ -114,7 +114,7 @@ class ProcessBackend(PipedBackend):
                     )
             if worker not in self._links:  # else Ctrl-C broke into this very method
                 self._links[worker] = Link(
-                    self._shared(), worker, self._logs, self._name, self._slow_callback
+                    self._shared(), worker, self._logs, self._name, self.patience
                 )
             link = self._links[worker]
             if link.logs is not None:
