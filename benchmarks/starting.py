@@ -2,6 +2,7 @@
 
     python3 benchmarks/starting.py --rounds 7
     python3 benchmarks/starting.py --rounds 3 --check     with exit code 1 if a bound is exceeded
+    python3 benchmarks/starting.py --rounds 7 --json docs/benchmarks/starting.json
 
 Each measurement is a program of its own, in turns; medians. Run it with a Python that has aplex
 installed, and pandas for those rows (`--imports` names another module); nothing else should run.
@@ -11,7 +12,6 @@ import argparse
 import compileall
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+import machine
 
 WORKERS = 8
 KILLS = 10
@@ -203,8 +205,8 @@ def measured(paths: dict[str, Path], rounds: int) -> Medians:
     return {key: statistics.median(values) for key, values in figures.items()}
 
 
-def shown(medians: Medians) -> None:
-    """Print a table."""
+def table(medians: Medians) -> str:
+    """Return a table, in Markdown."""
 
     def cell(way: str, column: str) -> str:
         value = medians.get((way, column))
@@ -212,9 +214,39 @@ def shown(medians: Medians) -> None:
             return ""
         return f"{value / 2**20:.1f} MiB" if column == MEMORY else f"{value * 1e3:.0f} ms"
 
-    print(f"| | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
+    lines = [f"| | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
     for way in (IMPORT, *WAYS):
-        print(f"| {way} | {' | '.join(cell(way, column) for column in COLUMNS)} |")
+        cells = " | ".join(cell(way, column) for column in COLUMNS)
+        lines += [f"| {way} | {cells} |"]
+    return "\n".join(lines)
+
+
+def judged(title: str, medians: Medians) -> list[tuple[str, bool]]:
+    """Return a line for each bound, and whether it holds."""
+    bounds = [bound for bound in BOUNDS if bound.empty in (None, title == EMPTY)]
+    return [bound.told(medians) for bound in bounds]
+
+
+def text(title: str, medians: Medians) -> str:
+    """Return the table of a main module, and what became of its bounds, in Markdown."""
+    told = (f"* {'holds' if ok else 'EXCEEDED'}: {line}" for line, ok in judged(title, medians))
+    head = f"{WORKERS} workers, {title}:"
+    return f"{head}\n\n{table(medians)}\n\n" + "\n".join(told)
+
+
+def save(path: Path, rounds: int, found: dict[str, Medians]) -> None:
+    version = sys.version.partition(" ")[0]
+    results = {
+        title: [[*key, value] for key, value in medians.items()] for title, medians in found.items()
+    }
+    facts = machine.describe() | {"Python": version, "rounds": str(rounds)}
+    path.write_text(json.dumps({"facts": facts, "results": results}, indent=1) + "\n")
+
+
+def load(path: Path) -> Iterator[str]:
+    """Return the texts of what was saved."""
+    for title, rows in json.loads(path.read_text())["results"].items():
+        yield text(title, {(way, column): value for way, column, value in rows})
 
 
 def compile_aplex() -> None:
@@ -232,6 +264,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--imports", default="pandas", help="what the other main module imports")
     parser.add_argument("--check", action="store_true", help="fail if a bound is exceeded")
+    parser.add_argument("--json", type=Path, help="where to save the figures")
     options = parser.parse_args()
     compile_aplex()
     mains = {EMPTY: ""}
@@ -239,18 +272,14 @@ def main() -> None:
         mains[f"a main module that imports {options.imports}"] = f"import {options.imports}"
     else:
         print(f"{options.imports} is not installed: without its rows", file=sys.stderr)
-    exceeded = False
+    found: dict[str, Medians] = {}
     for title, imports in mains.items():
         with programs(imports) as paths:
-            medians = measured(paths, options.rounds)
-        print(f"\n{WORKERS} workers, {os.cpu_count()} processors, {title}:\n")
-        shown(medians)
-        print()
-        for bound in BOUNDS:
-            if bound.empty in (None, title == EMPTY):
-                line, holds = bound.told(medians)
-                exceeded |= not holds
-                print(f"* {'holds' if holds else 'EXCEEDED'}: {line}")
+            found[title] = measured(paths, options.rounds)
+        print(f"\n{text(title, found[title])}")
+    if options.json is not None:
+        save(options.json, options.rounds, found)
+    exceeded = not all(ok for title in found for _, ok in judged(title, found[title]))
     if options.check and exceeded:
         sys.exit(1)
 

@@ -22,9 +22,11 @@ try:
     import plots
     import rounds
     import run
+    import starting
     import tables
     import target_table
     import targets
+    import worker_life
     from peers import ENTRIES
     from rounds import Result
     from workloads import WORKLOADS, crowds, uneven
@@ -291,3 +293,26 @@ def test_the_ideal_follows_from_the_durations(
 def test_every_size_of_a_crowd_has_its_metric() -> None:
     names = {metric.name for metric in WORKLOADS["waiting"].metrics}
     assert {crowds.cost(size).name for size in crowds.SIZES} < names
+
+
+def test_figures_of_starting_are_saved_and_shown_with_their_bounds(tmp_path: Path) -> None:
+    medians = dict.fromkeys(((starting.IMPORT, starting.FIRST), *_starts()), 0.1)
+    medians[starting.TEMPLATE, starting.ALL] = 0.01
+    saved = tmp_path / "starting.json"
+    starting.save(saved, 1, {starting.EMPTY: medians})
+    [text] = starting.load(saved)
+    assert "| aplex, template | 100 ms | 10 ms | 0.0 MiB | 100 ms |" in text
+    assert "* holds: aplex, template: all 8 serve 0.10 <= 0.33" in text
+    assert "* EXCEEDED: aplex, template: first result 1.00 <= 0.80" in text
+    assert json.loads(saved.read_text())["facts"]["rounds"] == "1"
+
+
+def _starts() -> list[tuple[str, str]]:
+    return [(way, column) for way in starting.WAYS for column in starting.COLUMNS]
+
+
+def test_what_a_workers_life_costs_is_told_by_medians() -> None:
+    found = {"with": [10.0, 90.0, 20.0], "without": [10.0, 100.0, 25.0]}
+    text = worker_life.render({"functions": found})
+    title = worker_life.TITLES["functions"]
+    assert f"| {title} | 20 | 25 | 0.80 | 0.80 to 1.00 |" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,14 @@ def test_a_watched_loop() -> None:
     assert "time.sleep(1)" in printed
     assert "slots that answer now: {1}" in printed
     assert printed.count(": 1 worker") == 3
+
+
+def test_context_and_logs() -> None:
+    printed = printed_by("context_and_logs")
+    assert printed.startswith("INFO work - in slot -: the service begins\n")
+    assert "the tenant is nobody again" in printed
+    for name in ("Ann", "Ben", "Cho"):
+        assert re.search(rf"^INFO work \d+ in slot [01]: a bill for {name}$", printed, re.MULTILINE)
+    assert re.search(r"^ERROR work \d+ in slot [01]: Cho gets nothing$", printed, re.MULTILINE)
+    assert "KeyError: 3" in printed
+    assert "which nobody wants" not in printed

@@ -1,8 +1,8 @@
 """Sphinx extension: makes the tables and plots that docs/benchmarks.md includes.
 
-It reads the figures that `benchmarks/run.py --json` and `benchmarks/profile_path.py --json` have
-saved in docs/benchmarks/, and writes Markdown and SVG into docs/_build/benchmarks/, which Git
-ignores. Where there are no figures the page says how to make them.
+It reads the figures that the programs in benchmarks/ have saved in docs/benchmarks/, and writes
+Markdown and SVG into docs/_build/benchmarks/, which Git ignores. Where there are no figures the
+page says how to make them.
 """
 
 import json
@@ -18,6 +18,8 @@ FOLDER = DOCS / "_build" / "benchmarks"
 
 RUN = "python3 benchmarks/run.py --json docs/benchmarks/results.json"
 GROWTH = "python3 benchmarks/run.py --growth --json docs/benchmarks/growth.json"
+START = "python3 benchmarks/starting.py --rounds 7 --json docs/benchmarks/starting.json"
+LIFE = "python3 benchmarks/worker_life.py --json docs/benchmarks/worker_life.json"
 PROFILE = "python3 benchmarks/profile_path.py --json docs/benchmarks/profile.json"
 MISSING = """```{{note}}
 There are no figures in this build. This command makes them; build the documentation again then:
@@ -43,6 +45,8 @@ def make(_app: Any) -> None:
             "results.md": page(SAVED / "results.json", RUN, results_page),
             "growth.md": page(SAVED / "growth.json", GROWTH, growth_page),
             "profile.md": page(SAVED / "profile.json", PROFILE, profile_page),
+            "starting.md": page(SAVED / "starting.json", START, starting_page),
+            "worker_life.md": page(SAVED / "worker_life.json", LIFE, life_page),
         }
     finally:
         sys.path.remove(str(BENCHMARKS))
@@ -106,6 +110,19 @@ def profile_page(saved: Path) -> str:
     import profile_path
 
     return "\n\n".join([facts(saved), *map(profile_path.render, profile_path.load(saved))]) + "\n"
+
+
+def starting_page(saved: Path) -> str:
+    import starting
+
+    return "\n\n".join([facts(saved), *starting.load(saved)]) + "\n"
+
+
+def life_page(saved: Path) -> str:
+    import worker_life
+
+    results = json.loads(saved.read_text(encoding="utf-8"))["results"]
+    return f"{facts(saved)}\n\n{worker_life.render(results)}\n"
 
 
 def facts(saved: Path) -> str:

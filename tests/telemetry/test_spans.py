@@ -102,6 +102,21 @@ def test_each_work_is_a_child_of_its_callers_span(engine: str) -> None:
     assert "secret" not in repr([span.to_json() for span in spans.all()])
 
 
+def test_all_chunks_of_a_map_are_children_of_the_span_in_which_it_was_called() -> None:
+    """Whoever takes the results; so their items need no links."""
+    spans = Spans()
+    with make_pool("thread") as pool:
+        telemetry.opentelemetry(pool, tracer_provider=spans.provider)
+        with spans.tracer.start_as_current_span("caller") as caller:
+            mapped = pool.map(works.add, range(100), chunksize=5, buffersize=10)
+        with spans.tracer.start_as_current_span("reader"):
+            assert list(mapped) == list(range(100))
+    parents = [span.parent and span.parent.span_id for span in spans.all()]
+    assert set(parents) == {caller.get_span_context().span_id}
+    assert len(parents) >= 20
+    assert not any(span.links for span in spans.all())
+
+
 def test_works_of_both_faces_and_of_views_have_spans() -> None:
     spans = Spans()
 
