@@ -104,6 +104,9 @@ class Manager(Nested):
                                 if planned is not AGAIN or self._flush_still is not where:
                                     self._backend.arm()
                                     where.call_soon(self._flush)
+                    except BaseException:  # of a signal handler
+                        self.pool.recount()
+                        raise
                     finally:
                         self._stepping = False
             if added:
@@ -132,24 +135,20 @@ class Manager(Nested):
         then the next one, would be spent in looking for what is not there.
         """
         pool = self.pool
-        try:
-            worker = pool.add_alone(work)
-            if worker is not None:
-                if self._observer is not None:
-                    self._observer.submitted(work.id)
-                    if not self._backend.tells_sent:
-                        self._observer.sending(worker)
-                self._backend.send_alone(worker, work)
-                pool.outbound.clear()
-                if self._page is not None:
-                    self._page.went(work.id)
-                if not self._will_arm and work.lane == COROUTINE:
-                    # What blocks its loop is told of while it does, though nobody may wait.
-                    self._effects.call_later(self._backend.patience or 0.0, self._arm)
-                    self._will_arm = True
-        except BaseException:  # of a signal handler
-            pool.recount()
-            raise
+        worker = pool.add_alone(work)
+        if worker is not None:
+            if self._observer is not None:
+                self._observer.submitted(work.id)
+                if not self._backend.tells_sent:
+                    self._observer.sending(worker)
+            self._backend.send_alone(worker, work)
+            pool.outbound.clear()
+            if self._page is not None:
+                self._page.went(work.id)
+            if not self._will_arm and work.lane == COROUTINE:
+                # What blocks its loop is told of while it does, though nobody may wait.
+                self._effects.call_later(self._backend.patience or 0.0, self._arm)
+                self._will_arm = True
         return worker is not None
 
     def _arm(self) -> None:
