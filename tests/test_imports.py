@@ -335,7 +335,7 @@ environment = dict(os.environ)
 import aplex
 from aplex import *
 import aplex._worker.process, aplex._manager.manager
-import aplex._backends.process.backend, aplex._backends.thread
+import aplex._backends.process.backend, aplex._backends.thread.backend
 
 print(json.dumps({
     "hooks": [hook for hook in hooks if hook.startswith("aplex")],

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 from aplex._backends.contract import Backend, Setup
 from aplex._backends.process.backend import ProcessBackend
 from aplex._backends.process.forker import AVAILABLE as TEMPLATE_AVAILABLE
-from aplex._backends.thread import ThreadBackend
+from aplex._backends.thread.backend import ThreadBackend
 from aplex._calls.gateway import Gateway
 from aplex._calls.lifetime import Lifetime
 from aplex._calls.settings import Loop, PoolSettings

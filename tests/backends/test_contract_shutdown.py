@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aplex import ThreadAsyncPoolExecutor
-from aplex._backends.thread import ThreadWorker
+from aplex._backends.thread.worker import ThreadWorker
 from aplex._worker.loop_thread import LoopThread
 from tests.support import works
 from tests.support.callers import DEADLINE, ENGINES, LOOPS, Caller, loop_factory, make_pool

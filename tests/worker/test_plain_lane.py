@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from aplex._backends.thread import ThreadCodec
+from aplex._backends.thread.codec import ThreadCodec
 from aplex._common.messages import COUNTERS, Reports
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 
 from aplex._backends.contract import Death, Events, Setup
-from aplex._backends.thread import ThreadBackend, ThreadWorker
+from aplex._backends.thread.backend import ThreadBackend
+from aplex._backends.thread.worker import ThreadWorker
 from aplex._common.identity import acting_as
 from aplex._common.messages import Reports
 from aplex._pool.state import PoolWorker, Work

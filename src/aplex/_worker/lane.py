@@ -1,7 +1,7 @@
 """The worker: runs works, on two lanes.
 
 This is what a worker does wherever it was started: in a process (`_worker.process`) or
-in two threads (`_backends.thread`). Each lane runs on one thread and takes
+in two threads (`_backends.thread.worker`). Each lane runs on one thread and takes
 works in order:
 
 * `CoroutineLane` - on the thread of the worker's event loop, many works at a time;
