@@ -10,7 +10,6 @@ the tenant, the work's number and its worker in each line.
 
 import asyncio
 import logging
-import sys
 from contextvars import ContextVar
 
 from aplex import ProcessAsyncPoolExecutor
@@ -59,7 +58,7 @@ async def handle(pool: ProcessAsyncPoolExecutor, name: str, order: int) -> None:
 
 
 async def main() -> None:
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(FORMAT, defaults=HERE))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     log.info("the service begins")

@@ -92,6 +92,9 @@ def _let_coverage_fork() -> None:
 @pytest.hookimpl(tryfirst=True)  # before fixtures start processes
 def pytest_runtest_setup(item: pytest.Item) -> None:
     measuring.choose(item)
+    if "polars" in sys.modules:
+        # It handles SIGINT as well, in such a way that who waits for a lock goes on waiting.
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

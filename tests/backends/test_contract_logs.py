@@ -150,7 +150,7 @@ def test_none_is_lost_and_order_is_kept_while_workers_are_replaced(
         found: Any = record
         of_worker.setdefault(found.worker_pid, []).append((found.work_id, found.args[0]))
     ids = [future.id for future in futures]
-    assert sorted(number for seen in of_worker.values() for _, number in seen) == [*range(100_000)]
+    assert sorted(number for seen in of_worker.values() for _, number in seen) == [*range(count)]
     assert len(of_worker) > 2
     for seen in of_worker.values():
         works_seen = list(dict.fromkeys(work_id for work_id, _ in seen))

@@ -302,7 +302,10 @@ def test_perfetto_itself_reads_it_without_an_error(run: Recording, path: Path) -
         assert int(ask(ARROWS)[0][0]) == len(set(columns["id"]))
         [[again]] = ask("select count(*) from flow")
         assert int(again) == len(columns["id"])
-        [[counters]] = ask("select count(distinct track_id) from counter")
+        [[counters]] = ask(
+            "select count(distinct t.id) from counter c join track t on c.track_id = t.id "
+            "where t.name not like 'loop lag%'"  # there are as many as slots that have told it
+        )
         assert int(counters) == 3
         deaths = ask("select name from slice where category = 'death'")
         assert len(deaths) == 2

@@ -649,14 +649,14 @@ def test_a_suspect_that_is_recalled_stays_one() -> None:
 def test_a_worker_whose_loop_is_blocked_gets_no_coroutines_while_others_are_free(
     kind: LoadBalancerFactory,
 ) -> None:
-    pool = DrivenPool(3, limit=4, load_balancer=kind)
+    pool = DrivenPool(3, limit=64, load_balancer=kind)
     while not all(worker.works for worker in pool.workers):
         pool.submit()
     stalled = pool.workers[1]
     before = stalled.workload
     pool.lags[stalled] = 5.0
     pool.now = 1.0
-    for _ in range(sum(4 - worker.workload for worker in pool.workers if worker is not stalled)):
+    for _ in range(sum(64 - worker.workload for worker in pool.workers if worker is not stalled)):
         pool.submit()
         assert stalled.workload == before
     last = pool.submit()
