@@ -13,7 +13,10 @@ import pytest
 
 from tests.support.programs import started
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pages are Linux's")
+pytestmark = [
+    pytest.mark.measured,
+    pytest.mark.skipif(sys.platform != "linux", reason="pages are Linux's"),
+]
 
 DUMPS = """
     def main():

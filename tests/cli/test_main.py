@@ -9,6 +9,8 @@ import pytest
 import aplex
 from aplex._cli import main as shell
 
+pytestmark = pytest.mark.measured
+
 
 def test_the_version_is_told(capsys):
     with pytest.raises(SystemExit) as ended:

@@ -15,6 +15,8 @@ import aplex
 from aplex._cli import main as shell
 from tests.observe.recorded import WORKS, eventful
 
+pytestmark = pytest.mark.measured
+
 PROGRAM = """
 import sys
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor

@@ -25,7 +25,10 @@ from aplex._wire.page import Memory
 from tests.support.programs import Program, started
 from tests.support.terminals import Terminal
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pages are Linux's")
+pytestmark = [
+    pytest.mark.measured,
+    pytest.mark.skipif(sys.platform != "linux", reason="pages are Linux's"),
+]
 
 TWO_POOLS = """
     import select

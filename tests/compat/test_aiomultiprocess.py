@@ -12,6 +12,8 @@ import aplex.compat.aiomultiprocess as amp
 from aplex import WorkerLostError
 from tests.compat import functions
 
+pytestmark = pytest.mark.measured
+
 
 @pytest.mark.timeout(150)
 def test_their_public_tests_pass(tmp_path):

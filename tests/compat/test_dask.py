@@ -13,6 +13,8 @@ from aplex import ProcessAsyncPoolExecutor, WorkerLostError
 from aplex.compat._shared_pool import shared_pool
 from tests.compat import functions
 
+pytestmark = pytest.mark.measured
+
 
 @pytest.fixture(autouse=True, scope="module")
 def ended():

@@ -8,6 +8,8 @@ import pytest
 
 import aplex
 
+pytestmark = pytest.mark.measured
+
 
 def numbers(count):
     return "".join(f"{n}\n" for n in range(1, count + 1))
