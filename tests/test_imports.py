@@ -208,7 +208,7 @@ def test_a_back_end_knows_no_other_back_end() -> None:
         if name.startswith("_backends."):
             kind = name.split(".")[1]
             others = {other.split(".")[1] for other in ARROWS[name] if "_backends." in other}
-            assert others <= {"contract", "listener", kind}
+            assert others <= {"contract", "listener", "linked", kind}
 
 
 def test_one_manager_touches_both_the_pool_and_the_world() -> None:

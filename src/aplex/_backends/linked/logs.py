@@ -16,9 +16,9 @@ import socket
 import sys
 from functools import partial
 
+from aplex._backends.linked.log_levels import LevelWatch
+from aplex._backends.linked.log_thread import LogChannel, LogThread
 from aplex._backends.listener import Listener
-from aplex._backends.process.log_levels import LevelWatch
-from aplex._backends.process.log_thread import LogChannel, LogThread
 from aplex._wire.counters import Progress
 from aplex._wire.frames import End, Opened, PipeEnd, SocketEnd
 from aplex._worker.log_levels import levels_now
