@@ -93,6 +93,16 @@ class Escalation:
         if worker.condemned_for is not None:
             self._escalate(worker.condemned_for, now)
 
+    def look_again(self, worker: PoolWorker, now: float) -> None:
+        """Look at a worker of which more is known: what it runs was asked of another machine."""
+        if worker.look_at < math.inf:
+            worker.look_at = now
+            self._look(worker, now)
+        for work in list(worker.works.values()):
+            asked = work.cancel_asked and work.lane == PLAIN and not work.interrupted_at
+            if asked and self._pool.can_stop(work):
+                self._escalate(work, now)
+
     def check_due(self, now: float) -> None:
         """Look at every work and worker whose time has come."""
         self.changed = True

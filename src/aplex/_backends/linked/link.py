@@ -56,6 +56,8 @@ class Link(ABC):
         closed: Whether its ends are closed.
     """
 
+    skew = 0
+    """What to add to a time of the worker's clock to get one of ours, in nanoseconds."""
     writers: list[Writer]
     readers: list[Reader]
     lifeline: End

@@ -78,6 +78,9 @@ class Sender(Backend, Generic[L]):
         link = self._links.get(worker)
         if link is None:
             return
+        if link.skew:  # its clock is another one
+            self.send(worker)
+            return
         lane, function, call = work.lane, work.function, work.call
         if type(function) is Definition:
             function = function.number
@@ -122,6 +125,8 @@ class Sender(Backend, Generic[L]):
             recalls = list(map(tuple, worker.recalls))
             credits_ = list(map(tuple, worker.credits))
         submitted = self.submitted(ids[0]) if ids else 0
+        if submitted:
+            submitted -= link.skew
         frame = frame_of((new, ids, functions, calls, cancels, recalls, credits_, submitted))
         writer = link.writers[lane]
         # No call until all of them are emptied: a signal handler may raise after any, and what

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aplex._backends.contract import Death, Events, Setup
 from aplex._backends.linked.backend import LinkedBackend, unborn
+from aplex._backends.linked.deaths import never_served
 from aplex._backends.listener import Listener
 from aplex._backends.process import forker, starter
 from aplex._backends.process.forker import make_forker
@@ -27,7 +28,6 @@ from aplex._backends.process.importing import check_process
 from aplex._backends.process.link import ProcessLink
 from aplex._backends.process.main_module import MainModule
 from aplex._backends.process.postmortem import (
-    OomKills,
     is_forked,
     postmortem,
     reap,
@@ -35,16 +35,15 @@ from aplex._backends.process.postmortem import (
 )
 from aplex._backends.process.setups import Setups
 from aplex._backends.process.starter import Starter
-from aplex._common.errors import RemoteTraceback, WorkerStartError
+from aplex._common.errors import WorkerStartError
 from aplex._common.locks import late_imports
+from aplex._common.oom_kills import OomKills
 from aplex._pool.state import PoolWorker
-from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd
 from aplex._worker.green_threads import check_program
 
 if TYPE_CHECKING:
     from aplex._backends.process.end_waiter import EndWaiter
-    from aplex.exceptions import WorkerLostError
 
 FORWARDING: Final = "aplex._worker.log_forwarding"
 """What workers import that forward log records."""
@@ -226,7 +225,7 @@ class ProcessBackend(LinkedBackend[ProcessLink]):
             progress=link.progress,
             out_of_memory=self._oom_kills.blame,
         )
-        reason = _never_served(error, link.progress) if worker.pid is None else None
+        reason = never_served(error, link.progress.last_words()) if worker.pid is None else None
         death = Death(link.progress.read(), error, reason, error.uptime)
         with contextlib.suppress(ValueError):  # it cannot be killed; the kernel keeps it
             process.close()
@@ -268,22 +267,6 @@ class ProcessBackend(LinkedBackend[ProcessLink]):
         super().abandon_after_fork()
         if self._oom_kills is not None:
             self._oom_kills.close()
-
-
-def _never_served(error: WorkerLostError, progress: Progress) -> WorkerStartError:
-    """Return what to tell of a worker that ended before it was ready."""
-    words = error.stack or progress.last_words()
-    said = f"; its last words: {words.splitlines()[-1]}" if words else ""
-    failure = WorkerStartError(
-        f"worker process {error.pid} {error.cause} before it was ready, "
-        f"after {error.uptime:.1f} s{said}"
-    )
-    failure.__cause__ = error
-    if words and not error.stack and error.exitcode == 1:  # an exception: its traceback comes first
-        error.__cause__ = RemoteTraceback(words)
-    elif words:
-        failure.add_note(f"the worker's last words:\n{words}")
-    return failure
 
 
 class _Sentinel:
