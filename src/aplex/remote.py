@@ -57,7 +57,7 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
     def __init__(
         self: RemoteAsyncPoolExecutor[Literal[False]],
         command: Sequence[str | os.PathLike[str]],
-        pool_size: int = ...,
+        pool_size: int | None = ...,
         *,
         awaitable: Literal[False] = ...,
         **options: Unpack[RemoteOptions],
@@ -66,7 +66,7 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
     def __init__(
         self: RemoteAsyncPoolExecutor[Literal[True]],
         command: Sequence[str | os.PathLike[str]],
-        pool_size: int = ...,
+        pool_size: int | None = ...,
         *,
         awaitable: Literal[True],
         **options: Unpack[RemoteOptions],
@@ -75,7 +75,7 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
     def __init__(
         self: RemoteAsyncPoolExecutor[bool],
         command: Sequence[str | os.PathLike[str]],
-        pool_size: int = ...,
+        pool_size: int | None = ...,
         *,
         awaitable: bool,
         **options: Unpack[RemoteOptions],
@@ -83,7 +83,7 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
     def __init__(
         self,
         command: Sequence[str | os.PathLike[str]],
-        pool_size: int = 1,
+        pool_size: int | None = None,
         *,
         awaitable: bool = False,
         listen: str = "127.0.0.1",
@@ -91,6 +91,7 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         secret: str | os.PathLike[str] | None = None,
         forward_logs: bool | None = None,
         start_timeout: float | None = 60.0,
+        max_workers: int | None = None,
         max_works_per_worker: int = 300,
         load_balancer: LoadBalancerFactory = RoundRobin,
         future_loop: Loop | None = None,
@@ -125,7 +126,7 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 line on its standard input (for ``--secret-file -``, where the environment does not
                 travel). It has to end when its worker has; if it ends before, by a code that is not
                 0, the start has failed.
-            pool_size: Number of workers.
+            pool_size: Number of workers. None: 1.
             awaitable: As of `ProcessAsyncPoolExecutor`.
             listen: The address of the one interface to listen on, or a name that stands for it. By
                 default only this machine can reach it.
@@ -134,6 +135,7 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 that has it. None: a new one, for this executor.
             forward_logs: As of `ProcessAsyncPoolExecutor`, as all that follow.
             start_timeout: From when the command of a worker was started.
+            max_workers: See there.
             max_works_per_worker: See there.
             load_balancer: See there.
             future_loop: See there.
@@ -172,7 +174,8 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             ),
             PoolSettings(
                 awaitable=awaitable,
-                pool_size=pool_size,
+                pool_size=1 if pool_size is None and max_workers is None else pool_size,
+                max_workers=max_workers,
                 max_works_per_worker=max_works_per_worker,
                 load_balancer=load_balancer,
                 future_loop=future_loop,

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import copy
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -18,7 +20,11 @@ from typing import Any
 import pytest
 from tests.support.emulation.start import emulated
 
-from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
+from aplex import (
+    ProcessAsyncPoolExecutor,
+    RemoteAsyncPoolExecutor,
+    ThreadAsyncPoolExecutor,
+)
 
 DEADLINE = 30.0 if emulated() else 10.0  # there is no template: each worker imports
 """Seconds after which a future is taken for lost."""
@@ -36,7 +42,7 @@ FACES = ("blocking", "awaitable")
 everywhere = pytest.mark.usefixtures("whole_matrix")
 """Decorates a test that is run against every engine, both kinds of loop, both faces."""
 
-Pool = ProcessAsyncPoolExecutor[Any] | ThreadAsyncPoolExecutor[Any]
+Pool = ProcessAsyncPoolExecutor[Any] | ThreadAsyncPoolExecutor[Any] | RemoteAsyncPoolExecutor[Any]
 
 
 def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
@@ -44,6 +50,8 @@ def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
     options.setdefault("pool_size", 1)
     if loop != "stock":
         options.setdefault("worker_loop_factory", loop_factory(loop))
+    if engine == "remote" or (engine == "template" and "APLEX_TEST_REMOTE" in os.environ):
+        return RemoteAsyncPoolExecutor([sys.executable, "-m", "aplex.worker"], **options)
     if engine == "thread":
         return ThreadAsyncPoolExecutor(**options)
     if engine == "template" and emulated():  # there is none: it is what others have by default

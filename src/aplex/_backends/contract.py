@@ -106,6 +106,9 @@ class StopsFunctions:
         """
         return False
 
+    def look(self, worker: PoolWorker) -> None:
+        """Have what is known of a worker fresh, where it may be old. Unlocked; may wait."""
+
     def interrupt(self, worker: PoolWorker, seq: int) -> None:
         """Interrupt the plain function of that number, if it runs."""
 

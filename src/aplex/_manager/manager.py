@@ -155,6 +155,9 @@ class Manager(Nested):
         """
         self._backend.arm()
         self._step(self._cancel, work)
+        worker = work.worker
+        if work.lane == PLAIN and worker is not None and not self.pool.can_stop(work):
+            self._backend.look(worker)
         return self.within(partial(self._is_asked, work))
 
     def _is_asked(self, work: Work) -> bool:

@@ -333,9 +333,8 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         link.take_counters(counters)
         link.take_page(page)
         link.rss = rss or None
-        if page is not None:
-            with self._looked:
-                self._looked.notify_all()
+        with self._looked:
+            self._looked.notify_all()
         self.events.looked(launch.worker)
 
     # -- stops functions --------------------------------------------------------
@@ -370,17 +369,29 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
 
     def timings(self) -> list[Part]:
         """Return what workers have measured; waits for their agents, for `LOOK` seconds at most."""
-        links = [link for link in list(self._links.values()) if link.certificate is None]
-        if links and not self.listener.is_current() and not self.is_broken_into():
-            asked = time.monotonic()
-            for link in links:
-                link.asked_at = asked
-                link.tell(orders.PAGE)
-            with self._looked:
-                self._looked.wait_for(
-                    lambda: all(one.paged_at >= asked or one.closed for one in links), LOOK
-                )
+        self._await(list(self._links.values()), orders.PAGE)
         return super().timings()
+
+    def look(self, worker: PoolWorker) -> None:
+        link = self._links.get(worker)
+        if link is not None:
+            self._await([link], orders.BEAT)
+
+    def _await(self, links: list[RemoteLink], order: int) -> None:
+        """Have agents tell, and wait for that, where this thread may."""
+        links = [link for link in links if link.certificate is None]
+        if not links or self.listener.is_current() or self.is_broken_into():
+            return
+        asked = time.monotonic()
+        for link in links:
+            link.asked_at = asked
+            link.tell(order)
+
+        def have_told() -> bool:
+            return all(one.told_since(asked, order) or one.closed for one in links)
+
+        with self._looked:
+            self._looked.wait_for(have_told, LOOK)
 
     # -- end --------------------------------------------------------------------
 

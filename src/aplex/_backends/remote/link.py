@@ -87,6 +87,7 @@ class RemoteLink(Link):
         self.certificate: Certificate | None = None
         self.started = True
         self.asked_at = 0.0  # seconds: when the agent was asked last
+        self.counted_at = 0.0  # seconds: when it has told its counters last
         self.paged_at = 0.0  # seconds: when it has told its page last
         self.ended_lanes: set[int] = set()
 
@@ -107,6 +108,12 @@ class RemoteLink(Link):
             self.asked_at = now
             self.tell(orders.BEAT)
 
+    def told_since(self, asked: float, order: int) -> bool:
+        """Whether the agent has followed an order since then, or can follow none any more."""
+        if self.certificate is not None:
+            return True
+        return (self.paged_at if order == orders.PAGE else self.counted_at) >= asked
+
     def kill(self) -> None:
         self.tell(orders.KILL)
 
@@ -125,6 +132,7 @@ class RemoteLink(Link):
             if place != PLAIN:
                 started[place] = words[place]
         started[PLAIN] = words[PLAIN]
+        self.counted_at = time.monotonic()
 
     def take_page(self, page: bytes | None) -> None:
         """Take in what the worker has measured."""
