@@ -258,7 +258,7 @@ _END: Final = [
     *_worker("the interpreter ends", "aplex._worker.process:Child.run", AFTER, scene=STOP),
 ]
 _PROCESS: Final = "aplex._backends.process.backend:ProcessBackend"
-_PIPED: Final = "aplex._backends.process.piped:PipedBackend"
+_PIPED: Final = "aplex._backends.linked.sending:Sender"
 _PARENTS_START: Final = [
     *_parent("start a process", "multiprocessing.process:BaseProcess.start", AFTER, unborn=True),
     *_parent("watch for its end", f"{_PROCESS}._started", BEFORE, AFTER, unborn=True),
@@ -281,7 +281,7 @@ _PARENTS_SENDING: Final = [
     *_parent("write cancels", f"{_PIPED}._send_lane", BEFORE, HALF, AFTER, counts=_cancels),
 ]  # fmt: skip
 _PARENTS_READING: Final = [
-    *_parent("read reports", "aplex._backends.process.link:Link.read", BEFORE, AFTER, often=True),
+    *_parent("read reports", "aplex._backends.linked.link:Link.read", BEFORE, AFTER, often=True),
     *_parent(
         "take results in",
         "aplex._pool.pool:Pool.take_in",
@@ -357,7 +357,7 @@ _LOGS: Final = [
 ]  # fmt: skip
 
 _SHARED: Final = "aplex._wire.shared_objects"
-_SHARES: Final = "aplex._backends.process.shares:Shares"
+_SHARES: Final = "aplex._backends.linked.shares:Shares"
 _SHARE: Final = [
     *_worker("learn of shared objects", f"{_SHARED}:SharedObjects.define", BEFORE, AFTER),
     *_worker("unpickle a shared object", f"{_SHARED}:SharedObjects.take", BEFORE, AFTER),

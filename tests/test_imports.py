@@ -31,6 +31,7 @@ import aplex.load_balancers
 import aplex.outcomes
 import aplex.progress
 import aplex.recordings
+import aplex.remote
 import aplex.statistics
 import aplex.streams
 import aplex.telemetry
@@ -57,6 +58,7 @@ PUBLIC_MODULES = (
     "outcomes",
     "progress",
     "recordings",
+    "remote",
     "statistics",
     "streams",
     "telemetry",
@@ -136,6 +138,11 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         ),
     },
     {
+        "_agent": (*GROUND, "_wire", "_worker"),
+        "worker": ("_agent",),
+        "remote": (*(*GROUND, "_backends", "_calls.settings", "executors", "typing"),),
+    },
+    {
         "_testing": (
             *(*GROUND, "_backends", "_calls.settings", "_manager", "_pool.state", "_wire"),
             *("executors", "typing"),
@@ -157,7 +164,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     },
     {"": tuple(sorted({rooms.room(name) for name in MODULES if name}))},
 )
-"""Thirteen rules: for each room, the rooms, or modules of them, that it may import."""
+"""Fourteen rules: for each room, the rooms, or modules of them, that it may import."""
 MAY_IMPORT = {room: allowed for rule in RULES for room, allowed in rule.items()}
 
 
@@ -208,7 +215,7 @@ def test_a_back_end_knows_no_other_back_end() -> None:
         if name.startswith("_backends."):
             kind = name.split(".")[1]
             others = {other.split(".")[1] for other in ARROWS[name] if "_backends." in other}
-            assert others <= {"contract", "listener", kind}
+            assert others <= {"contract", "listener", "linked", kind}
 
 
 def test_one_manager_touches_both_the_pool_and_the_world() -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
     from aplex.recordings import Recording, read
+    from aplex.remote import RemoteAsyncPoolExecutor
     from aplex.statistics import (
         FunctionStats,
         LimitStats,
@@ -78,6 +79,7 @@ __all__ = [
     "PoolView",
     "ProcessAsyncPoolExecutor",
     "Recording",
+    "RemoteAsyncPoolExecutor",
     "RemoteError",
     "RemoteTraceback",
     "RunningFunction",
@@ -112,6 +114,7 @@ _MODULES = (
     "outcomes",
     "progress",
     "recordings",
+    "remote",
     "statistics",
     "streams",
     "telemetry",

@@ -80,6 +80,9 @@ class WorkerLostError(AplexWorkerError, BrokenProcessPool):
             did not let itself be stopped.
         stack (str | None): The stack that ``faulthandler`` left, if the worker died
             of a signal such as SIGSEGV. It is a note of the exception, too.
+        node (str | None): The machine on which it ran; None: this one.
+        lost_by (str | None): Of a worker elsewhere, what is known instead of an exit code: that its
+            connection was lost, say, or its machine. It may go on there for a moment.
     """
 
     def __init__(
@@ -95,6 +98,8 @@ class WorkerLostError(AplexWorkerError, BrokenProcessPool):
         peak_rss: int | None = None,
         reason: str | None = None,
         stack: str | None = None,
+        node: str | None = None,
+        lost_by: str | None = None,
     ) -> None:
         """Describe a death."""
         self.pid = pid
@@ -107,6 +112,8 @@ class WorkerLostError(AplexWorkerError, BrokenProcessPool):
         self.peak_rss = peak_rss
         self.reason = reason
         self.stack = stack
+        self.node = node
+        self.lost_by = lost_by
         super().__init__(self._described())
         if stack:
             self.add_note(f"the worker's last stack:\n{stack}")
@@ -135,6 +142,8 @@ class WorkerLostError(AplexWorkerError, BrokenProcessPool):
         """How it ended, in a few words."""
         if self.signal_name:
             return f"was killed by {self.signal_name}"
+        if self.__dict__.get("lost_by"):
+            return f"is lost ({self.lost_by})"
         if self.exitcode is None:
             return "ended for an unknown reason"
         return f"exited with code {self.exitcode}"
@@ -142,7 +151,9 @@ class WorkerLostError(AplexWorkerError, BrokenProcessPool):
     @property
     def summary(self) -> str:
         """Say in one line who died, how, and what it ran."""
-        parts = [f"worker process {self.pid} {self.cause} with {_works(self.in_flight)} in flight"]
+        node = self.__dict__.get("node")
+        where = f"{self.pid} on {node}" if node else str(self.pid)
+        parts = [f"worker process {where} {self.cause} with {_works(self.in_flight)} in flight"]
         if self.works:
             more = ", …" if self.in_flight > len(self.works) else ""
             parts[0] += f" ({', '.join(dict.fromkeys(self.works))}{more})"

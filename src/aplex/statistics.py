@@ -106,6 +106,7 @@ class WorkerStats:
         loop_lag: Seconds that a coroutine waits for its turn in the worker's event loop: how
             long turns took lately, or if one takes longer just now, for how long it has. Known
             without the worker's help.
+        node: The machine on which a remote worker runs; None: this one.
     """
 
     slot: int
@@ -119,6 +120,7 @@ class WorkerStats:
     uptime: float
     rss: int | None
     loop_lag: float
+    node: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

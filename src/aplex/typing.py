@@ -24,7 +24,7 @@ Sign: TypeAlias = (
 )
 """Which outcomes are meant: types of exceptions, or a predicate."""
 
-__all__ = ["MapOptions", "PoolOptions", "ProcessOptions", "WorkOptions"]
+__all__ = ["MapOptions", "PoolOptions", "ProcessOptions", "RemoteOptions", "WorkOptions"]
 
 
 class PoolOptions(TypedDict, total=False):
@@ -62,6 +62,15 @@ class ProcessOptions(PoolOptions, total=False):
     preload: Sequence[str]
     forward_logs: bool | None
     max_memory_per_worker: int | None
+
+
+class RemoteOptions(PoolOptions, total=False):
+    """The keyword arguments of `RemoteAsyncPoolExecutor`, but for the same two and ``command``."""
+
+    listen: str
+    port: int
+    secret: str | os.PathLike[str] | None
+    forward_logs: bool | None
 
 
 class WorkOptions(TypedDict, total=False):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from aplex import ProcessAsyncPoolExecutor
-from aplex._backends.process import log_thread
+from aplex._backends.linked import log_thread
 from tests.support import lifespans, logs, works
 from tests.support.callers import DEADLINE, PROCESSES, Caller, make_pool
 from tests.support.emulation.start import emulated

@@ -516,9 +516,9 @@ def test_from_many_threads_at_once() -> None:
 def test_without_shared_memory_it_comes_by_the_channel(
     engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from aplex._backends.process import piped
+    from aplex._backends.linked import sending
 
-    monkeypatch.setattr(piped, "make_shared_memory", lambda _plan: None)
+    monkeypatch.setattr(sending, "make_shared_memory", lambda _plan: None)
     with make_pool(engine, pool_size=2, retries=1) as pool:
         for size in (SMALL, BIG):
             handle = pool.share(table(7, size))

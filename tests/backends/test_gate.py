@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from aplex._backends.process.gate import Gate
+from aplex._backends.linked.gate import Gate
 
 DEADLINE = 10  # seconds
 

@@ -59,7 +59,7 @@ def test_a_worker_without_channels_is_lost(monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(errno.EMFILE, "Too many open files")
 
     backend, deaths = made()
-    monkeypatch.setattr(process, "Link", no_channels)
+    monkeypatch.setattr(process, "ProcessLink", no_channels)
     backend.start(worker())
     assert "no channels" in str(deaths[0].reason)
     assert "Too many open files" in str(deaths[0].reason)
@@ -83,6 +83,7 @@ class Ended:
     def __init__(self, fault: BaseException) -> None:
         self.readers = [SimpleNamespace(frames=[])] * 2
         self.process = SimpleNamespace(pid=7)
+        self.described = "worker process 7"
         self.asked: list[str] = []
         self.closed = self.started = self.unwanted = False
         self._fault = fault

@@ -12,7 +12,7 @@ import pytest
 
 from aplex._backends.contract import Setup
 from aplex._backends.process.backend import ProcessBackend
-from aplex._backends.process.link import Link
+from aplex._backends.process.link import ProcessLink
 from aplex._common.messages import PLAIN
 from aplex._wire.calls import decode_value
 from aplex._wire.segments import Segment, flags_of
@@ -24,7 +24,7 @@ def test_what_was_opened_already_is_left_as_it_is() -> None:
     """A frame that was read and not taken in yet is looked at again with the next one."""
     shared = make_shared_memory(print)
     assert shared is not None
-    link = Link(shared)
+    link = ProcessLink(shared)
     end = link.child_ends.arena_out
     assert end is not None
     arena = SharedMemory(end, print)
@@ -46,7 +46,7 @@ def test_a_result_for_which_there_is_no_memory_harms_only_itself(
     """Its block is free again, and its future says how big it was, and what can be done."""
     shared = make_shared_memory(print)
     assert shared is not None
-    link = Link(shared)
+    link = ProcessLink(shared)
     end = link.child_ends.arena_out
     assert end is not None
     arena = SharedMemory(end, print)
@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_watched_unless_the_worker_is_lost(buried: bool) ->
     listener: Any = Watches()
     events: Any = SimpleNamespace(locked=lambda call: call())
     backend.bind(events, listener)
-    link = Link(None)
+    link = ProcessLink(None)
     writer = link.writers[PLAIN]
     writer.rest.append(bytes(10_000_000))
     link.buried = buried

@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import copy
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -18,7 +19,11 @@ from typing import Any
 import pytest
 from tests.support.emulation.start import emulated
 
-from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
+from aplex import (
+    ProcessAsyncPoolExecutor,
+    RemoteAsyncPoolExecutor,
+    ThreadAsyncPoolExecutor,
+)
 
 DEADLINE = 30.0 if emulated() else 10.0  # there is no template: each worker imports
 """Seconds after which a future is taken for lost."""
@@ -28,6 +33,9 @@ ENGINES = {
     "windows": ("thread", "template"),
 }[emulated()]
 PROCESSES = ENGINES[1:]
+REMOTE = () if emulated() else ("remote",)
+"""Workers that a command starts, and that dial in, as far as tests do without what only processes
+of one machine share."""
 KILLED = signal.SIGTERM if emulated() == "windows" else signal.SIGKILL
 """By what ``multiprocessing`` says that a process which was killed has ended."""
 LOOPS = ("stock",) if emulated() == "windows" else ("stock", "uvloop")
@@ -36,7 +44,7 @@ FACES = ("blocking", "awaitable")
 everywhere = pytest.mark.usefixtures("whole_matrix")
 """Decorates a test that is run against every engine, both kinds of loop, both faces."""
 
-Pool = ProcessAsyncPoolExecutor[Any] | ThreadAsyncPoolExecutor[Any]
+Pool = ProcessAsyncPoolExecutor[Any] | ThreadAsyncPoolExecutor[Any] | RemoteAsyncPoolExecutor[Any]
 
 
 def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
@@ -44,6 +52,8 @@ def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
     options.setdefault("pool_size", 1)
     if loop != "stock":
         options.setdefault("worker_loop_factory", loop_factory(loop))
+    if engine == "remote":
+        return RemoteAsyncPoolExecutor([sys.executable, "-m", "aplex.worker"], **options)
     if engine == "thread":
         return ThreadAsyncPoolExecutor(**options)
     if engine == "template" and emulated():  # there is none: it is what others have by default

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from aplex._backends.listener import Listener
 from aplex._common.messages import Reports
+from aplex._common.resident import resident
 from aplex._pool.state import Death, PoolWorker, Work
 from aplex._wire.past import Part
 
@@ -65,6 +66,23 @@ class Events(Protocol):
     def lost(self, worker: PoolWorker, examine: Callable[[], Death]) -> None:
         """Note that a worker has ended; ``examine`` is called under the lock."""
 
+    def placed(self, worker: PoolWorker, node: str | None) -> None:
+        """Note that a worker has its place, where it may have waited for one (`waits_for_places`).
+
+        Args:
+            worker: Whose start is timed from now on.
+            node: The machine, if it is known, and not this one.
+        """
+
+    def looked(self, worker: PoolWorker, running: tuple[int, float]) -> None:
+        """Note what a worker runs, as `Backend.running` returns it, where that may have been old.
+
+        Comes after each call of `Backend.running`.
+        """
+
+    def leaving(self, worker: PoolWorker) -> None:
+        """Note that a worker is to go soon: another one is started, and it finishes what runs."""
+
     def locked(self, call: Callable[[], None]) -> None:
         """Make a call under the Manager's lock."""
 
@@ -91,6 +109,12 @@ class StopsFunctions:
         """
         return False
 
+    def look(self, worker: PoolWorker | None = None) -> None:
+        """Have what is known of a worker, or of all, fresh, where it may be old.
+
+        And what they were told before, has arrived. Unlocked; may wait, for a moment.
+        """
+
     def interrupt(self, worker: PoolWorker, seq: int) -> None:
         """Interrupt the plain function of that number, if it runs."""
 
@@ -98,7 +122,8 @@ class StopsFunctions:
         """Kill a worker, if the plain function of that number is the one that runs.
 
         Returns:
-            Whether it is. No function that had not started is started any more then.
+            Whether it is. No function that had not started is started any more then. Where that is
+            decided on another machine: whether it was asked.
         """
         return False
 
@@ -159,6 +184,8 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
     """Whether ``kill`` ends a worker."""
     shares_early: ClassVar[bool] = False
     """Whether what is shared has to be taken care of before there is a work."""
+    waits_for_places: ClassVar[bool] = False
+    """Whether a worker may wait for a place; its start is timed from `Events.placed` on."""
     in_threads: ClassVar[bool] = False
     """Whether works run in threads of this process, and may wait for works."""
     tells_sent: ClassVar[bool] = False
@@ -199,7 +226,8 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
         """Return the number of the plain function that runs in a worker, and since when.
 
         The number is that of the work's ``seq``, the time that of ``time.monotonic``. Zeros
-        if none runs. Known without the worker's help: it may not answer.
+        if none runs. Known without the worker's help: it may not answer. Where that is asked of
+        another machine, this is what was known last, and `Events.looked` says when there is more.
         """
 
     @abstractmethod
@@ -263,6 +291,10 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
 
     def record(self, level: int) -> None:
         """Have all workers note when works begin and end, see `RECORDING`; 0: no more."""
+
+    def resident(self, worker: PoolWorker) -> int | None:
+        """Return how many bytes of memory a worker holds; None if that is not known."""
+        return None if worker.pid is None else resident(worker.pid)
 
     def turns(self, worker: PoolWorker) -> tuple[float, float]:  # noqa: ARG002
         """Return for how long the loop of a worker has not waited, and how long turns took lately.

@@ -26,6 +26,11 @@ class Worker(Protocol):
         ...
 
     @property
+    def node(self) -> str | None:
+        """The machine on which a remote worker runs; None while it starts, and on this machine."""
+        ...
+
+    @property
     def workload(self) -> int:
         """Works in flight now, in works."""
         ...

@@ -74,9 +74,8 @@ class Effects:
             worker = pool.to_start[0]
             self._backend.start(worker)
             pool.to_start.pop(0)
-            if self._start_timeout is not None:
-                late = partial(self._start_too_late, worker, self._start_timeout)
-                self.call_later(self._start_timeout, late)
+            if not self._backend.waits_for_places:
+                self.time_start(worker)
         if starts:  # nobody may be waiting for these workers: the listener sees them get ready
             self._backend.arm()
         while pool.stalls:
@@ -92,6 +91,12 @@ class Effects:
         while pool.to_stop:
             self._backend.stop(pool.to_stop[0])
             pool.to_stop.pop(0)
+
+    def time_start(self, worker: PoolWorker) -> None:
+        """Have a worker killed that does not become ready in time, from now on."""
+        if self._start_timeout is not None:
+            late = partial(self._start_too_late, worker, self._start_timeout)
+            self.call_later(self._start_timeout, late)
 
     def stop_functions(self) -> None:
         """Carry out what the escalation has decided; have it look again when it wants to."""

@@ -31,7 +31,7 @@ from aplex._manager.settling import Settled, at_end_of_loop, settle
 from aplex._manager.statistics import limits_of, workers_of
 from aplex._manager.steps import AGAIN, Phase
 from aplex._pool.pool import Pool
-from aplex._pool.state import PoolWorker, Work, WorkState
+from aplex._pool.state import PoolWorker, Work, WorkerState, WorkState
 from aplex._wire.exceptions import decode_exception
 from aplex.dumps import PoolDump, make_dump
 from aplex.statistics import PoolStats
@@ -164,6 +164,9 @@ class Manager(Nested):
         """
         self._backend.arm()
         self._step(self._cancel, work)
+        worker = work.worker
+        if work.lane == PLAIN and worker is not None and not self.pool.can_stop(work):
+            self._backend.look(worker)
         return self.within(partial(self._is_asked, work))
 
     def _is_asked(self, work: Work) -> bool:
@@ -243,8 +246,8 @@ class Manager(Nested):
                 break
             time.sleep(0)
             counts, torn = pool.counts(), self._stepping
-        workers = workers_of(pool, self._backend, time.monotonic())
         timings = Timings(self._backend.timings())
+        workers = workers_of(pool, self._backend, time.monotonic())
         limits = limits_of(pool, time.monotonic())
         counted = pool.counted(counts)
         return PoolStats(self._state, pool.size, *counted, workers, limits, timings)
@@ -361,6 +364,10 @@ class Manager(Nested):
         self._backend.record(level)
         self._backend.tell_sent = observer.sent if level else None
 
+    def look(self) -> None:
+        """Have workers know what they were told. Unlocked; may wait, for a moment."""
+        self._backend.look()
+
     def arm(self) -> None:
         """Have the listener read: somebody waits who does not call ``read_until``."""
         self._backend.arm()
@@ -443,6 +450,24 @@ class Manager(Nested):
             if is_bug(error):  # else it was a signal handler's
                 self.failed(error)
             raise
+
+    def placed(self, worker: PoolWorker, node: str | None) -> None:
+        """Time the start of a worker from now on."""
+
+        def place() -> None:
+            if worker.state is WorkerState.STARTING:
+                worker.node = node or worker.node
+                self._effects.time_start(worker)
+
+        self._step(place)
+
+    def looked(self, worker: PoolWorker, running: tuple[int, float]) -> None:
+        """Look anew at functions that are to be stopped: more is known of what runs."""
+        self._step(lambda: self._escalation.look_again(worker, running, time.monotonic()))
+
+    def leaving(self, worker: PoolWorker) -> None:
+        """Have another worker take the place of one that is to go."""
+        self._step(self.pool.let_go, worker)
 
     def failed(self, error: BaseException) -> None:
         """Break the pool by a bug of ours, seen in any thread."""

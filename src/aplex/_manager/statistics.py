@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from aplex._common.messages import PLAIN
 from aplex._common.names import described
-from aplex._common.resident import resident
 from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, Work
 from aplex.statistics import LimitStats, RunningFunction, WorkerStats
@@ -62,8 +61,9 @@ def _stats_of(worker: PoolWorker, backend: Backend, now: float) -> WorkerStats:
         running=_running(worker, works, backend, now),
         done=max(0, worker.seqs[0] + worker.seqs[1] - worker.given_back - len(works)),
         uptime=max(0.0, now - worker.born),
-        rss=None if pid is None else resident(pid),
+        rss=backend.resident(worker),
         loop_lag=max(backend.turns(worker)),
+        node=worker.node,
     )
 
 

@@ -146,6 +146,7 @@ class PoolWorker:
         "limit",
         "look_at",
         "mark",
+        "node",
         "outboxes",
         "pace",
         "pid",
@@ -170,6 +171,7 @@ class PoolWorker:
         self.index = index  # its place in the pool: that of the worker it replaces
         self.born = 0.0  # seconds: when its start was begun
         self.pid: int | None = None
+        self.node: str | None = None  # the machine, if it is another one
         self.state = WorkerState.STARTING
         self.works: dict[int, Work] = {}  # in flight, by their ids
         self.plain = 0  # how many of them are plain functions

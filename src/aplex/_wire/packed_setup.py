@@ -63,6 +63,11 @@ class PackedSetup:
 
     # -- in the parent ----------------------------------------------------------
 
+    @property
+    def parts(self) -> list[bytes | bytearray]:
+        """The pickle, and the buffers it names; as long as they were not put into shared memory."""
+        return self._parts
+
     def share(self) -> None:
         """Put big parts into anonymous memory, for workers that do not have ours."""
         sizes = [len(part) for part in self._parts]

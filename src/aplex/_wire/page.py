@@ -138,6 +138,20 @@ class WorkerPage:
         """Return what returns the histograms of now, by the names of functions."""
         return timings_in(self._bytes)
 
+    def snapshot(self) -> bytes:
+        """Return the table and the histograms as they are now, for `restore`."""
+        count = min(PLACES, self.words[NAMES])
+        names = self._bytes[TABLE : TABLE + ENTRY * count]
+        return bytes(names) + bytes(self._bytes[HISTOGRAMS : HISTOGRAMS + PAIR * count])
+
+    def restore(self, snapshot: bytes) -> None:
+        """Have here what another page had, that of a worker on another machine."""
+        count = min(PLACES, len(snapshot) // (ENTRY + PAIR))
+        self._bytes[TABLE : TABLE + ENTRY * count] = snapshot[: ENTRY * count]
+        histograms = snapshot[ENTRY * count : (ENTRY + PAIR) * count]
+        self._bytes[HISTOGRAMS : HISTOGRAMS + PAIR * count] = histograms
+        self.words[NAMES] = count
+
     def close_file(self) -> None:
         """Close the file, when its worker has it: it stays mapped."""
         if self.end is not None:

@@ -36,7 +36,7 @@ from aplex._backends.listener import Listener
 from aplex._backends.process.forker import Forker
 from aplex._backends.process.forker_errors import TemplateFailed, TemplateLost, TemplateThreads
 from aplex._backends.process.last_words import kept
-from aplex._backends.process.link import Link
+from aplex._backends.process.link import ProcessLink
 from aplex._backends.process.main_module import MainModule, importable_main, signals_blocked
 from aplex._common.locks import RLock, late_imports
 from aplex._pool.state import PoolWorker
@@ -61,7 +61,7 @@ THREADS: Final = (
 )
 _log = logging.getLogger("aplex")
 
-Started = Callable[[PoolWorker, Link, BaseException | None], None]
+Started = Callable[[PoolWorker, ProcessLink, BaseException | None], None]
 
 _lock = RLock()
 """Held while a process starts: the main module is changed for a moment, see `importable_main`."""
@@ -97,11 +97,11 @@ class Starter:
         self._main = main
         self._report = started
         self._template = template
-        self._pending: Link | None = None  # whose process is being forked by the template
+        self._pending: ProcessLink | None = None  # whose process is being forked by the template
         # Whether the first one is to be started alone.
         self._alone = template is None and context.get_start_method() != "forkserver"
         self._holds = False  # the others wait for it
-        self._waiting: deque[tuple[PoolWorker, Link]] = deque()
+        self._waiting: deque[tuple[PoolWorker, ProcessLink]] = deque()
         self._thread: threading.Thread | None = None  # changed with the lock of the pool
 
     def set_up_with(self, setup: PackedSetup) -> None:
@@ -120,7 +120,7 @@ class Starter:
         self._events = events
         self._listener = listener
 
-    def add(self, worker: PoolWorker, link: Link) -> None:
+    def add(self, worker: PoolWorker, link: ProcessLink) -> None:
         """Have a process started, soon."""
         self._waiting.append((worker, link))
         self._listener.call_soon(partial(self._events.locked, self._begin))
@@ -155,7 +155,7 @@ class Starter:
         except BaseException as error:  # noqa: BLE001 - a bug: nobody would start the others
             self._events.failed(error)
 
-    def give_up(self, link: Link) -> None:
+    def give_up(self, link: ProcessLink) -> None:
         """Do not wait for a process that is not wanted any more, if its template still imports."""
         template = self._template
         if template is not None and self._pending is link and not template.is_ready:
@@ -202,7 +202,7 @@ class Starter:
         if self._holds:
             self._go_on_in(LONGEST_HOLD)
 
-    def _start(self, worker: PoolWorker, link: Link) -> BaseException | None:
+    def _start(self, worker: PoolWorker, link: ProcessLink) -> BaseException | None:
         """Start a process; return why it could not be started, if so."""
         if self._template is not None:
             try:
@@ -212,7 +212,9 @@ class Starter:
                 self._template = None
         return self._start_anew(worker, link)
 
-    def _fork(self, template: Forker, worker: PoolWorker, link: Link) -> BaseException | None:
+    def _fork(
+        self, template: Forker, worker: PoolWorker, link: ProcessLink
+    ) -> BaseException | None:
         """Have the template fork a process; return why it could not, if so.
 
         Raises:
@@ -252,7 +254,7 @@ class Starter:
             self._pending = None
         return None
 
-    def _start_anew(self, worker: PoolWorker, link: Link) -> BaseException | None:
+    def _start_anew(self, worker: PoolWorker, link: ProcessLink) -> BaseException | None:
         """Start a process by ``multiprocessing``; return why it could not be started, if so."""
         with _lock:
             link.process = self._context.Process(

@@ -16,9 +16,9 @@ import socket
 import sys
 from functools import partial
 
+from aplex._backends.linked.log_levels import LevelWatch
+from aplex._backends.linked.log_thread import LogChannel, LogThread
 from aplex._backends.listener import Listener
-from aplex._backends.process.log_levels import LevelWatch
-from aplex._backends.process.log_thread import LogChannel, LogThread
 from aplex._wire.counters import Progress
 from aplex._wire.frames import End, Opened, PipeEnd, SocketEnd
 from aplex._worker.log_levels import levels_now
@@ -52,12 +52,8 @@ class Logs:
         Raises:
             OSError: There are too many open files.
         """
-        if self._wanted is None:
-            self._wanted = bool(logging.root.handlers)
-        if not self._wanted:
+        if not self.are_wanted():
             return None, None
-        if self._levels is None:
-            self._levels = LevelWatch(self._push_levels)
         ours, theirs = _two_way()
         opened.take(ours, theirs)
         ours.set_blocking(False)
@@ -65,6 +61,14 @@ class Logs:
         channel = LogChannel(ours)
         channel.writer.write(levels_now())  # read by the worker before anything else
         return channel, theirs
+
+    def are_wanted(self) -> bool:
+        """Whether records are forwarded; that is decided now, at the latest."""
+        if self._wanted is None:
+            self._wanted = bool(logging.root.handlers)
+        if self._wanted and self._levels is None:
+            self._levels = LevelWatch(self._push_levels)
+        return self._wanted
 
     def add(self, channel: LogChannel) -> None:
         """Take what a worker logs from now on, unless that was said before. Any thread."""

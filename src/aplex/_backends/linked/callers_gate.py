@@ -1,6 +1,6 @@
 """The gate for callers who read reports themselves, as far as the other back-end code knows it.
 
-There is one on Linux only (`_backends.process.gate`): elsewhere the listener reads everything.
+There is one on Linux only (`_backends.linked.gate`): elsewhere the listener reads everything.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 if sys.platform == "linux":
-    from aplex._backends.process import gate
+    from aplex._backends.linked import gate
 
 
 class CallersGate(Protocol):

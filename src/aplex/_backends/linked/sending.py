@@ -1,7 +1,4 @@
-"""What is the same wherever the other end of a worker's pipes is: sending, and reading reports.
-
-Reports are read by whoever watches the pipes: the listener, one caller who waits (see `Gate`), or
-the event loop of the caller.
+"""The Sender: how works travel over links, whatever is at their other ends.
 
 Rule: the ends of the parent are non-blocking and closed by `Link.close`, after the last watcher
 has let go of them.
@@ -9,40 +6,41 @@ has let go of them.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from aplex._backends.contract import Backend
-from aplex._backends.process.callers_gate import CallersGate
-from aplex._backends.process.link import Link
-from aplex._backends.process.sharing import Sharing
-from aplex._common.locks import RLock, is_mine, late_imports
-from aplex._common.messages import COROUTINE, LANES, PLAIN, Reports
+from aplex._backends.linked.link import Link
+from aplex._backends.linked.sharing import Sharing
+from aplex._common.locks import RLock, late_imports
+from aplex._common.messages import COROUTINE, PLAIN
 from aplex._pool.state import PoolWorker, Work
 from aplex._wire.by_value import Definition, numbers_of
 from aplex._wire.calls import CallEncoder
-from aplex._wire.frames import End, frame_of
-from aplex._wire.past import Part, Past, timings_of
+from aplex._wire.frames import frame_of
 from aplex._wire.shared_memory import SharedMemory, SharedPayload, make_shared_memory
-from aplex._worker.channel_watch import can_watch
 
 if TYPE_CHECKING:
-    from aplex._backends.process.shares import Shares
+    from aplex._backends.linked.shares import Shares
     from aplex._common.sharing import Share
 
-Loop = asyncio.AbstractEventLoop
-_log = logging.getLogger("aplex")
+
+L = TypeVar("L", bound=Link)
+"""What a back end's links are."""
 
 
-class PipedBackend(Backend):
-    """Sends outboxes and reads reports over pipes; who starts workers adds their start and end."""
+class Sender(Backend, Generic[L]):
+    """The half of `LinkedBackend` that sends: outboxes, big arguments, shared objects.
+
+    A link that is in ``_links`` has open channels. What is sent to a worker that has none there is
+    left in its outboxes.
+    """
 
     tells_sent = True
+    maps_memory = True
+    """Whether workers map the memory of this process, so that big payloads lie there."""
 
     def __init__(self, *, main_by_value: Callable[[], bool]) -> None:
         """Have no worker yet.
@@ -57,14 +55,7 @@ class PipedBackend(Backend):
         self._encoder = CallEncoder(self._put, decide=main_by_value)
         self._encode = self._encoder.encode
         self._shares: Shares | None = None  # made by the first object that is shared
-        self._links: dict[PoolWorker, Link] = {}
-        self._loop: Loop | None = None  # reads the reports; None: the listener, or who waits
-        self._gate: CallersGate | None = None
-        self.past = Past()
-
-    def timings(self) -> list[Part]:
-        links = self._links
-        return timings_of(lambda: [one.progress.page for one in list(links.values())], self.past)
+        self._links: dict[PoolWorker, L] = {}
 
     # -- sending --------------------------------------------------------------
 
@@ -86,6 +77,9 @@ class PipedBackend(Backend):
     def send_alone(self, worker: PoolWorker, work: Work) -> None:
         link = self._links.get(worker)
         if link is None:
+            return
+        if link.skew:  # its clock is another one
+            self.send(worker)
             return
         lane, function, call = work.lane, work.function, work.call
         if type(function) is Definition:
@@ -131,6 +125,8 @@ class PipedBackend(Backend):
             recalls = list(map(tuple, worker.recalls))
             credits_ = list(map(tuple, worker.credits))
         submitted = self.submitted(ids[0]) if ids else 0
+        if submitted:
+            submitted -= link.skew
         frame = frame_of((new, ids, functions, calls, cancels, recalls, credits_, submitted))
         writer = link.writers[lane]
         # No call until all of them are emptied: a signal handler may raise after any, and what
@@ -198,7 +194,7 @@ class PipedBackend(Backend):
 
     def _shared(self) -> SharedMemory | None:
         """Return the arena of the calls, made when it is first wanted. Any thread."""
-        if self._arena is None:
+        if self._arena is None and self.maps_memory:
             with self._arena_lock:
                 if self._arena is None:
                     self._keep(make_shared_memory(self._trim_later))
@@ -248,7 +244,7 @@ class PipedBackend(Backend):
     def share(self, obj: Any) -> Share:
         if self._shares is None:
             with late_imports.importing:
-                from aplex._backends.process.shares import Shares
+                from aplex._backends.linked.shares import Shares
 
             with self._arena_lock:
                 if self._shares is None:
@@ -265,153 +261,3 @@ class PipedBackend(Backend):
     def _freed(self, link: Link, numbers: list[int]) -> None:
         if self._shares is not None:
             self._shares.freed(link, numbers)
-
-    # -- who reads the reports ------------------------------------------------
-
-    def read_in(self, loop: Loop | None) -> bool:
-        if loop is not None and not can_watch(loop):
-            return False
-        self._loop = loop
-        for worker, link in self._links.items():
-            self._watch_readers(worker, link)
-        return True
-
-    def _watch_readers(self, worker: PoolWorker, link: Link) -> None:
-        """Have the current reader watch a link. The former one may go on: that is harmless."""
-        loop = self._loop
-        if loop is not None and loop.is_closed():
-            loop = self._loop = None
-        for lane in LANES:
-            end = link.readers[lane].end
-            if link.loop is not None and link.loop is asyncio._get_running_loop():  # noqa: SLF001
-                link.loop.remove_reader(end.fileno())
-            if loop is None and self._gate is not None:
-                gone = partial(self._gate.unwatch, end.fileno())
-                self._gate.watch(end.fileno(), self._receiver(worker, link, lane, gone))
-                continue
-            if self._gate is not None:
-                self._gate.unwatch(end.fileno())
-            if loop is None:
-                forgotten = partial(self.listener.unwatch, end)
-                callback = self._receiver(worker, link, lane, forgotten)
-                self.listener.call_soon(partial(self._watch_in_listener, link, end, callback))
-                continue
-            forget = partial(loop.remove_reader, end.fileno())
-            callback = self._receiver(worker, link, lane, forget)
-            link.loop = loop
-            if loop is asyncio._get_running_loop():  # noqa: SLF001
-                loop.add_reader(end.fileno(), callback)
-            else:
-                loop.call_soon_threadsafe(_watch_in_loop, loop, link, end, callback)
-
-    def _watch_in_listener(self, link: Link, end: End, callback: Callable[[], None]) -> None:
-        if not link.closed and not link.buried:
-            self.listener.watch(end, callback)
-
-    def _receiver(
-        self, worker: PoolWorker, link: Link, lane: int, gone: Callable[[], object]
-    ) -> Callable[[], None]:
-        """Return what is to be called when the reader of a lane can be read."""
-        return partial(self.events.receive, worker, lane, partial(self._read, link, lane, gone))
-
-    def read_until(
-        self, done: Callable[[], bool], end: float | None, quiet: Callable[[], bool]
-    ) -> None:
-        if self._gate is not None and self._loop is None:
-            if self._shares is not None:
-                quiet = partial(self._shares.is_quiet, quiet)
-            self._gate.read_until(done, end, quiet)
-
-    def arm(self) -> None:
-        if self._gate is not None:
-            self._gate.arm()
-
-    def wake(self) -> None:
-        if self._gate is not None:
-            self._gate.wake()
-
-    def leads(self) -> bool:
-        return self._gate is not None and self._gate.leads()
-
-    def is_broken_into(self) -> bool:
-        gate, arena = self._gate, self._arena
-        return (
-            (gate is not None and gate.is_broken_into())
-            or (arena is not None and is_mine(arena._lock))  # noqa: SLF001
-            or is_mine(self._arena_lock)
-            or is_mine(late_imports.importing)
-        )
-
-    # -- reading them ---------------------------------------------------------
-
-    def _read(self, link: Link, lane: int, gone: Callable[[], object]) -> deque[Reports]:
-        frames: deque[Reports] = link.readers[lane].frames
-        try:
-            if not link.closed:
-                link.read(lane)
-        except BlockingIOError:  # somebody else has read it
-            pass
-        except (EOFError, OSError):
-            gone()
-            self._cut_off(link)
-        except MemoryError:
-            _log.exception("no memory to read from worker process %s; killing it", link.process.pid)
-            gone()
-            link.kill()
-        except Exception:  # noqa: BLE001 - whatever marshal and pickle raise
-            _log.exception("undecodable data from worker process %s; killing it", link.process.pid)
-            gone()
-            link.kill()
-        return frames
-
-    def _drain(self, link: Link, lane: int) -> deque[Reports]:
-        """Read all that a worker which has ended has left."""
-        frames: deque[Reports] = link.readers[lane].frames
-        while True:
-            try:
-                link.read(lane)
-            except Exception:  # noqa: BLE001 - nothing is left, or nothing decodable
-                return frames
-
-    def resume(self) -> None:
-        if self._gate is not None:
-            self._gate.settle(lambda: False)
-        for link in list(self._links.values()):
-            for lane in LANES:
-                self._flush(link, lane)
-        self._take_in_rest()
-
-    def _take_in_rest(self) -> None:
-        """Report what was read and not taken in, because a signal handler broke into that."""
-        for worker, link in list(self._links.items()):
-            for lane in LANES:
-                if link.readers[lane].interrupted:
-                    read = partial(self._read, link, lane, lambda: None)
-                    self.events.receive(worker, lane, read)
-
-    # -- the end of a link ----------------------------------------------------
-
-    def _let_go(self, link: Link) -> None:
-        """Close the link, after its loop (if any) has stopped watching it, on its thread."""
-        loop = link.loop
-        if loop is None or loop.is_closed():
-            link.close()
-        elif loop.is_running() and loop is not asyncio._get_running_loop():  # noqa: SLF001
-            try:
-                loop.call_soon_threadsafe(_unwatch_and_close, loop, link)
-            except RuntimeError:  # it was closed just now
-                link.close()
-        else:
-            _unwatch_and_close(loop, link)
-
-
-def _watch_in_loop(loop: Loop, link: Link, end: End, callback: Callable[[], None]) -> None:
-    if not link.closed:
-        loop.add_reader(end.fileno(), callback)
-
-
-def _unwatch_and_close(loop: Loop, link: Link) -> None:
-    if not link.closed:
-        for reader in link.readers:
-            loop.remove_reader(reader.end.fileno())
-        link.close()

@@ -23,14 +23,14 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from aplex._backends.contract import Events
+from aplex._backends.linked.link import Link
+from aplex._backends.linked.sharing import ProcessShare, Sharing
 from aplex._backends.listener import Listener
-from aplex._backends.process.link import Link
-from aplex._backends.process.sharing import ProcessShare, Sharing
 from aplex._common.errors import SerializationError, SharedHandleError
 from aplex._common.messages import ATOMS, LANES
 from aplex._common.sharing import FOREIGN, NOT_AN_ARGUMENT
@@ -86,7 +86,7 @@ class Shares:
         backend: Channels,
         encoder: CallEncoder,
         put: Put,
-        links: dict[PoolWorker, Link],
+        links: Mapping[PoolWorker, Link],
     ) -> None:
         """Have none yet.
 

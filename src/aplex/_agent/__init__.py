@@ -1,0 +1,1 @@
+"""The other side of a remote worker: dials the pool, starts it, certifies its end."""

@@ -1,0 +1,311 @@
+"""The Agent: starts one worker, stands between it and its pool, and tells how it has ended.
+
+It is the process that was launched; the worker is a process that it forks off, with the lanes'
+connections. The agent keeps copies of these, and the memory in which the worker counts what it has
+started: so when the worker dies, at whatever moment, what it had written arrives, and the agent
+certifies how it ended and how far it had got, as the kernel and shared memory do for a process of
+the pool's own machine.
+
+Who dies, and what follows:
+
+* The worker: the agent sends the `Certificate`, says that nothing more comes on the lanes, and ends
+  when the pool has closed the control connection.
+* The pool, or the network: the control connection ends, and so does the worker's lifeline. It
+  cleans up, and is killed if that takes longer than `GRACE`.
+* The agent: the worker's lifeline ends, for the agent has its other side. The pool sees the end of
+  the control connection without a certificate, and takes everything aboard for started.
+
+It is deaf to Ctrl-C. A SIGTERM is the machine's wish that the worker goes: the pool is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any, Final
+
+from aplex._agent.dialing import Place, dial
+from aplex._common.oom_kills import OomKills
+from aplex._common.resident import resident
+from aplex._wire import handshake, orders
+from aplex._wire.counters import Progress
+from aplex._wire.frames import PipeEnd, Reader, Writer, one_way
+from aplex._wire.orders import Arrival, Certificate, Welcome
+from aplex._worker.process import ORPHAN_GRACE
+
+assert sys.platform != "win32"
+
+GRACE: Final = ORPHAN_GRACE + 2.0
+"""Seconds that a worker has when its pool is gone."""
+LAST: Final = 30.0
+"""Seconds in which a pool takes in the end of a worker; then it has forgotten it."""
+_NUMBER: Final = orders.NUMBER.size
+_LEFT: Final = 64 * 1024  # bytes of last words
+
+
+class Agent:
+    """Stands between a worker and its pool."""
+
+    def __init__(self, control: PipeEnd, lanes: list[PipeEnd], progress: Progress) -> None:
+        """Have no worker yet.
+
+        Args:
+            control: The control connection.
+            lanes: Copies of what the worker writes to.
+            progress: Where the worker counts.
+        """
+        self._control = control
+        self._writer = Writer(control)
+        self._lanes = lanes
+        self._progress = progress
+        self._lifeline: PipeEnd | None = None
+        self._pid = 0
+        self._rest = b""  # of a number that has come in part
+        self._oom_kills = OomKills()
+        self._said = threading.Lock()  # a signal handler writes, too: it does not wait
+        self._leaving = False
+        self._ended = False
+
+    # -- what the pool wants ------------------------------------------------
+
+    def run(self, pid: int, lifeline: PipeEnd) -> None:
+        """Serve until the worker has ended, or the pool is gone.
+
+        Args:
+            pid: Of the worker, a child of this process.
+            lifeline: The end to which what is for the worker is written.
+        """
+        self._pid, self._lifeline = pid, lifeline
+        end = _end_of(pid)
+        wakee, waker = socket.socketpair()
+        waker.setblocking(False)
+        signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+        selector = selectors.DefaultSelector()
+        for source in (self._control, end, wakee):
+            selector.register(source, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if wakee in ready:
+                wakee.recv(64)
+                self._tell_leaving()
+            if end in ready:
+                self._certify()
+                return
+            if self._control in ready and not self._obey():
+                self._end_worker(end)
+                return
+
+    def leave(self, _number: int, _frame: Any) -> None:
+        """Note that the machine wants the worker to go. A signal handler."""
+        self._leaving = True
+
+    def _tell_leaving(self) -> None:
+        if self._leaving:
+            self._leaving = False
+            self._tell(orders.LEAVING, 0.0)
+
+    def _obey(self) -> bool:
+        """Do what the pool wants; return False if it is gone."""
+        data = bytearray(512 * _NUMBER)
+        try:
+            count = self._control.read_into(memoryview(data))
+        except OSError:
+            return False
+        if not count:
+            return False
+        data[count:] = b""
+        whole = self._rest + data
+        cut = len(whole) - len(whole) % _NUMBER
+        self._rest = bytes(whole[cut:])
+        for (number,) in orders.NUMBER.iter_unpack(whole[:cut]):
+            if orders.is_for_agent(number):
+                self._follow(number)
+            elif self._lifeline is not None:
+                with contextlib.suppress(OSError):  # it has ended: that is told
+                    self._lifeline.write([number.to_bytes(_NUMBER, sys.byteorder)])
+        return True
+
+    def _follow(self, number: int) -> None:
+        kind, value = orders.kind_of(number), orders.value_of(number)
+        if kind == orders.KILL:
+            self._kill()
+        elif kind == orders.DOOM:
+            doomed = self._progress.doom(value)
+            if doomed:
+                self._kill()
+            self._tell(orders.DOOMED, value, doomed)
+        elif kind == orders.RECORD:
+            self._progress.record(value)
+        elif kind in (orders.BEAT, orders.PAGE):
+            page = self._progress.page
+            self._tell(
+                orders.COUNTED,
+                time.monotonic_ns(),
+                bytes(page.counters),
+                resident(self._pid) or 0,
+                page.snapshot() if kind == orders.PAGE else None,
+            )
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+
+    def _tell(self, *message: Any) -> None:
+        with contextlib.suppress(OSError):  # it is gone: that is read
+            self._writer.write(message)
+
+    # -- the end ------------------------------------------------------------
+
+    def _certify(self) -> None:
+        """Tell how the worker has ended, and wait until the pool has taken that in."""
+        _, status, usage = os.wait4(self._pid, 0)
+        exitcode = os.waitstatus_to_exitcode(status)
+        progress = self._progress
+        words = progress.last_words().encode(errors="replace")[:_LEFT]
+        if progress.is_for_stderr and words:
+            with contextlib.suppress(OSError):
+                os.write(2, words + b"\n")
+        killed = exitcode == -signal.SIGKILL
+        certificate = Certificate(
+            exitcode,
+            bytes(progress.page.counters),
+            progress.page.snapshot(),
+            words,
+            progress.left(),
+            _peak_of(usage),
+            self._oom_kills.blame() if killed else False,
+        )
+        for lane in self._lanes:  # what is on its way arrives first
+            with contextlib.suppress(OSError):
+                _shut(lane)
+        self._tell(orders.ENDED, orders.plain(certificate))
+        selector = selectors.DefaultSelector()
+        selector.register(self._control, selectors.EVENT_READ)
+        over = time.monotonic() + LAST
+        while selector.select(max(0.0, over - time.monotonic())):
+            with contextlib.suppress(OSError):
+                if self._control.read_into(memoryview(bytearray(512))):
+                    continue
+            return
+
+    def _end_worker(self, end: Any) -> None:
+        """End the worker of a pool that is gone, or does not want it."""
+        if self._lifeline is not None:
+            self._lifeline.close()
+        selector = selectors.DefaultSelector()
+        selector.register(end, selectors.EVENT_READ)
+        if not selector.select(GRACE):
+            self._kill()
+        os.waitpid(self._pid, 0)
+
+
+def serve(place: Place) -> int:
+    """Dial a pool, and be what it wants. Returns in the agent only, when all is over.
+
+    The caller must have no other threads: this process forks. In the worker the call ends by
+    SystemExit, so that the interpreter ends in order there.
+
+    Args:
+        place: Which worker of which pool.
+
+    Returns:
+        An exit code.
+
+    Raises:
+        RefusedError: The pool does not want this worker.
+        OSError: It cannot be reached.
+    """
+    control = dial(place, handshake.CONTROL)
+    Writer(control).write(
+        (
+            orders.SETTLED,
+            orders.plain(
+                Arrival(
+                    socket.gethostname(),
+                    os.getpid(),
+                    orders.boot_of_this_machine(),
+                    time.monotonic_ns(),
+                )
+            ),
+        )
+    )
+    welcome = _read_welcome(control)
+    coroutines = dial(place, handshake.COROUTINES)
+    plain = dial(place, handshake.PLAIN)
+    logs = dial(place, handshake.LOGS) if welcome["logs"] else None
+    from aplex._agent.body import begin, make_progress
+
+    progress = make_progress(welcome, place.number)
+    agent = Agent(control, [coroutines, plain], progress)
+    signal.signal(signal.SIGINT, _hear_nothing)
+    signal.signal(signal.SIGTERM, agent.leave)
+    ours, theirs = _lifeline()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        control.close()
+        begin(welcome, place.number, (coroutines, plain, theirs, logs), progress)
+        raise SystemExit(0)
+    welcome["setup"].clear()
+    theirs.close()
+    if logs is not None:
+        logs.close()
+    agent.run(pid, ours)
+    return 0
+
+
+def _hear_nothing(_number: int, _frame: Any) -> None:
+    """Leave Ctrl-C to the pool. What is ignored would be so in programs that works start."""
+
+
+def _read_welcome(control: PipeEnd) -> Welcome:
+    reader = Reader(control)
+    while not reader.frames:
+        reader.read()
+    welcome: Welcome = reader.frames.popleft()
+    return welcome
+
+
+def _lifeline() -> tuple[PipeEnd, PipeEnd]:
+    reader, writer = one_way()
+    assert isinstance(reader, PipeEnd)
+    assert isinstance(writer, PipeEnd)
+    writer.set_blocking(False)
+    return writer, reader
+
+
+def _shut(lane: PipeEnd) -> None:
+    """Say that nothing more comes on a connection of which this is a copy."""
+    connection = socket.socket(fileno=os.dup(lane.fileno()))
+    with connection:
+        connection.shutdown(socket.SHUT_WR)
+
+
+def _peak_of(usage: Any) -> int | None:
+    import resource
+
+    if sys.platform != "linux":  # elsewhere the unit differs
+        return None
+    peak: int = usage.ru_maxrss
+    return peak * 1024 if peak > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else None
+
+
+def _end_of(pid: int) -> Any:
+    """Return what can be read when a child has ended."""
+    if sys.platform == "linux" and hasattr(os, "pidfd_open"):
+        with contextlib.suppress(OSError):  # an old kernel
+            return PipeEnd(os.pidfd_open(pid))
+    wakee, waker = one_way()
+
+    def wait() -> None:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        waker.close()
+
+    threading.Thread(target=wait, name="aplex-end", daemon=True).start()
+    return wakee

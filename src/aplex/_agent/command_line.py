@@ -1,0 +1,98 @@
+"""The command line of a worker that dials its pool."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from aplex._wire.handshake import RefusedError
+
+SECRET: Final = "APLEX_SECRET"  # noqa: S105 - the name of the variable
+"""The environment variable with the secret."""
+REFUSED: Final = 3
+UNREACHABLE: Final = 4
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Serve a pool; return an exit code: 0, 2 (usage), 3 (refused) or 4 (not reached)."""
+    if sys.platform == "win32":
+        sys.stderr.write("aplex.worker: a worker that dials its pool cannot run on Windows\n")
+        return 2
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    secret = _secret(parser, options.secret_file)
+    host, _, port = options.connect.rpartition(":")
+    number, _, token = options.token.partition("-")
+    try:
+        token_bytes = bytes.fromhex(token)
+        port_number, place_number = int(port), int(number)
+    except ValueError:
+        parser.error("--connect must be HOST:PORT, and --token as the pool has made it")
+    from aplex._agent.agent import serve
+    from aplex._agent.dialing import Place
+
+    place = Place(host.strip("[]"), port_number, place_number, token_bytes, secret)
+    try:
+        return serve(place)
+    except RefusedError as error:
+        return _say(REFUSED, f"refused by {options.connect}: {error}")
+    except EOFError:  # it has let us in, and is gone, or does not want this worker any more
+        return UNREACHABLE
+    except OSError as error:
+        return _say(UNREACHABLE, f"no connection to {options.connect}: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m aplex.worker",
+        description="A worker of an aplex pool on another machine, which it dials. The pool "
+        "appends --connect and --token to its command.",
+    )
+    parser.add_argument("--connect", required=True, metavar="HOST:PORT", help="where the pool is")
+    parser.add_argument(
+        "--token", required=True, help="which worker this is; may be used once, by one worker"
+    )
+    parser.add_argument(
+        "--secret-file",
+        metavar="FILE",
+        help=f"a file with the secret, '-' for a line of standard input; else it is in {SECRET}",
+    )
+    return parser
+
+
+def _secret(parser: argparse.ArgumentParser, file: str | None) -> bytes:
+    """Return the secret; nothing that works see has it."""
+    secret = os.environ.pop(SECRET, "")
+    if file == "-":
+        secret = sys.stdin.readline()
+    elif file is not None:
+        try:
+            secret = Path(file).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            parser.error(f"the secret cannot be read: {error}")
+    if not secret.strip():
+        _no_secret(parser)
+    _leave_stdin()
+    return secret.strip().encode()
+
+
+def _no_secret(parser: argparse.ArgumentParser) -> NoReturn:
+    parser.error(f"there is no secret: give --secret-file, or the environment variable {SECRET}")
+
+
+def _leave_stdin() -> None:
+    """Have nothing to read on standard input: works do not share it."""
+    with contextlib.suppress(OSError):
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+
+
+def _say(code: int, message: str) -> int:
+    sys.stderr.write(f"aplex.worker: {message}\n")
+    return code

@@ -1,0 +1,1 @@
+"""What is the same for all workers behind channels, wherever they are: sending, reading, ends."""

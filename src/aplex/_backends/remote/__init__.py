@@ -1,0 +1,1 @@
+"""Workers that dial in over TCP, from wherever a launcher has started them."""

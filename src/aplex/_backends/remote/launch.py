@@ -1,0 +1,98 @@
+"""The Launch: what is known of one remote worker, from its order to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING
+
+from aplex._wire import handshake
+from aplex._wire.frames import PipeEnd, Reader, Writer
+
+if TYPE_CHECKING:
+    from aplex._backends.listener import Listener, Timer
+    from aplex._backends.remote.link import RemoteLink
+    from aplex._pool.state import PoolWorker
+    from aplex._wire.orders import Arrival, Certificate
+
+
+class Launch:
+    """One worker.
+
+    Attributes:
+        worker: Which one.
+        token: By which it is let in, once.
+        used: Channels for which it was used.
+        channels: Connections that are there, and not in the link yet.
+        control: The connection to its agent.
+        writer: Writes to that how to begin.
+        reader: Reads from that what the agent tells.
+        arrival: Who the agent is.
+        skew: Our clock less its clock, as far as known, in nanoseconds.
+        link: Once all connections are there.
+        unwanted: Whether it is to end.
+        gone: What the launcher has said of the end of what it launched.
+        lost_by: Why it is lost, if nothing certifies its end.
+        timer: When it is given up.
+        is_over: Whether its end was reported, or is about to be.
+    """
+
+    def __init__(self, worker: PoolWorker) -> None:
+        self.worker = worker
+        self.token = os.urandom(handshake.TOKEN)
+        self.used: set[int] = set()
+        self.channels: dict[int, PipeEnd] = {}
+        self.control: PipeEnd | None = None
+        self.writer: Writer
+        self.reader: Reader | None = None
+        self.arrival: Arrival | None = None
+        self.skew = 0
+        self.link: RemoteLink | None = None
+        self.unwanted = False
+        self.gone: str | None = None
+        self.lost_by: str | None = None
+        self.timer: Timer | None = None
+        self.is_over = False
+        self.born = time.monotonic()
+        self._wanted: set[int] = set()
+
+    def take_control(self, control: PipeEnd, *, logs: bool) -> None:
+        """Note that the agent has dialled in."""
+        self.control = control
+        self.writer, self.reader = Writer(control), Reader(control)
+        self._wanted = {handshake.COROUTINES, handshake.PLAIN}
+        if logs:
+            self._wanted.add(handshake.LOGS)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all is there that the link needs."""
+        return self.arrival is not None and self.channels.keys() == self._wanted
+
+    @property
+    def certified(self) -> Certificate | None:
+        """How it has ended, if that is known."""
+        return None if self.link is None else self.link.certificate
+
+    def be_over(self, listener: Listener) -> None:
+        """Have nothing watched but what is the link's. On the listener's thread."""
+        self.is_over = True
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.link is None:
+            for end in self._ends():
+                listener.unwatch(end)
+                listener.unwatch_writing(end)
+                end.close()
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies of connections that are no link's yet."""
+        if self.link is None:
+            for end in self._ends():
+                with contextlib.suppress(OSError):
+                    end.close()
+
+    def _ends(self) -> list[PipeEnd]:
+        ends = list(self.channels.values())
+        return ends if self.control is None else [*ends, self.control]
