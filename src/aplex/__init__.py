@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from aplex.futures import AsyncioFuture, ConcurrentFuture
     from aplex.handles import SharedHandle
+    from aplex.interpreters import InterpreterAsyncPoolExecutor
     from aplex.journals import Journal
     from aplex.limits import AdaptiveLimit
     from aplex.load_balancers import LoadBalancer
@@ -65,6 +66,7 @@ __all__ = [
     "ConcurrentFuture",
     "CurrentWorker",
     "FunctionStats",
+    "InterpreterAsyncPoolExecutor",
     "Journal",
     "JournalError",
     "LimitStats",
@@ -107,6 +109,7 @@ _MODULES = (
     "futures",
     "limits",
     "handles",
+    "interpreters",
     "journals",
     "load_balancers",
     "outcomes",

@@ -95,8 +95,12 @@ class WorkerLostError(AplexWorkerError, BrokenProcessPool):
         peak_rss: int | None = None,
         reason: str | None = None,
         stack: str | None = None,
+        who: str | None = None,
+        how: str | None = None,
     ) -> None:
-        """Describe a death."""
+        """Describe a death; that of a worker which is no process is told in words of its own."""
+        self._who = who
+        self._how = how
         self.pid = pid
         self.exitcode = exitcode
         self.in_flight = in_flight
@@ -133,6 +137,9 @@ class WorkerLostError(AplexWorkerError, BrokenProcessPool):
     @property
     def cause(self) -> str:
         """How it ended, in a few words."""
+        how: str | None = self.__dict__.get("_how")
+        if how is not None:
+            return how
         if self.signal_name:
             return f"was killed by {self.signal_name}"
         if self.exitcode is None:
@@ -142,7 +149,8 @@ class WorkerLostError(AplexWorkerError, BrokenProcessPool):
     @property
     def summary(self) -> str:
         """Say in one line who died, how, and what it ran."""
-        parts = [f"worker process {self.pid} {self.cause} with {_works(self.in_flight)} in flight"]
+        who = self.__dict__.get("_who") or f"worker process {self.pid}"
+        parts = [f"{who} {self.cause} with {_works(self.in_flight)} in flight"]
         if self.works:
             more = ", …" if self.in_flight > len(self.works) else ""
             parts[0] += f" ({', '.join(dict.fromkeys(self.works))}{more})"

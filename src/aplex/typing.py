@@ -24,7 +24,7 @@ Sign: TypeAlias = (
 )
 """Which outcomes are meant: types of exceptions, or a predicate."""
 
-__all__ = ["MapOptions", "PoolOptions", "ProcessOptions", "WorkOptions"]
+__all__ = ["InterpreterOptions", "MapOptions", "PoolOptions", "ProcessOptions", "WorkOptions"]
 
 
 class PoolOptions(TypedDict, total=False):
@@ -62,6 +62,12 @@ class ProcessOptions(PoolOptions, total=False):
     preload: Sequence[str]
     forward_logs: bool | None
     max_memory_per_worker: int | None
+
+
+class InterpreterOptions(PoolOptions, total=False):
+    """The keyword arguments of `InterpreterAsyncPoolExecutor`, but for the same two."""
+
+    forward_logs: bool | None
 
 
 class WorkOptions(TypedDict, total=False):

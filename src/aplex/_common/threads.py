@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections.abc import Callable
+
+
+def may_be_daemons() -> bool:
+    """Whether threads may be daemons here; not in subinterpreters."""
+    allowed: Callable[[], bool] | None = getattr(_thread, "daemon_threads_allowed", None)
+    return allowed is None or allowed()
 
 
 class OnceThread:
@@ -19,6 +26,11 @@ class OnceThread:
         self._name = name
         self._begins = threading.Lock()  # taken by the thread that begins, and kept
         self._thread: threading.Thread | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
 
     @property
     def ident(self) -> int | None:

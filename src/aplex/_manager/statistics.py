@@ -7,6 +7,7 @@ gets into (`list` of a dictionary), and what may be gone meanwhile is asked for 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from aplex._common.messages import PLAIN
@@ -51,7 +52,7 @@ def limits_of(pool: Pool, now: float) -> tuple[LimitStats, ...]:
 
 def _stats_of(worker: PoolWorker, backend: Backend, now: float) -> WorkerStats:
     works = list(worker.works.values())
-    pid = worker.pid  # none of threads
+    pid = worker.pid  # none of threads; that of this process has all of it
     return WorkerStats(
         slot=worker.index,
         id=worker.id,
@@ -62,7 +63,7 @@ def _stats_of(worker: PoolWorker, backend: Backend, now: float) -> WorkerStats:
         running=_running(worker, works, backend, now),
         done=max(0, worker.seqs[0] + worker.seqs[1] - worker.given_back - len(works)),
         uptime=max(0.0, now - worker.born),
-        rss=None if pid is None else resident(pid),
+        rss=None if pid is None or pid == os.getpid() else resident(pid),
         loop_lag=max(backend.turns(worker)),
     )
 
