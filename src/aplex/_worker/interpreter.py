@@ -22,7 +22,7 @@ import pickle
 import selectors
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 
 from aplex._common.identity import be_worker_process
 from aplex._common.messages import LEFT_BEHIND, Report
@@ -66,19 +66,17 @@ def main(
     """
     be_worker_process(number)
     sys.setswitchinterval(SWITCH_INTERVAL)
-    progress = Progress(PipeEnd(os.dup(words)), PipeEnd(os.dup(page)))
-    # Registered first, it comes last. Not all that a subinterpreter has is freed with it.
-    atexit.register(_unmap, progress)
-    progress.page.seal()
     ends: list[Any] = [None if fd is None else PipeEnd(fd) for fd in fds]
-    child = InterpreterChild(ChildEnds(*ends), progress, index, name)
+    channels = ChildEnds(*ends)
+    # What is unmapped has descriptors of its own.
+    if channels.arena_in is not None and channels.arena_out is not None:
+        channels.arena_in = channels.arena_in.duplicate()
+        channels.arena_out = channels.arena_out.duplicate()
+    progress = Progress(PipeEnd(words).duplicate(), PipeEnd(page).duplicate())
+    progress.page.seal()
+    child = InterpreterChild(channels, progress, index, name)
+    atexit.register(child.forget)  # registered first, it comes last
     child.run(pickle.loads(setup))
-
-
-def _unmap(progress: Progress) -> None:
-    """Free the memory of the counters, when nothing counts any more."""
-    with contextlib.suppress(BufferError):  # something has views of it
-        progress.close()
 
 
 class InterpreterCodec(ProcessCodec):
@@ -94,6 +92,7 @@ class InterpreterChild(Child):
     codec = InterpreterCodec
 
     def __init__(self, ends: ChildEnds, progress: Progress, index: int, name: str) -> None:
+        self._codecs: list[ProcessCodec] = []
         super().__init__(ends, progress, index)
         self._own_name = name
         self._over = threading.Event()  # the main thread has nothing more to do
@@ -186,6 +185,25 @@ class InterpreterChild(Child):
             while not self._over.wait(self._interrupts.send()):
                 pass
         self._interrupts.stop()
+
+    def forget(self) -> None:
+        """Unmap all memory: not all that is left in a subinterpreter is freed with it."""
+        if self._shared is not None:
+            self._shared.forget()
+        if self._results is not None:
+            self._results.forget()
+        for codec in self._codecs:
+            codec.forget()
+        for end in (self._ends.arena_in, self._ends.arena_out):
+            if end is not None:
+                end.close()
+        with contextlib.suppress(BufferError):  # something has views of it
+            self._progress.close()
+
+    def _make_codec(self, counters: MutableSequence[int] | memoryview) -> ProcessCodec:
+        codec = super()._make_codec(counters)
+        self._codecs.append(codec)
+        return codec
 
     def _kick(self) -> None:
         with contextlib.suppress(OSError):  # it is over

@@ -168,6 +168,11 @@ class ProcessCodec(CallDecoder):
         views: list[memoryview] = self._borrowed.open(place)
         return views
 
+    def forget(self) -> None:
+        """Unmap what the calls had, where no end of a process does that."""
+        if self._borrowed is not None:
+            self._borrowed.forget()
+
     def put(self, batch: ReportBatch, work_id: int, value: Any) -> None:
         if type(value) in ATOMS or is_atom(value):
             batch.ids.append(work_id)
