@@ -17,8 +17,13 @@ from typing import Any
 
 import pytest
 from tests.support.emulation.start import emulated
+from tests.support.only import only_engine
 
-from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
+from aplex import (
+    InterpreterAsyncPoolExecutor,
+    ProcessAsyncPoolExecutor,
+    ThreadAsyncPoolExecutor,
+)
 
 DEADLINE = 30.0 if emulated() else 10.0  # there is no template: each worker imports
 """Seconds after which a future is taken for lost."""
@@ -27,16 +32,25 @@ ENGINES = {
     "macos": ("thread", "template", "forkserver"),  # the template is what there is by default
     "windows": ("thread", "template"),
 }[emulated()]
-PROCESSES = ENGINES[1:]
+if only_engine() is not None:
+    ENGINES = (str(only_engine()),)
+THIN = ENGINES if only_engine() else ("thread", "template")
+"""An engine of each kind."""
+PROCESSES = ENGINES if only_engine() else ENGINES[1:]
+"""Those whose workers are sent pickles."""
 KILLED = signal.SIGTERM if emulated() == "windows" else signal.SIGKILL
 """By what ``multiprocessing`` says that a process which was killed has ended."""
-LOOPS = ("stock",) if emulated() == "windows" else ("stock", "uvloop")
+LOOPS = ("stock",) if emulated() == "windows" or only_engine() else ("stock", "uvloop")
 FACES = ("blocking", "awaitable")
 
 everywhere = pytest.mark.usefixtures("whole_matrix")
 """Decorates a test that is run against every engine, both kinds of loop, both faces."""
 
-Pool = ProcessAsyncPoolExecutor[Any] | ThreadAsyncPoolExecutor[Any]
+Pool = (
+    ProcessAsyncPoolExecutor[Any]
+    | ThreadAsyncPoolExecutor[Any]
+    | InterpreterAsyncPoolExecutor[Any]
+)
 
 
 def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
@@ -46,6 +60,8 @@ def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
         options.setdefault("worker_loop_factory", loop_factory(loop))
     if engine == "thread":
         return ThreadAsyncPoolExecutor(**options)
+    if engine == "interpreter":
+        return InterpreterAsyncPoolExecutor(**options)
     if engine == "template" and emulated():  # there is none: it is what others have by default
         return ProcessAsyncPoolExecutor(**options)
     return ProcessAsyncPoolExecutor(mp_context=engine, **options)

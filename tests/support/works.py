@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
+
 import functools
 import itertools
 import os
