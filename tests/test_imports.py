@@ -25,6 +25,7 @@ import aplex.exceptions
 import aplex.executors
 import aplex.futures
 import aplex.handles
+import aplex.interpreters
 import aplex.journals
 import aplex.limits
 import aplex.load_balancers
@@ -52,6 +53,7 @@ PUBLIC_MODULES = (
     "futures",
     "limits",
     "handles",
+    "interpreters",
     "journals",
     "load_balancers",
     "outcomes",
@@ -136,6 +138,9 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         ),
     },
     {
+        "interpreters": (
+            *("_backends", "_calls.settings", "executors", "load_balancers", "typing"),
+        ),
         "_testing": (
             *(*GROUND, "_backends", "_calls.settings", "_manager", "_pool.state", "_wire"),
             *("executors", "typing"),

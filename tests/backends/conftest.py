@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 
 from tests.support import works
-from tests.support.callers import THIN as ENGINES_OF_EACH_KIND
 from tests.support.callers import (
     ENGINES,
     FACES,
@@ -26,6 +25,7 @@ from tests.support.callers import (
     caller_of,
     loop_factory,
 )
+from tests.support.callers import THIN as ENGINES_OF_EACH_KIND
 from tests.support.leaks import nothing_left_alive
 from tests.support.signals import Gate, Signals, close_all
 
@@ -134,8 +134,14 @@ def awaitable_caller(caller: Caller) -> Caller:
 
 @pytest.fixture
 def processes(request: pytest.FixtureRequest) -> bool:
-    """Whether the workers of the caller are processes."""
+    """Whether the workers of the caller are sent pickles, as processes are."""
     return "thread" not in request.node.callspec.id
+
+
+@pytest.fixture
+def own_process(request: pytest.FixtureRequest, processes: bool) -> bool:
+    """Whether each worker of the caller is a process of its own."""
+    return processes and "interpreter" not in request.node.callspec.id
 
 
 @pytest.fixture(params=ENGINES_OF_EACH_KIND)

@@ -47,9 +47,7 @@ everywhere = pytest.mark.usefixtures("whole_matrix")
 """Decorates a test that is run against every engine, both kinds of loop, both faces."""
 
 Pool = (
-    ProcessAsyncPoolExecutor[Any]
-    | ThreadAsyncPoolExecutor[Any]
-    | InterpreterAsyncPoolExecutor[Any]
+    ProcessAsyncPoolExecutor[Any] | ThreadAsyncPoolExecutor[Any] | InterpreterAsyncPoolExecutor[Any]
 )
 
 

@@ -92,12 +92,14 @@ class InterpreterChild(Child):
     codec = InterpreterCodec
 
     def __init__(self, ends: ChildEnds, progress: Progress, index: int, name: str) -> None:
+        self.loop_name = f"{name}-loop"
         self._codecs: list[ProcessCodec] = []
         super().__init__(ends, progress, index)
         self._own_name = name
         self._over = threading.Event()  # the main thread has nothing more to do
 
     def run(self, setup: PackedSetup) -> None:
+        threading.current_thread().name = self._own_name
         try:
             with contextlib.suppress(LeftBehind):
                 super().run(setup)
@@ -175,7 +177,7 @@ class InterpreterChild(Child):
         return super()._flush_held(selector) and not self._over.is_set()
 
     def _end_watch(self) -> None:
-        """Let the worker end; if the parent does not want it, have it end. On the watcher's thread."""
+        """Let the worker end; have it end, if the parent does not want it. On this thread."""
         if not self._over.is_set():
             self._orphaned.set()
             self._loop_thread.stop(ORPHAN_GRACE)

@@ -3,9 +3,9 @@
 What Ctrl-C and ``pthread_kill`` reach is the main interpreter alone. ``PyThreadState_SetAsyncExc``
 raises at any later moment, perhaps when the function has ended and the thread is in our own code,
 which nobody could then mend. So while a function is to be interrupted (and only then: it has a
-price), ``sys.monitoring`` calls us back, in its own thread, at its next line, jump or call; there we
-look where the thread is, as the handler of the signal does, and raise. Code of C that does not come
-back to Python is not stopped.
+price), ``sys.monitoring`` calls us back, in its own thread, at its next line, jump or call. There
+we look where the thread is, as the handler of the signal does, and raise. Code of C that does not
+come back to Python is not stopped.
 
 Source: PEP 669, https://docs.python.org/3/library/sys.monitoring.html
 """

@@ -212,6 +212,7 @@ class Child:
     """One worker process; what differs in other hosts are methods that can be overridden."""
 
     codec: type[ProcessCodec] = ProcessCodec
+    loop_name = "aplex-loop"
 
     def __init__(self, ends: ChildEnds, progress: Progress, index: int) -> None:
         self._ends = ends
@@ -224,7 +225,7 @@ class Child:
         self._pipes: CoroutinePipes | None = None
         daemon = may_be_daemons()
         self._loop_thread = LoopThread(
-            self, lambda run: _Thread(target=run, name="aplex-loop", daemon=daemon)
+            self, lambda run: _Thread(target=run, name=self.loop_name, daemon=daemon)
         )
         self._watcher = threading.Thread(target=self._watch, name="aplex-watcher", daemon=daemon)
         self._main = threading.get_ident()
@@ -613,5 +614,3 @@ class _Thread(threading.Thread):
 
     def give_up(self) -> bool:
         return True
-
-

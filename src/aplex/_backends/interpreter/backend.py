@@ -230,4 +230,3 @@ def _certificate(
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
-

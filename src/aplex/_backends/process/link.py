@@ -9,16 +9,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from aplex._backends.linked.piped import PipedLink
-from aplex._common.messages import COROUTINE, LANES, PLAIN
-from aplex._wire.borrowed import BorrowedMemory
-from aplex._wire.counters import Progress
-from aplex._wire.frames import End, Opened, PipeEnd, Reader, Writer
-from aplex._wire.shared_memory import SharedMemory, make_shared_memory_file
+from aplex._wire.frames import End, PipeEnd
+from aplex._wire.shared_memory import SharedMemory
 from aplex._worker import (
     coroutine_pipes,  # noqa: F401 - forked workers have it at once  # pyright: ignore[reportUnusedImport]
-    process,
 )
-from aplex._worker.log_forwarding import ROOM
 
 if TYPE_CHECKING:
     from aplex._backends.linked.logs import Logs
