@@ -49,8 +49,8 @@ def test_an_older_python_says_what_is_missing_and_what_to_use() -> None:
         ("module numpy._core._multiarray_umath does not support loading in subinterpreters", None),
         ("PyO3 modules do not yet support subinterpreters, see https://…/issues/576", "orjson"),
         ("cannot load module more than once per process", "numpy"),
-        ("Interpreter change detected - this module can only be loaded into one interpreter per "
-         "process.", "uvloop.loop"),
+        (("Interpreter change detected - this module can only be loaded into one interpreter per "
+         "process."), "uvloop.loop"),
     ],
 )  # fmt: skip
 def test_a_refusal_is_known_by_its_words(message: str, name: str | None) -> None:
