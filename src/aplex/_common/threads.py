@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import _thread
 import threading
 from collections.abc import Callable
 
 
-def may_be_daemons() -> bool:
-    """Whether threads may be daemons here; not in subinterpreters."""
-    allowed: Callable[[], bool] | None = getattr(_thread, "daemon_threads_allowed", None)
-    return allowed is None or allowed()
+def be_daemon(thread: threading.Thread) -> None:
+    """Have a thread that is not started yet not outlive the program.
+
+    In a subinterpreter ``threading`` refuses that; ``_thread``, which knows how to end one there,
+    does not. A thread that is no daemon would keep the whole program from ending.
+    """
+    try:
+        thread.daemon = True
+    except RuntimeError:
+        thread._daemonic = True  # type: ignore[attr-defined] # noqa: SLF001
 
 
 class OnceThread:

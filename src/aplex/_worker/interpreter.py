@@ -2,7 +2,7 @@
 
 So it must never end the process, nor touch what belongs to all of it: signals, ``faulthandler``,
 the descriptors of others. What a worker process leaves to the kernel at its end is done here: its
-threads are joined, and what was opened is closed. There are no daemon threads in a subinterpreter.
+threads are joined, and what was opened is closed.
 
 The descriptors of its channels belong to the parent's thread that runs the interpreter, which
 closes them when the interpreter is gone: a number closed here could be another file's by then.
@@ -22,6 +22,7 @@ import pickle
 import selectors
 import sys
 import threading
+import time
 from collections.abc import MutableSequence, Sequence
 
 from aplex._common.identity import be_worker_process
@@ -43,10 +44,15 @@ TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, Final
 
     from aplex._wire.packed_setup import PackedSetup
     from aplex._worker.coroutine_lane import CoroutineLane
+
+LATE: Final = 0.5
+"""Seconds that a worker which was left behind waits at its end. The end of the program may have
+waited for the same threads: then it takes the interpreter away in this time, and not while that
+is being closed, which would crash (CPython 3.14)."""
 
 
 def main(
@@ -105,6 +111,11 @@ class InterpreterChild(Child):
                 super().run(setup)
         finally:
             self._end_threads()
+            # Those of works, too, as at the end of a process: while the interpreter is being
+            # closed they would keep the program from ending.
+            threading._shutdown()  # type: ignore[attr-defined] # noqa: SLF001
+            if self._progress.started[LEFT_BEHIND]:
+                time.sleep(LATE)
             for stream in (sys.stdout, sys.stderr):
                 with contextlib.suppress(Exception):  # of a work's own
                     stream.flush()

@@ -46,7 +46,7 @@ from aplex._common.messages import (
     Reports,
     only,
 )
-from aplex._common.threads import may_be_daemons
+from aplex._common.threads import be_daemon
 from aplex._wire.calls import CallDecoder, Put, encode_value, is_atom
 from aplex._wire.counters import Progress
 from aplex._wire.exceptions import encode_exception
@@ -223,11 +223,10 @@ class Child:
         self._names = Names(progress.page)
         self._codec = self._make_codec(progress.started)
         self._pipes: CoroutinePipes | None = None
-        daemon = may_be_daemons()
         self._loop_thread = LoopThread(
-            self, lambda run: _Thread(target=run, name=self.loop_name, daemon=daemon)
+            self, lambda run: _Thread(target=run, name=self.loop_name)
         )
-        self._watcher = threading.Thread(target=self._watch, name="aplex-watcher", daemon=daemon)
+        self._watcher = _Thread(target=self._watch, name="aplex-watcher")
         self._main = threading.get_ident()
         self._orphaned = threading.Event()
         self._factory_may_fail = False  # it is the user's
@@ -611,6 +610,10 @@ def _shorter(one: float | None, other: float | None) -> float | None:
 
 class _Thread(threading.Thread):
     """A daemon thread whose start is tried once."""
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        super().__init__(target=target, name=name)
+        be_daemon(self)
 
     def give_up(self) -> bool:
         return True
