@@ -64,7 +64,7 @@ class MonitoredInterrupts(Interrupts):
         self._pause = FIRST_PAUSE
 
     def stop(self) -> None:
-        """Watch no more."""
+        super().stop()
         tool, self._tool = self._tool, None
         if tool is not None:
             self._monitoring.set_events(tool, 0)

@@ -223,9 +223,7 @@ class Child:
         self._names = Names(progress.page)
         self._codec = self._make_codec(progress.started)
         self._pipes: CoroutinePipes | None = None
-        self._loop_thread = LoopThread(
-            self, lambda run: _Thread(target=run, name=self.loop_name)
-        )
+        self._loop_thread = LoopThread(self, lambda run: _Thread(target=run, name=self.loop_name))
         self._watcher = _Thread(target=self._watch, name="aplex-watcher")
         self._main = threading.get_ident()
         self._orphaned = threading.Event()

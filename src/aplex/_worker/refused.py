@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from aplex._common.errors import SerializationError
+
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     from typing import Final
@@ -24,18 +26,22 @@ _OTHERS: Final = (
 def with_cure(error: BaseException) -> BaseException:
     """Return an exception that names the refused module and the cure, if one is behind it.
 
-    An ``ImportError`` is replaced by one that says so, with the original as its cause; another
-    exception gets a note. What has nothing to do with it is returned as it is.
+    An ``ImportError``, or a `SerializationError` that one has caused, is replaced by one that says
+    so, with the original as its cause; another exception gets a note. What has nothing to do with it is returned as it is.
     """
     refusal = _refusal_in(error)
     if refusal is None:
         return error
     name = _name_of(refusal)
     text = f"module {name} cannot be imported in a subinterpreter; {CURE}"
-    if not isinstance(error, ImportError):
+    told: BaseException
+    if isinstance(error, ImportError):
+        told = ImportError(text, name=name)
+    elif type(error) is SerializationError:  # of ours: what travels could not be unpickled
+        told = SerializationError(text)
+    else:
         error.add_note(text)
         return error
-    told = ImportError(text, name=name)
     told.__cause__ = error
     return told
 

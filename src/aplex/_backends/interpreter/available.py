@@ -15,7 +15,7 @@ def check_available() -> None:
     Raises:
         NotImplementedError: They cannot; says why, and the cure.
     """
-    if sys.implementation.name != "cpython" or sys.version_info < (3, 14):
+    if sys.implementation.name != "cpython" or tuple(sys.version_info) < (3, 14):
         version = ".".join(map(str, sys.version_info[:2]))
         raise NotImplementedError(
             "InterpreterAsyncPoolExecutor needs CPython 3.14 or newer (concurrent.interpreters), "
