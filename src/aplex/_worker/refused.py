@@ -27,7 +27,8 @@ def with_cure(error: BaseException) -> BaseException:
     """Return an exception that names the refused module and the cure, if one is behind it.
 
     An ``ImportError``, or a `SerializationError` that one has caused, is replaced by one that says
-    so, with the original as its cause; another exception gets a note. What has nothing to do with it is returned as it is.
+    so, with the original as its cause; another exception gets a note. What has nothing to do with
+    it is returned as it is.
     """
     refusal = _refusal_in(error)
     if refusal is None:
