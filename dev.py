@@ -34,6 +34,7 @@ from xml.etree import ElementTree as ET
 ROOT = Path(__file__).resolve().parent
 CONSTRAINTS = ROOT / "constraints.txt"
 MINORS = range(11, 16)  # the Pythons 3.x to look for
+INTERPRETERS = 14  # the first of them with subinterpreters
 # Beside the checkout there may be launchers, `with-python3.x COMMAND…`, for a Python that can
 # only live in a root of its own. A virtual environment made through one works only through it.
 LAUNCHERS = ROOT.parent / "shared" / "tools"
@@ -160,10 +161,12 @@ def check() -> None:
         _step("coverage", *coverage, "report"),
     ]
     steps += _check_package(this, module)
+    steps += _subinterpreters(module[:-1], this.minor)
     for other in _other_pythons(this):
         command = other.venv(f".venv-{other.minor}", *TEST)
         title = f"smoke tests, Python {other.minor}"
         steps.append(_step(title, *command, "-m", "pytest", "-q", "-m", "smoke"))
+        steps += _subinterpreters(command, other.minor)
     _say(f"the {SLOWEST} slowest tests")
     for seconds, name in _slowest(record):
         print(f"{seconds:6.1f} s  {name}")
@@ -211,6 +214,19 @@ def _emulation(module: Sequence[str], system: str) -> tuple[str, bool, float]:
     contract = [ROOT / f"tests/backends/test_contract_{name}.py" for name in EMULATED]
     command = (*module, "pytest", "-q", *PARALLEL, f"--emulate={system}", "--short")
     return _step(f"contract, {system} emulated", *command, *map(str, contract))
+
+
+def _subinterpreters(command: Sequence[str], minor: str) -> Iterator[tuple[str, bool, float]]:
+    """Run what of the contract has most to do with subinterpreters, where there are any."""
+    if int(minor.partition(".")[2]) < INTERPRETERS:
+        return
+    rooms = ("works", "cancel", "errors", "streams")
+    files = [f"tests/backends/test_contract_{room}.py" for room in rooms]
+    pytest = (*command, "-m", "pytest", "-q", *PARALLEL, "--engine=interpreter", "--short")
+    title = f"contract, subinterpreters, Python {minor}"
+    own = ("tests/backends/test_interpreters.py", "tests/test_documents.py")
+    chosen = ("-k", "not test_documents or interpreters")
+    yield _step(title, *pytest, *files, *own, *chosen)
 
 
 def _slowest(record: Path) -> list[tuple[float, str]]:

@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
-from tests.support import measuring, programs
+from tests.support import measuring, only, programs
 from tests.support.emulation import start as emulation
 from tests.support.emulation.selection import is_out_of_reach, left_out_of_the_short_form
 from tests.support.matrix import thinned
@@ -21,6 +21,7 @@ from tests.support.matrix import thinned
 TEARDOWN: Final = 60.0
 """Seconds that the cleanup after a test may take."""
 
+only.begin(sys.argv[1:])
 emulation.begin(sys.argv[1:])  # before anything imports aplex
 
 for _number, _action in (
@@ -46,9 +47,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="let aplex have only what that system has; see tests/support/emulation",
     )
     parser.addoption(
+        "--engine",
+        choices=only.ENGINES,
+        help="run the contract with that engine alone; see tests/support/only.py",
+    )
+    parser.addoption(
         "--short",
         action="store_true",
-        help="with --emulate: run each test once for each face, with worker processes",
+        help="with --emulate or --engine: run each test once for each face, not with threads",
     )
 
 
@@ -65,7 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=list(out_of_reach))
     if config.getoption("full_matrix"):
         return
-    short = emulation.emulated() and config.getoption("short")
+    short = (emulation.emulated() or only.only_engine()) and config.getoption("short")
     left_out = left_out_of_the_short_form(items) if short else thinned(items)
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=list(left_out))

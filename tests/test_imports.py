@@ -25,6 +25,7 @@ import aplex.exceptions
 import aplex.executors
 import aplex.futures
 import aplex.handles
+import aplex.interpreters
 import aplex.journals
 import aplex.limits
 import aplex.load_balancers
@@ -53,6 +54,7 @@ PUBLIC_MODULES = (
     "futures",
     "limits",
     "handles",
+    "interpreters",
     "journals",
     "load_balancers",
     "outcomes",
@@ -141,6 +143,9 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         "_agent": (*GROUND, "_wire", "_worker"),
         "worker": ("_agent",),
         "remote": (*(*GROUND, "_backends", "_calls.settings", "executors", "typing"),),
+        "interpreters": (
+            *("_backends", "_calls.settings", "executors", "load_balancers", "typing"),
+        ),
     },
     {
         "_testing": (

@@ -98,6 +98,20 @@ def _entries() -> list[Entry]:
         *entries,
         # `import aplex` alone puts off most of it until a name is used
         Entry("aplex-loaded", "aplex_:Blocking", "aplex", "aplex.executors"),
+        Entry(
+            "aplex-spawn-awaited",
+            "aplex_:Awaited",
+            "aplex",
+            "aplex",
+            settings=({"mp_context": "spawn"},),
+        ),
+        Entry(
+            "aplex-interpreters-awaited",
+            "aplex_:AwaitedInterpreters",
+            "aplex",
+            "aplex",
+            in_processes=False,
+        ),
         Entry("futures-process", "futures_process:Blocking", "stdlib", FUTURES),
         Entry("futures-process-awaited", "futures_process:Awaited", "stdlib", FUTURES, slowness=4),
         Entry("futures-thread", "futures_thread:Blocking", "stdlib", THREADS, in_processes=False),

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterable, Awaitable, Iterable, Sequence
 from typing import Any
 
+import aplex
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
 from peers.base import AwaitingPeer, BlockingPeer, ChunkSize, Peer, Work
 
@@ -83,3 +84,10 @@ class BlockingThreads(Blocking):
 
 class AwaitedThreads(Awaited):
     threads = True
+
+
+class AwaitedInterpreters(Awaited):
+    async def aopen(self) -> None:
+        kind: Any = aplex.InterpreterAsyncPoolExecutor
+        self.pool = kind(pool_size=self.workers, awaitable=True, **self.settings)
+        await self.pool.__aenter__()

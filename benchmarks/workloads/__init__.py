@@ -5,6 +5,7 @@ from workloads import (
     crowds,
     growth,
     http,
+    interpreters,
     latency,
     life,
     limits,
@@ -33,6 +34,7 @@ WORKLOADS: dict[str, Workload] = {
         life,
         limits,
         recording,
+        interpreters,
     )
     for workload in group.WORKLOADS
 }

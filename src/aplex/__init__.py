@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     )
     from aplex.futures import AsyncioFuture, ConcurrentFuture
     from aplex.handles import SharedHandle
+    from aplex.interpreters import InterpreterAsyncPoolExecutor
     from aplex.journals import Journal
     from aplex.limits import AdaptiveLimit
     from aplex.load_balancers import LoadBalancer
@@ -66,6 +67,7 @@ __all__ = [
     "ConcurrentFuture",
     "CurrentWorker",
     "FunctionStats",
+    "InterpreterAsyncPoolExecutor",
     "Journal",
     "JournalError",
     "LimitStats",
@@ -109,6 +111,7 @@ _MODULES = (
     "futures",
     "limits",
     "handles",
+    "interpreters",
     "journals",
     "load_balancers",
     "outcomes",

@@ -100,8 +100,12 @@ class WorkerLostError(AplexWorkerError, BrokenProcessPool):
         stack: str | None = None,
         node: str | None = None,
         lost_by: str | None = None,
+        who: str | None = None,
+        how: str | None = None,
     ) -> None:
-        """Describe a death."""
+        """Describe a death; that of a worker which is no process is told in words of its own."""
+        self._who = who
+        self._how = how
         self.pid = pid
         self.exitcode = exitcode
         self.in_flight = in_flight
@@ -140,6 +144,9 @@ class WorkerLostError(AplexWorkerError, BrokenProcessPool):
     @property
     def cause(self) -> str:
         """How it ended, in a few words."""
+        how: str | None = self.__dict__.get("_how")
+        if how is not None:
+            return how
         if self.signal_name:
             return f"was killed by {self.signal_name}"
         if self.__dict__.get("lost_by"):
@@ -151,9 +158,11 @@ class WorkerLostError(AplexWorkerError, BrokenProcessPool):
     @property
     def summary(self) -> str:
         """Say in one line who died, how, and what it ran."""
-        node = self.__dict__.get("node")
-        where = f"{self.pid} on {node}" if node else str(self.pid)
-        parts = [f"worker process {where} {self.cause} with {_works(self.in_flight)} in flight"]
+        who = self.__dict__.get("_who")
+        if who is None:
+            node = self.__dict__.get("node")
+            who = f"worker process {self.pid} on {node}" if node else f"worker process {self.pid}"
+        parts = [f"{who} {self.cause} with {_works(self.in_flight)} in flight"]
         if self.works:
             more = ", …" if self.in_flight > len(self.works) else ""
             parts[0] += f" ({', '.join(dict.fromkeys(self.works))}{more})"

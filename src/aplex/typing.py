@@ -24,7 +24,14 @@ Sign: TypeAlias = (
 )
 """Which outcomes are meant: types of exceptions, or a predicate."""
 
-__all__ = ["MapOptions", "PoolOptions", "ProcessOptions", "RemoteOptions", "WorkOptions"]
+__all__ = [
+    "InterpreterOptions",
+    "MapOptions",
+    "PoolOptions",
+    "ProcessOptions",
+    "RemoteOptions",
+    "WorkOptions",
+]
 
 
 class PoolOptions(TypedDict, total=False):
@@ -70,6 +77,11 @@ class RemoteOptions(PoolOptions, total=False):
     listen: str
     port: int
     secret: str | os.PathLike[str] | None
+
+
+class InterpreterOptions(PoolOptions, total=False):
+    """The keyword arguments of `InterpreterAsyncPoolExecutor`, but for the same two."""
+
     forward_logs: bool | None
 
 

@@ -21,16 +21,16 @@ from tests.support.callers import (
     ENGINES,
     FACES,
     LOOPS,
-    REMOTE,
     Caller,
     caller_of,
     loop_factory,
 )
+from tests.support.callers import THIN as ENGINES_OF_EACH_KIND
 from tests.support.leaks import nothing_left_alive
 from tests.support.signals import Gate, Signals, close_all
 
 MATRIX = [(engine, loop, face) for engine in ENGINES for loop in LOOPS for face in FACES]
-THIN = [(engine, "stock", face) for engine in ("thread", "template", *REMOTE) for face in FACES]
+THIN = [(engine, "stock", face) for engine in ENGINES_OF_EACH_KIND for face in FACES]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -134,11 +134,17 @@ def awaitable_caller(caller: Caller) -> Caller:
 
 @pytest.fixture
 def processes(request: pytest.FixtureRequest) -> bool:
-    """Whether the workers of the caller are processes."""
+    """Whether the workers of the caller are sent pickles, as processes are."""
     return "thread" not in request.node.callspec.id
 
 
-@pytest.fixture(params=["thread", "template", *REMOTE])
+@pytest.fixture
+def own_process(request: pytest.FixtureRequest, processes: bool) -> bool:
+    """Whether each worker of the caller is a process of its own."""
+    return processes and "interpreter" not in request.node.callspec.id
+
+
+@pytest.fixture(params=ENGINES_OF_EACH_KIND)
 def engine(request: pytest.FixtureRequest) -> str:
     """An engine of each kind. A test may ask for others."""
     return request.param

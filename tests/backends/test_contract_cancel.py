@@ -81,7 +81,7 @@ def test_a_coroutine_may_raise_instead(caller: Caller, signals: Signals) -> None
     assert error.args == ("was cancelled",)
 
 
-@pytest.mark.needs("posix")  # signals interrupt functions
+@pytest.mark.needs("posix", "process")  # signals interrupt functions in C
 @everywhere
 def test_a_running_function_of_a_process_is_interrupted(
     caller: Caller, processes: bool, signals: Signals, gate: Gate

@@ -77,23 +77,23 @@ def test_an_awaitable_that_a_coroutine_function_returns_is_a_value_like_any_othe
 
 
 @everywhere
-def test_a_plain_function_never_runs_on_a_loop(caller: Caller, processes: bool) -> None:
+def test_a_plain_function_never_runs_on_a_loop(caller: Caller, own_process: bool) -> None:
     """It runs on the main thread of a process worker."""
     for work in (works.where, functools.partial(works.where), lambda: works.where()):
         pid, _, is_main, has_loop = caller.call(work)
         assert not has_loop
-        assert is_main is processes
-        assert (pid == os.getpid()) is not processes
+        assert is_main is own_process
+        assert (pid == os.getpid()) is not own_process
 
 
 @everywhere
-def test_a_coroutine_runs_on_a_loop(caller: Caller, processes: bool) -> None:
+def test_a_coroutine_runs_on_a_loop(caller: Caller, own_process: bool) -> None:
     """And not on the main thread, which is for plain functions."""
     for work in (works.awhere, works.where_decorated, lambda: works.awhere()):
         pid, _, is_main, has_loop = caller.call(work)
         assert has_loop
         assert not is_main
-        assert (pid == os.getpid()) is not processes
+        assert (pid == os.getpid()) is not own_process
 
 
 @everywhere

@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 from tests.support.emulation.start import emulated
+from tests.support.only import only_engine
 
 from aplex import (
+    InterpreterAsyncPoolExecutor,
     ProcessAsyncPoolExecutor,
     RemoteAsyncPoolExecutor,
     ThreadAsyncPoolExecutor,
@@ -32,19 +34,29 @@ ENGINES = {
     "macos": ("thread", "template", "forkserver"),  # the template is what there is by default
     "windows": ("thread", "template"),
 }[emulated()]
-PROCESSES = ENGINES[1:]
-REMOTE = () if emulated() else ("remote",)
+if only_engine() is not None:
+    ENGINES = (str(only_engine()),)
+REMOTE = () if emulated() or only_engine() else ("remote",)
 """Workers that a command starts, and that dial in, as far as tests do without what only processes
 of one machine share."""
+THIN = ENGINES if only_engine() else ("thread", "template", *REMOTE)
+"""An engine of each kind."""
+PROCESSES = ENGINES if only_engine() else ENGINES[1:]
+"""Those whose workers are sent pickles."""
 KILLED = signal.SIGTERM if emulated() == "windows" else signal.SIGKILL
 """By what ``multiprocessing`` says that a process which was killed has ended."""
-LOOPS = ("stock",) if emulated() == "windows" else ("stock", "uvloop")
+LOOPS = ("stock",) if emulated() == "windows" or only_engine() else ("stock", "uvloop")
 FACES = ("blocking", "awaitable")
 
 everywhere = pytest.mark.usefixtures("whole_matrix")
 """Decorates a test that is run against every engine, both kinds of loop, both faces."""
 
-Pool = ProcessAsyncPoolExecutor[Any] | ThreadAsyncPoolExecutor[Any] | RemoteAsyncPoolExecutor[Any]
+Pool = (
+    ProcessAsyncPoolExecutor[Any]
+    | ThreadAsyncPoolExecutor[Any]
+    | RemoteAsyncPoolExecutor[Any]
+    | InterpreterAsyncPoolExecutor[Any]
+)
 
 
 def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
@@ -56,6 +68,8 @@ def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
         return RemoteAsyncPoolExecutor([sys.executable, "-m", "aplex.worker"], **options)
     if engine == "thread":
         return ThreadAsyncPoolExecutor(**options)
+    if engine == "interpreter":
+        return InterpreterAsyncPoolExecutor(**options)
     if engine == "template" and emulated():  # there is none: it is what others have by default
         return ProcessAsyncPoolExecutor(**options)
     return ProcessAsyncPoolExecutor(mp_context=engine, **options)

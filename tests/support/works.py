@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import faulthandler
 import functools
 import itertools
 import os
@@ -17,6 +16,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -431,6 +431,8 @@ def die(how: str) -> None:
     if how == "SIGKILL":
         os.kill(os.getpid(), signal.SIGKILL)
     elif how == "SIGSEGV":
+        import faulthandler  # which subinterpreters refuse
+
         faulthandler.disable()
         faulthandler._sigsegv()  # type: ignore[attr-defined]
     else:
@@ -714,6 +716,8 @@ def die_at_first_yielding(path: str, array: Array) -> Iterator[int]:
 
 def crash() -> None:
     """Crash in C."""
+    import faulthandler
+
     faulthandler._sigsegv()  # type: ignore[attr-defined]
 
 
@@ -728,6 +732,8 @@ def crash_in_a_fork() -> None:
 
 def dump_crashes_to(path: str) -> None:
     """Use ``faulthandler`` for oneself."""
+    import faulthandler
+
     global _dump  # noqa: PLW0603 - the file must stay open
     _dump = open(path, "w")  # noqa: SIM115
     faulthandler.enable(_dump)
@@ -1045,3 +1051,41 @@ def measured_sleep(seconds: float) -> None:
 
 async def measured_asleep(seconds: float) -> None:
     await asyncio.sleep(seconds)
+
+
+# -- what subinterpreters refuse ------------------------------------------------
+
+
+def refused_in_c() -> None:
+    import_module("_curses")
+
+
+def raised_beside_a_refusal() -> None:
+    try:
+        import_module("_curses")
+    except ImportError:
+        raise LookupError("no screen") from None
+
+
+def raised_from_a_refusal() -> None:
+    try:
+        import_module("_curses")
+    except ImportError as error:
+        raise LookupError("no screen") from error
+
+
+def falls_back() -> str:
+    try:
+        import_module("_curses")
+    except ImportError as error:
+        return str(error)
+    return "it is there"
+
+
+def compute_until(seconds: float) -> int:
+    """Compute, in Python code alone."""
+    end = time.monotonic() + seconds
+    count = 0
+    while time.monotonic() < end:
+        count += 1
+    return count

@@ -62,6 +62,8 @@ LEFT: Final = 5
 RECORDING: Final = 6
 """Index: not 0 while the parent records what works do; then frames of reports have one more field,
 the `Column` of ``_worker.times``. 2: with the messages of exceptions."""
+LEFT_BEHIND: Final = 7
+"""Index: not 0 if the parent has given the worker up, which cannot be killed; nothing starts."""
 
 TURN_SINCE: Final = 8
 """Index: when the turn of the event loop began that runs now, likewise; 0: it waits."""

@@ -6,6 +6,18 @@ import threading
 from collections.abc import Callable
 
 
+def be_daemon(thread: threading.Thread) -> None:
+    """Have a thread that is not started yet not outlive the program.
+
+    In a subinterpreter ``threading`` refuses that; ``_thread``, which knows how to end one there,
+    does not. A thread that is no daemon would keep the whole program from ending.
+    """
+    try:
+        thread.daemon = True
+    except RuntimeError:
+        thread._daemonic = True  # type: ignore[attr-defined] # noqa: SLF001
+
+
 class OnceThread:
     """A daemon thread that runs its target once, however often it is started.
 
@@ -19,6 +31,11 @@ class OnceThread:
         self._name = name
         self._begins = threading.Lock()  # taken by the thread that begins, and kept
         self._thread: threading.Thread | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
 
     @property
     def ident(self) -> int | None:

@@ -50,7 +50,7 @@ def limits_of(pool: Pool, now: float) -> tuple[LimitStats, ...]:
 
 def _stats_of(worker: PoolWorker, backend: Backend, now: float) -> WorkerStats:
     works = list(worker.works.values())
-    pid = worker.pid  # none of threads
+    pid = worker.pid  # none of threads; that of this process has all of it
     return WorkerStats(
         slot=worker.index,
         id=worker.id,

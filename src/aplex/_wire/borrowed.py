@@ -101,8 +101,7 @@ class BorrowedMemory:
             self._free(release)
 
     def _free(self, release: Release) -> None:
-        assert self._flags is not None
-        if self.end.fileno() < 0:  # nobody sends here any more
+        if self._flags is None or self.end.fileno() < 0:  # nobody sends here any more
             return
         kept, lent, due = self._flags
         segment, place = release.segment, release.place
@@ -170,6 +169,12 @@ class BorrowedMemory:
         if self._watches and self.pid == os.getpid():
             self._shield()
         self.end.close()
+
+    def forget(self) -> None:
+        """Close the file, and unmap what has no views. Where no end of a process does that."""
+        self.close()
+        self._segments.clear()
+        self._flags = None
 
 
 class Release:

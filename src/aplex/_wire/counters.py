@@ -16,7 +16,6 @@ memory is cut off. Behind that there may be room for what a worker that ends cou
 
 from __future__ import annotations
 
-import faulthandler
 import mmap
 import os
 import sys
@@ -25,6 +24,7 @@ from aplex._common.locks import late_imports
 from aplex._common.messages import (
     DOOMED,
     LEFT,
+    LEFT_BEHIND,
     LOGGED,
     PLAIN,
     RECORDING,
@@ -126,6 +126,15 @@ class Progress:
             return b""
         return _read_at(self._end.fileno(), _BEHIND, self.started[LEFT])
 
+    def leave_behind(self) -> None:
+        """Have the worker start nothing any more, for good: it cannot be killed, and is given up.
+
+        What it has started is to be read after this: the worker writes that it starts something,
+        then looks here.
+        """
+        self.started[LEFT_BEHIND] = 1
+        self.started[DOOMED] = 1
+
     def doom(self, seq: int) -> bool:
         """Keep the worker from starting functions, if that of this number is the one that runs.
 
@@ -153,6 +162,8 @@ class Progress:
         Python was told to write it to stderr (``PYTHONFAULTHANDLER``, ``-X dev``) before we were:
         then it stays so in a process of its own; in a forked one the parent shows it there.
         """
+        import faulthandler  # which subinterpreters refuse
+
         if not faulthandler.is_enabled():
             faulthandler.enable(self._end.fileno(), all_threads=False)
         elif environment_wants_crashes() and not self.is_for_stderr:  # forked: there was no hook

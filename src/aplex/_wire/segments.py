@@ -63,6 +63,10 @@ class Segment:
             self._private = self._mapped(_PRIVATE)
         return self._private
 
+    def unmap(self) -> None:
+        """Let go of its memory; views that there are keep it."""
+        self._memory = self._private = None
+
     def _mapped(self, flags: int) -> mmap.mmap:
         fd = self._end.fileno()
         if fd < 0:

@@ -193,6 +193,13 @@ class SharedMemory:
         """Close the file. What is mapped stays until it is dropped."""
         self.end.close()
 
+    def forget(self) -> None:
+        """Close the file and unmap it; nothing is put there any more."""
+        self.close()
+        self._kept = self._lent = self._due = memoryview(bytearray(BLOCKS))
+        for segment in self._segments:
+            segment.unmap()
+
     # -- which block ------------------------------------------------------------
 
     def _take(self, size: int) -> Block | None:

@@ -111,6 +111,12 @@ class SharedObjects:
             freed.append(self._freed.popleft())
         return freed
 
+    def forget(self) -> None:
+        """Have no objects any more; what nobody else has is unmapped."""
+        self._objects.clear()
+        if self._views is not None:
+            self._views.forget()
+
     def _unpickled(self, number: int, found: _Object) -> Any:
         try:
             parts = found.packed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import faulthandler
 import os
 import pickle
 import sys
@@ -66,6 +65,8 @@ class ForkedWorker:
         progress = worker._args[1]  # noqa: SLF001 - those of `_worker.process.main`
         if keeps_crashes:
             if not environment_wants_crashes():
+                import faulthandler  # which subinterpreters refuse, and they import this
+
                 faulthandler.disable()  # of the template's
             progress.keep_crashes()
         elif environment_wants_crashes():

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aplex._common.errors import WorkerStartError
+from aplex._common.threads import be_daemon
 from aplex._worker.lane import is_coroutine
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class Lifespan:
     def _watch(self) -> threading.Timer:
         """Have it said if the thread is stuck that should say so itself."""
         timer = threading.Timer(self._grace + RELEASE, self._say_late)
-        timer.daemon = True
+        be_daemon(timer)
         if self._grace < threading.TIMEOUT_MAX:
             try:
                 timer.start()

@@ -8,6 +8,7 @@ import selectors
 import threading
 from typing import TypeAlias
 
+from aplex._common.threads import be_daemon
 from aplex._wire.frames import End, Reader
 
 Levels: TypeAlias = tuple[dict[str, int], int, bool]
@@ -82,7 +83,8 @@ class LevelReader:
         They are set in a thread: `logging` has a lock, for which the watcher must not wait.
         """
         if self._read():
-            thread = threading.Thread(target=self._change, name="aplex-levels", daemon=True)
+            thread = threading.Thread(target=self._change, name="aplex-levels")
+            be_daemon(thread)
             with contextlib.suppress(RuntimeError):  # there can be no more threads
                 thread.start()
 

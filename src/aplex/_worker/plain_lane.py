@@ -16,6 +16,7 @@ from aplex._common.messages import (
     DELIVERED,
     DETACHED,
     DOOMED,
+    LEFT_BEHIND,
     PLAIN,
     RECORDING,
     SINCE,
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 DOOM_PAUSE: Final = 0.001
 """Seconds after which a worker looks again whether it is to be killed. Either is soon."""
+
+
+class LeftBehind(BaseException):
+    """Leaves the lane: the parent has given up this worker, which cannot be killed."""
 
 
 class PlainLane:
@@ -141,6 +146,8 @@ class PlainLane:
                 return
             started[SINCE] = 0
             started[PLAIN] = count - 1
+            if started[LEFT_BEHIND]:
+                raise LeftBehind
             time.sleep(DOOM_PAUSE)
 
     def be_copy(self) -> None:

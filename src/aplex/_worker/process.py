@@ -46,6 +46,7 @@ from aplex._common.messages import (
     Reports,
     only,
 )
+from aplex._common.threads import be_daemon
 from aplex._wire.calls import CallDecoder, Put, encode_value, is_atom
 from aplex._wire.counters import Progress
 from aplex._wire.exceptions import encode_exception
@@ -64,7 +65,7 @@ TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine
-    from typing import Any, Final, NoReturn
+    from typing import Any, Final
 
     from aplex._wire.shared_objects import SharedObjects
     from aplex._worker.coroutine_lane import CoroutineLane
@@ -167,6 +168,11 @@ class ProcessCodec(CallDecoder):
         views: list[memoryview] = self._borrowed.open(place)
         return views
 
+    def forget(self) -> None:
+        """Unmap what the calls had, where no end of a process does that."""
+        if self._borrowed is not None:
+            self._borrowed.forget()
+
     def put(self, batch: ReportBatch, work_id: int, value: Any) -> None:
         if type(value) in ATOMS or is_atom(value):
             batch.ids.append(work_id)
@@ -203,7 +209,10 @@ def main(ends: ChildEnds, progress: Progress, setup: PackedSetup, number: int, i
 
 
 class Child:
-    """One worker process."""
+    """One worker process; what differs in other hosts are methods that can be overridden."""
+
+    codec: type[ProcessCodec] = ProcessCodec
+    loop_name = "aplex-loop"
 
     def __init__(self, ends: ChildEnds, progress: Progress, index: int) -> None:
         self._ends = ends
@@ -214,10 +223,8 @@ class Child:
         self._names = Names(progress.page)
         self._codec = self._make_codec(progress.started)
         self._pipes: CoroutinePipes | None = None
-        self._loop_thread = LoopThread(
-            self, lambda run: _Thread(target=run, name="aplex-loop", daemon=True)
-        )
-        self._watcher = threading.Thread(target=self._watch, name="aplex-watcher", daemon=True)
+        self._loop_thread = LoopThread(self, lambda run: _Thread(target=run, name=self.loop_name))
+        self._watcher = _Thread(target=self._watch, name="aplex-watcher")
         self._main = threading.get_ident()
         self._orphaned = threading.Event()
         self._factory_may_fail = False  # it is the user's
@@ -233,7 +240,7 @@ class Child:
             self.producers,
             Meter(progress.page, self._names, progress.started),
         )
-        self._interrupts = Interrupts(self.plain, progress, self._kick)
+        self._interrupts = self._make_interrupts()
         self._index = index
         self._pid = os.getpid()
         self._here: CurrentWorker | None = None
@@ -257,8 +264,13 @@ class Child:
                 sys.stdout.flush()
                 self._finish_logs()
             finally:  # also if nobody is there any more who wants to know
-                os._exit(1)  # the loop's thread may be in any state
-        self._serve()
+                self._end_unserved()
+        else:
+            self._serve()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Clean up, in order. On the main thread."""
         self._loop_thread.stop()
         if self._loop_watch is not None:
             self._loop_watch.detach()
@@ -276,7 +288,7 @@ class Child:
 
     def _make_codec(self, counters: MutableSequence[int] | memoryview) -> ProcessCodec:
         """Make the codec of one lane, which notes there what it calls."""
-        codec = ProcessCodec(
+        codec = self.codec(
             self._ends.arena_in,
             None if self._ends.arena_out is None else self._put_big,
             self._shared_objects,
@@ -357,18 +369,21 @@ class Child:
         if self._here is None:
             with self._here_lock:
                 if self._here is None:
-                    from multiprocessing.process import current_process
-
                     from aplex.workers import CurrentWorker
 
                     self._here = CurrentWorker(
                         self._index,
-                        current_process().name,
+                        self._name(),
                         self._pid,
                         self._loop_thread.want_loop,
                         self._works_done,
                     )
         return self._here
+
+    def _name(self) -> str:
+        from multiprocessing.process import current_process
+
+        return current_process().name
 
     def _works_done(self) -> int:
         started = self._progress.started
@@ -413,13 +428,13 @@ class Child:
     def loop_failed(self, error: BaseException) -> None:  # noqa: ARG002 - it is being handled
         """End the process, unless the user's factory has failed: then the pool says so."""
         if not self._factory_may_fail:  # out of descriptors or memory: no use as a worker
-            _end_by_exception()
+            self._end_by_exception()
 
     def loop_broke(self, error: BaseException, *, stopping: bool) -> None:
         """End the process: nothing else tells the parent that a work has broken the loop."""
         if stopping:
             raise error
-        _end_by_exception()
+        self._end_by_exception()
 
     # -- the main thread ------------------------------------------------------------
 
@@ -441,10 +456,14 @@ class Child:
                     # What was asked for must not live on while nothing comes.
                     del frame, definitions, functions, calls
         except (EOFError, OSError):
-            self._orphaned.wait(DOUBT)
-            self.cut_off()
-            self._watcher.join(2 * ORPHAN_GRACE)
-            os._exit(1)
+            self._lost_parent()
+
+    def _lost_parent(self) -> None:
+        """End, as a channel broke; see `cut_off`."""
+        self._orphaned.wait(DOUBT)
+        self.cut_off()
+        self._watcher.join(2 * ORPHAN_GRACE)
+        self._exit()
 
     def cut_off(self) -> None:
         """End the process `DOUBT` seconds after a channel broke; unless the parent has died.
@@ -453,7 +472,7 @@ class Child:
         the channel: what is in flight cannot be reported, and only our end tells the parent.
         """
         if not self._orphaned.is_set():
-            os._exit(1)
+            self._exit()
 
     def _send_plain(self, reports: Reports) -> None:
         self._plain_out.write(reports)
@@ -486,9 +505,14 @@ class Child:
                 pause = _shorter(pause, self._results.trim())
             if self._loop_watch is not None:
                 pause = _shorter(pause, self._loop_watch.look())
+        selector.close()
+        self._end_watch()
+
+    def _end_watch(self) -> None:
+        """End, as the parent is dead, or does not want this worker. On the watcher's thread."""
         self._orphaned.set()
         self._loop_thread.stop(ORPHAN_GRACE)
-        os._exit(1)
+        self._exit()
 
     def _read_lifeline(self) -> bool:
         """Take in which function is to be interrupted; return False at the lifeline's end."""
@@ -525,6 +549,26 @@ class Child:
         self._orphaned.wait(STUCK)  # nobody sets it but this thread: the end comes meanwhile
         if is_deaf():
             kill_self()
+
+    def _end_unserved(self) -> None:
+        """End, as the worker cannot serve. The loop's thread may be in any state."""
+        self._exit()
+
+    def _exit(self) -> None:
+        """End this process at once. Any thread."""
+        os._exit(1)
+
+    def _end_by_exception(self) -> None:
+        """Show the exception that is being handled, if stderr still is open, and end."""
+        try:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            self._exit()
+
+    def _make_interrupts(self) -> Interrupts:
+        return Interrupts(self.plain, self._progress, self._kick)
 
     def _flush_held(self, selector: selectors.BaseSelector) -> bool:
         """Send a report that is held back; return False if the parent is dead.
@@ -565,15 +609,9 @@ def _shorter(one: float | None, other: float | None) -> float | None:
 class _Thread(threading.Thread):
     """A daemon thread whose start is tried once."""
 
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        super().__init__(target=target, name=name)
+        be_daemon(self)
+
     def give_up(self) -> bool:
         return True
-
-
-def _end_by_exception() -> NoReturn:
-    """Show the exception that is being handled, if stderr still is open, and end the process."""
-    try:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        os._exit(1)

@@ -36,6 +36,10 @@ class SharedResults:
         self._memory.lend(payload.place)
         return payload.place
 
+    def forget(self) -> None:
+        """Unmap it all; nothing is put there any more."""
+        self._memory.forget()
+
     def _trim_later(self, seconds: float) -> None:
         self._trim_at = time.monotonic() + seconds
         self._wake()

@@ -183,6 +183,10 @@ class Interrupts:
         self._pause = min(2 * pause, LONGEST_PAUSE)
         return pause
 
+    def stop(self) -> None:
+        """Interrupt nothing any more."""
+        self._wanted = 0
+
     def _handle(self, _number: int, frame: FrameType | None) -> None:
         seq = self._wanted
         if seq and seq == self._lane.inside and not _is_delicate(frame):

@@ -7,7 +7,8 @@ from typing import Final
 
 import pytest
 from tests.support.emulation.start import emulated
-from tests.support.matrix import factors_of
+from tests.support.matrix import ENGINE_NAMES, factors_of
+from tests.support.only import only_engine
 
 LACKING: Final = {
     "macos": {"fork"},  # it is there, and not safe
@@ -22,12 +23,22 @@ KINDS: Final = {"macos": {"linux"}, "windows": {"linux", "posix"}}
 
 def is_out_of_reach(item: pytest.Item) -> bool:
     """Whether a test asks for what the emulated system lacks."""
+    if only_engine() is not None and _asks_for_others(item):
+        return True
     system = emulated()
     if system is None:
         return False
     factors = {value for value in factors_of(item).values() if isinstance(value, str)}
     needs = {need for mark in item.iter_markers(MARK) for need in mark.args}
     return not (factors.isdisjoint(LACKING[system]) and needs.isdisjoint(KINDS[system]))
+
+
+def _asks_for_others(item: pytest.Item) -> bool:
+    """Whether a test is not for the one engine that is to be run."""
+    if any("process" in mark.args for mark in item.iter_markers(MARK)):
+        return True
+    factors = factors_of(item)
+    return any(factors.get(name, only_engine()) != only_engine() for name in ENGINE_NAMES)
 
 
 def left_out_of_the_short_form(items: Iterable[pytest.Item]) -> set[pytest.Item]:

@@ -8,29 +8,23 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from aplex._backends.linked.link import Link
-from aplex._common.messages import COROUTINE, LANES, PLAIN
-from aplex._wire.borrowed import BorrowedMemory
-from aplex._wire.counters import Progress
-from aplex._wire.frames import End, Opened, PipeEnd, Reader, Writer
-from aplex._wire.shared_memory import SharedMemory, make_shared_memory_file
+from aplex._backends.linked.piped import PipedLink
+from aplex._wire.frames import End, PipeEnd
+from aplex._wire.shared_memory import SharedMemory
 from aplex._worker import (
     coroutine_pipes,  # noqa: F401 - forked workers have it at once  # pyright: ignore[reportUnusedImport]
-    process,
 )
-from aplex._worker.log_forwarding import ROOM
 
 if TYPE_CHECKING:
     from aplex._backends.linked.logs import Logs
     from aplex._pool.state import PoolWorker
 
 
-class ProcessLink(Link):
+class ProcessLink(PipedLink):
     """The parent's side of one worker process.
 
     Attributes:
         process: A ``multiprocessing.Process``.
-        child_ends: The other ends of the channels, until the process has them.
         peak_rss: Bytes, known after its end.
         pidfd: By which its end is told, where there is such.
     """
@@ -55,43 +49,10 @@ class ProcessLink(Link):
         Raises:
             OSError: There are too many open files.
         """
-        super().__init__(worker, arena)
-        with Opened() as opened:
-            self._open(opened, arena)
-            if logs is not None:
-                self.logs, self.child_ends.logs = logs.open(opened)
-            self.progress = Progress(room=0 if self.logs is None else ROOM)
-        self.progress.page.name(pool, 0 if worker is None else worker.id)
-        self.progress.watch_loop(slow_callback)
+        super().__init__(arena, worker, logs, pool, slow_callback)
         self.process: Any = None
         self.peak_rss: int | None = None
         self.pidfd: PipeEnd | None = None
-
-    def _open(self, opened: Opened, arena: SharedMemory | None) -> None:
-        lanes_in: list[End] = []
-        lanes_out: list[End] = []
-        self.writers = []
-        self.readers = []
-        for _ in LANES:
-            child_in, down = opened.one_way()
-            up, child_out = opened.one_way()
-            down.set_blocking(False)
-            up.set_blocking(False)
-            lanes_in.append(child_in)
-            lanes_out.append(child_out)
-            self.writers.append(Writer(down))
-            self.readers.append(Reader(up))
-        child_lifeline, self.lifeline = opened.one_way()
-        self.lifeline.set_blocking(False)
-        self.child_ends = process.ChildEnds(
-            lanes_in[COROUTINE], lanes_out[COROUTINE], lanes_in[PLAIN], lanes_out[PLAIN],
-            child_lifeline, None, None,
-        )  # fmt: skip
-        results = None if arena is None else make_shared_memory_file()
-        if arena is not None and results is not None:
-            self.child_ends.arena_out = opened.end(results)
-            self.child_ends.arena_in = opened.end(arena.end.duplicate())
-            self.results = BorrowedMemory(opened.end(results.duplicate()))
 
     @property
     def described(self) -> str:

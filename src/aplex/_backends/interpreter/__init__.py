@@ -1,0 +1,1 @@
+"""Workers that are subinterpreters of this process (CPython 3.14)."""
