@@ -39,7 +39,23 @@ Awaits = TypeVar("Awaits", bound=bool)
 Loop = asyncio.AbstractEventLoop
 
 
-class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
+class _RemotePool(AsyncPoolExecutor[Awaits]):
+    """What all executors have whose workers dial in."""
+
+    def terminate_workers(self) -> None:
+        """End all workers at once by SIGTERM; see `ProcessAsyncPoolExecutor.terminate_workers`."""
+        self._end_workers(kill=False)
+
+    def kill_workers(self) -> None:
+        """End all workers at once by SIGKILL; see `ProcessAsyncPoolExecutor.kill_workers`."""
+        self._end_workers(kill=True)
+
+    def _end_workers(self, *, kill: bool) -> None:
+        self._gateway.finalizer.detach()
+        self._manager.end_workers(kill=kill)
+
+
+class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
     """Runs works in processes that a command starts, on this machine or on others.
 
     Each worker dials the pool, and has an event loop of its own, as a worker of
@@ -201,18 +217,6 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 dump_signal=dump_signal,
             ),
         )
-
-    def terminate_workers(self) -> None:
-        """End all workers at once by SIGTERM; see `ProcessAsyncPoolExecutor.terminate_workers`."""
-        self._end_workers(kill=False)
-
-    def kill_workers(self) -> None:
-        """End all workers at once by SIGKILL; see `ProcessAsyncPoolExecutor.kill_workers`."""
-        self._end_workers(kill=True)
-
-    def _end_workers(self, *, kill: bool) -> None:
-        self._gateway.finalizer.detach()
-        self._manager.end_workers(kill=kill)
 
 
 def _backend(

@@ -40,6 +40,8 @@ LEAVING: Final = 4
 """The machine wants the worker to go: in so many seconds, or 0.0 if that is not known."""
 SETTLED: Final = 5
 """The first frame: an `Arrival`."""
+BEREFT: Final = 6
+"""What had started the agent is gone: the worker is killed for that."""
 
 
 class Welcome(TypedDict):

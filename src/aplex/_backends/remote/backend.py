@@ -317,6 +317,8 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             self._connect(launch)
         elif kind == orders.LEAVING:
             self.events.leaving(launch.worker)
+        elif kind == orders.BEREFT:
+            launch.worker.why_killed = "what had started it is gone"
         elif kind == orders.ENDED:
             self._certified(launch, Certificate(*message[1]))
         elif link is None:

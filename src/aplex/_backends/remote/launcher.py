@@ -29,13 +29,14 @@ does not report that.
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
 from aplex._backends.listener import Listener
 
-__all__ = ["Launcher", "LauncherEvents", "Order"]
+__all__ = ["Launcher", "LauncherEvents", "Order", "told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,3 +157,13 @@ class Launcher(ABC):
 
     def abandon_after_fork(self) -> None:  # noqa: B027 - most hold nothing
         """In a forked child: close copies of descriptors. Nothing that is the parent's may end."""
+
+
+def told(code: int) -> str:
+    """Return how a process has ended: negative codes are signals, as in ``subprocess``."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
