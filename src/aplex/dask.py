@@ -23,6 +23,7 @@ from aplex.typing import DaskOptions, PoolOptions
 
 if TYPE_CHECKING:
     from aplex._backends.contract import Backend, Setup
+    from aplex._backends.remote.shipping import Modules
 
 __all__ = ["DaskAsyncPoolExecutor"]
 
@@ -98,10 +99,10 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
         All arguments that are not named here are those of `ProcessAsyncPoolExecutor`.
 
         Args:
-            client: Of the cluster: a ``distributed.Client`` (also an asynchronous one, which has
-                been awaited), a cluster object such as ``SLURMCluster``, the address of the
-                scheduler, or the path of its scheduler file. For all but the first, the pool makes
-                a client of its own, and closes it at its end.
+            client: Of the cluster: a ``distributed.Client`` (an asynchronous one must have been
+                awaited), a cluster object such as ``SLURMCluster``, the address of the scheduler,
+                or the path of its scheduler file. The pool makes a client of its own to the same
+                scheduler, and closes that at its end.
             pool_size: Number of workers. ``"cluster"``, or None: as many as the cluster has
                 places, also when that changes; but one at least, and ``max_pool_size`` at most.
             awaitable: As of `ProcessAsyncPoolExecutor`.
@@ -119,7 +120,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             port: To listen on. 0: any that is free.
             ship: Which modules travel to the workers, as source: ``"auto"``: those that are loaded
                 when a worker starts, from outside of ``site-packages`` and the standard library; or
-                the names of modules and packages; or none.
+                the names of modules and packages; or none. Before the initializer, to each worker.
             forward_logs: As of `ProcessAsyncPoolExecutor`, as all that follow.
             start_timeout: From when a worker has its place.
             options: See there.
@@ -136,6 +137,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
         if sys.platform == "win32":
             raise RuntimeError("remote workers are not supported on Windows")
         from aplex._backends.remote.dask.cluster import DaskCluster
+        from aplex._backends.remote.shipping import Modules
 
         follow = pool_size in (None, "cluster") and options.get("max_workers") is None
         check_count("max_pool_size", max_pool_size, optional=True)
@@ -161,10 +163,10 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             _backend,
             cluster,
             tasks,
-            follow=follow and max_pool_size is None,
+            least=size if follow and max_pool_size is None else None,
             listen=host,
             port=_port(port),
-            ship=ship,
+            ship=Modules(ship),
         )
         settings = PoolSettings(
             awaitable=awaitable,
@@ -181,13 +183,13 @@ def _backend(
     tasks: dict[str, Any],
     setup: Setup,
     *,
-    follow: bool,
+    least: int | None,
     listen: str,
     port: int,
-    ship: Any,
+    ship: Modules,
 ) -> Backend:
     from aplex._backends.remote.backend import RemoteBackend
     from aplex._backends.remote.dask.launcher import DaskLauncher
 
-    launcher = DaskLauncher(cluster, tasks, follow=follow)
-    return RemoteBackend(launcher, listen, port, None, setup)
+    launcher = DaskLauncher(cluster, tasks, least)
+    return RemoteBackend(launcher, listen, port, None, setup, ship)

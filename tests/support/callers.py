@@ -21,6 +21,7 @@ import pytest
 from tests.support.emulation.start import emulated
 
 from aplex import (
+    DaskAsyncPoolExecutor,
     ProcessAsyncPoolExecutor,
     RemoteAsyncPoolExecutor,
     ThreadAsyncPoolExecutor,
@@ -52,6 +53,8 @@ def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
         options.setdefault("worker_loop_factory", loop_factory(loop))
     if engine == "remote" or (engine == "template" and "APLEX_TEST_REMOTE" in os.environ):
         return RemoteAsyncPoolExecutor([sys.executable, "-m", "aplex.worker"], **options)
+    if engine == "dask":
+        return DaskAsyncPoolExecutor(os.environ["APLEX_TEST_DASK"], **options)
     if engine == "thread":
         return ThreadAsyncPoolExecutor(**options)
     if engine == "template" and emulated():  # there is none: it is what others have by default

@@ -250,8 +250,9 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
     coroutines = dial(place, handshake.COROUTINES)
     plain = dial(place, handshake.PLAIN)
     logs = dial(place, handshake.LOGS) if welcome["logs"] else None
-    from aplex._agent.body import begin, make_progress
+    from aplex._agent.body import begin, make_progress, place_modules
 
+    modules = place_modules(welcome["modules"])
     progress = make_progress(welcome, place.number)
     agent = Agent(control, [coroutines, plain], progress)
     signal.signal(signal.SIGINT, _hear_nothing)
@@ -263,7 +264,7 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
         control.close()
         if keeper is not None:
             keeper.close()
-        begin(welcome, place.number, (coroutines, plain, theirs, logs), progress)
+        begin(welcome, place.number, (coroutines, plain, theirs, logs), progress, modules)
         raise SystemExit(0)
     theirs.close()
     if logs is not None:

@@ -78,7 +78,10 @@ class Events(Protocol):
         """Note that more is known of what a worker runs, where `Backend.running` may be old."""
 
     def leaving(self, worker: PoolWorker) -> None:
-        """Note that a worker is to go soon: a successor takes its place, and it finishes."""
+        """Note that a worker loses its place soon: it gets no more works, and is replaced."""
+
+    def capacity(self, count: int) -> None:
+        """Note for how many workers there are places, where the pool is to have so many."""
 
     def locked(self, call: Callable[[], None]) -> None:
         """Make a call under the Manager's lock."""

@@ -454,7 +454,16 @@ class Manager(Nested):
 
     def leaving(self, worker: PoolWorker) -> None:
         """Have a worker replaced that is to go."""
-        self._step(lambda: self.pool.wear(worker))
+        self._step(lambda: self.pool.leave(worker))
+
+    def capacity(self, count: int) -> None:
+        """Have as many workers as there are places for."""
+
+        def fit() -> None:
+            if count != self.pool.size:
+                self.pool.resize(count)
+
+        self._step(fit)
 
     def failed(self, error: BaseException) -> None:
         """Break the pool by a bug of ours, seen in any thread."""

@@ -68,6 +68,22 @@ class Workforce(Recycling):
             self._refresh(worker.heir)
             self.dispatch()
 
+    def leave(self, worker: PoolWorker) -> None:
+        """Replace a worker that is about to lose its place; nothing can wait for a successor.
+
+        It gets no more works, and gives those back that it has not begun.
+        """
+        for owner in self.workers:
+            if owner.heir is worker:
+                self._dismiss_heir(owner)
+        if worker.state in (WorkerState.STARTING, SERVING) and worker in self.workers:
+            ahead = [work for work in worker.works.values() if work.lane]
+            worker.recalls += [Cancel(work.id, work.seq) for work in ahead]
+            self.outbound.add(worker)
+            self._retire(worker)
+            self._fit()
+        self.dispatch()
+
     # -- decisions ------------------------------------------------------------
 
     def _missing(self) -> int:

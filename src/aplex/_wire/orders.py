@@ -53,6 +53,7 @@ class Welcome(TypedDict):
     slow_callback: float | None  # seconds
     recording: int
     setup: list[bytes]  # the parts of a `PackedSetup`
+    modules: bytes | None  # a zip of what the program is made of
     path: list[str]  # of modules, on the pool's machine
 
 

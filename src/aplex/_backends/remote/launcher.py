@@ -104,7 +104,7 @@ class LauncherEvents(Protocol):
         """
 
     def leaving(self, number: int, seconds: float | None) -> None:
-        """Note that a worker has to go: a successor is started, and it gets no more works then.
+        """Note that a worker has to go: it gets no more works, and a successor is ordered.
 
         Args:
             number: That of the order.
@@ -112,7 +112,11 @@ class LauncherEvents(Protocol):
         """
 
     def capacity(self, count: int) -> None:
-        """Note how many workers the cluster has places for, where the pool follows that."""
+        """Note how many workers the cluster has places for: the pool is to have so many.
+
+        Args:
+            count: At least one.
+        """
 
 
 class Launcher(ABC):

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 
@@ -50,9 +51,9 @@ def _serve(order: dict[str, Any], dask: Any, tell: Any) -> None:
     if packages is None and not _has(order["needs"]):
         tell("lacks")
         return
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "aplex.worker", *order["arguments"], "--while-stdin"]
-        + ["--secret-file", "-"],
+    command = [sys.executable, "-P", "-m", "aplex.worker", *order["arguments"]]
+    process = subprocess.Popen(  # noqa: S603 - this Python
+        [*command, "--secret-file", "-", "--while-stdin"],
         stdin=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": _path(packages, os.environ.get("PYTHONPATH"))},
         start_new_session=True,  # Ctrl-C is meant for the Dask worker
@@ -113,11 +114,11 @@ def _path(packages: tuple[str, bytes] | None, known: str | None) -> str:
     """
     places = [] if packages is None else [_place(*packages)]
     usual = os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix)
-    for entry in sys.path:
-        if os.path.isabs(entry) and os.path.exists(entry):
-            real = os.path.realpath(entry)
+    for entry in map(Path, sys.path):
+        if entry.is_absolute() and entry.exists():
+            real = str(entry.resolve())
             if not real.startswith(tuple(each + os.sep for each in usual)):
-                places.append(entry)
+                places.append(str(entry))
     places += (known or "").split(os.pathsep)
     return os.pathsep.join(each for each in dict.fromkeys(places) if each)
 

@@ -47,17 +47,19 @@ class _Anchor:
 class DaskLauncher(Launcher):
     """Starts workers by tasks of Dask."""
 
-    def __init__(self, cluster: DaskCluster, options: dict[str, Any], *, follow: bool) -> None:
+    def __init__(self, cluster: DaskCluster, options: dict[str, Any], least: int | None) -> None:
         """Start nothing yet.
 
         Args:
             cluster: Where.
             options: Of each task: ``resources``, ``workers``, ``priority`` and the like.
-            follow: Whether the pool is to have as many workers as the cluster has places.
+            least: If the pool is to have as many workers as the cluster has places, how many it has
+                at least; else None.
         """
         self._cluster = cluster
         self._options = options
-        self._follow = follow
+        self._least = least or 0
+        self._follows = least is not None
         self._topic = f"aplex-{secrets.token_hex(8)}"
         self._text = inspect.getsource(anchor)
         self._packages: Shipment | None = None
@@ -73,9 +75,9 @@ class DaskLauncher(Launcher):
         if self._subscribed is not client:
             self._subscribed = client
             client.subscribe_topic(self._topic, self._hear)
-            if self._follow:
+            if self._follows:
                 client.subscribe_topic("all", self._hear_of_all)
-                self._count()
+                self._cluster.begin(self._count(client))
         entry = self._anchors[order.number] = _Anchor(order)
         self._submit(client, entry)
 
@@ -106,19 +108,10 @@ class DaskLauncher(Launcher):
         if entry is None or not self._cluster.has_client:
             return
         client = self._cluster.client()
-        self._cluster.answer(lambda: client.cancel([entry.future]))
-        address = entry.address
-        if address is not None:
-            which = (self._topic, number)
-            self._cluster.answer(
-                lambda: client.run(
-                    eval,
-                    _KILL,
-                    {"text": self._text, "which": which},
-                    workers=[address],
-                    on_error="ignore",
-                )
-            )
+        client.cancel([entry.future])
+        if entry.address is not None:
+            which = {"text": self._text, "which": (self._topic, number)}
+            client.run(eval, _KILL, which, workers=[entry.address], on_error="ignore", wait=False)
 
     def close(self) -> None:
         try:
@@ -155,13 +148,29 @@ class DaskLauncher(Launcher):
         elif what == "lacks":
             entry.lacks = True
 
-    def _hear_of_all(self, event: tuple[float, dict[str, Any]]) -> None:
+    async def _hear_of_all(self, event: tuple[float, dict[str, Any]]) -> None:
         """See whether there are more places than before, or less. On the loop of the client."""
-        if event[1].get("action") in ("add-worker", "remove-worker"):
-            self._count()
+        if event[1].get("action") in ("add-worker", "remove-worker", "retire-workers"):
+            await self._count(self._subscribed)
 
-    def _count(self) -> None:
-        """Have the places counted."""
+    async def _count(self, client: Any) -> None:
+        """Count the places. On the loop of the client."""
+        known = await client.scheduler.identity()
+        places = sum(self._places(address, of) for address, of in known["workers"].items())
+        self.events.capacity(max(self._least, places))
+
+    def _places(self, address: str, of: dict[str, Any]) -> int:
+        """Return how many anchors a Dask worker can have at a time."""
+        names = self._options.get("workers")
+        if names is not None:
+            wanted = {names} if isinstance(names, str) else set(names)
+            if not wanted & {address, of["name"], of["host"], address.rpartition("/")[2]}:
+                return 0
+        if of.get("status") not in (None, "running", "paused"):
+            return 0
+        has = of.get("resources") or {}
+        needs = (self._options.get("resources") or {}).items()
+        return min([of["nthreads"], *(int(has.get(name, 0) // need) for name, need in needs)])
 
     def _done(self, entry: _Anchor, future: Any) -> None:
         """Note that a task is over. On a thread that Dask has for this."""
