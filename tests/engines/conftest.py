@@ -64,12 +64,11 @@ def engine(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(scope="session", params=[("dask", face) for face in FACES], ids="-".join)
+@pytest.fixture(scope="session", params=FACES, ids="dask-{}".format)
 def shared(request: pytest.FixtureRequest) -> Iterator[Caller]:
     """A caller with two warm workers, for all tests that ask for one."""
-    engine, face = request.param
-    request.getfixturevalue(engine)
-    caller = caller_of(face, engine, pool_size=2)
+    request.getfixturevalue("dask")
+    caller = caller_of(request.param, "dask", pool_size=2)
     for work in (works.where, works.awhere):
         met: set[object] = set()
         while len(met) < 2:

@@ -266,6 +266,7 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
             keeper.close()
         begin(welcome, place.number, (coroutines, plain, theirs, logs), progress, modules)
         raise SystemExit(0)
+    welcome["setup"].clear()
     theirs.close()
     if logs is not None:
         logs.close()

@@ -71,6 +71,8 @@ def begin(
         modules: The path of those that the pool has sent.
     """
     coroutines, plain, lifeline, logs = ends
+    data, *buffers = welcome["setup"]
+    welcome["setup"].clear()  # nothing is to hold what the initializer lets go of
     this: Any = process_module.current_process()
     this.name = f"{welcome['pool']}-{number}"
     _be_nobodys_program(welcome["path"])
@@ -78,10 +80,12 @@ def begin(
         sys.path.insert(0, modules)
     if logs is not None:
         logs.set_blocking(False)
+    setup = PackedSetup([data, *map(bytearray, buffers)], ())
+    del data, buffers
     process.main(
         process.ChildEnds(coroutines, coroutines, plain, plain, lifeline, None, None, logs),
         progress,
-        PackedSetup(welcome["setup"], ()),
+        setup,
         number,
         welcome["index"],
     )

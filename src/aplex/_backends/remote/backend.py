@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import logging
 import os
 import secrets
 import socket
@@ -53,12 +54,14 @@ from aplex._wire.handshake import Claim, RefusedError
 from aplex._wire.orders import Arrival, Certificate, Welcome
 from aplex._wire.past import Part
 from aplex._wire.setup_packer import pack_setup
+from aplex._worker.green_threads import check_program
 from aplex._worker.log_levels import levels_now
 
 STUCK: Final = 3.0
 """Seconds after which a worker that was killed, and of which nothing is heard, is given up."""
 LAST_FRAMES: Final = 5.0
 """Seconds in which what a worker had written must have come, after its end was certified."""
+_log = logging.getLogger("aplex")
 LOOK: Final = 0.25
 """Seconds for which `stats` waits for agents, at most: the last that is known does else."""
 
@@ -121,6 +124,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     # -- start ----------------------------------------------------------------
 
     def check_can_start(self) -> None:
+        check_program(forks=False)
         self._launcher.check_can_start()
 
     def start(self, worker: PoolWorker) -> None:
@@ -344,12 +348,14 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     def _take_counted(
         self, launch: Launch, link: RemoteLink, counters: bytes, rss: int, page: bytes | None
     ) -> None:
+        link.answered()
         link.take_counters(counters)
         link.take_page(page)
         link.rss = rss or None
         with self._looked:
             self._looked.notify_all()
-        self.events.looked(launch.worker)
+        if not link.closed:
+            self.events.looked(launch.worker, link.progress.running())
 
     # -- stops functions --------------------------------------------------------
 
@@ -362,7 +368,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     def turns(self, worker: PoolWorker) -> tuple[float, float]:
         link = self._links.get(worker)
         if link is not None and link.certificate is None:
-            link.ask()
+            link.glance()
         return super().turns(worker)
 
     def kill_at(self, worker: PoolWorker, seq: int) -> bool:
@@ -386,23 +392,21 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         self._await(list(self._links.values()), orders.PAGE)
         return super().timings()
 
-    def look(self, worker: PoolWorker) -> None:
-        link = self._links.get(worker)
-        if link is not None:
-            self._await([link], orders.BEAT)
+    def look(self, worker: PoolWorker | None = None) -> None:
+        links = self._links
+        wanted = list(links.values()) if worker is None else [links.get(worker)]
+        self._await([link for link in wanted if link is not None], orders.BEAT)
 
     def _await(self, links: list[RemoteLink], order: int) -> None:
         """Have agents tell, and wait for that, where this thread may."""
         links = [link for link in links if link.certificate is None]
         if not links or self.listener.is_current() or self.is_broken_into():
             return
-        asked = time.monotonic()
-        for link in links:
-            link.asked_at = asked
-            link.tell(order)
+        numbers: dict[RemoteLink, int] = {}
+        self.events.locked(lambda: numbers.update((link, link.ask(order)) for link in links))
 
         def have_told() -> bool:
-            return all(one.told_since(asked, order) or one.closed for one in links)
+            return all(link.has_told(number) for link, number in numbers.items())
 
         with self._looked:
             self._looked.wait_for(have_told, LOOK)
@@ -429,11 +433,21 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     def _kill_soon(self, launch: Launch) -> None:
         """See to the end of a worker that was killed. On the listener's thread."""
         if launch.link is None:
-            self._thread.do(partial(self._launcher.kill, launch.worker.id))
+            self._have_killed(launch)
             self._lose_unborn(launch, WorkerStartError("it is not wanted any more"))
         else:
             stuck = partial(self._cut_short, launch, "it was killed, and its agent says nothing")
             launch.timer = self.listener.call_at(time.monotonic() + STUCK, stuck)
+
+    def _have_killed(self, launch: Launch) -> None:
+        """Have the launcher end what it has launched. On the listener's thread."""
+        self._thread.do(partial(self._kill_launched, launch.worker.id))
+
+    def _kill_launched(self, number: int) -> None:
+        try:
+            self._launcher.kill(number)
+        except Exception:  # noqa: BLE001 - of a cluster, which may be gone
+            _log.exception("a worker that is lost may still run elsewhere: it could not be ended")
 
     def _lose_unborn(self, launch: Launch, failure: WorkerStartError) -> None:
         """Report that a worker has ended that was never linked. On the listener's thread."""
@@ -492,7 +506,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         """Have its token void, and nothing of it watched but the link. On the listener's thread."""
         self._launches.pop(launch.worker.id, None)
         if launch.certified is None or launch.bereft:
-            self._thread.do(partial(self._launcher.kill, launch.worker.id))
+            self._have_killed(launch)
         launch.be_over(self.listener)
 
     def close(self) -> None:
@@ -501,7 +515,13 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         for launch in list(self._launches.values()):
             self._forget(launch)
         super().close()
-        self._thread.finish(self._launcher.close)
+        self._thread.finish(self._close_launcher)
+
+    def _close_launcher(self) -> None:
+        try:
+            self._launcher.close()
+        except Exception:  # noqa: BLE001 - of a cluster
+            _log.exception("what has launched workers could not be closed")
 
     def break_down(self) -> None:
         for link in list(self._links.values()):
