@@ -144,6 +144,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
             *(*GROUND, "_backends", "_calls.settings", "_wire.handshake"),
             *("executors", "typing"),
         ),
+        "dask": (*GROUND, "_backends", "_calls.settings", "remote", "typing"),
     },
     {
         "_testing": (

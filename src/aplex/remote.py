@@ -32,6 +32,7 @@ from aplex.typing import RemoteOptions
 if TYPE_CHECKING:
     from aplex._backends.contract import Backend, Setup
     from aplex._backends.remote.launcher import Launcher
+    from aplex._backends.remote.shipping import Modules
 
 __all__ = ["RemoteAsyncPoolExecutor"]
 
@@ -105,6 +106,7 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
         listen: str = "127.0.0.1",
         port: int = 0,
         secret: str | os.PathLike[str] | None = None,
+        ship: Literal["auto"] | Sequence[str] | None = "auto",
         forward_logs: bool | None = None,
         start_timeout: float | None = 60.0,
         max_workers: int | None = None,
@@ -149,6 +151,10 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
             port: To listen on. 0: any that is free.
             secret: What workers prove to know, of 16 characters at least; or the path of a file
                 that has it. None: a new one, for this executor.
+            ship: Which modules travel to the workers, as source, before the initializer runs:
+                ``"auto"``: those that are loaded when a worker starts, from outside of
+                ``site-packages`` and the standard library; or the names of modules and packages; or
+                none.
             forward_logs: As of `ProcessAsyncPoolExecutor`, as all that follow.
             start_timeout: From when the command of a worker was started.
             max_workers: See there.
@@ -186,7 +192,12 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
         """
         super().__init__(
             functools.partial(
-                _backend, _launcher(command), _address(listen), _port(port), _secret(secret)
+                _backend,
+                _launcher(command),
+                _address(listen),
+                _port(port),
+                _secret(secret),
+                _modules(ship),
             ),
             PoolSettings(
                 awaitable=awaitable,
@@ -220,11 +231,22 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
 
 
 def _backend(
-    launcher: Launcher, listen: str, port: int, secret: str | None, setup: Setup
+    launcher: Launcher,
+    listen: str,
+    port: int,
+    secret: str | None,
+    modules: Modules,
+    setup: Setup,
 ) -> Backend:
     from aplex._backends.remote.backend import RemoteBackend
 
-    return RemoteBackend(launcher, listen, port, secret, setup)
+    return RemoteBackend(launcher, listen, port, secret, setup, modules)
+
+
+def _modules(ship: Any) -> Modules:
+    from aplex._backends.remote.shipping import Modules
+
+    return Modules(ship)
 
 
 def _launcher(command: Any) -> Launcher:

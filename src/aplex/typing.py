@@ -77,6 +77,7 @@ class RemoteOptions(PoolOptions, total=False):
     listen: str
     port: int
     secret: str | os.PathLike[str] | None
+    ship: Literal["auto"] | Sequence[str] | None
     forward_logs: bool | None
 
 

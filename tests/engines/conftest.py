@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Iterator
 
@@ -11,19 +10,10 @@ import pytest
 from tests.backends.conftest import face, gate, new_caller, new_gate, signals  # noqa: F401
 from tests.support import works
 from tests.support.callers import FACES, Caller, caller_of
-from tests.support.dask_cluster import LocalDask
+from tests.support.dask_cluster import LocalDask, needs
 
 PLACES = 6
 """Of each of the two Dask workers."""
-
-
-def needs(module: str) -> None:
-    """Skip if a module is not installed."""
-    if importlib.util.find_spec(module) is None:
-        reason = f"{module} is not installed: pip install --group clusters"
-        if "APLEX_TEST_CLUSTERS" in os.environ:
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import subprocess
@@ -11,8 +12,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 STARTS = 60.0
 """Seconds in which it must be there."""
+
+
+def needs(module: str) -> None:
+    """Skip if a module is not installed."""
+    if importlib.util.find_spec(module) is None:
+        reason = f"{module} is not installed: pip install --group clusters"
+        if "APLEX_TEST_CLUSTERS" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 class LocalDask:

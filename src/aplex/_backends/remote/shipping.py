@@ -120,7 +120,12 @@ class Modules:
         files: dict[str, bytes] = {}
         size = 0
         for name in sorted(names):
-            own = dict(_read(name))
+            try:
+                own = dict(_read(name))
+            except (OSError, ValueError):
+                if not self._auto:
+                    raise
+                continue  # it was loaded from what is gone now
             size += sum(map(len, own.values()))
             if size > MOST:
                 said = f"modules that travel to the workers have more than {MOST >> 20} MiB"
@@ -140,7 +145,9 @@ def _loaded() -> Iterator[str]:
     """Yield modules of the program that are loaded: packages as a whole, where they are one."""
     for name, module in list(sys.modules.items()):
         top = name.partition(".")[0]
-        if top in _OURS or not _is_of_the_program(getattr(module, "__file__", None)):
+        if top in _OURS or not name.replace(".", "").isidentifier():
+            continue
+        if not _is_of_the_program(getattr(module, "__file__", None)):
             continue
         file = getattr(sys.modules.get(top), "__file__", None)
         # What a namespace has besides may be other people's.

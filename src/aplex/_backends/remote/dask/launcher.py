@@ -175,10 +175,13 @@ class DaskLauncher(Launcher):
     def _done(self, entry: _Anchor, future: Any) -> None:
         """Note that a task is over. On a thread that Dask has for this."""
         if entry.lacks and future.status == "finished":
-            if self._packages is None:
-                self._packages = own_packages()
-            self._submit(self._cluster.client(), entry)
-            return
+            try:
+                self._packages = self._packages or own_packages()
+                self._submit(self._cluster.client(), entry)
+            except Exception as error:  # noqa: BLE001 - whatever there is with the cluster
+                entry.reason = f"has no aplex, and could not be sent it: {error}"
+            else:
+                return
         with self._changed:
             self._anchors.pop(entry.order.number, None)
             self._changed.notify_all()
