@@ -54,11 +54,12 @@ def engine(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(scope="session", params=FACES, ids="dask-{}".format)
+@pytest.fixture(scope="session", params=[("dask", "stock", one) for one in FACES], ids="-".join)
 def shared(request: pytest.FixtureRequest) -> Iterator[Caller]:
     """A caller with two warm workers, for all tests that ask for one."""
-    request.getfixturevalue("dask")
-    caller = caller_of(request.param, "dask", pool_size=2)
+    chosen, _, its_face = request.param
+    request.getfixturevalue(chosen)
+    caller = caller_of(its_face, chosen, pool_size=2)
     for work in (works.where, works.awhere):
         met: set[object] = set()
         while len(met) < 2:
