@@ -140,10 +140,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     {
         "_agent": (*GROUND, "_wire", "_worker"),
         "worker": ("_agent",),
-        "remote": (
-            *(*GROUND, "_backends", "_calls.settings", "_wire.handshake"),
-            *("executors", "typing"),
-        ),
+        "remote": (*(*GROUND, "_backends", "_calls.settings", "executors", "typing"),),
         "dask": (*GROUND, "_backends", "_calls.settings", "remote", "typing"),
     },
     {

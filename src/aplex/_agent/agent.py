@@ -189,7 +189,6 @@ class Agent:
             progress.left(),
             _peak_of(usage),
             self._oom_kills.blame() if killed else False,
-            progress.is_for_stderr,
         )
         for lane in self._lanes:  # what is on its way arrives first
             with contextlib.suppress(OSError):

@@ -81,7 +81,7 @@ class Events(Protocol):
         """
 
     def leaving(self, worker: PoolWorker) -> None:
-        """Note that a worker loses its place soon: it gets no more works, and is replaced."""
+        """Note that a worker is to go soon: another one is started, and it finishes what runs."""
 
     def capacity(self, count: int) -> None:
         """Note for how many workers there are places, where the pool is to have so many."""

@@ -68,21 +68,18 @@ class Workforce(Recycling):
             self._refresh(worker.heir)
             self.dispatch()
 
-    def leave(self, worker: PoolWorker) -> None:
-        """Replace a worker that is about to lose its place; nothing can wait for a successor.
+    def let_go(self, worker: PoolWorker) -> None:
+        """Retire a worker that has to go, as its machine wants; another one is started at once.
 
-        It gets no more works, and gives those back that it has not begun.
+        Functions that it has not started are recalled; it finishes what runs.
         """
-        for owner in self.workers:
-            if owner.heir is worker:
-                self._dismiss_heir(owner)
-        if worker.state in (WorkerState.STARTING, SERVING) and worker in self.workers:
-            ahead = [work for work in worker.works.values() if work.lane]
-            worker.recalls += [Cancel(work.id, work.seq) for work in ahead]
+        if worker.state is SERVING:
+            aboard = worker.works.values()
+            worker.recalls += [Cancel(work.id, work.seq) for work in aboard if work.lane]
             self.outbound.add(worker)
             self._retire(worker)
             self._fit()
-        self.dispatch()
+            self.dispatch()
 
     # -- decisions ------------------------------------------------------------
 

@@ -104,7 +104,7 @@ class LauncherEvents(Protocol):
         """
 
     def leaving(self, number: int, seconds: float | None) -> None:
-        """Note that a worker has to go: it gets no more works, and a successor is ordered.
+        """Note that a worker has to go: it gets no more works, and another one is started.
 
         Args:
             number: That of the order.
