@@ -123,12 +123,12 @@ def test_a_retired_dask_worker_is_drained(dask: LocalDask, gate: Gate) -> None:
 
 
 def test_a_pool_is_as_big_as_its_cluster(dask: LocalDask) -> None:
-    with DaskAsyncPoolExecutor(dask.file, "cluster", workers=["one", "two"]) as pool:
+    with DaskAsyncPoolExecutor(dask.file, "cluster", resources={"size": 1}) as pool:
         future = pool.submit(os.getpid)  # waits for a place
-        dask.add_worker("one", threads=2)
+        dask.add_worker("one", threads=2, resources="size=3")
         future.result(DEADLINE)
         wait_until(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 2)
-        dask.add_worker("two")
+        dask.add_worker("two", resources="size=1")
         wait_until(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 3)
         dask.client.retire_workers(names=["one"])
         wait_until(lambda: len(pool.stats().workers) == 1)
@@ -138,11 +138,11 @@ def test_a_pool_is_as_big_as_its_cluster(dask: LocalDask) -> None:
 
 def test_orders_beyond_the_places_of_the_cluster_wait(dask: LocalDask) -> None:
     with DaskAsyncPoolExecutor(
-        dask.file, max_pool_size=3, idle_timeout=0.4, workers=["late", "later"]
+        dask.file, max_pool_size=3, idle_timeout=0.4, resources={"late": 2}
     ) as pool:
         futures = [pool.submit(time.sleep, 0.1) for _ in range(6)]
         wait_until(lambda: dask.taken()["-"] == 3)
-        dask.add_worker("late")
+        dask.add_worker("late", resources="late=3", threads=2)
         for future in futures:
             future.result(DEADLINE)
         wait_until(lambda: len(pool.stats().workers) == 1)

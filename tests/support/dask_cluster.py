@@ -44,13 +44,13 @@ class LocalDask:
         )
         self._client: Any = None
 
-    def add_worker(self, name: str, *, threads: int = 1, nanny: bool = True) -> None:
+    def add_worker(self, name: str, *, threads: int = 1, resources: str = "") -> None:
         """Start one more Dask worker; does not wait for it."""
         self._start(
             *("worker", "--nthreads", str(threads), "--name", name, "--no-dashboard"),
             *("--local-directory", str(self._folder), "--death-timeout", "60"),
             *("--memory-limit", "0"),
-            *(() if nanny else ("--no-nanny",)),
+            *(("--resources", resources) if resources else ()),
         )
 
     def _start(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
