@@ -146,6 +146,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         "interpreters": (
             *("_backends", "_calls.settings", "executors", "load_balancers", "typing"),
         ),
+        "dask": (*GROUND, "_backends", "_calls.settings", "remote", "typing"),
     },
     {
         "_testing": (

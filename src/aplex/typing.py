@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeAlias, TypedDict
@@ -25,6 +25,7 @@ Sign: TypeAlias = (
 """Which outcomes are meant: types of exceptions, or a predicate."""
 
 __all__ = [
+    "DaskOptions",
     "InterpreterOptions",
     "MapOptions",
     "PoolOptions",
@@ -77,12 +78,26 @@ class RemoteOptions(PoolOptions, total=False):
     listen: str
     port: int
     secret: str | os.PathLike[str] | None
+    ship: Literal["auto"] | Sequence[str] | None
 
 
 class InterpreterOptions(PoolOptions, total=False):
     """The keyword arguments of `InterpreterAsyncPoolExecutor`, but for the same two."""
 
     forward_logs: bool | None
+
+
+class DaskOptions(PoolOptions, total=False):
+    """The keyword arguments of `DaskAsyncPoolExecutor`, but for the same two and ``client``."""
+
+    max_pool_size: int | None
+    resources: Mapping[str, float] | None
+    workers: str | Iterable[str] | None
+    priority: int
+    listen: str | None
+    port: int
+    forward_logs: bool | None
+    ship: Literal["auto"] | Sequence[str] | None
 
 
 class WorkOptions(TypedDict, total=False):

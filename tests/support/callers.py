@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import copy
+import os
 import signal
 import sys
 import threading
@@ -21,6 +22,7 @@ from tests.support.emulation.start import emulated
 from tests.support.only import only_engine
 
 from aplex import (
+    DaskAsyncPoolExecutor,
     InterpreterAsyncPoolExecutor,
     ProcessAsyncPoolExecutor,
     RemoteAsyncPoolExecutor,
@@ -66,6 +68,8 @@ def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
         options.setdefault("worker_loop_factory", loop_factory(loop))
     if engine == "remote":
         return RemoteAsyncPoolExecutor([sys.executable, "-m", "aplex.worker"], **options)
+    if engine == "dask":
+        return DaskAsyncPoolExecutor(os.environ["APLEX_TEST_DASK"], **options)
     if engine == "thread":
         return ThreadAsyncPoolExecutor(**options)
     if engine == "interpreter":
