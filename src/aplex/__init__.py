@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from aplex.limits import AdaptiveLimit
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
+    from aplex.ray import RayAsyncPoolExecutor
     from aplex.recordings import Recording, read
     from aplex.remote import RemoteAsyncPoolExecutor
     from aplex.statistics import (
@@ -78,6 +79,7 @@ __all__ = [
     "PoolStats",
     "PoolView",
     "ProcessAsyncPoolExecutor",
+    "RayAsyncPoolExecutor",
     "Recording",
     "RemoteAsyncPoolExecutor",
     "RemoteError",
@@ -114,6 +116,7 @@ _MODULES = (
     "outcomes",
     "progress",
     "recordings",
+    "ray",
     "remote",
     "statistics",
     "streams",

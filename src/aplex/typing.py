@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeAlias, TypedDict
@@ -70,6 +70,22 @@ class RemoteOptions(PoolOptions, total=False):
     listen: str
     port: int
     secret: str | os.PathLike[str] | None
+    forward_logs: bool | None
+
+
+class RayOptions(PoolOptions, total=False):
+    """The keyword arguments of `RayAsyncPoolExecutor`, but for the same two and ``address``."""
+
+    num_cpus: float
+    num_gpus: float | None
+    memory: int | None
+    resources: Mapping[str, float] | None
+    scheduling_strategy: Any
+    runtime_env: Mapping[str, Any] | None
+    namespace: str | None
+    log_to_driver: bool
+    listen: str
+    port: int
     forward_logs: bool | None
 
 

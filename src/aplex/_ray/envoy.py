@@ -1,0 +1,181 @@
+"""The envoy: a child process of the pool's program that holds its connection to Ray.
+
+Ray ends the process that holds a connection when the head of its cluster dies. So that is this one,
+and the pool goes on; works do not pass through it. It starts an actor for each order, kills it when
+it is told to, and says what becomes of it. The socket pair to the pool is its lifeline: at its end
+it leaves Ray, which ends all actors that still are there, and ends.
+
+Down go tuples: first one pickle (`Settings`), then orders, each with a word of those below. So do
+they up. Threads: one reads, so that the end of the pool is noticed while Ray is being waited for;
+the main thread does what it was asked, one thing after another; Ray's own ones tell how calls have
+ended.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import queue
+import signal
+import socket
+import threading
+from functools import partial
+from typing import Any, Final
+
+from aplex._wire.frames import PipeEnd, Reader, Writer
+
+BEGIN: Final = 0
+"""Down: the pickled settings."""
+LAUNCH: Final = 1
+"""Down: start an actor; the number of its order, and what it is to be told."""
+KILL: Final = 2
+"""Down: kill the actor of that number."""
+JOINED: Final = 3
+"""Up: there is a connection to Ray."""
+FAILED: Final = 4
+"""Up: there is none; why. The envoy ends."""
+PLACED: Final = 5
+"""Up: the actor of that number has its place; where."""
+ENDED: Final = 6
+"""Up: the actor of that number is gone; why."""
+LAST: Final = 5.0
+"""Seconds in which Ray must have been left, when the pool is gone."""
+AGAIN: Final = 1.0
+"""Seconds after which an actor is asked for again that Ray could not reach."""
+_LONGEST: Final = 600  # characters of a reason
+
+
+class Envoy:
+    """Has actors started, and hears of their end."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Start reading what the pool wants.
+
+        Args:
+            connection: The socket pair.
+        """
+        self._reader = Reader(PipeEnd(connection.fileno()))
+        self._writer = Writer(PipeEnd(connection.fileno()))
+        self._writes = threading.Lock()
+        self._wants: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
+        self._actors: dict[int, Any] = {}
+        threading.Thread(target=self._read, name="aplex-envoy", daemon=True).start()
+
+    def run(self) -> None:
+        """Do what the pool wants, until it is gone."""
+        first = self._wants.get()
+        if first is None:
+            return
+        settings = pickle.loads(first[1])
+        try:
+            self._join(settings)
+        except BaseException as error:  # noqa: BLE001 - Ray's, of many kinds
+            self._tell(FAILED, _told(error))
+            return
+        self._tell(JOINED)
+        while (wanted := self._wants.get()) is not None:
+            kind, number, *rest = wanted
+            if kind == LAUNCH:
+                self._launch(number, rest)
+            else:
+                self._kill(number)
+        self._leave()
+
+    def _read(self) -> None:
+        try:
+            while True:
+                frames = self._reader.read()
+                while frames:
+                    self._wants.put(frames.popleft())
+        except (EOFError, OSError):
+            pass
+        self._wants.put(None)
+        timer = threading.Timer(LAST, os._exit, (1,))  # Ray may wait for what never comes
+        timer.daemon = True
+        timer.start()
+
+    def _tell(self, *message: Any) -> None:
+        try:
+            with self._writes:
+                self._writer.write(message)
+        except OSError:
+            pass  # the pool is gone: that is read
+
+    # -- Ray ------------------------------------------------------------------
+
+    def _join(self, settings: dict[str, Any]) -> None:
+        import ray
+
+        from aplex._ray.actor import WorkerActor
+
+        ray.init(**settings["init"])
+        self._class = ray.remote(WorkerActor).options(
+            max_restarts=0, max_task_retries=0, **settings["options"]
+        )
+
+    def _leave(self) -> None:
+        import ray
+
+        ray.shutdown()
+
+    def _launch(self, number: int, order: list[Any]) -> None:
+        try:
+            actor = self._actors[number] = self._class.remote()
+            self._watch(actor.place.remote(), partial(self._placed, number))
+            self._watch(actor.serve.remote(*order), partial(self._served, number))
+        except Exception as error:  # noqa: BLE001 - Ray's, of many kinds
+            self._end(number, f"could not be submitted to Ray: {_told(error)}")
+
+    def _watch(self, reference: Any, done: Any) -> None:
+        reference.future().add_done_callback(done)
+
+    def _placed(self, number: int, future: Any) -> None:
+        if future.exception() is None:
+            self._tell(PLACED, number, future.result())
+
+    def _served(self, number: int, future: Any) -> None:
+        """Take in how a call has ended that lasts as long as its actor. On a thread of Ray's."""
+        from ray.exceptions import ActorUnavailableError
+
+        error = future.exception()
+        actor = self._actors.get(number)
+        if isinstance(error, ActorUnavailableError) and actor is not None:
+            # That is no end. What is called now waits for the same.
+            timer = threading.Timer(AGAIN, self._ask_again, (number, actor))
+            timer.daemon = True
+            timer.start()
+            return
+        self._end(number, "has returned" if error is None else f"has ended: {_told(error)}")
+
+    def _ask_again(self, number: int, actor: Any) -> None:
+        self._watch(actor.place.remote(), partial(self._served, number))
+
+    def _end(self, number: int, reason: str) -> None:
+        if self._actors.pop(number, None) is not None:
+            self._tell(ENDED, number, reason)
+
+    def _kill(self, number: int) -> None:
+        import ray
+
+        actor = self._actors.get(number)
+        if actor is not None:
+            ray.kill(actor, no_restart=True)
+
+
+def _told(error: BaseException) -> str:
+    """Return an error of Ray's in one line."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        error = cause
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines)
+    if len(said) > _LONGEST:
+        said = f"{said[: _LONGEST // 2]} … {said[-_LONGEST // 2 :]}"
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def main(descriptor: int) -> None:
+    """Serve the pool at the other end of a socket pair. The program's main function."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the program
+    connection = socket.socket(fileno=descriptor)
+    Envoy(connection).run()
