@@ -41,9 +41,10 @@ def run(arguments: Sequence[str]) -> int:
         return serve(place)
     except RefusedError as error:
         return _say(REFUSED, f"refused by {options.connect}: {error}")
-    except (EOFError, OSError) as error:
-        said = str(error) or "the connection ended"
-        return _say(UNREACHABLE, f"no connection to {options.connect}: {said}")
+    except EOFError:  # it has let us in, and is gone, or does not want this worker any more
+        return UNREACHABLE
+    except OSError as error:
+        return _say(UNREACHABLE, f"no connection to {options.connect}: {error}")
 
 
 def _parser() -> argparse.ArgumentParser:

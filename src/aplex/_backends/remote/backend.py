@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import logging
 import os
 import secrets
 import socket
@@ -52,12 +53,14 @@ from aplex._wire.handshake import Claim, RefusedError
 from aplex._wire.orders import Arrival, Certificate, Welcome
 from aplex._wire.past import Part
 from aplex._wire.setup_packer import pack_setup
+from aplex._worker.green_threads import check_program
 from aplex._worker.log_levels import levels_now
 
 STUCK: Final = 3.0
 """Seconds after which a worker that was killed, and of which nothing is heard, is given up."""
 LAST_FRAMES: Final = 5.0
 """Seconds in which what a worker had written must have come, after its end was certified."""
+_log = logging.getLogger("aplex")
 LOOK: Final = 0.25
 """Seconds for which `stats` waits for agents, at most: the last that is known does else."""
 
@@ -112,6 +115,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     # -- start ----------------------------------------------------------------
 
     def check_can_start(self) -> None:
+        check_program(forks=False)
         self._launcher.check_can_start()
 
     def start(self, worker: PoolWorker) -> None:
@@ -415,11 +419,21 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     def _kill_soon(self, launch: Launch) -> None:
         """See to the end of a worker that was killed. On the listener's thread."""
         if launch.link is None:
-            self._thread.do(partial(self._launcher.kill, launch.worker.id))
+            self._have_killed(launch)
             self._lose_unborn(launch, WorkerStartError("it is not wanted any more"))
         else:
             stuck = partial(self._cut_short, launch, "it was killed, and its agent says nothing")
             launch.timer = self.listener.call_at(time.monotonic() + STUCK, stuck)
+
+    def _have_killed(self, launch: Launch) -> None:
+        """Have the launcher end what it has launched. On the listener's thread."""
+        self._thread.do(partial(self._kill_launched, launch.worker.id))
+
+    def _kill_launched(self, number: int) -> None:
+        try:
+            self._launcher.kill(number)
+        except Exception:  # noqa: BLE001 - of a cluster, which may be gone
+            _log.exception("a worker that is lost may still run elsewhere: it could not be ended")
 
     def _lose_unborn(self, launch: Launch, failure: WorkerStartError) -> None:
         """Report that a worker has ended that was never linked. On the listener's thread."""
@@ -478,7 +492,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         """Have its token void, and nothing of it watched but the link. On the listener's thread."""
         self._launches.pop(launch.worker.id, None)
         if launch.certified is None:
-            self._thread.do(partial(self._launcher.kill, launch.worker.id))
+            self._have_killed(launch)
         launch.be_over(self.listener)
 
     def close(self) -> None:
@@ -487,7 +501,13 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         for launch in list(self._launches.values()):
             self._forget(launch)
         super().close()
-        self._thread.finish(self._launcher.close)
+        self._thread.finish(self._close_launcher)
+
+    def _close_launcher(self) -> None:
+        try:
+            self._launcher.close()
+        except Exception:  # noqa: BLE001 - of a cluster
+            _log.exception("what has launched workers could not be closed")
 
     def break_down(self) -> None:
         for link in list(self._links.values()):

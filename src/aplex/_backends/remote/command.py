@@ -59,9 +59,6 @@ class CommandLauncher(Launcher):
         self._lock = RLock()
 
     def launch(self, order: Order) -> None:
-        if order.number in self._unwanted:
-            self.events.ended(order.number, "was not wanted any more")
-            return
         process = subprocess.Popen(  # noqa: S603 - it is the user's
             [*self._command, *order.arguments],
             env={**os.environ, **order.environment},
@@ -98,8 +95,10 @@ class CommandLauncher(Launcher):
         self._let_go(command)
         with self._lock:
             self._commands.pop(number, None)
+            wanted = number not in self._unwanted
+            self._unwanted.discard(number)
         code = command.process.wait()
-        if code == 0 and number not in self._unwanted:
+        if code == 0 and wanted:
             return  # it may have submitted a job: if not, the worker does not come in time
         self.events.ended(number, _told(code))
 
@@ -113,8 +112,9 @@ class CommandLauncher(Launcher):
                 command.process.stdin.close()
 
     def kill(self, number: int) -> None:
-        self._unwanted.add(number)
-        command = self._commands.get(number)
+        with self._lock:
+            command = self._commands.get(number)
+            self._unwanted.add(number)
         if command is not None:
             command.kill()
 
@@ -136,7 +136,7 @@ class CommandLauncher(Launcher):
             if command.watched is not None:
                 command.watched.close()
             if command.process.stdin is not None:
-                os.close(command.process.stdin.fileno())
+                command.process.stdin.close()
             command.process.returncode = 0  # it is no child of this process
 
 
