@@ -6,7 +6,7 @@ import faulthandler
 import os
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Final
 
 import pytest
@@ -16,6 +16,7 @@ from tests.support import programs
 from tests.support.emulation import start as emulation
 from tests.support.emulation.selection import is_out_of_reach, left_out_of_the_short_form
 from tests.support.matrix import thinned
+from tests.support.ray_head import Head
 
 TEARDOWN: Final = 60.0
 """Seconds that the cleanup after a test may take."""
@@ -50,6 +51,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="with --emulate: run each test once for each face, with worker processes",
     )
 
+    parser.addoption(
+        "--engine",
+        choices=("ray",),
+        help="run the contract, in a short form, with workers in a cluster that is started for it",
+    )
+
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("full_matrix"):
@@ -68,6 +75,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = left_out_of_the_short_form(items) if short else thinned(items)
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=list(left_out))
+
+
+@pytest.fixture(scope="session")
+def ray_head() -> Iterator[Head]:
+    """The one head of Ray of all tests; drivers find it by the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        head = Head()
+        for name, value in head.variables.items():
+            patch.setenv(name, value)
+        yield head
+        head.stop()
 
 
 def _let_coverage_fork() -> None:

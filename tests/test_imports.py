@@ -30,6 +30,7 @@ import aplex.limits
 import aplex.load_balancers
 import aplex.outcomes
 import aplex.progress
+import aplex.ray
 import aplex.recordings
 import aplex.remote
 import aplex.statistics
@@ -57,6 +58,7 @@ PUBLIC_MODULES = (
     "load_balancers",
     "outcomes",
     "progress",
+    "ray",
     "recordings",
     "remote",
     "statistics",
@@ -139,6 +141,8 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     },
     {
         "_agent": (*GROUND, "_wire", "_worker"),
+        "_ray": ("_agent", "_wire"),
+        "ray": (*GROUND, "_backends", "_calls.settings", "executors", "remote", "typing"),
         "worker": ("_agent",),
         "remote": (
             *(*GROUND, "_backends", "_calls.settings", "_wire.handshake"),

@@ -22,6 +22,7 @@ from tests.support.emulation.start import emulated
 
 from aplex import (
     ProcessAsyncPoolExecutor,
+    RayAsyncPoolExecutor,
     RemoteAsyncPoolExecutor,
     ThreadAsyncPoolExecutor,
 )
@@ -52,6 +53,9 @@ def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
         options.setdefault("worker_loop_factory", loop_factory(loop))
     if engine == "remote" or (engine == "template" and "APLEX_TEST_REMOTE" in os.environ):
         return RemoteAsyncPoolExecutor([sys.executable, "-m", "aplex.worker"], **options)
+    if engine == "ray":
+        options.setdefault("start_timeout", 30.0)
+        return RayAsyncPoolExecutor(num_cpus=0.1, log_to_driver=False, **options)
     if engine == "thread":
         return ThreadAsyncPoolExecutor(**options)
     if engine == "template" and emulated():  # there is none: it is what others have by default

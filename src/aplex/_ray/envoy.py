@@ -20,6 +20,7 @@ import signal
 import socket
 import threading
 from functools import partial
+from importlib import import_module
 from typing import Any, Final
 
 from aplex._wire.frames import PipeEnd, Reader, Writer
@@ -59,6 +60,7 @@ class Envoy:
         self._writes = threading.Lock()
         self._wants: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._actors: dict[int, Any] = {}
+        self._ray: Any = None
         threading.Thread(target=self._read, name="aplex-envoy", daemon=True).start()
 
     def run(self) -> None:
@@ -104,19 +106,16 @@ class Envoy:
     # -- Ray ------------------------------------------------------------------
 
     def _join(self, settings: dict[str, Any]) -> None:
-        import ray
-
         from aplex._ray.actor import WorkerActor
 
+        ray = self._ray = import_module("ray")  # its types are not ours to check
         ray.init(**settings["init"])
         self._class = ray.remote(WorkerActor).options(
             max_restarts=0, max_task_retries=0, **settings["options"]
         )
 
     def _leave(self) -> None:
-        import ray
-
-        ray.shutdown()
+        self._ray.shutdown()
 
     def _launch(self, number: int, order: list[Any]) -> None:
         try:
@@ -135,11 +134,9 @@ class Envoy:
 
     def _served(self, number: int, future: Any) -> None:
         """Take in how a call has ended that lasts as long as its actor. On a thread of Ray's."""
-        from ray.exceptions import ActorUnavailableError
-
         error = future.exception()
         actor = self._actors.get(number)
-        if isinstance(error, ActorUnavailableError) and actor is not None:
+        if isinstance(error, self._ray.exceptions.ActorUnavailableError) and actor is not None:
             # That is no end. What is called now waits for the same.
             timer = threading.Timer(AGAIN, self._ask_again, (number, actor))
             timer.daemon = True
@@ -155,11 +152,9 @@ class Envoy:
             self._tell(ENDED, number, reason)
 
     def _kill(self, number: int) -> None:
-        import ray
-
         actor = self._actors.get(number)
         if actor is not None:
-            ray.kill(actor, no_restart=True)
+            self._ray.kill(actor, no_restart=True)
 
 
 def _told(error: BaseException) -> str:

@@ -37,13 +37,15 @@ _PROGRAM: Final = (
 class _Envoy:
     """One that was started."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             program = _PROGRAM.format(path=sys.path, descriptor=theirs.fileno())
             self.process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-c", program],
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if quiet else None,
+                stderr=subprocess.DEVNULL if quiet else None,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -69,6 +71,7 @@ class RayLauncher(Launcher):
             options: Those of an actor.
         """
         self._settings = pickle.dumps({"init": init, "options": options})
+        self._quiet = not init["log_to_driver"]  # then Ray shows messages of its own all the same
         self._envoy: _Envoy | None = None
         self._envoys: set[_Envoy] = set()
         self._lock = RLock()
@@ -78,7 +81,7 @@ class RayLauncher(Launcher):
         with self._lock:
             envoy = self._envoy
             if envoy is None:
-                envoy = self._envoy = _Envoy()
+                envoy = self._envoy = _Envoy(quiet=self._quiet)
                 self._envoys.add(envoy)
                 envoy.tell(BEGIN, self._settings)
                 self.listener.call_soon(partial(self._watch, envoy))

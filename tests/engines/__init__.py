@@ -1,0 +1,1 @@
+"""Engines on clusters: real ones, which the tests start on loopback."""
