@@ -21,6 +21,7 @@ from tests.support.callers import (
     ENGINES,
     FACES,
     LOOPS,
+    REMOTE,
     Caller,
     caller_of,
     loop_factory,
@@ -29,7 +30,7 @@ from tests.support.leaks import nothing_left_alive
 from tests.support.signals import Gate, Signals, close_all
 
 MATRIX = [(engine, loop, face) for engine in ENGINES for loop in LOOPS for face in FACES]
-THIN = [(engine, "stock", face) for engine in ("thread", "template") for face in FACES]
+THIN = [(engine, "stock", face) for engine in ("thread", "template", *REMOTE) for face in FACES]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -165,7 +166,7 @@ def processes(request: pytest.FixtureRequest) -> bool:
     return "thread" not in request.node.callspec.id
 
 
-@pytest.fixture(params=["thread", "template"])
+@pytest.fixture(params=["thread", "template", *REMOTE])
 def engine(request: pytest.FixtureRequest) -> str:
     """An engine of each kind. A test may ask for others."""
     return request.param

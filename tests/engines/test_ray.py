@@ -239,14 +239,17 @@ def test_a_caller_that_is_killed_leaves_no_actor(ray_head: Head) -> None:
 def test_a_cluster_that_is_not_there_is_told(
     ray_head: Head, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "1")
     with make_pool("ray", address="127.0.0.1:9", max_restarts=0) as pool:
         with pytest.raises(BrokenPoolError, match="found no cluster of Ray"):
             pool.submit(os.getpid).result(60)
 
 
-def test_the_head_dies_and_this_program_does_not(ray_head: Head) -> None:
+def test_the_head_dies_and_this_program_does_not(
+    ray_head: Head, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The last test: there is no head any more."""
+    # Ray ends the process that is connected after this time, of 60 s by default.
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "3")
     with make_pool("ray", pool_size=1, max_restarts=0) as pool:
         assert pool.submit(abs, -1).result(60) == 1
         works = [pool.submit(time.sleep, 60), pool.submit(asyncio.sleep, 60)]

@@ -226,7 +226,7 @@ def test_works_see_nothing_of_the_secret() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"listen": "0.0.0.0"}, "the address of one interface, got '0.0.0.0', which is all"),  # noqa: S104
+        ({"listen": "0.0.0.0"}, "the address of one interface, got '0.0.0.0', which is all"),
         ({"listen": "::"}, "which is all of them"),
         ({"listen": "no such host.invalid"}, "must be an address of this machine"),
         ({"port": 70000}, "port must be from 0 to 65535"),

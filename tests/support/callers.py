@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import copy
-import os
 import signal
 import sys
 import threading
@@ -35,6 +34,9 @@ ENGINES = {
     "windows": ("thread", "template"),
 }[emulated()]
 PROCESSES = ENGINES[1:]
+REMOTE = () if emulated() else ("remote",)
+"""Workers that a command starts, and that dial in, as far as tests do without what only processes
+of one machine share."""
 KILLED = signal.SIGTERM if emulated() == "windows" else signal.SIGKILL
 """By what ``multiprocessing`` says that a process which was killed has ended."""
 LOOPS = ("stock",) if emulated() == "windows" else ("stock", "uvloop")
@@ -51,7 +53,7 @@ def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
     options.setdefault("pool_size", 1)
     if loop != "stock":
         options.setdefault("worker_loop_factory", loop_factory(loop))
-    if engine == "remote" or (engine == "template" and "APLEX_TEST_REMOTE" in os.environ):
+    if engine == "remote":
         return RemoteAsyncPoolExecutor([sys.executable, "-m", "aplex.worker"], **options)
     if engine == "ray":
         options.setdefault("start_timeout", 30.0)

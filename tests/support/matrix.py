@@ -3,7 +3,9 @@
 By default those of a covering array (see `tests.support.covering`), with ``--full-matrix`` all.
 A test that is marked ``parent_only`` asks for what is decided before any worker has a part in
 it: one kind of worker is enough, the cheapest. One that is marked ``few_engines`` asks for what
-hardly depends on how processes start: by default it is left out with `RARE`.
+hardly depends on how processes start: by default it is left out with `RARE`. Remote workers run
+the same code as those of processes: by default the tests that share an executor are run on them,
+and of the others one case of those that the transport has a part in, see `TOUCHED`.
 """
 
 from __future__ import annotations
@@ -18,10 +20,14 @@ ENGINE_NAMES = ("engine", "every_engine")
 RARE = {"fork", "forkserver"}
 """Ways to start processes that are neither the default anywhere nor what the default stands on."""
 
+TOUCHED = ("cancel", "deadlines", "deaths", "dump", "logs", "recycling", "retries", "start")
+"""Files of the contract whose tests with executors of their own are run on remote workers."""
+
 
 def thinned(items: Iterable[pytest.Item]) -> set[pytest.Item]:
     """Return the items to leave out."""
     groups: dict[str, list[tuple[pytest.Item, dict[str, Hashable]]]] = {}
+    dialling: dict[str, list[pytest.Item]] = {}
     left_out: set[pytest.Item] = set()
     for item in items:
         factors = factors_of(item)
@@ -29,8 +35,14 @@ def thinned(items: Iterable[pytest.Item]) -> set[pytest.Item]:
         alike = item.get_closest_marker("parent_only") and not _is_cheapest(factors)
         if alike or dear:
             left_out.add(item)
+        elif "remote" in _engines(factors) and "shared" not in item.callspec.params:  # type: ignore[attr-defined]
+            dialling.setdefault(item.nodeid.partition("[")[0], []).append(item)
         elif not factors.keys().isdisjoint(ENGINE_NAMES):
             groups.setdefault(item.nodeid.partition("[")[0], []).append((item, factors))
+    for name, items_of_test in dialling.items():
+        touched = any(f"test_contract_{part}.py" in name for part in TOUCHED)
+        kept = items_of_test[zlib.crc32(name.encode()) % len(items_of_test)]
+        left_out |= set(items_of_test) - ({kept} if touched else set())
     for name, group in groups.items():
         # Tests begin at different rows: together they meet more than the pairs.
         chosen = covering([row for _, row in group], zlib.crc32(name.encode()) % len(group))

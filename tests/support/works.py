@@ -152,6 +152,11 @@ def pid() -> int:
     return os.getpid()
 
 
+def sleep_and_pid(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
 async def apid() -> int:
     return os.getpid()
 

@@ -277,6 +277,7 @@ def serve(place: Place) -> int:
         control.close()
         begin(welcome, place.number, (coroutines, plain, theirs, logs), progress)
         raise SystemExit(0)
+    welcome["setup"].clear()
     theirs.close()
     if logs is not None:
         logs.close()

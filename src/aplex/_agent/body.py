@@ -34,15 +34,19 @@ def make_progress(welcome: Welcome, number: int) -> Progress:
 def begin(welcome: Welcome, number: int, ends: Ends, progress: Progress) -> None:
     """Be the worker, until the pool does not want it any more. On the main thread."""
     coroutines, plain, lifeline, logs = ends
+    data, *buffers = welcome["setup"]
+    welcome["setup"].clear()  # nothing is to hold what the initializer lets go of
     this: Any = process_module.current_process()
     this.name = f"{welcome['pool']}-{number}"
     _be_nobodys_program(welcome["path"])
     if logs is not None:
         logs.set_blocking(False)
+    setup = PackedSetup([data, *map(bytearray, buffers)], ())
+    del data, buffers
     process.main(
         process.ChildEnds(coroutines, coroutines, plain, plain, lifeline, None, None, logs),
         progress,
-        PackedSetup(welcome["setup"], ()),
+        setup,
         number,
         welcome["index"],
     )

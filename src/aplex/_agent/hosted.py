@@ -158,6 +158,7 @@ def attend(connection: int, pid: int, pidfd: int) -> None:
         # First, and read apart: a read that goes on into them would drop the descriptors.
         socket.send_fds(host, [YES], [one.fileno() for one in given])
         writer.write(arrived.welcome)
+    arrived.welcome["setup"].clear()
     for one in (theirs, page, arrived.logs):
         if one is not None:
             one.close()

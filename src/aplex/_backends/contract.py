@@ -74,8 +74,11 @@ class Events(Protocol):
             node: The machine, if it is known, and not this one.
         """
 
-    def looked(self, worker: PoolWorker) -> None:
-        """Note that more is known of what a worker runs, where `Backend.running` may be old."""
+    def looked(self, worker: PoolWorker, running: tuple[int, float]) -> None:
+        """Note what a worker runs, as `Backend.running` returns it, where that may have been old.
+
+        Comes after each call of `Backend.running`.
+        """
 
     def leaving(self, worker: PoolWorker) -> None:
         """Note that a worker is to go soon: a successor takes its place, and it finishes."""
@@ -106,8 +109,11 @@ class StopsFunctions:
         """
         return False
 
-    def look(self, worker: PoolWorker) -> None:
-        """Have what is known of a worker fresh, where it may be old. Unlocked; may wait."""
+    def look(self, worker: PoolWorker | None = None) -> None:
+        """Have what is known of a worker, or of all, fresh, where it may be old.
+
+        And what they were told before, has arrived. Unlocked; may wait, for a moment.
+        """
 
     def interrupt(self, worker: PoolWorker, seq: int) -> None:
         """Interrupt the plain function of that number, if it runs."""

@@ -355,6 +355,10 @@ class Manager(Nested):
         self._backend.record(level)
         self._backend.tell_sent = observer.sent if level else None
 
+    def look(self) -> None:
+        """Have workers know what they were told. Unlocked; may wait, for a moment."""
+        self._backend.look()
+
     def arm(self) -> None:
         """Have the listener read: somebody waits who does not call ``read_until``."""
         self._backend.arm()
@@ -448,9 +452,9 @@ class Manager(Nested):
 
         self._step(place)
 
-    def looked(self, worker: PoolWorker) -> None:
+    def looked(self, worker: PoolWorker, running: tuple[int, float]) -> None:
         """Look anew at functions that are to be stopped: more is known of what runs."""
-        self._step(lambda: self._escalation.look_again(worker, time.monotonic()))
+        self._step(lambda: self._escalation.look_again(worker, running, time.monotonic()))
 
     def leaving(self, worker: PoolWorker) -> None:
         """Have a worker replaced that is to go."""

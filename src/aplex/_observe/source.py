@@ -39,6 +39,9 @@ class Observable(Protocol):
     def observe(self, observer: Any, level: int) -> None:
         """Have an observer told from now on; the workers are told the level."""
 
+    def look(self) -> None:
+        """Have workers know what they were told."""
+
     def observer(self) -> Any:
         """Return who is told, or was."""
 
@@ -114,6 +117,7 @@ class Source:
         if self._manager is None or self._book is not None:
             raise RuntimeError("this recording was made already; pool.record() makes a new one")
         self._manager.within(self._begin)
+        self._manager.look()  # else a worker elsewhere may begin a work before it knows
 
     def _begin(self) -> None:
         manager = self._manager

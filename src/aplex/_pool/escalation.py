@@ -93,15 +93,21 @@ class Escalation:
         if worker.condemned_for is not None:
             self._escalate(worker.condemned_for, now)
 
-    def look_again(self, worker: PoolWorker, now: float) -> None:
-        """Look at a worker of which more is known: what it runs was asked of another machine."""
+    def look_again(self, worker: PoolWorker, running: tuple[int, float], now: float) -> None:
+        """Look at a worker of which it was asked, on another machine, what it runs.
+
+        Args:
+            worker: Which one.
+            running: What it runs, and since when.
+            now: The time.
+        """
         if worker.look_at < math.inf:
             worker.look_at = now
-            self._look(worker, now)
+            self._look(worker, now, running)
         for work in list(worker.works.values()):
             asked = work.cancel_asked and work.lane == PLAIN and not work.interrupted_at
             if asked and self._pool.can_stop(work):
-                self._escalate(work, now)
+                self._escalate(work, now, running)
 
     def check_due(self, now: float) -> None:
         """Look at every work and worker whose time has come."""
@@ -125,12 +131,14 @@ class Escalation:
         )
         self.overdue(work, error, now)
 
-    def _look(self, worker: PoolWorker, now: float) -> None:
+    def _look(
+        self, worker: PoolWorker, now: float, running: tuple[int, float] | None = None
+    ) -> None:
         """Stop the function that runs in a worker if its time is over."""
         if now < worker.look_at:
             return  # another deadline is set for that time
         worker.look_at = math.inf
-        seq, since = self._running(worker)
+        seq, since = running = running or self._running(worker)
         for work in list(worker.works.values()):
             if not work.limited or work.cancel_asked or 0 < work.seq < seq:
                 continue  # it has no limit, or has ended
@@ -141,7 +149,7 @@ class Escalation:
             if not work.seq:
                 began = work.detached_at = work.detached_at or now
             if began + work.options.time_limit <= now:
-                self._stop(work, _timeout_error(work), now)
+                self._stop(work, _timeout_error(work), now, running)
             else:
                 self._look_at(worker, began + work.options.time_limit)
 
@@ -150,14 +158,20 @@ class Escalation:
             worker.look_at = when
             self._set(when, worker)
 
-    def _stop(self, work: Work, error: TimeoutError, now: float) -> None:
+    def _stop(
+        self,
+        work: Work,
+        error: TimeoutError,
+        now: float,
+        running: tuple[int, float] | None = None,
+    ) -> None:
         """Stop a work that is in flight and out of time."""
         work.error_if_cancelled = error
         self._pool.cancel(work)
         if work.lane != PLAIN:
             self._set(now + work.options.kill_after, work)
         elif self._pool.can_stop(work):
-            self._escalate(work, now)
+            self._escalate(work, now, running)
         else:
             why = (
                 "is marked as not to be interrupted" if self._pool.can_interrupt else "is a thread"
@@ -167,13 +181,13 @@ class Escalation:
 
     # -- steps ----------------------------------------------------------------
 
-    def _escalate(self, work: Work, now: float) -> None:
+    def _escalate(self, work: Work, now: float, running: tuple[int, float] | None = None) -> None:
         """Take the step that is due for a plain function."""
         worker = work.worker
         if worker is None or work.lane != PLAIN:  # a coroutine by now: the cancel reaches it
             return
         kill_after = work.options.kill_after
-        if self._running(worker)[0] != work.seq:
+        if (running or self._running(worker))[0] != work.seq:
             if not work.interrupted_at:  # it may still start before the cancel arrives
                 self._set(now + kill_after, work)
         elif not work.interrupted_at:

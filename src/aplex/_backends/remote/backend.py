@@ -334,12 +334,14 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     def _take_counted(
         self, launch: Launch, link: RemoteLink, counters: bytes, rss: int, page: bytes | None
     ) -> None:
+        link.answered()
         link.take_counters(counters)
         link.take_page(page)
         link.rss = rss or None
         with self._looked:
             self._looked.notify_all()
-        self.events.looked(launch.worker)
+        if not link.closed:
+            self.events.looked(launch.worker, link.progress.running())
 
     # -- stops functions --------------------------------------------------------
 
@@ -352,7 +354,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     def turns(self, worker: PoolWorker) -> tuple[float, float]:
         link = self._links.get(worker)
         if link is not None and link.certificate is None:
-            link.ask()
+            link.glance()
         return super().turns(worker)
 
     def kill_at(self, worker: PoolWorker, seq: int) -> bool:
@@ -376,23 +378,21 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         self._await(list(self._links.values()), orders.PAGE)
         return super().timings()
 
-    def look(self, worker: PoolWorker) -> None:
-        link = self._links.get(worker)
-        if link is not None:
-            self._await([link], orders.BEAT)
+    def look(self, worker: PoolWorker | None = None) -> None:
+        links = self._links
+        wanted = list(links.values()) if worker is None else [links.get(worker)]
+        self._await([link for link in wanted if link is not None], orders.BEAT)
 
     def _await(self, links: list[RemoteLink], order: int) -> None:
         """Have agents tell, and wait for that, where this thread may."""
         links = [link for link in links if link.certificate is None]
         if not links or self.listener.is_current() or self.is_broken_into():
             return
-        asked = time.monotonic()
-        for link in links:
-            link.asked_at = asked
-            link.tell(order)
+        numbers: dict[RemoteLink, int] = {}
+        self.events.locked(lambda: numbers.update((link, link.ask(order)) for link in links))
 
         def have_told() -> bool:
-            return all(one.told_since(asked, order) or one.closed for one in links)
+            return all(link.has_told(number) for link, number in numbers.items())
 
         with self._looked:
             self._looked.wait_for(have_told, LOOK)

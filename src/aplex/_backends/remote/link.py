@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from aplex._backends.linked.link import Link
 from aplex._backends.linked.log_thread import LogChannel
+from aplex._backends.remote.clocks import shifted
 from aplex._common.messages import (
     COROUTINE,
     LEFT,
@@ -37,8 +38,8 @@ from aplex._worker.log_forwarding import ROOM
 if TYPE_CHECKING:
     from aplex._pool.state import PoolWorker
 
-FRESH: Final = 0.02
-"""Seconds for which what the agent has told is new enough."""
+FRESH: Final = 0.05
+"""Seconds for which how busy a loop is, is new enough."""
 _TIMES: Final = (SINCE, TURN_SINCE, TURN_ENDED)
 """Counters that are times."""
 
@@ -87,8 +88,9 @@ class RemoteLink(Link):
         self.certificate: Certificate | None = None
         self.started = True
         self.asked_at = 0.0  # seconds: when the agent was asked last
-        self.counted_at = 0.0  # seconds: when it has told its counters last
-        self.paged_at = 0.0  # seconds: when it has told its page last
+        self._asked = 0  # how often
+        self._answered = 0
+        self._again = False  # something was wanted to be known since it was asked last
         self.ended_lanes: set[int] = set()
 
     @property
@@ -101,18 +103,38 @@ class RemoteLink(Link):
             with contextlib.suppress(OSError):
                 self.lifeline.write([order.to_bytes(8, sys.byteorder)])
 
-    def ask(self) -> None:
-        """Have the agent tell the counters, unless it has just been asked."""
-        now = time.monotonic()
-        if now - self.asked_at > FRESH:
-            self.asked_at = now
-            self.tell(orders.BEAT)
+    def ask(self, order: int = orders.BEAT) -> int:
+        """Have the agent tell the counters as they are now, or later. Under the lock.
 
-    def told_since(self, asked: float, order: int) -> bool:
-        """Whether the agent has followed an order since then, or can follow none any more."""
-        if self.certificate is not None:
-            return True
-        return (self.paged_at if order == orders.PAGE else self.counted_at) >= asked
+        While an answer is awaited, which may be older, the next question waits for it: so there
+        are not more of them than answers.
+
+        Returns:
+            The number of the answer that tells it.
+        """
+        if self._asked > self._answered and order == orders.BEAT:
+            self._again = True
+            return self._asked + 1
+        self._asked += 1
+        self.asked_at = time.monotonic()
+        self.tell(order)
+        return self._asked
+
+    def glance(self) -> None:
+        """Have the agent tell them, unless it did so lately."""
+        if time.monotonic() - self.asked_at > FRESH:
+            self.ask()
+
+    def answered(self) -> None:
+        """Note that an answer has come."""
+        self._answered += 1
+        again, self._again = self._again, False
+        if again:
+            self.ask()
+
+    def has_told(self, number: int) -> bool:
+        """Whether that answer has come, or none can come any more."""
+        return self.closed or self.certificate is not None or self._answered >= number
 
     def kill(self) -> None:
         self.tell(orders.KILL)
@@ -132,13 +154,11 @@ class RemoteLink(Link):
             if place != PLAIN:
                 started[place] = words[place]
         started[PLAIN] = words[PLAIN]
-        self.counted_at = time.monotonic()
 
     def take_page(self, page: bytes | None) -> None:
         """Take in what the worker has measured."""
         if page is not None and not self.closed:
             self.progress.page.restore(page)
-            self.paged_at = time.monotonic()
 
     def certify(self, certificate: Certificate) -> None:
         """Take in how the worker has ended."""
@@ -148,6 +168,15 @@ class RemoteLink(Link):
         if certificate.left and self.logs is not None:
             with contextlib.suppress(OSError):  # no memory: they count as lost
                 self.progress.leave(certificate.left)
+
+    def read(self, lane: int) -> deque[Reports]:
+        """Read once; times of the worker's clock become ours."""
+        known = len(self.readers[lane].frames)
+        frames = super().read(lane)
+        if self.skew:
+            for index in range(known, len(frames)):
+                frames[index] = shifted(lane, frames[index], self.skew)
+        return frames
 
     def read_out(self, lane: int) -> deque[Reports]:
         """Read all that is there now; note if that is the end of the lane."""

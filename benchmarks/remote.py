@@ -1,0 +1,111 @@
+"""Remote workers on this machine beside those of processes.
+
+    python3 benchmarks/remote.py --rounds 5
+
+Rounds in turns, medians. Run it with a Python that has aplex installed; nothing else should run.
+"""
+
+import argparse
+import asyncio
+import statistics
+import sys
+import time
+
+from aplex import ProcessAsyncPoolExecutor, RemoteAsyncPoolExecutor
+
+COMMAND = [sys.executable, "-m", "aplex.worker"]
+MEBIBYTE = 2**20
+
+
+async def echo(x):
+    return x
+
+
+async def nap(seconds):
+    await asyncio.sleep(seconds)
+
+
+def plain(x):
+    return x
+
+
+def process():
+    return ProcessAsyncPoolExecutor(2, awaitable=True)
+
+
+def remote():
+    return RemoteAsyncPoolExecutor(COMMAND, 2, awaitable=True)
+
+
+async def rate(pool, work, count):
+    """Awaited works per second, in gathers of 1000."""
+    began = time.perf_counter()
+    for _ in range(count // 1000):
+        await asyncio.gather(*[pool.submit(work, x) for x in range(1000)])
+    return count / (time.perf_counter() - began)
+
+
+async def latency(pool, count):
+    """The median of one work after another, in microseconds."""
+    took = []
+    for x in range(count):
+        began = time.perf_counter()
+        await pool.submit(echo, x)
+        took.append(time.perf_counter() - began)
+    return 1e6 * statistics.median(took)
+
+
+async def naps(pool):
+    """Seconds for 10,000 sleeps of 50 ms, 500 in flight."""
+    gate = asyncio.Semaphore(500)
+
+    async def one():
+        async with gate:
+            await pool.submit(nap, 0.05)
+
+    began = time.perf_counter()
+    await asyncio.gather(*[one() for _ in range(10_000)])
+    return time.perf_counter() - began
+
+
+async def big(pool):
+    """Seconds for 64 MiB there and back."""
+    data = bytes(64 * MEBIBYTE)
+    began = time.perf_counter()
+    await pool.submit(echo, data)
+    return time.perf_counter() - began
+
+
+async def run(make):
+    began = time.perf_counter()
+    async with make() as pool:
+        await pool.submit(echo, 0)
+        first = 1e3 * (time.perf_counter() - began)
+        await pool.start()
+        await rate(pool, echo, 2000)
+        return {
+            "first result (ms)": first,
+            "awaited coroutines/s": await rate(pool, echo, 30_000),
+            "awaited functions/s": await rate(pool, plain, 30_000),
+            "one at a time (us)": await latency(pool, 2000),
+            "10,000 sleeps of 50 ms (s)": await naps(pool),
+            "64 MiB there and back (s)": await big(pool),
+        }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    found = {process: [], remote: []}
+    for _ in range(options.rounds):
+        for make, rows in found.items():
+            rows.append(asyncio.run(run(make)))
+    print("| | process | remote | remote / process |\n|---|---|---|---|")
+    for name in found[process][0]:
+        one, other = (statistics.median(row[name] for row in rows) for rows in found.values())
+        print(f"| {name} | {one:,.4g} | {other:,.4g} | {other / one:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
