@@ -34,7 +34,7 @@ class Head:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_ADDRESS": f"127.0.0.1:{port}",
         }
-        environment = {**os.environ, **self.variables, "RAY_DISABLE_IMPORT_WARNING": "1"}
+        environment = {**os.environ, **self.variables, "PYTHONUNBUFFERED": "1"}
         del environment["RAY_ADDRESS"]
         command = [
             *(str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"),
