@@ -20,9 +20,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 READMES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "README.zh-TW.md")]
-DOCS = sorted((ROOT / "docs").rglob("*.md"))
-ON_CLUSTERS = {ROOT / "docs" / "howto" / "ray.md"}
-"""Pages whose programs run in `tests/engines`, where there is what they need."""
+ON_RAY = ROOT / "docs" / "howto" / "ray.md"
+"""Its programs run in `tests/engines`, where there is what they need."""
+DOCS = sorted({*(ROOT / "docs").rglob("*.md")} - {ON_RAY})
 FENCED = re.compile(r"^```\w+\n.*?^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"[\w.-]+")  # of a requirement
 EXAMPLE = re.compile(
@@ -57,29 +57,18 @@ def address() -> Iterator[str]:
 
 def _examples() -> Iterator[object]:
     for path in [READMES[0], *DOCS]:  # the translations have the same blocks
-        if path not in ON_CLUSTERS:
-            yield from examples_of(path)
-
-
-def examples_of(path: Path) -> Iterator[object]:
-    """Return the programs of a page, and what each prints."""
-    text = path.read_text(encoding="utf-8")
-    for match in EXAMPLE.finditer(text):
-        line = text.count("\n", 0, match.start()) + 1
-        name = f"{path.relative_to(ROOT)}:{line}"
-        yield pytest.param(match["code"], match["printed"] or "", id=name)
+        text = path.read_text(encoding="utf-8")
+        for match in EXAMPLE.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            name = f"{path.relative_to(ROOT)}:{line}"
+            yield pytest.param(match["code"], match["printed"] or "", id=name)
 
 
 @pytest.mark.parametrize(("code", "printed"), list(_examples()))
 def test_example_prints_what_it_says(code: str, printed: str, address: str, tmp_path: Path) -> None:
     """A reader who copies a block into a file and runs it sees what the page shows."""
-    check_example(code.replace("http://example.com", address), printed, tmp_path)
-
-
-def check_example(code: str, printed: str, tmp_path: Path) -> None:
-    """Run a program; make sure that it prints that, and nothing else."""
     program = tmp_path / "program.py"
-    program.write_text(code, encoding="utf-8")
+    program.write_text(code.replace("http://example.com", address), encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, "-W", "error", program],
         cwd=tmp_path,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 from aplex._calls.settings import PoolSettings
 from aplex.executors import AsyncPoolExecutor
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
-from aplex.remote import as_address, as_port
+from aplex.remote import _address, _port
 from aplex.typing import RayOptions
 
 if TYPE_CHECKING:
@@ -199,9 +199,7 @@ class RayAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             "scheduling_strategy": scheduling_strategy,
         }
         super().__init__(
-            functools.partial(
-                _backend, _launcher(init, options), as_address(listen), as_port(port)
-            ),
+            functools.partial(_backend, _launcher(init, options), _address(listen), _port(port)),
             PoolSettings(
                 awaitable=awaitable,
                 pool_size=1 if pool_size is None and max_workers is None else pool_size,

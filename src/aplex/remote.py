@@ -170,7 +170,7 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         """
         super().__init__(
             functools.partial(
-                _backend, _launcher(command), as_address(listen), as_port(port), _secret(secret)
+                _backend, _launcher(command), _address(listen), _port(port), _secret(secret)
             ),
             PoolSettings(
                 awaitable=awaitable,
@@ -237,7 +237,7 @@ def _launcher(command: Any) -> Launcher:
     return CommandLauncher([os.fspath(argument) for argument in arguments])
 
 
-def as_address(listen: Any) -> str:
+def _address(listen: Any) -> str:
     """Return the address of an interface, checked.
 
     Raises:
@@ -258,7 +258,7 @@ def as_address(listen: Any) -> str:
     return address
 
 
-def as_port(port: Any) -> int:
+def _port(port: Any) -> int:
     if isinstance(port, bool) or not isinstance(port, int):
         raise TypeError(f"port must be an int, not {port!r}")
     if not 0 <= port < 2**16:

@@ -24,7 +24,14 @@ Sign: TypeAlias = (
 )
 """Which outcomes are meant: types of exceptions, or a predicate."""
 
-__all__ = ["MapOptions", "PoolOptions", "ProcessOptions", "RemoteOptions", "WorkOptions"]
+__all__ = [
+    "MapOptions",
+    "PoolOptions",
+    "ProcessOptions",
+    "RayOptions",
+    "RemoteOptions",
+    "WorkOptions",
+]
 
 
 class PoolOptions(TypedDict, total=False):

@@ -1,1 +1,1 @@
-"""Engines on clusters: real ones, which the tests start on loopback."""
+"""Engines that need a cluster: it is started once for all tests, on this machine."""

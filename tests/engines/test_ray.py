@@ -24,9 +24,9 @@ from tests.support.callers import DEADLINE, make_pool
 from tests.support.engines import needs_ray
 from tests.support.leaks import nothing_left_alive
 from tests.support.ray_head import Head
-from tests.test_documents import ROOT, check_example, examples_of
+from tests.test_documents import EXAMPLE, ON_RAY
 
-PAGE = ROOT / "docs" / "howto" / "ray.md"
+PROGRAMS = EXAMPLE.findall(ON_RAY.read_text(encoding="utf-8"))
 pytestmark = [needs_ray, pytest.mark.timeout(150)]
 
 
@@ -141,11 +141,15 @@ def test_a_function_that_takes_too_long_is_interrupted(pool: RayAsyncPoolExecuto
         pool.options(time_limit=0.2).submit(time.sleep, 30).result(DEADLINE)
 
 
-@pytest.mark.parametrize(("code", "printed"), list(examples_of(PAGE)))
+@pytest.mark.parametrize(("code", "printed"), PROGRAMS)
 def test_the_programs_of_the_page_run(
     ray_head: Head, code: str, printed: str, tmp_path: Path
 ) -> None:
-    check_example(code, printed, tmp_path)
+    program = tmp_path / "program.py"
+    program.write_text(code, encoding="utf-8")
+    command = [sys.executable, "-W", "error", program]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, printed, "")
 
 
 # -- deaths -----------------------------------------------------------------------------------
