@@ -2,7 +2,7 @@
 
     python benchmarks/on_ray.py [--rounds 3] [--seconds 2] [--head]
 
-Needs a cluster of Ray that `RAY_ADDRESS` names, or that runs here, with 4 free CPUs; with `--head`
+Needs a cluster of Ray that `RAY_ADDRESS` names, or that runs here, with 6 free CPUs; with `--head`
 it starts one. Each row is measured in turns, round by round, by two processes that live for the
 whole run: one has the pool, the other is a driver of Ray. What counts are the ratios; the figures
 are this machine's.
@@ -134,7 +134,7 @@ async def serve_native(answer: Callable[[], Any]) -> None:
         return reply
 
     tasks = {
-        function: ray.remote(num_cpus=0.001)(blocking(function))
+        function: ray.remote(num_cpus=1)(blocking(function))
         for function in (nothing, rest, echo)
     }
 
@@ -209,7 +209,7 @@ def main() -> None:
         sys.path.insert(0, str(Path(__file__).parent.parent))
         from tests.support.ray_head import Head
 
-        head = Head()
+        head = Head(cpus=6)
         os.environ.update(head.variables)
     try:
         compare(options.rounds, options.seconds)

@@ -266,7 +266,7 @@ def _text(name: str, value: Any) -> str:
     return value
 
 
-def _number(name: str, value: Any) -> float | None:
+def _number(name: str, value: float | None) -> float | None:
     if value is not None:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name} must be a number or None, not {value!r}")

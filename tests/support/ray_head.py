@@ -40,7 +40,7 @@ class Head:
             *(str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"),
             *(f"--port={port}", f"--num-cpus={cpus}", "--node-ip-address=127.0.0.1"),
             *("--include-dashboard=false", "--disable-usage-stats"),
-            *("--ray-client-server-port=0", "--dashboard-agent-listen-port=0"),
+            "--dashboard-agent-listen-port=0",
             *(f"--object-store-memory={128 * 2**20}", f"--temp-dir={self._folder}"),
         ]
         self._process = subprocess.Popen(
