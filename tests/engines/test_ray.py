@@ -193,7 +193,9 @@ def test_the_agent_dies_and_its_worker_ends(pool: RayAsyncPoolExecutor[Any]) -> 
     future = pool.submit(time.sleep, 60)
     wait_for(lambda: any(worker.running for worker in pool.stats().workers))
     (worker,) = (worker for worker in pool.stats().workers if worker.running)
-    agents = {link.arrival.pid: link.worker.pid for link in pool._manager._backend._links.values()}
+    agents = {
+        link.arrival.pid: served.pid for served, link in pool._manager._backend._links.items()
+    }
     (agent,) = (agent for agent, pid in agents.items() if pid == worker.pid)
     os.kill(agent, signal.SIGKILL)
     error = future.exception(DEADLINE)
@@ -215,12 +217,12 @@ def test_the_connection_to_ray_dies_and_is_made_anew(pool: RayAsyncPoolExecutor[
 # -- ends -------------------------------------------------------------------------------------
 
 
-def test_shutdown_leaves_no_actor_and_no_process(ray_head: Head) -> None:
+def test_shutdown_leaves_no_actor_and_no_process(pool: RayAsyncPoolExecutor[Any]) -> None:
     with nothing_left_alive():
-        with make_pool("ray", pool_size=2) as pool:
-            pool.submit(os.getpid).result(60)
-            wait_for(lambda: len(pids_of(pool)) == 2)
-            pids = pids_of(pool)
+        with make_pool("ray", pool_size=2) as other:
+            other.submit(os.getpid).result(60)
+            wait_for(lambda: len(pids_of(other)) == 2)
+            pids = pids_of(other)
     wait_for(lambda: not any(map(is_alive, pids)))
 
 

@@ -41,6 +41,10 @@ ENDED: Final = 6
 """Up: the actor of that number is gone; why."""
 LAST: Final = 5.0
 """Seconds in which Ray must have been left, when the pool is gone."""
+JOIN: Final = 45.0
+"""Seconds in which there must be a connection to Ray, which itself tries for minutes."""
+ANSWER: Final = 5.0
+"""Seconds in which something must listen at an address."""
 AGAIN: Final = 1.0
 """Seconds after which an actor is asked for again that Ray could not reach."""
 _LONGEST: Final = 600  # characters of a reason
@@ -69,11 +73,16 @@ class Envoy:
         if first is None:
             return
         settings = pickle.loads(first[1])
+        timer = threading.Timer(JOIN, self._give_up)
+        timer.daemon = True
+        timer.start()
         try:
+            _knock(settings["init"]["address"])
             self._join(settings)
         except BaseException as error:  # noqa: BLE001 - Ray's, of many kinds
             self._tell(FAILED, _told(error))
             return
+        timer.cancel()
         self._tell(JOINED)
         while (wanted := self._wants.get()) is not None:
             kind, number, *rest = wanted
@@ -95,6 +104,10 @@ class Envoy:
         timer = threading.Timer(LAST, os._exit, (1,))  # Ray may wait for what never comes
         timer.daemon = True
         timer.start()
+
+    def _give_up(self) -> None:
+        self._tell(FAILED, f"no connection within {JOIN:.0f} s")
+        os._exit(1)
 
     def _tell(self, *message: Any) -> None:
         try:
@@ -155,6 +168,22 @@ class Envoy:
         actor = self._actors.get(number)
         if actor is not None:
             self._ray.kill(actor, no_restart=True)
+
+
+def _knock(address: str) -> None:
+    """Make sure that something listens there, if it is known where: Ray would try on and on.
+
+    Raises:
+        OSError: Nothing does.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "")
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
+        except OSError as error:
+            raise OSError(f"nothing answers at {address}: {error}") from error
 
 
 def _told(error: BaseException) -> str:
