@@ -10,34 +10,37 @@ import asyncio
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from typing import Any, Literal
 
 from aplex import ProcessAsyncPoolExecutor, RemoteAsyncPoolExecutor
 
 COMMAND = [sys.executable, "-m", "aplex.worker"]
 MEBIBYTE = 2**20
+Pool = ProcessAsyncPoolExecutor[Literal[True]] | RemoteAsyncPoolExecutor[Literal[True]]
 
 
-async def echo(x):
+async def echo(x: Any) -> Any:
     return x
 
 
-async def nap(seconds):
+async def nap(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
-def plain(x):
+def plain(x: int) -> int:
     return x
 
 
-def process():
+def process() -> Pool:
     return ProcessAsyncPoolExecutor(2, awaitable=True)
 
 
-def remote():
+def remote() -> Pool:
     return RemoteAsyncPoolExecutor(COMMAND, 2, awaitable=True)
 
 
-async def rate(pool, work, count):
+async def rate(pool: Pool, work: Callable[..., Any], count: int) -> float:
     """Awaited works per second, in gathers of 1000."""
     began = time.perf_counter()
     for _ in range(count // 1000):
@@ -45,7 +48,7 @@ async def rate(pool, work, count):
     return count / (time.perf_counter() - began)
 
 
-async def latency(pool, count):
+async def latency(pool: Pool, count: int) -> float:
     """The median of one work after another, in microseconds."""
     took = []
     for x in range(count):
@@ -55,11 +58,11 @@ async def latency(pool, count):
     return 1e6 * statistics.median(took)
 
 
-async def naps(pool):
+async def naps(pool: Pool) -> float:
     """Seconds for 10,000 sleeps of 50 ms, 500 in flight."""
     gate = asyncio.Semaphore(500)
 
-    async def one():
+    async def one() -> None:
         async with gate:
             await pool.submit(nap, 0.05)
 
@@ -68,7 +71,7 @@ async def naps(pool):
     return time.perf_counter() - began
 
 
-async def big(pool):
+async def big(pool: Pool) -> float:
     """Seconds for 64 MiB there and back."""
     data = bytes(64 * MEBIBYTE)
     began = time.perf_counter()
@@ -76,7 +79,7 @@ async def big(pool):
     return time.perf_counter() - began
 
 
-async def run(make):
+async def run(make: Callable[[], Pool]) -> dict[str, float]:
     began = time.perf_counter()
     async with make() as pool:
         await pool.submit(echo, 0)
@@ -93,11 +96,11 @@ async def run(make):
         }
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    found = {process: [], remote: []}
+    found: dict[Callable[[], Pool], list[dict[str, float]]] = {process: [], remote: []}
     for _ in range(options.rounds):
         for make, rows in found.items():
             rows.append(asyncio.run(run(make)))

@@ -144,10 +144,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         "_ray": ("_agent", "_wire"),
         "ray": (*GROUND, "_backends", "_calls.settings", "executors", "remote", "typing"),
         "worker": ("_agent",),
-        "remote": (
-            *(*GROUND, "_backends", "_calls.settings", "_wire.handshake"),
-            *("executors", "typing"),
-        ),
+        "remote": (*(*GROUND, "_backends", "_calls.settings", "executors", "typing"),),
     },
     {
         "_testing": (

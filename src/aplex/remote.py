@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import ipaddress
 import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, overload
 
 from aplex._calls.settings import PoolSettings
-from aplex._wire.handshake import SHORTEST_SECRET
 from aplex.executors import AsyncPoolExecutor
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
 from aplex.typing import RemoteOptions
@@ -37,6 +35,8 @@ __all__ = ["RemoteAsyncPoolExecutor"]
 
 Awaits = TypeVar("Awaits", bound=bool)
 Loop = asyncio.AbstractEventLoop
+SHORTEST: Final = 16
+"""Characters of a secret."""
 
 
 class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
@@ -244,6 +244,8 @@ def _address(listen: Any) -> str:
         TypeError: It is no text.
         ValueError: It is none, or all of them.
     """
+    import ipaddress
+
     if not isinstance(listen, str):
         raise TypeError(f"listen must be an address of this machine, not {listen!r}")
     try:
@@ -274,8 +276,8 @@ def _secret(secret: Any) -> str | None:
         secret = Path(path).read_text(encoding="utf-8").strip()
     if not isinstance(secret, str):
         raise TypeError("secret must be a str, a path or None")  # not shown, whatever it is
-    if len(secret) < SHORTEST_SECRET or secret != secret.strip():
+    if len(secret) < SHORTEST or secret != secret.strip():
         raise ValueError(
-            f"secret must have at least {SHORTEST_SECRET} characters, and no space around them"
+            f"secret must have at least {SHORTEST} characters, and no space around them"
         )
     return secret

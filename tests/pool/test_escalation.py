@@ -220,3 +220,30 @@ def test_who_cancels_first_gets_cancelled_error() -> None:
     stand.escalation.check_due(1.0)
     stand.report(work.id, CANCELLED)
     assert stand.outcomes() == [(work, CANCELLED, None)]
+
+
+# -- where it has to be asked what runs ----------------------------------------
+
+
+def test_a_time_limit_holds_although_what_runs_is_known_late() -> None:
+    """It was asked of another machine; the answer says since when the function has run."""
+    stand = Stand()
+    work = stand.submit(PLAIN, time_limit=1.0)
+    stand.escalation.check_due(1.0)  # nothing is known yet
+    assert stand.interrupted() == []
+    stand.escalation.look_again(stand.worker, (work.seq, 0.2), 1.01)
+    assert stand.interrupted() == []
+    stand.escalation.look_again(stand.worker, (work.seq, 0.005), 1.02)
+    assert stand.interrupted() == [work.seq]
+
+
+def test_a_cancel_takes_effect_when_it_is_known_what_runs() -> None:
+    stand = Stand()
+    work = stand.submit(PLAIN, kill_after=5.0)
+    stand.cancel(work, 1.0)
+    assert stand.interrupted() == []
+    stand.escalation.look_again(stand.worker, (0, 0.0), 1.01)
+    assert stand.interrupted() == []
+    stand.escalation.look_again(stand.worker, (work.seq, 0.5), 1.02)
+    stand.escalation.look_again(stand.worker, (work.seq, 0.5), 1.03)
+    assert stand.interrupted() == [work.seq]

@@ -645,3 +645,21 @@ def test_termination_cancels_what_was_not_started() -> None:
     assert pool.workers == []
     assert pool.pool.broken is None
     assert len(pool.started) == 1
+
+
+def test_a_worker_that_has_to_go_finishes_and_another_one_is_started() -> None:
+    pool = DrivenPool(1)
+    first = pool.workers[0]
+    works = [pool.plain(), pool.submit(COROUTINE)]
+    pool.pool.let_go(first)
+    pool.take_effects()
+    assert pool.workers != [first]
+    pool.ready(pool.workers[0])
+    later = pool.submit(COROUTINE)
+    assert later.worker is pool.workers[0]
+    assert pool.stopped == []
+    pool.end(*works)
+    assert pool.stopped == [first]
+    pool.pool.let_go(first)  # again: it goes already
+    pool.take_effects()
+    pool.end(later)

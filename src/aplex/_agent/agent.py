@@ -181,7 +181,6 @@ class Agent:
             progress.left(),
             peak,
             self._oom_kills.blame() if killed else False,
-            progress.is_for_stderr,
         )
         for lane in self._lanes:  # what is on its way arrives first
             with contextlib.suppress(OSError):

@@ -81,7 +81,7 @@ class Events(Protocol):
         """
 
     def leaving(self, worker: PoolWorker) -> None:
-        """Note that a worker is to go soon: a successor takes its place, and it finishes."""
+        """Note that a worker is to go soon: another one is started, and it finishes what runs."""
 
     def locked(self, call: Callable[[], None]) -> None:
         """Make a call under the Manager's lock."""

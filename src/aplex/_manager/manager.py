@@ -457,8 +457,8 @@ class Manager(Nested):
         self._step(lambda: self._escalation.look_again(worker, running, time.monotonic()))
 
     def leaving(self, worker: PoolWorker) -> None:
-        """Have a worker replaced that is to go."""
-        self._step(lambda: self.pool.wear(worker))
+        """Have another worker take the place of one that is to go."""
+        self._step(self.pool.let_go, worker)
 
     def failed(self, error: BaseException) -> None:
         """Break the pool by a bug of ours, seen in any thread."""

@@ -68,6 +68,19 @@ class Workforce(Recycling):
             self._refresh(worker.heir)
             self.dispatch()
 
+    def let_go(self, worker: PoolWorker) -> None:
+        """Retire a worker that has to go, as its machine wants; another one is started at once.
+
+        Functions that it has not started are recalled; it finishes what runs.
+        """
+        if worker.state is SERVING:
+            aboard = worker.works.values()
+            worker.recalls += [Cancel(work.id, work.seq) for work in aboard if work.lane]
+            self.outbound.add(worker)
+            self._retire(worker)
+            self._fit()
+            self.dispatch()
+
     # -- decisions ------------------------------------------------------------
 
     def _missing(self) -> int:

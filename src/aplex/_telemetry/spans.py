@@ -51,6 +51,7 @@ class WorkSpans:
         # Attempts whose caller is not known yet, and the calls under way when that was noticed.
         self._early: list[tuple[Attempt, set[object]]] = []
         self._recorder, self._feed = self._manager.within(self._begin)
+        self._manager.look()  # else a worker elsewhere may begin a work before it knows
         self._tracer = Tracer(self._manager.name, self._recorder.names.texts, provider)
         gateway.watch(self._watch)
 

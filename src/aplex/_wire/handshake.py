@@ -24,7 +24,7 @@ import hmac
 import os
 import struct
 import sys
-from importlib import metadata
+from functools import cache
 from typing import Final, NamedTuple
 
 from aplex._version import __version__
@@ -36,7 +36,6 @@ TOKEN: Final = 16  # bytes
 MAC: Final = 32  # bytes
 LONGEST: Final = 512
 """Bytes of the changing part of the worker's answer, and of a reason to refuse it."""
-SHORTEST_SECRET: Final = 16  # characters
 
 CONTROL: Final = 0
 """The channel of the agent; comes first."""
@@ -73,8 +72,11 @@ def new_nonce() -> bytes:
     return os.urandom(NONCE)
 
 
+@cache
 def software() -> str:
     """Return what must be the same on both sides."""
+    from importlib import metadata  # slow to import, and not wanted before somebody dials
+
     return ";".join(
         (
             f"aplex {__version__}",

@@ -73,7 +73,6 @@ class Certificate(NamedTuple):
     left: bytes  # log records that it has left behind
     peak_rss: int | None  # bytes
     out_of_memory: bool | None
-    stderr: bool  # whether its last words were to be written to stderr
 
 
 def value_of(number: int) -> int:

@@ -296,6 +296,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         launch.link = self._links[launch.worker] = link
         launch.worker.node = launch.arrival.host
         self._attach(launch.worker, link)
+        link.tell(orders.RECORD | self._recording)  # it may have changed since the welcome
         if launch.unwanted:
             link.kill()
 

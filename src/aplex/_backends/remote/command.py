@@ -70,6 +70,8 @@ class CommandLauncher(Launcher):
         with contextlib.suppress(OSError):  # it has ended, or closed it: it needs none
             process.stdin.write(f"{order.secret}\n".encode())
             process.stdin.flush()
+        with contextlib.suppress(OSError):
+            process.stdin.close()
         self.events.placed(order.number)
         self._watch(order.number, command)
 
@@ -107,9 +109,6 @@ class CommandLauncher(Launcher):
         if watched is not None:
             self.listener.unwatch(watched)
             watched.close()
-        if command.process.stdin is not None:
-            with contextlib.suppress(OSError):
-                command.process.stdin.close()
 
     def kill(self, number: int) -> None:
         with self._lock:
@@ -135,8 +134,6 @@ class CommandLauncher(Launcher):
         for command in self._commands.values():
             if command.watched is not None:
                 command.watched.close()
-            if command.process.stdin is not None:
-                command.process.stdin.close()
             command.process.returncode = 0  # it is no child of this process
 
 

@@ -103,7 +103,7 @@ class LauncherEvents(Protocol):
         """
 
     def leaving(self, number: int, seconds: float | None) -> None:
-        """Note that a worker has to go: a successor is started, and it gets no more works then.
+        """Note that a worker has to go: it gets no more works, and another one is started.
 
         Args:
             number: That of the order.
