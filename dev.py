@@ -140,7 +140,14 @@ def check() -> None:
     coverage = (*module, "coverage")
     record = ROOT / ".pytest_cache" / "tests.xml"
     record.unlink(missing_ok=True)
-    tests = ("env", "COVERAGE=1", sys.executable, *TEST_COMMAND, f"--junit-xml={record}")
+    tests = (
+        "env",
+        "COVERAGE=1",
+        "APLEX_TEST_CLUSTERS=1",
+        sys.executable,
+        *TEST_COMMAND,
+        f"--junit-xml={record}",
+    )
     # Most of the next checks use one core only; and what it proves is worth more under load.
     end_of_chaos = _begin("a minute of chaos", *module, "reliability.chaos", "--minute")
     steps = [

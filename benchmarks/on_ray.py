@@ -134,8 +134,7 @@ async def serve_native(answer: Callable[[], Any]) -> None:
         return reply
 
     tasks = {
-        function: ray.remote(num_cpus=1)(blocking(function))
-        for function in (nothing, rest, echo)
+        function: ray.remote(num_cpus=1)(blocking(function)) for function in (nothing, rest, echo)
     }
 
     def to_task(function: Any, argument: Any) -> Awaitable[Any]:

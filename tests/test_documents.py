@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.dask_cluster import LocalDask, needs
+
 ROOT = Path(__file__).parent.parent
 READMES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "README.zh-TW.md")]
 ON_RAY = ROOT / "docs" / "howto" / "ray.md"
@@ -25,6 +27,8 @@ ON_RAY = ROOT / "docs" / "howto" / "ray.md"
 DOCS = sorted({*(ROOT / "docs").rglob("*.md")} - {ON_RAY})
 FENCED = re.compile(r"^```\w+\n.*?^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"[\w.-]+")  # of a requirement
+DASK = "tcp://127.0.0.1:8786"
+"""Where the reader has started a cluster."""
 EXAMPLE = re.compile(
     r"^```python\n(?P<code>.*?)^```$(?:\n\n```text\n(?P<printed>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
@@ -55,6 +59,19 @@ def address() -> Iterator[str]:
         thread.join()
 
 
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Dask cluster."""
+    needs("distributed")
+    cluster = LocalDask(tmp_path_factory.mktemp("dask"))
+    try:
+        cluster.add_worker("a", threads=2)
+        cluster.wait_for_workers(1)
+        yield cluster.client.scheduler.address
+    finally:
+        cluster.close()
+
+
 def _examples() -> Iterator[object]:
     for path in [READMES[0], *DOCS]:  # the translations have the same blocks
         text = path.read_text(encoding="utf-8")
@@ -65,8 +82,12 @@ def _examples() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("code", "printed"), list(_examples()))
-def test_example_prints_what_it_says(code: str, printed: str, address: str, tmp_path: Path) -> None:
+def test_example_prints_what_it_says(
+    code: str, printed: str, address: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """A reader who copies a block into a file and runs it sees what the page shows."""
+    if DASK in code:
+        code = code.replace(DASK, request.getfixturevalue("scheduler"))
     program = tmp_path / "program.py"
     program.write_text(code.replace("http://example.com", address), encoding="utf-8")
     ran = subprocess.run(

@@ -145,6 +145,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
         "ray": (*GROUND, "_backends", "_calls.settings", "executors", "remote", "typing"),
         "worker": ("_agent",),
         "remote": (*(*GROUND, "_backends", "_calls.settings", "executors", "typing"),),
+        "dask": (*GROUND, "_backends", "_calls.settings", "remote", "typing"),
     },
     {
         "_testing": (

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from aplex._version import __version__
+    from aplex.dask import DaskAsyncPoolExecutor
     from aplex.dumps import PoolDump, StackFrame, TaskDump, WorkDump, WorkerDump
     from aplex.exceptions import (
         AplexError,
@@ -66,6 +67,7 @@ __all__ = [
     "BrokenPoolError",
     "ConcurrentFuture",
     "CurrentWorker",
+    "DaskAsyncPoolExecutor",
     "FunctionStats",
     "Journal",
     "JournalError",
@@ -105,6 +107,7 @@ __all__ = [
 ]
 
 _MODULES = (
+    "dask",
     "dumps",
     "executors",
     "exceptions",

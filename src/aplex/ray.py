@@ -14,20 +14,20 @@ import asyncio
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from aplex._calls.settings import PoolSettings
-from aplex.executors import AsyncPoolExecutor
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
-from aplex.remote import _address, _port
+from aplex.remote import _address, _modules, _port, _RemotePool
 from aplex.typing import RayOptions
 
 if TYPE_CHECKING:
     from aplex._backends.contract import Backend, Setup
     from aplex._backends.remote.launcher import Launcher
+    from aplex._backends.remote.shipping import Modules
 
 __all__ = ["RayAsyncPoolExecutor"]
 
@@ -35,7 +35,7 @@ Awaits = TypeVar("Awaits", bound=bool)
 Loop = asyncio.AbstractEventLoop
 
 
-class RayAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
+class RayAsyncPoolExecutor(_RemotePool[Awaits]):
     """Runs works in actors of a cluster of Ray.
 
     Each worker is the process of an actor, and has an event loop of its own, as a worker of
@@ -97,6 +97,7 @@ class RayAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         log_to_driver: bool = True,
         listen: str = "127.0.0.1",
         port: int = 0,
+        ship: Literal["auto"] | Sequence[str] | None = "auto",
         forward_logs: bool | None = None,
         start_timeout: float | None = 60.0,
         max_workers: int | None = None,
@@ -148,6 +149,9 @@ class RayAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 default only this machine can reach it: for workers on other machines, name the
                 address that these reach.
             port: To listen on. 0: any that is free.
+            ship: Which modules travel to the workers, as source: ``"auto"``: those that are loaded
+                when a worker starts, from outside of ``site-packages`` and the standard library; or
+                the names of modules and packages; or none. Before the initializer, to each worker.
             forward_logs: As of `ProcessAsyncPoolExecutor`, as all that follow.
             start_timeout: From when the actor of a worker has its place.
             max_workers: See there.
@@ -199,7 +203,13 @@ class RayAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             "scheduling_strategy": scheduling_strategy,
         }
         super().__init__(
-            functools.partial(_backend, _launcher(init, options), _address(listen), _port(port)),
+            functools.partial(
+                _backend,
+                _launcher(init, options),
+                _address(listen),
+                _port(port),
+                _modules(ship),
+            ),
             PoolSettings(
                 awaitable=awaitable,
                 pool_size=1 if pool_size is None and max_workers is None else pool_size,
@@ -230,23 +240,11 @@ class RayAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             ),
         )
 
-    def terminate_workers(self) -> None:
-        """End all workers at once by SIGTERM; see `ProcessAsyncPoolExecutor.terminate_workers`."""
-        self._end_workers(kill=False)
 
-    def kill_workers(self) -> None:
-        """End all workers at once by SIGKILL; see `ProcessAsyncPoolExecutor.kill_workers`."""
-        self._end_workers(kill=True)
-
-    def _end_workers(self, *, kill: bool) -> None:
-        self._gateway.finalizer.detach()
-        self._manager.end_workers(kill=kill)
-
-
-def _backend(launcher: Launcher, listen: str, port: int, setup: Setup) -> Backend:
+def _backend(launcher: Launcher, listen: str, port: int, ship: Modules, setup: Setup) -> Backend:
     from aplex._backends.remote.backend import RemoteBackend
 
-    return RemoteBackend(launcher, listen, port, None, setup)
+    return RemoteBackend(launcher, listen, port, None, setup, ship)
 
 
 def _launcher(init: dict[str, Any], options: dict[str, Any]) -> Launcher:

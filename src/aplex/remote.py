@@ -30,6 +30,7 @@ from aplex.typing import RemoteOptions
 if TYPE_CHECKING:
     from aplex._backends.contract import Backend, Setup
     from aplex._backends.remote.launcher import Launcher
+    from aplex._backends.remote.shipping import Modules
 
 __all__ = ["RemoteAsyncPoolExecutor"]
 
@@ -39,7 +40,23 @@ SHORTEST: Final = 16
 """Characters of a secret."""
 
 
-class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
+class _RemotePool(AsyncPoolExecutor[Awaits]):
+    """What all executors have whose workers dial in."""
+
+    def terminate_workers(self) -> None:
+        """End all workers at once by SIGTERM; see `ProcessAsyncPoolExecutor.terminate_workers`."""
+        self._end_workers(kill=False)
+
+    def kill_workers(self) -> None:
+        """End all workers at once by SIGKILL; see `ProcessAsyncPoolExecutor.kill_workers`."""
+        self._end_workers(kill=True)
+
+    def _end_workers(self, *, kill: bool) -> None:
+        self._gateway.finalizer.detach()
+        self._manager.end_workers(kill=kill)
+
+
+class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
     """Runs works in processes that a command starts, on this machine or on others.
 
     Each worker dials the pool, and has an event loop of its own, as a worker of
@@ -89,6 +106,7 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         listen: str = "127.0.0.1",
         port: int = 0,
         secret: str | os.PathLike[str] | None = None,
+        ship: Literal["auto"] | Sequence[str] | None = "auto",
         forward_logs: bool | None = None,
         start_timeout: float | None = 60.0,
         max_workers: int | None = None,
@@ -133,6 +151,10 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             port: To listen on. 0: any that is free.
             secret: What workers prove to know, of 16 characters at least; or the path of a file
                 that has it. None: a new one, for this executor.
+            ship: Which modules travel to the workers, as source, before the initializer runs:
+                ``"auto"``: those that are loaded when a worker starts, from outside of
+                ``site-packages`` and the standard library; or the names of modules and packages; or
+                none.
             forward_logs: As of `ProcessAsyncPoolExecutor`, as all that follow.
             start_timeout: From when the command of a worker was started.
             max_workers: See there.
@@ -170,7 +192,12 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
         """
         super().__init__(
             functools.partial(
-                _backend, _launcher(command), _address(listen), _port(port), _secret(secret)
+                _backend,
+                _launcher(command),
+                _address(listen),
+                _port(port),
+                _secret(secret),
+                _modules(ship),
             ),
             PoolSettings(
                 awaitable=awaitable,
@@ -202,25 +229,24 @@ class RemoteAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
             ),
         )
 
-    def terminate_workers(self) -> None:
-        """End all workers at once by SIGTERM; see `ProcessAsyncPoolExecutor.terminate_workers`."""
-        self._end_workers(kill=False)
-
-    def kill_workers(self) -> None:
-        """End all workers at once by SIGKILL; see `ProcessAsyncPoolExecutor.kill_workers`."""
-        self._end_workers(kill=True)
-
-    def _end_workers(self, *, kill: bool) -> None:
-        self._gateway.finalizer.detach()
-        self._manager.end_workers(kill=kill)
-
 
 def _backend(
-    launcher: Launcher, listen: str, port: int, secret: str | None, setup: Setup
+    launcher: Launcher,
+    listen: str,
+    port: int,
+    secret: str | None,
+    modules: Modules,
+    setup: Setup,
 ) -> Backend:
     from aplex._backends.remote.backend import RemoteBackend
 
-    return RemoteBackend(launcher, listen, port, secret, setup)
+    return RemoteBackend(launcher, listen, port, secret, setup, modules)
+
+
+def _modules(ship: Any) -> Modules:
+    from aplex._backends.remote.shipping import Modules
+
+    return Modules(ship)
 
 
 def _launcher(command: Any) -> Launcher:

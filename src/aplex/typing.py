@@ -25,6 +25,7 @@ Sign: TypeAlias = (
 """Which outcomes are meant: types of exceptions, or a predicate."""
 
 __all__ = [
+    "DaskOptions",
     "MapOptions",
     "PoolOptions",
     "ProcessOptions",
@@ -77,7 +78,21 @@ class RemoteOptions(PoolOptions, total=False):
     listen: str
     port: int
     secret: str | os.PathLike[str] | None
+    ship: Literal["auto"] | Sequence[str] | None
     forward_logs: bool | None
+
+
+class DaskOptions(PoolOptions, total=False):
+    """The keyword arguments of `DaskAsyncPoolExecutor`, but for the same two and ``client``."""
+
+    max_pool_size: int | None
+    resources: Mapping[str, float] | None
+    workers: str | Iterable[str] | None
+    priority: int
+    listen: str | None
+    port: int
+    forward_logs: bool | None
+    ship: Literal["auto"] | Sequence[str] | None
 
 
 class RayOptions(PoolOptions, total=False):
@@ -94,6 +109,7 @@ class RayOptions(PoolOptions, total=False):
     listen: str
     port: int
     forward_logs: bool | None
+    ship: Literal["auto"] | Sequence[str] | None
 
 
 class WorkOptions(TypedDict, total=False):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import copy
+import os
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ import pytest
 from tests.support.emulation.start import emulated
 
 from aplex import (
+    DaskAsyncPoolExecutor,
     ProcessAsyncPoolExecutor,
     RayAsyncPoolExecutor,
     RemoteAsyncPoolExecutor,
@@ -55,6 +57,8 @@ def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
         options.setdefault("worker_loop_factory", loop_factory(loop))
     if engine == "remote":
         return RemoteAsyncPoolExecutor([sys.executable, "-m", "aplex.worker"], **options)
+    if engine == "dask":
+        return DaskAsyncPoolExecutor(os.environ["APLEX_TEST_DASK"], **options)
     if engine == "ray":
         options.setdefault("start_timeout", 30.0)
         return RayAsyncPoolExecutor(num_cpus=0.1, log_to_driver=False, **options)

@@ -12,6 +12,8 @@ Who dies, and what follows:
   when the pool has closed the control connection.
 * The pool, or the network: the control connection ends, and so does the worker's lifeline. It
   cleans up, and is killed if that takes longer than `GRACE`.
+* What has started the agent, where that gives it a standard input to live by: the worker is killed,
+  and its end is certified as ever. Its place belongs to others now.
 * The agent: the worker's lifeline ends, for the agent has its other side. The pool sees the end of
   the control connection without a certificate, and takes everything aboard for started.
 
@@ -74,12 +76,19 @@ class Agent:
 
     # -- what the pool wants ------------------------------------------------
 
-    def run(self, pid: int, lifeline: PipeEnd, end: Any = None) -> None:
+    def run(
+        self,
+        pid: int,
+        lifeline: PipeEnd,
+        keeper: PipeEnd | None = None,
+        end: Any = None,
+    ) -> None:
         """Serve until the worker has ended, or the pool is gone.
 
         Args:
             pid: Of the worker, a child of this process.
             lifeline: The end to which what is for the worker is written.
+            keeper: Ends with what has started this process, if that can be known.
             end: Can be read when the worker has ended. None: what tells that of a child.
         """
         self._pid, self._lifeline = pid, lifeline
@@ -91,8 +100,14 @@ class Agent:
         selector = selectors.DefaultSelector()
         for source in (self._control, end, wakee):
             selector.register(source, selectors.EVENT_READ)
+        if keeper is not None:
+            selector.register(keeper, selectors.EVENT_READ)
         while True:
             ready = {key.fileobj for key, _ in selector.select()}
+            if keeper is not None and keeper in ready and not _says_more(keeper):
+                selector.unregister(keeper)
+                self._tell(orders.BEREFT)
+                self._kill()
             if wakee in ready:
                 wakee.recv(64)
                 self._tell_leaving()
@@ -246,7 +261,7 @@ def arrive(place: Place) -> Arrived:
     return Arrived(control, coroutines, plain, logs, welcome)
 
 
-def serve(place: Place) -> int:
+def serve(place: Place, keeper: PipeEnd | None = None) -> int:
     """Dial a pool, and be what it wants. Returns in the agent only, when all is over.
 
     The caller must have no other threads: this process forks. In the worker the call ends by
@@ -254,6 +269,7 @@ def serve(place: Place) -> int:
 
     Args:
         place: Which worker of which pool.
+        keeper: Ends with what has started this process; then the worker is killed.
 
     Returns:
         An exit code.
@@ -263,8 +279,9 @@ def serve(place: Place) -> int:
         OSError: It cannot be reached.
     """
     control, coroutines, plain, logs, welcome = arrive(place)
-    from aplex._agent.body import begin, make_progress
+    from aplex._agent.body import begin, make_progress, place_modules
 
+    modules = place_modules(welcome["modules"])
     progress = make_progress(welcome, place.number)
     agent = Agent(control, [coroutines, plain], progress)
     signal.signal(signal.SIGINT, hear_nothing)
@@ -274,14 +291,23 @@ def serve(place: Place) -> int:
     if pid == 0:
         ours.close()
         control.close()
-        begin(welcome, place.number, (coroutines, plain, theirs, logs), progress)
+        if keeper is not None:
+            keeper.close()
+        begin(welcome, place.number, (coroutines, plain, theirs, logs), progress, modules)
         raise SystemExit(0)
     welcome["setup"].clear()
     theirs.close()
     if logs is not None:
         logs.close()
-    agent.run(pid, ours)
+    agent.run(pid, ours, keeper)
     return 0
+
+
+def _says_more(keeper: PipeEnd) -> bool:
+    try:
+        return bool(keeper.read_into(memoryview(bytearray(512))))
+    except OSError:
+        return False
 
 
 def hear_nothing(_number: int, _frame: Any) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
+from aplex._wire.frames import PipeEnd
 from aplex._wire.handshake import RefusedError
 
 SECRET: Final = "APLEX_SECRET"  # noqa: S105 - the name of the variable
@@ -25,7 +25,10 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     parser = _parser()
     options = parser.parse_args(arguments)
-    secret = _secret(parser, options.secret_file)
+    secret, stdin = _secret(parser, options.secret_file)
+    keeper = PipeEnd(stdin) if options.while_stdin else None
+    if keeper is None:
+        os.close(stdin)
     host, _, port = options.connect.rpartition(":")
     number, _, token = options.token.partition("-")
     try:
@@ -38,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
 
     place = Place(host.strip("[]"), port_number, place_number, token_bytes, secret)
     try:
-        return serve(place)
+        return serve(place, keeper)
     except RefusedError as error:
         return _say(REFUSED, f"refused by {options.connect}: {error}")
     except EOFError:  # it has let us in, and is gone, or does not want this worker any more
@@ -62,11 +65,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"a file with the secret, '-' for a line of standard input; else it is in {SECRET}",
     )
+    parser.add_argument(
+        "--while-stdin",
+        action="store_true",
+        help="end the worker when standard input ends: when what has started it is gone",
+    )
     return parser
 
 
-def _secret(parser: argparse.ArgumentParser, file: str | None) -> bytes:
-    """Return the secret; nothing that works see has it."""
+def _secret(parser: argparse.ArgumentParser, file: str | None) -> tuple[bytes, int]:
+    """Return the secret; nothing that works see has it. And what was standard input."""
     secret = os.environ.pop(SECRET, "")
     if file == "-":
         secret = sys.stdin.readline()
@@ -77,20 +85,23 @@ def _secret(parser: argparse.ArgumentParser, file: str | None) -> bytes:
             parser.error(f"the secret cannot be read: {error}")
     if not secret.strip():
         _no_secret(parser)
-    _leave_stdin()
-    return secret.strip().encode()
+    return secret.strip().encode(), _leave_stdin()
 
 
 def _no_secret(parser: argparse.ArgumentParser) -> NoReturn:
     parser.error(f"there is no secret: give --secret-file, or the environment variable {SECRET}")
 
 
-def _leave_stdin() -> None:
-    """Have nothing to read on standard input: works do not share it."""
-    with contextlib.suppress(OSError):
-        null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, 0)
-        os.close(null)
+def _leave_stdin() -> int:
+    """Have nothing to read on standard input: works do not share it. Return what it was."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    try:
+        stdin = os.dup(0)
+    except OSError:  # it was closed
+        return null
+    os.dup2(null, 0)
+    os.close(null)
+    return stdin
 
 
 def _say(code: int, message: str) -> int:

@@ -54,7 +54,7 @@ def be_worker(place: Place) -> Callable[[], None]:
         end.close()
     if verdict != YES:
         raise RefusedError(reader.frames[0])
-    welcome = reader.frames.popleft()
+    welcome, modules = reader.frames.popleft()
     given = [PipeEnd(fd) for fd in received]
     for one in given:
         os.set_inheritable(one.fileno(), False)
@@ -62,7 +62,7 @@ def be_worker(place: Place) -> Callable[[], None]:
     # Ray has it write to a log; we tell of a crash whoever waits for the works.
     faulthandler.disable()
     ends = (coroutines, plain, lifeline, logs[0] if logs else None)
-    begin(welcome, place.number, ends, Progress(words, page))
+    begin(welcome, place.number, ends, Progress(words, page), modules)
 
     def say_goodbye() -> None:
         with contextlib.suppress(OSError):

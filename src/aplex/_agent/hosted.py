@@ -27,7 +27,7 @@ import sys
 from typing import Any, Final
 
 from aplex._agent.agent import Agent, arrive, hear_nothing, make_lifeline
-from aplex._agent.body import make_progress
+from aplex._agent.body import make_progress, place_modules
 from aplex._agent.dialing import Place
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd, Reader, Writer
@@ -143,6 +143,8 @@ def attend(connection: int, pid: int, pidfd: int) -> None:
             host.sendall(NO)
             writer.write(str(error) or "the connection ended")
         return
+    modules = place_modules(arrived.welcome["modules"])
+    arrived.welcome["modules"] = None  # they are here, not there
     progress = make_progress(arrived.welcome, place.number)
     lanes = [arrived.coroutines, arrived.plain]
     agent = HostedAgent(arrived.control, lanes, progress, host, end)
@@ -157,12 +159,12 @@ def attend(connection: int, pid: int, pidfd: int) -> None:
     with contextlib.suppress(OSError):  # it has ended: that is read
         # First, and read apart: a read that goes on into them would drop the descriptors.
         socket.send_fds(host, [YES], [one.fileno() for one in given])
-        writer.write(arrived.welcome)
+        writer.write((arrived.welcome, modules))
     arrived.welcome["setup"].clear()
     for one in (theirs, page, arrived.logs):
         if one is not None:
             one.close()
-    agent.run(pid, lifeline, host if end is None else end)
+    agent.run(pid, lifeline, end=host if end is None else end)
 
 
 def _read(reader: Reader) -> Any:

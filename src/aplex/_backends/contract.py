@@ -83,6 +83,9 @@ class Events(Protocol):
     def leaving(self, worker: PoolWorker) -> None:
         """Note that a worker is to go soon: another one is started, and it finishes what runs."""
 
+    def capacity(self, count: int) -> None:
+        """Note for how many workers there are places, where the pool is to have so many."""
+
     def locked(self, call: Callable[[], None]) -> None:
         """Make a call under the Manager's lock."""
 

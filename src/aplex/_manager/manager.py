@@ -460,6 +460,15 @@ class Manager(Nested):
         """Have another worker take the place of one that is to go."""
         self._step(self.pool.let_go, worker)
 
+    def capacity(self, count: int) -> None:
+        """Have as many workers as there are places for."""
+
+        def fit() -> None:
+            if count != self.pool.size:
+                self.pool.resize(count)
+
+        self._step(fit)
+
     def failed(self, error: BaseException) -> None:
         """Break the pool by a bug of ours, seen in any thread."""
         self._listener.call_soon(partial(_throw, error))

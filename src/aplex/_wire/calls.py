@@ -427,7 +427,7 @@ class CallDecoder:
             raise SerializationError(
                 f"the worker cannot unpickle the call: {_say(error)}. Functions and classes must "
                 "be importable in a worker: define them at the top of a module, and not under "
-                "`if __name__ == '__main__'`"
+                f"`if __name__ == '__main__'`{_hint(error)}"
             ) from error
         return work, args, kwargs
 
@@ -455,6 +455,12 @@ class CallDecoder:
         work: Work = pickle.loads(self._pickled[number])
         self._functions[number] = work
         return work
+
+
+def _hint(error: Exception) -> str:
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    return ". Where workers are on other machines, it has to be there, or be named by `ship=`"
 
 
 def _number_in(function: int | tuple[int, bytes]) -> int:

@@ -40,6 +40,8 @@ LEAVING: Final = 4
 """The machine wants the worker to go: in so many seconds, or 0.0 if that is not known."""
 SETTLED: Final = 5
 """The first frame: an `Arrival`."""
+BEREFT: Final = 6
+"""What had started the agent is gone: the worker is killed for that."""
 
 
 class Welcome(TypedDict):
@@ -51,6 +53,7 @@ class Welcome(TypedDict):
     slow_callback: float | None  # seconds
     recording: int
     setup: list[bytes]  # the parts of a `PackedSetup`
+    modules: bytes | None  # a zip of what the program is made of
     path: list[str]  # of modules, on the pool's machine
 
 

@@ -44,6 +44,7 @@ from aplex._backends.remote.launch import Launch
 from aplex._backends.remote.launcher import Launcher, Order
 from aplex._backends.remote.launching import LauncherThread
 from aplex._backends.remote.link import RemoteLink
+from aplex._backends.remote.shipping import NONE, Modules
 from aplex._common.errors import SerializationError, WorkerStartError
 from aplex._common.messages import LANES
 from aplex._pool.state import PoolWorker
@@ -74,7 +75,13 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     waits_for_places = True
 
     def __init__(
-        self, launcher: Launcher, listen: str, port: int, secret: str | None, setup: Setup
+        self,
+        launcher: Launcher,
+        listen: str,
+        port: int,
+        secret: str | None,
+        setup: Setup,
+        modules: Modules = NONE,
     ) -> None:
         """Start nothing yet.
 
@@ -84,6 +91,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             port: There; 0: any.
             secret: Of the pool; None: a new one.
             setup: What the workers are set up with.
+            modules: What travels to them.
 
         Raises:
             SerializationError: That cannot travel.
@@ -100,6 +108,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         self._setup = setup
         self._parts = [bytes(part) for part in packed.parts]
         self._launcher = launcher
+        self._modules = modules
         self._listen = listen, port
         self._secret = secret or secrets.token_hex(32)
         self._door: Door | None = None
@@ -161,6 +170,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             self.ended(order.number, "was not wanted any more")
             return
         try:
+            launch.modules = self._modules.shipment()
             self._launcher.launch(order)
         except Exception as error:  # noqa: BLE001 - of a cluster, or of the user's command
             self.listener.call_soon(partial(self._not_launched, order.number, error))
@@ -196,7 +206,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             self.events.leaving(launch.worker)
 
     def capacity(self, count: int) -> None:
-        """Note nothing: pools have a size of their own, as yet."""
+        self.events.capacity(count)
 
     def _command_ended(self, number: int, reason: str) -> None:
         launch = self._launches.get(number)
@@ -245,6 +255,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             slow_callback=self._setup.slow_callback,
             recording=self._recording,
             setup=self._parts,
+            modules=None if launch.modules is None else launch.modules.data,
             path=[entry for entry in map(os.path.abspath, sys.path) if os.path.isdir(entry)],  # noqa: PTH112
         )
         launch.writer.rest += frame_of(welcome)
@@ -322,6 +333,9 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             self._connect(launch)
         elif kind == orders.LEAVING:
             self.events.leaving(launch.worker)
+        elif kind == orders.BEREFT:
+            launch.bereft = True
+            launch.worker.why_killed = "what had started it is gone"
         elif kind == orders.ENDED:
             self._certified(launch, Certificate(*message[1]))
         elif link is None:
@@ -492,7 +506,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     def _forget(self, launch: Launch) -> None:
         """Have its token void, and nothing of it watched but the link. On the listener's thread."""
         self._launches.pop(launch.worker.id, None)
-        if launch.certified is None:
+        if launch.certified is None or launch.bereft:
             self._have_killed(launch)
         launch.be_over(self.listener)
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from aplex._backends.remote.launcher import Launcher, Order
+from aplex._backends.remote.launcher import Launcher, Order, told
 from aplex._common.locks import RLock
 from aplex._wire.frames import PipeEnd
 
@@ -102,7 +102,7 @@ class CommandLauncher(Launcher):
         code = command.process.wait()
         if code == 0 and wanted:
             return  # it may have submitted a job: if not, the worker does not come in time
-        self.events.ended(number, _told(code))
+        self.events.ended(number, told(code))
 
     def _let_go(self, command: _Command) -> None:
         watched, command.watched = command.watched, None
@@ -135,12 +135,3 @@ class CommandLauncher(Launcher):
             if command.watched is not None:
                 command.watched.close()
             command.process.returncode = 0  # it is no child of this process
-
-
-def _told(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"

@@ -13,6 +13,7 @@ from aplex._wire.frames import PipeEnd, Reader, Writer
 if TYPE_CHECKING:
     from aplex._backends.listener import Listener, Timer
     from aplex._backends.remote.link import RemoteLink
+    from aplex._backends.remote.shipping import Shipment
     from aplex._pool.state import PoolWorker
     from aplex._wire.orders import Arrival, Certificate
 
@@ -33,6 +34,8 @@ class Launch:
         link: Once all connections are there.
         unwanted: Whether it is to end.
         gone: What the launcher has said of the end of what it launched.
+        modules: What travels with it.
+        bereft: Whether what had started its agent is gone, and may be started again.
         lost_by: Why it is lost, if nothing certifies its end.
         timer: When it is given up.
         is_over: Whether its end was reported, or is about to be.
@@ -51,6 +54,8 @@ class Launch:
         self.link: RemoteLink | None = None
         self.unwanted = False
         self.gone: str | None = None
+        self.modules: Shipment | None = None
+        self.bereft = False
         self.lost_by: str | None = None
         self.timer: Timer | None = None
         self.is_over = False

@@ -29,13 +29,14 @@ does not report that.
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
 from aplex._backends.listener import Listener
 
-__all__ = ["Launcher", "LauncherEvents", "Order"]
+__all__ = ["Launcher", "LauncherEvents", "Order", "told"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,11 @@ class LauncherEvents(Protocol):
         """
 
     def capacity(self, count: int) -> None:
-        """Note how many workers the cluster has places for, where the pool follows that."""
+        """Note how many workers the cluster has places for: the pool is to have so many.
+
+        Args:
+            count: At least one.
+        """
 
 
 class Launcher(ABC):
@@ -156,3 +161,13 @@ class Launcher(ABC):
 
     def abandon_after_fork(self) -> None:  # noqa: B027 - most hold nothing
         """In a forked child: close copies of descriptors. Nothing that is the parent's may end."""
+
+
+def told(code: int) -> str:
+    """Return how a process has ended: negative codes are signals, as in ``subprocess``."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

@@ -1,0 +1,157 @@
+"""The anchor: a task of Dask that starts one worker, and holds its place in the cluster meanwhile.
+
+The text of this file travels, and is executed in a process of the cluster that may have no aplex,
+or another one: so it imports nothing of aplex, and runs on any Python that Dask does.
+
+* A Dask worker cannot be asked to end a running task. So all anchors of a process are noted in one
+  table (`_table`), where `kill` finds them.
+* What it starts lives by its standard input, of which this process has the other side: if the Dask
+  worker is killed, so is the worker.
+* If the Dask worker is about to close (it is retired, or the scheduler is gone), the worker is told
+  by SIGTERM: it may finish what it runs, as long as Dask waits for that.
+* What becomes of it, it tells as events of Dask, in the order in which it happens.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+
+def run(order: dict[str, Any]) -> None:
+    """Start a worker, and wait for its end. In a thread of a Dask worker, as a task.
+
+    Args:
+        order: ``number``, ``topic`` (of the events), ``arguments`` (of ``aplex.worker``),
+            ``secret``, ``needs`` (the versions of aplex and cloudpickle), ``packages`` (None, or
+            their hash and zip).
+    """
+    from distributed import get_worker
+
+    dask: Any = get_worker()
+
+    def tell(what: str, **more: Any) -> None:
+        event = {"number": order["number"], "what": what, "address": dask.address, **more}
+        dask.log_event(order["topic"], event)
+
+    # An exception would be logged by Dask with all arguments, among which the secret is.
+    try:
+        _serve(order, dask, tell)
+    except BaseException as error:  # noqa: BLE001 - told
+        tell("failed", reason=f"{type(error).__name__}: {error}")
+
+
+def _serve(order: dict[str, Any], dask: Any, tell: Any) -> None:
+    packages = order["packages"]
+    if packages is None and not _has(order["needs"]):
+        tell("lacks")
+        return
+    command = [sys.executable, "-P", "-m", "aplex.worker", *order["arguments"]]
+    process = subprocess.Popen(  # noqa: S603 - this Python
+        [*command, "--secret-file", "-", "--while-stdin"],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": _path(packages, os.environ.get("PYTHONPATH"))},
+        start_new_session=True,  # Ctrl-C is meant for the Dask worker
+    )
+    key = order["topic"], order["number"]
+    anchors: dict[Any, Any] = _table().anchors
+    anchors[key] = process, dask.id
+    try:
+        assert process.stdin is not None
+        try:
+            process.stdin.write(order["secret"].encode() + b"\n")
+            process.stdin.flush()
+        except OSError:  # it has ended, which is told
+            pass
+        dask.loop.add_callback(_hear_of_the_end, dask)
+        tell("placed", node=dask.ip)
+        code = process.wait()
+    finally:
+        del anchors[key]
+        if process.stdin is not None:
+            try:
+                process.stdin.close()
+            except OSError:
+                pass
+    tell("ended", code=code)
+
+
+def kill(topic: str, number: int) -> None:
+    """End by force what an anchor has started. In the Dask worker's process."""
+    entry = _table().anchors.get((topic, number))
+    if entry is not None:
+        entry[0].kill()
+
+
+def _table() -> Any:
+    """Return what all texts like this one share in a process."""
+    table: Any = sys.modules.setdefault("_aplex_anchors", types.ModuleType("_aplex_anchors"))
+    table.__dict__.setdefault("anchors", {})
+    table.__dict__.setdefault("packages", {})
+    return table
+
+
+def _has(needs: dict[str, str]) -> bool:
+    """Whether this process could import what a worker needs, in the right versions."""
+    try:
+        import cloudpickle
+
+        import aplex
+    except Exception:  # noqa: BLE001 - whatever is installed there
+        return False
+    return needs == {"aplex": aplex.__version__, "cloudpickle": cloudpickle.__version__}
+
+
+def _path(packages: tuple[str, bytes] | None, known: str | None) -> str:
+    """Return where the worker is to look for modules first.
+
+    That is, what Dask has added to the path of this process as well (``Client.upload_file``).
+    """
+    places = [] if packages is None else [_place(*packages)]
+    usual = os.path.realpath(sys.prefix), os.path.realpath(sys.base_prefix)
+    for entry in map(Path, sys.path):
+        if entry.is_absolute() and entry.exists():
+            real = str(entry.resolve())
+            if not real.startswith(tuple(each + os.sep for each in usual)):
+                places.append(str(entry))
+    places += (known or "").split(os.pathsep)
+    return os.pathsep.join(each for each in dict.fromkeys(places) if each)
+
+
+def _place(digest: str, data: bytes) -> str:
+    """Return the path of a zip, which is in anonymous memory as long as this process lives."""
+    known: dict[str, str] = _table().packages
+    if digest not in known:
+        if sys.platform == "linux":
+            fd = os.memfd_create("aplex", os.MFD_CLOEXEC)
+            path = f"/proc/{os.getpid()}/fd/{fd}"
+        else:
+            import tempfile
+
+            fd, path = tempfile.mkstemp(suffix=".zip")
+        with open(fd, "wb", closefd=sys.platform != "linux") as file:
+            file.write(data)
+        known[digest] = path
+    return known[digest]
+
+
+async def _hear_of_the_end(dask: Any) -> None:
+    """Have workers told when their Dask worker is about to close. On its loop."""
+    if "aplex" in dask.plugins:
+        return
+    from distributed.diagnostics.plugin import WorkerPlugin
+
+    class Farewell(WorkerPlugin):  # type: ignore[misc]
+        """Tells the workers of one Dask worker that it closes."""
+
+        def teardown(self, worker: Any) -> None:
+            for process, where in list(_table().anchors.values()):
+                if where == worker.id:
+                    process.send_signal(signal.SIGTERM)
+
+    await dask.plugin_add(Farewell(), name="aplex")

@@ -1,0 +1,128 @@
+"""A Dask cluster, as a pool sees it: where its scheduler is, and a client of the pool's own.
+
+What users hand over is a ``Client`` (of any loop), a cluster object, an address, or the path of a
+scheduler file. It only says where the scheduler is, and by which security. The pool makes a client
+of its own, on the launcher's thread, when the first worker is ordered: the loop of a user's client
+may be the very loop that waits for the pool, or be blocked; and its handlers of events are the
+user's. Nothing here is called with a lock of the pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import os
+import socket
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+
+class DaskCluster:
+    """The way to a scheduler.
+
+    Attributes:
+        address: Of the scheduler.
+    """
+
+    def __init__(self, given: Any) -> None:
+        """Connect to nothing yet.
+
+        Args:
+            given: What the user has given.
+
+        Raises:
+            ImportError: Dask is not there.
+            TypeError: It is something else.
+            ValueError: It is not connected.
+            OSError: The scheduler file cannot be read.
+        """
+        self._distributed: Any = load()
+        self.address = self._address(given)
+        self._security = getattr(given, "security", None)
+        self._client: Any = None
+
+    def _address(self, given: Any) -> str:
+        if isinstance(given, self._distributed.Client):
+            address: Any = getattr(given.scheduler, "address", None)
+        else:
+            address = getattr(given, "scheduler_address", None)
+        if isinstance(given, str) and ("://" in given or given.rpartition(":")[2].isdigit()):
+            address = given if "://" in given else f"tcp://{given}"
+        elif isinstance(given, (str, os.PathLike)):
+            address = json.loads(Path(given).read_text(encoding="utf-8"))["address"]
+        elif address is None and not hasattr(given, "scheduler"):
+            raise TypeError(
+                "client must be a distributed.Client, a cluster, an address, or the path of a "
+                f"scheduler file, not {given!r}"
+            )
+        if not address or address == "<Not Connected>":
+            raise ValueError(
+                f"{given!r} is not connected to a scheduler: where it is asynchronous, await it "
+                "first"
+            )
+        return str(address)
+
+    def our_host(self) -> str:
+        """Return the address of this machine's interface that leads to the scheduler.
+
+        Raises:
+            OSError: There is none.
+        """
+        parts = urlsplit(self.address)
+        if parts.scheme == "inproc" or not parts.hostname:
+            return "127.0.0.1"
+        where = parts.hostname, parts.port or 8786
+        family, kind, protocol, _, place = socket.getaddrinfo(*where, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.connect(place)  # of UDP: says nothing to nobody
+            return str(probe.getsockname()[0])
+
+    # -- on the launcher's thread ---------------------------------------------------
+
+    def client(self) -> Any:
+        """Return a client that is connected, or about to be again.
+
+        Raises:
+            ConnectionError: There is no scheduler.
+        """
+        if not self.has_client:
+            try:
+                self._client = self._distributed.Client(
+                    self.address, security=self._security, set_as_default=False, name="aplex"
+                )
+            except OSError as error:
+                raise ConnectionError(
+                    f"the Dask scheduler at {self.address} cannot be reached: {error}"
+                ) from error
+        return self._client
+
+    @property
+    def has_client(self) -> bool:
+        """Whether there is a client that has not given up."""
+        return self._client is not None and self._client.status not in ("closed", "closing")
+
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Have something done on the loop of the client."""
+        asyncio.run_coroutine_threadsafe(coroutine, self._client.loop.asyncio_loop)
+
+    def close(self) -> None:
+        """Close the client."""
+        if self._client is not None:
+            self._client.close()
+
+
+def load() -> Any:
+    """Return the module ``distributed``.
+
+    Raises:
+        ImportError: It is not there.
+    """
+    try:
+        return importlib.import_module("distributed")
+    except ImportError as error:
+        raise ImportError(
+            f"DaskAsyncPoolExecutor needs Dask: pip install 'aplex[dask]' ({error})"
+        ) from error

@@ -1,0 +1,197 @@
+"""The DaskLauncher: has each worker started by a task of a Dask cluster, its anchor.
+
+The anchor (`anchor.run`) takes one slot of the cluster, so that Dask counts the worker: it places
+it, waits with it for a place, keeps the machine while it runs, and tells of its end. What an anchor
+tells comes as events of Dask, of which each pool has a topic of its own; they come before the task
+is told to be done, for they travel the same way.
+
+Where Dask starts an anchor again, as its Dask worker is lost, the new worker is refused by the
+pool, and that anchor ends at once: the pool has ordered a successor itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+import threading
+import time
+from functools import partial
+from importlib import metadata
+from typing import Any, Final
+
+from aplex._backends.remote.dask import anchor
+from aplex._backends.remote.dask.cluster import DaskCluster
+from aplex._backends.remote.launcher import Launcher, Order, told
+from aplex._backends.remote.shipping import Shipment, own_packages
+from aplex._version import __version__
+
+LAST: Final = 5.0
+"""Seconds in which anchors must have ended when the pool is gone."""
+_RUN: Final = "(exec(text, space := {'__name__': 'aplex_anchor'}), space['run'](order))[1]"
+_KILL: Final = "(exec(text, space := {'__name__': 'aplex_anchor'}), space['kill'](*which))[1]"
+
+
+class _Anchor:
+    """One task."""
+
+    __slots__ = ("address", "future", "lacks", "order", "reason")
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.future: Any = None
+        self.address: str | None = None  # of the Dask worker, once it runs
+        self.lacks = False  # whether there is no aplex
+        self.reason: str | None = None  # how its worker has ended
+
+
+class DaskLauncher(Launcher):
+    """Starts workers by tasks of Dask."""
+
+    def __init__(self, cluster: DaskCluster, options: dict[str, Any], least: int | None) -> None:
+        """Start nothing yet.
+
+        Args:
+            cluster: Where.
+            options: Of each task: ``resources``, ``workers``, ``priority`` and the like.
+            least: If the pool is to have as many workers as the cluster has places, how many it has
+                at least; else None.
+        """
+        self._cluster = cluster
+        self._options = options
+        self._least = least or 0
+        self._follows = least is not None
+        self._topic = f"aplex-{secrets.token_hex(8)}"
+        self._text = inspect.getsource(anchor)
+        self._packages: Shipment | None = None
+        self._needs = {"aplex": __version__, "cloudpickle": metadata.version("cloudpickle")}
+        self._anchors: dict[int, _Anchor] = {}
+        self._subscribed: Any = None  # the client
+        self._changed = threading.Condition()
+
+    # -- the launcher's thread ------------------------------------------------------
+
+    def launch(self, order: Order) -> None:
+        client = self._cluster.client()
+        if self._subscribed is not client:
+            self._subscribed = client
+            client.subscribe_topic(self._topic, self._hear)
+            if self._follows:
+                client.subscribe_topic("all", self._hear_of_all)
+                self._cluster.begin(self._count(client))
+        entry = self._anchors[order.number] = _Anchor(order)
+        self._submit(client, entry)
+
+    def _submit(self, client: Any, entry: _Anchor) -> None:
+        order = entry.order
+        task = {
+            "number": order.number,
+            "topic": self._topic,
+            "arguments": order.arguments,
+            "secret": order.secret,
+            "needs": self._needs,
+            "packages": None if self._packages is None else tuple(self._packages),
+        }
+        entry.lacks = False
+        entry.future = client.submit(
+            eval,
+            _RUN,
+            {"text": self._text, "order": task},
+            key=f"aplex-worker-{secrets.token_hex(8)}",
+            pure=False,
+            retries=0,
+            **self._options,
+        )
+        entry.future.add_done_callback(partial(self._done, entry))
+
+    def kill(self, number: int) -> None:
+        entry = self._anchors.get(number)
+        if entry is None or not self._cluster.has_client:
+            return
+        client = self._cluster.client()
+        client.cancel([entry.future])
+        if entry.address is not None:
+            which = {"text": self._text, "which": (self._topic, number)}
+            client.run(eval, _KILL, which, workers=[entry.address], on_error="ignore", wait=False)
+
+    def close(self) -> None:
+        try:
+            if self._cluster.has_client:
+                self._wait()
+        finally:
+            self._cluster.close()
+
+    def _wait(self) -> None:
+        """Wait until no place of the cluster is taken any more, for a while."""
+        client, end = self._cluster.client(), time.monotonic() + LAST
+        with self._changed:
+            self._changed.wait_for(lambda: not self._anchors, end - time.monotonic())
+        for number in list(self._anchors):
+            self.kill(number)
+        client.unsubscribe_topic(self._topic)
+
+    # -- Dask's threads -------------------------------------------------------------
+
+    def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
+        """Take in what an anchor tells. On the loop of the client."""
+        message = event[1]
+        number, what = message["number"], message["what"]
+        entry = self._anchors.get(number)
+        if entry is None:
+            return
+        if what == "placed":
+            entry.address = message["address"]
+            self.events.placed(number, message["node"])
+        elif what == "ended":
+            entry.reason = told(message["code"])
+        elif what == "failed":
+            entry.reason = f"could not start it: {message['reason']}"
+        elif what == "lacks":
+            entry.lacks = True
+
+    async def _hear_of_all(self, event: tuple[float, dict[str, Any]]) -> None:
+        """See whether there are more places than before, or less. On the loop of the client."""
+        if event[1].get("action") in ("add-worker", "remove-worker", "retire-workers"):
+            await self._count(self._subscribed)
+
+    async def _count(self, client: Any) -> None:
+        """Count the places. On the loop of the client."""
+        known = await client.scheduler.identity()
+        places = sum(self._places(address, of) for address, of in known["workers"].items())
+        self.events.capacity(max(self._least, places))
+
+    def _places(self, address: str, of: dict[str, Any]) -> int:
+        """Return how many anchors a Dask worker can have at a time."""
+        names = self._options.get("workers")
+        if names is not None:
+            wanted = {names} if isinstance(names, str) else set(names)
+            if not wanted & {address, of["name"], of["host"], address.rpartition("/")[2]}:
+                return 0
+        if of.get("status") not in (None, "running", "paused"):
+            return 0
+        has = of.get("resources") or {}
+        needs = (self._options.get("resources") or {}).items()
+        return min([of["nthreads"], *(int(has.get(name, 0) // need) for name, need in needs)])
+
+    def _done(self, entry: _Anchor, future: Any) -> None:
+        """Note that a task is over. On a thread that Dask has for this."""
+        if entry.lacks and future.status == "finished":
+            try:
+                self._packages = self._packages or own_packages()
+                self._submit(self._cluster.client(), entry)
+            except Exception as error:  # noqa: BLE001 - whatever there is with the cluster
+                entry.reason = f"has no aplex, and could not be sent it: {error}"
+            else:
+                return
+        with self._changed:
+            self._anchors.pop(entry.order.number, None)
+            self._changed.notify_all()
+        self.events.ended(entry.order.number, entry.reason or _said(future))
+
+
+def _said(future: Any) -> str:
+    """Return why a task is over that has told nothing itself."""
+    if future.status == "error":
+        return f"failed: {future._state.exception}"  # noqa: SLF001
+    if future.status == "finished":
+        return "has ended"
+    return "was cancelled: the Dask scheduler or the client is gone, or somebody has cancelled it"

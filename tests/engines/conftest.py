@@ -1,0 +1,85 @@
+"""Clusters. Where one is not installed, its tests skip; in the gate they fail then."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.backends.conftest import face, gate, new_caller, new_gate, signals  # noqa: F401
+from tests.support import works
+from tests.support.callers import FACES, Caller, caller_of
+from tests.support.dask_cluster import LocalDask, needs
+
+PLACES = 6
+"""Of each of the two Dask workers."""
+
+
+@pytest.fixture(scope="session")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalDask]:
+    """The Dask cluster of all tests, with two Dask workers."""
+    needs("distributed")
+    cluster = LocalDask(tmp_path_factory.mktemp("dask"))
+    for name in "ab":
+        cluster.add_worker(name, threads=PLACES)
+    os.environ["APLEX_TEST_DASK"] = str(cluster.file)
+    try:
+        cluster.wait_for_workers(2)
+        yield cluster
+    finally:
+        os.environ.pop("APLEX_TEST_DASK", None)
+        cluster.close()
+
+
+@pytest.fixture
+def new_dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """Make clusters of the test's own."""
+    needs("distributed")
+    clusters: list[LocalDask] = []
+
+    def make(**options: object) -> LocalDask:
+        clusters.append(LocalDask(tmp_path_factory.mktemp("dask"), **options))  # type: ignore[arg-type]
+        return clusters[-1]
+
+    yield make
+    for cluster in clusters:
+        cluster.close()
+
+
+@pytest.fixture(params=["dask"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """An engine whose cluster is there."""
+    request.getfixturevalue(request.param)
+    return request.param
+
+
+@pytest.fixture(scope="session", params=[("dask", "stock", one) for one in FACES], ids="-".join)
+def shared(request: pytest.FixtureRequest) -> Iterator[Caller]:
+    """A caller with two warm workers, for all tests that ask for one."""
+    chosen, _, its_face = request.param
+    request.getfixturevalue(chosen)
+    caller = caller_of(its_face, chosen, pool_size=2)
+    for work in (works.where, works.awhere):
+        met: set[object] = set()
+        while len(met) < 2:
+            met.add(caller.call(work)[:2])
+    yield caller
+    caller.close()
+
+
+@pytest.fixture
+def caller(shared: Caller) -> Iterator[Caller]:
+    """The shared caller; no work is left in its executor."""
+    yield shared
+    shared.assert_idle()
+
+
+@pytest.fixture
+def processes() -> bool:
+    return True
+
+
+@pytest.fixture
+def whole_matrix() -> None:
+    """What ``everywhere`` asks for: here all that there is."""
