@@ -141,7 +141,7 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     },
     {
         "_agent": (*GROUND, "_wire", "_worker"),
-        "_ray": ("_agent", "_wire"),
+        "_ray": ("_backends", "_version", "_wire"),
         "ray": (*GROUND, "_backends", "_calls.settings", "executors", "remote", "typing"),
         "worker": ("_agent",),
         "remote": (*(*GROUND, "_backends", "_calls.settings", "executors", "typing"),),

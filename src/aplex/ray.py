@@ -42,8 +42,9 @@ class RayAsyncPoolExecutor(_RemotePool[Awaits]):
     `ProcessAsyncPoolExecutor` has; what that promises holds here as well. Inside works, Ray's own
     functions go on working: ``ray.get``, ``ray.put``, ``await reference``, tasks and actors.
 
-    The nodes of the cluster need the same version of aplex and of cloudpickle, and the same minor
-    version of Python. What is defined in the main module travels by value.
+    The nodes of the cluster need the same minor version of Python. What is defined in the main
+    module travels by value, other modules of the program as source, see ``ship``; so does aplex
+    itself, with cloudpickle, where it is missing or another version.
 
     A worker dials the pool, on an address that is reached by machines you trust only: see
     ``listen``. Only who proves to know the secret of this pool, and has the token of a worker that

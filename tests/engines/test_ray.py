@@ -141,6 +141,29 @@ def test_a_function_that_takes_too_long_is_interrupted(pool: RayAsyncPoolExecuto
         pool.options(time_limit=0.2).submit(time.sleep, 30).result(DEADLINE)
 
 
+def test_a_node_that_has_another_aplex_gets_this_one(ray_head: Head, tmp_path: Path) -> None:
+    """And a module that is beside the caller's program."""
+    (tmp_path / "there" / "aplex").mkdir(parents=True)
+    (tmp_path / "there" / "aplex" / "__init__.py").write_text("__version__ = '0.1'")
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "beside.py").write_text("def double(value): return 2 * value")
+    program = tmp_path / "here" / "program.py"
+    program.write_text(
+        "import beside\n"
+        "from aplex import RayAsyncPoolExecutor\n"
+        "def about():\n"
+        "    import aplex\n"
+        "    return aplex.__version__ != '0.1', aplex.__file__.split('/')[1]\n"
+        "if __name__ == '__main__':\n"
+        f"    env = {{'env_vars': {{'PYTHONPATH': {str(tmp_path / 'there')!r}}}}}\n"
+        "    with RayAsyncPoolExecutor(num_cpus=0.1, runtime_env=env) as pool:\n"
+        "        print(pool.submit(about).result(60), pool.submit(beside.double, 21).result(60))\n"
+    )
+    command = [sys.executable, program]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert (ran.stdout, ran.stderr) == ("(True, 'proc') 42\n", "")
+
+
 @pytest.mark.parametrize(("code", "printed"), PROGRAMS)
 def test_the_programs_of_the_page_run(
     ray_head: Head, code: str, printed: str, tmp_path: Path

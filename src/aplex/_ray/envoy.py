@@ -20,9 +20,10 @@ import signal
 import socket
 import threading
 from functools import partial
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any, Final
 
+from aplex._version import __version__
 from aplex._wire.frames import PipeEnd, Reader, Writer
 
 BEGIN: Final = 0
@@ -31,6 +32,8 @@ LAUNCH: Final = 1
 """Down: start an actor; the number of its order, and what it is to be told."""
 KILL: Final = 2
 """Down: kill the actor of that number."""
+SERVE: Final = -1
+"""Of the envoy to itself: have the actor of that number serve, which has its place."""
 JOINED: Final = 3
 """Up: there is a connection to Ray."""
 FAILED: Final = 4
@@ -64,7 +67,10 @@ class Envoy:
         self._writes = threading.Lock()
         self._wants: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()
         self._actors: dict[int, Any] = {}
+        self._orders: dict[int, tuple[Any, ...]] = {}  # of actors that have no place yet
         self._ray: Any = None
+        self._packages: Any = None
+        self._needs: dict[str, str] = {}
         threading.Thread(target=self._read, name="aplex-envoy", daemon=True).start()
 
     def run(self) -> None:
@@ -87,7 +93,9 @@ class Envoy:
         while (wanted := self._wants.get()) is not None:
             kind, number, *rest = wanted
             if kind == LAUNCH:
-                self._launch(number, rest)
+                self._launch(number, tuple(rest))
+            elif kind == SERVE:
+                self._have_served(number, *rest)
             else:
                 self._kill(number)
         self._leave()
@@ -119,31 +127,57 @@ class Envoy:
     # -- Ray ------------------------------------------------------------------
 
     def _join(self, settings: dict[str, Any]) -> None:
-        from aplex._ray.actor import WorkerActor
+        from aplex._ray import actor
 
         ray = self._ray = import_module("ray")  # its types are not ours to check
         ray.init(**settings["init"])
-        self._class = ray.remote(WorkerActor).options(
+        import_module("ray.cloudpickle").register_pickle_by_value(actor)
+        self._class = ray.remote(actor.WorkerActor).options(
             max_restarts=0, max_task_retries=0, **settings["options"]
         )
+        self._needs = {"aplex": __version__, "cloudpickle": metadata.version("cloudpickle")}
 
     def _leave(self) -> None:
         self._ray.shutdown()
 
-    def _launch(self, number: int, order: list[Any]) -> None:
+    def _launch(self, number: int, order: tuple[Any, ...]) -> None:
+        self._orders[number] = order
         try:
             actor = self._actors[number] = self._class.remote()
-            self._watch(actor.place.remote(), partial(self._placed, number))
-            self._watch(actor.serve.remote(*order), partial(self._served, number))
+            self._watch(actor.place.remote(self._needs), partial(self._placed, number))
         except Exception as error:  # noqa: BLE001 - Ray's, of many kinds
             self._end(number, f"could not be submitted to Ray: {_told(error)}")
+
+    def _have_served(self, number: int, has_packages: bool) -> None:  # noqa: FBT001
+        """Make the call that lasts as long as the worker."""
+        actor, order = self._actors.get(number), self._orders.pop(number, None)
+        if actor is None or order is None:  # it has ended
+            return
+        try:
+            packages = None if has_packages else self._own_packages()
+            self._watch(actor.serve.remote(packages, order), partial(self._served, number))
+        except Exception as error:  # noqa: BLE001 - Ray's, of many kinds
+            self._end(number, f"could not be submitted to Ray: {_told(error)}")
+
+    def _own_packages(self) -> Any:
+        """Return a reference to a zip of ours, which Ray brings to each node once."""
+        if self._packages is None:
+            from aplex._backends.remote.shipping import own_packages
+
+            self._packages = self._ray.put(own_packages().data)
+        return self._packages
 
     def _watch(self, reference: Any, done: Any) -> None:
         reference.future().add_done_callback(done)
 
     def _placed(self, number: int, future: Any) -> None:
-        if future.exception() is None:
-            self._tell(PLACED, number, future.result())
+        """Take in where an actor is. On a thread of Ray's."""
+        if future.exception() is not None:
+            self._served(number, future)
+            return
+        node, has_packages = future.result()
+        self._tell(PLACED, number, node)
+        self._wants.put((SERVE, number, has_packages))
 
     def _served(self, number: int, future: Any) -> None:
         """Take in how a call has ended that lasts as long as its actor. On a thread of Ray's."""
@@ -158,9 +192,11 @@ class Envoy:
         self._end(number, "has returned" if error is None else f"has ended: {_told(error)}")
 
     def _ask_again(self, number: int, actor: Any) -> None:
-        self._watch(actor.place.remote(), partial(self._served, number))
+        again = self._placed if number in self._orders else self._served
+        self._watch(actor.place.remote(self._needs), partial(again, number))
 
     def _end(self, number: int, reason: str) -> None:
+        self._orders.pop(number, None)
         if self._actors.pop(number, None) is not None:
             self._tell(ENDED, number, reason)
 
