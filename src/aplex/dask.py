@@ -91,7 +91,6 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
         port: int = 0,
         ship: Literal["auto"] | Sequence[str] | None = "auto",
         forward_logs: bool | None = None,
-        start_timeout: float | None = 60.0,
         **options: Unpack[PoolOptions],
     ) -> None:
         """Make an executor; the workers are ordered with the first work.
@@ -122,8 +121,8 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
                 when a worker starts, from outside of ``site-packages`` and the standard library; or
                 the names of modules and packages; or none. Before the initializer, to each worker.
             forward_logs: As of `ProcessAsyncPoolExecutor`, as all that follow.
-            start_timeout: From when a worker has its place.
-            options: See there.
+            options: See there. ``start_timeout``, 60 s by default, counts from when a worker has
+                its place.
 
         Raises:
             ImportError: Dask is not installed.
@@ -152,8 +151,9 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             size = pool_size
         if max_pool_size is not None:
             options.setdefault("min_pool_size", 1)
+        options.setdefault("start_timeout", 60.0)
         cluster = DaskCluster(client)
-        tasks = {"priority": priority}
+        tasks: dict[str, Any] = {"priority": priority}
         if resources is not None:
             tasks["resources"] = dict(resources)
         if workers is not None:
@@ -172,7 +172,6 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             awaitable=awaitable,
             pool_size=size,
             forward_logs=forward_logs,
-            start_timeout=start_timeout,
             **options,
         )
         super().__init__(backend, settings)

@@ -125,7 +125,7 @@ def test_a_retired_dask_worker_is_drained(dask: LocalDask, gate: Gate) -> None:
 def test_a_pool_is_as_big_as_its_cluster(dask: LocalDask) -> None:
     with DaskAsyncPoolExecutor(dask.file, "cluster", resources={"size": 1}) as pool:
         future = pool.submit(os.getpid)  # waits for a place
-        dask.add_worker("one", threads=2, resources="size=3")
+        dask.add_worker("one", threads=2, resources="size=2")
         future.result(DEADLINE)
         wait_until(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 2)
         dask.add_worker("two", resources="size=1")

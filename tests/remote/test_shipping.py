@@ -25,6 +25,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "ship_one.py": "def where(): return __file__\n",
         "ship_package/__init__.py": "",
         "ship_package/inner.py": "",
+        "ship_package/no_init/deep.py": "def where(): return __file__\n",
         "ship_package/unloaded.py": "",
         "ship_package/data.txt": "data",
         "ship_package/compiled.so": "machine code",
@@ -38,17 +39,19 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         path.write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     names = ["ship_one", "ship_package", "ship_package.inner", "ship_space", "ship_space.part"]
+    loaded = set(sys.modules)
     for name in names:
         importlib.import_module(name)
     yield tmp_path
-    for name in names:
-        sys.modules.pop(name, None)
+    for name in set(sys.modules) - loaded:
+        if name.startswith("ship_"):
+            del sys.modules[name]
 
 
 def names_in(shipment: Shipment | None) -> set[str]:
     assert shipment is not None
     with zipfile.ZipFile(io.BytesIO(shipment.data)) as archive:
-        return set(archive.namelist())
+        return {name for name in archive.namelist() if name[-1] != "/"}
 
 
 def test_what_is_loaded_travels_packages_as_a_whole(program: Path) -> None:
@@ -56,6 +59,7 @@ def test_what_is_loaded_travels_packages_as_a_whole(program: Path) -> None:
     assert {name for name in names if name.startswith("ship_")} == {
         *("ship_one.py", "ship_package/__init__.py", "ship_package/inner.py"),
         *("ship_package/unloaded.py", "ship_package/data.txt", "ship_space/part.py"),
+        "ship_package/no_init/deep.py",
     }
     assert not any(name.startswith(("aplex/", "pytest/", "json/")) for name in names)
 
@@ -85,9 +89,11 @@ def test_aplex_itself_can_travel(tmp_path: Path) -> None:
 
 def test_a_worker_finds_what_has_travelled_before_all_else(program: Path) -> None:
     import ship_one
+    from ship_package.no_init import deep
 
     with RemoteAsyncPoolExecutor(COMMAND, initializer=ship_one.where) as pool:
         assert pool.submit(ship_one.where).result(10).startswith("/proc/")
+        assert pool.submit(deep.where).result(10).startswith("/proc/")
 
 
 def test_what_has_not_travelled_is_named_with_the_cure(

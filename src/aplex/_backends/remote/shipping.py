@@ -22,7 +22,7 @@ import sysconfig
 import zipfile
 from collections.abc import Iterator, Sequence
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal, NamedTuple
 
 MOST: Final = 32 * 2**20
@@ -64,12 +64,18 @@ def pack(files: dict[str, bytes]) -> Shipment:
     Args:
         files: By their path in it.
     """
+    # Only by an entry of its own a folder without ``__init__.py`` is a namespace.
+    folders = {f"{folder.as_posix()}/": b"" for path in files for folder in _above(path)}
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for path in sorted(files):
-            archive.writestr(zipfile.ZipInfo(path), files[path], zipfile.ZIP_DEFLATED)
-    data = whole.getvalue()
-    return Shipment(hashlib.sha256(data).hexdigest(), data)
+        for path, data in sorted((folders | files).items()):
+            archive.writestr(zipfile.ZipInfo(path), data, zipfile.ZIP_DEFLATED)
+    archived = whole.getvalue()
+    return Shipment(hashlib.sha256(archived).hexdigest(), archived)
+
+
+def _above(path: str) -> list[PurePosixPath]:
+    return list(PurePosixPath(path).parents)[:-1]
 
 
 def _files(folder: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -146,7 +146,7 @@ async def _hear_of_the_end(dask: Any) -> None:
         return
     from distributed.diagnostics.plugin import WorkerPlugin
 
-    class Farewell(WorkerPlugin):  # type: ignore[misc]
+    class Farewell(WorkerPlugin):
         """Tells the workers of one Dask worker that it closes."""
 
         def teardown(self, worker: Any) -> None:

@@ -52,7 +52,8 @@ class DaskCluster:
         if isinstance(given, str) and ("://" in given or given.rpartition(":")[2].isdigit()):
             address = given if "://" in given else f"tcp://{given}"
         elif isinstance(given, (str, os.PathLike)):
-            address = json.loads(Path(given).read_text(encoding="utf-8"))["address"]
+            file: str | os.PathLike[str] = given
+            address = json.loads(Path(file).read_text(encoding="utf-8"))["address"]
         elif address is None and not hasattr(given, "scheduler"):
             raise TypeError(
                 "client must be a distributed.Client, a cluster, an address, or the path of a "

@@ -168,9 +168,10 @@ class DaskLauncher(Launcher):
                 return 0
         if of.get("status") not in (None, "running", "paused"):
             return 0
-        has = of.get("resources") or {}
-        needs = (self._options.get("resources") or {}).items()
-        return min([of["nthreads"], *(int(has.get(name, 0) // need) for name, need in needs)])
+        has: dict[str, float] = of.get("resources") or {}
+        needs: dict[str, float] = self._options.get("resources") or {}
+        places = [int(has.get(name, 0) // need) for name, need in needs.items() if need]
+        return min([int(of["nthreads"]), *places])
 
     def _done(self, entry: _Anchor, future: Any) -> None:
         """Note that a task is over. On a thread that Dask has for this."""
