@@ -46,7 +46,7 @@ PARALLEL = ("-n", str((os.cpu_count() or 1) + 2), "--dist", "worksteal")
 # Other systems: as tests/support/emulation, mypy and pyright call them.
 FOREIGN = {"macos": ("darwin", "Darwin"), "windows": ("win32", "Windows")}
 
-# With it, tests of engines on clusters fail where they would skip.
+# With it, tests on Ray fail where they would skip. They run by themselves: one head for all.
 REQUIRED = "APLEX_ENGINES=required"
 
 SLOWEST = 20  # tests that `check` names
@@ -164,7 +164,17 @@ def check() -> None:
         _step("forget old coverage", *coverage, "erase"),
         _step(f"tests, Python {this.minor}", *tests),
         *(_emulation(module, system) for system in FOREIGN),
-        _step("engine on Ray", "env", REQUIRED, *module, "pytest", "-q", *_engine("ray")),
+        _step(
+            "tests on Ray",
+            "env",
+            REQUIRED,
+            *module,
+            "pytest",
+            "-q",
+            "tests/engines",
+            "-k",
+            "ray and not dask",
+        ),
         _step("gather coverage", *coverage, "combine", "-q"),
         _step("coverage", *coverage, "report"),
     ]
@@ -220,14 +230,6 @@ def _emulation(module: Sequence[str], system: str) -> tuple[str, bool, float]:
     contract = sorted(ROOT.glob("tests/backends/test_contract_*.py"))
     command = (*module, "pytest", "-q", *PARALLEL, f"--emulate={system}", "--short")
     return _step(f"contract, {system} emulated", *command, *map(str, contract))
-
-
-def _engine(name: str) -> tuple[str, ...]:
-    """Return what runs the tests of an engine on a cluster, and of the contract what it can break.
-
-    In one process: it starts the cluster, once.
-    """
-    return f"--engine={name}", "tests/backends", f"tests/engines/test_{name}.py"
 
 
 def _slowest(record: Path) -> list[tuple[float, str]]:

@@ -51,12 +51,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="with --emulate: run each test once for each face, with worker processes",
     )
 
-    parser.addoption(
-        "--engine",
-        choices=("ray",),
-        help="run the contract, in a short form, with workers in a cluster that is started for it",
-    )
-
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("full_matrix"):

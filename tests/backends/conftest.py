@@ -33,36 +33,12 @@ MATRIX = [(engine, loop, face) for engine in ENGINES for loop in LOOPS for face 
 THIN = [(engine, "stock", face) for engine in ("thread", "template", *REMOTE) for face in FACES]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Who asks for ``fork`` gets the warning of Python 3.12 and newer; it is not ours."""
-    _leave_the_short_form(config, items)
     ignore = pytest.mark.filterwarnings("ignore:.*use of fork.. may lead:DeprecationWarning")
     for item in items:
         if "fork" in item.name:
             item.add_marker(ignore)
-
-
-def _leave_the_short_form(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For an engine on a cluster: of the contract, what runs in its two shared executors.
-
-    An executor for a test takes seconds there, and mostly asks for what no engine can influence.
-    """
-    if config.getoption("engine") is None:
-        return
-    here = Path(__file__).parent
-    left_out = [
-        item
-        for item in items
-        if here in item.path.parents
-        and ("shared" not in _parameters(item) or item.get_closest_marker("parent_only"))
-    ]
-    items[:] = [item for item in items if item not in set(left_out)]
-    config.hook.pytest_deselected(items=left_out)
-
-
-def _parameters(item: pytest.Item) -> dict[str, object]:
-    callspec = getattr(item, "callspec", None)
-    return {} if callspec is None else callspec.params
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -88,8 +64,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Choose the executors that a test is run against."""
     if "shared" in metafunc.fixturenames:
         matrix = MATRIX if "whole_matrix" in metafunc.fixturenames else THIN
-        if cluster := metafunc.config.getoption("engine"):
-            matrix = [(cluster, "stock", face) for face in FACES]
         for face in FACES:
             if f"{face}_caller" in metafunc.fixturenames:
                 matrix = [chosen for chosen in matrix if chosen[2] == face]
@@ -123,8 +97,6 @@ class Shared:
 @pytest.fixture(scope="session")
 def shared(request: pytest.FixtureRequest, helpers: None) -> Iterator[Shared]:
     """The executor of a combination, for all tests."""
-    if request.param[0] == "ray":
-        request.getfixturevalue("ray_head")
     shared = Shared(*request.param)
     shared.caller()
     yield shared
