@@ -49,6 +49,9 @@ FOREIGN = {"macos": ("darwin", "Darwin"), "windows": ("win32", "Windows")}
 # What of the contract is tried on an emulated system by `check`; the rest is too long for it.
 EMULATED = ("submit", "cancel", "deaths", "shutdown", "streams")
 
+# With it, tests on Ray fail where they would skip. They run by themselves: one head for all.
+REQUIRED = "APLEX_ENGINES=required"
+
 SLOWEST = 20  # tests that `check` names
 
 # What each command installs, as arguments for pip.
@@ -164,6 +167,17 @@ def check() -> None:
         _step("forget old coverage", *coverage, "erase"),
         _step(f"tests, Python {this.minor}", *tests),
         *(_emulation(module, system) for system in FOREIGN),
+        _step(
+            "tests on Ray",
+            "env",
+            REQUIRED,
+            *module,
+            "pytest",
+            "-q",
+            "tests/engines",
+            "-k",
+            "ray and not dask",
+        ),
         _step("gather coverage", *coverage, "combine", "-q"),
         _step("coverage", *coverage, "report"),
     ]

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Final
 
 import pytest
@@ -17,6 +17,7 @@ from tests.support import measuring, only, programs
 from tests.support.emulation import start as emulation
 from tests.support.emulation.selection import is_out_of_reach, left_out_of_the_short_form
 from tests.support.matrix import thinned
+from tests.support.ray_head import Head
 
 TEARDOWN: Final = 60.0
 """Seconds that the cleanup after a test may take."""
@@ -75,6 +76,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = left_out_of_the_short_form(items) if short else thinned(items)
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=list(left_out))
+
+
+@pytest.fixture(scope="session")
+def ray_head() -> Iterator[Head]:
+    """The one head of Ray of all tests; drivers find it by the environment."""
+    with pytest.MonkeyPatch.context() as patch:
+        head = Head()
+        for name, value in head.variables.items():
+            patch.setenv(name, value)
+        yield head
+        head.stop()
 
 
 def _let_coverage_fork() -> None:

@@ -31,6 +31,7 @@ import aplex.limits
 import aplex.load_balancers
 import aplex.outcomes
 import aplex.progress
+import aplex.ray
 import aplex.recordings
 import aplex.remote
 import aplex.statistics
@@ -59,6 +60,7 @@ PUBLIC_MODULES = (
     "load_balancers",
     "outcomes",
     "progress",
+    "ray",
     "recordings",
     "remote",
     "statistics",
@@ -141,6 +143,8 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
     },
     {
         "_agent": (*GROUND, "_wire", "_worker"),
+        "_ray": ("_backends", "_version", "_wire"),
+        "ray": (*GROUND, "_backends", "_calls.settings", "executors", "remote", "typing"),
         "worker": ("_agent",),
         "remote": (*(*GROUND, "_backends", "_calls.settings", "executors", "typing"),),
         "interpreters": (

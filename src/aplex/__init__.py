@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from aplex.limits import AdaptiveLimit
     from aplex.load_balancers import LoadBalancer
     from aplex.outcomes import Outcome
+    from aplex.ray import RayAsyncPoolExecutor
     from aplex.recordings import Recording, read
     from aplex.remote import RemoteAsyncPoolExecutor
     from aplex.statistics import (
@@ -82,6 +83,7 @@ __all__ = [
     "PoolStats",
     "PoolView",
     "ProcessAsyncPoolExecutor",
+    "RayAsyncPoolExecutor",
     "Recording",
     "RemoteAsyncPoolExecutor",
     "RemoteError",
@@ -120,6 +122,7 @@ _MODULES = (
     "outcomes",
     "progress",
     "recordings",
+    "ray",
     "remote",
     "statistics",
     "streams",

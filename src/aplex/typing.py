@@ -30,6 +30,7 @@ __all__ = [
     "MapOptions",
     "PoolOptions",
     "ProcessOptions",
+    "RayOptions",
     "RemoteOptions",
     "WorkOptions",
 ]
@@ -95,6 +96,23 @@ class DaskOptions(PoolOptions, total=False):
     workers: str | Iterable[str] | None
     priority: int
     listen: str | None
+    port: int
+    forward_logs: bool | None
+    ship: Literal["auto"] | Sequence[str] | None
+
+
+class RayOptions(PoolOptions, total=False):
+    """The keyword arguments of `RayAsyncPoolExecutor`, but for the same two and ``address``."""
+
+    num_cpus: float
+    num_gpus: float | None
+    memory: int | None
+    resources: Mapping[str, float] | None
+    scheduling_strategy: Any
+    runtime_env: Mapping[str, Any] | None
+    namespace: str | None
+    log_to_driver: bool
+    listen: str
     port: int
     forward_logs: bool | None
     ship: Literal["auto"] | Sequence[str] | None

@@ -11,9 +11,35 @@ from tests.backends.conftest import face, gate, new_caller, new_gate, signals  #
 from tests.support import works
 from tests.support.callers import FACES, Caller, caller_of
 from tests.support.dask_cluster import LocalDask, needs
+from tests.support.engines import needs_ray
+from tests.support.ray_head import Head
 
+ON_RAY = {
+    "test_a_retried_work_runs_again_on_another_worker",
+    "test_only_started_works_fail_the_others_run_elsewhere",
+    "test_entered_once_where_it_is_used_and_left_at_shutdown",
+    "test_records_say_where_they_are_from",
+    "test_the_initializer_sets_up_every_worker",
+    "test_shutdown_without_wait_returns_at_once_and_finishes_the_works",
+}
+"""Of the contract, what runs on Ray though it makes executors of its own, which takes seconds."""
 PLACES = 6
 """Of each of the two Dask workers."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out on Ray what it can influence no more than Dask can, and takes long."""
+    left_out = [item for item in items if _is_dear(item)]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def _is_dear(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or callspec.params.get("engine") != "ray":
+        return False
+    name = item.name.partition("[")[0]
+    return name not in ON_RAY or callspec.params.get("face") == "blocking"
 
 
 @pytest.fixture(scope="session")
@@ -47,14 +73,29 @@ def new_dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         cluster.close()
 
 
-@pytest.fixture(params=["dask"])
+@pytest.fixture(scope="session")
+def ray(ray_head: Head) -> Head:
+    """The head of Ray of all tests; drivers find it by the environment."""
+    return ray_head
+
+
+@pytest.fixture(params=["dask", pytest.param("ray", marks=needs_ray)])
 def engine(request: pytest.FixtureRequest) -> str:
     """An engine whose cluster is there."""
     request.getfixturevalue(request.param)
     return request.param
 
 
-@pytest.fixture(scope="session", params=[("dask", "stock", one) for one in FACES], ids="-".join)
+def _shared() -> list[object]:
+    marks = {"dask": (), "ray": (needs_ray,)}
+    return [
+        pytest.param((name, "stock", one), id=f"{name}-stock-{one}", marks=marks[name])
+        for name in marks
+        for one in FACES
+    ]
+
+
+@pytest.fixture(scope="session", params=_shared())
 def shared(request: pytest.FixtureRequest) -> Iterator[Caller]:
     """A caller with two warm workers, for all tests that ask for one."""
     chosen, _, its_face = request.param

@@ -25,6 +25,7 @@ from aplex import (
     DaskAsyncPoolExecutor,
     InterpreterAsyncPoolExecutor,
     ProcessAsyncPoolExecutor,
+    RayAsyncPoolExecutor,
     RemoteAsyncPoolExecutor,
     ThreadAsyncPoolExecutor,
 )
@@ -70,6 +71,9 @@ def make_pool(engine: str, *, loop: str = "stock", **options: Any) -> Pool:
         return RemoteAsyncPoolExecutor([sys.executable, "-m", "aplex.worker"], **options)
     if engine == "dask":
         return DaskAsyncPoolExecutor(os.environ["APLEX_TEST_DASK"], **options)
+    if engine == "ray":
+        options.setdefault("start_timeout", 30.0)
+        return RayAsyncPoolExecutor(num_cpus=0.1, log_to_driver=False, **options)
     if engine == "thread":
         return ThreadAsyncPoolExecutor(**options)
     if engine == "interpreter":

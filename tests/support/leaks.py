@@ -26,7 +26,7 @@ class Census:
     @classmethod
     def taken(cls) -> Census:
         """Count."""
-        return cls(frozenset(threading.enumerate()), _descendants(), _descriptors())
+        return cls(frozenset(threading.enumerate()), descendants(os.getpid()), _descriptors())
 
     def __sub__(self, other: Census) -> Census:
         return Census(
@@ -53,8 +53,12 @@ def nothing_left_alive() -> Iterator[None]:
     assert not left, f"left alive: {left}"
 
 
-def _descendants() -> frozenset[int]:
-    """Return the processes below this one, zombies included."""
+APART: set[int] = set()
+"""Processes that are there for all tests; nobody asks what is below them."""
+
+
+def descendants(root: int) -> frozenset[int]:
+    """Return the processes below one, zombies included."""
     children: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -65,9 +69,9 @@ def _descendants() -> frozenset[int]:
             parent = int(stat.rpartition(")")[2].split()[1])
             children.setdefault(parent, []).append(int(entry))
     found: set[int] = set()
-    unseen = [os.getpid()]
+    unseen = [root]
     while unseen:
-        below = children.get(unseen.pop(), [])
+        below = [pid for pid in children.get(unseen.pop(), ()) if pid not in APART]
         found.update(below)
         unseen += below
     return frozenset(found)

@@ -30,7 +30,7 @@ import socket
 import sys
 import threading
 import time
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aplex._agent.dialing import Place, dial
 from aplex._common.oom_kills import OomKills
@@ -76,16 +76,24 @@ class Agent:
 
     # -- what the pool wants ------------------------------------------------
 
-    def run(self, pid: int, lifeline: PipeEnd, keeper: PipeEnd | None = None) -> None:
+    def run(
+        self,
+        pid: int,
+        lifeline: PipeEnd,
+        keeper: PipeEnd | None = None,
+        end: Any = None,
+    ) -> None:
         """Serve until the worker has ended, or the pool is gone.
 
         Args:
             pid: Of the worker, a child of this process.
             lifeline: The end to which what is for the worker is written.
             keeper: Ends with what has started this process, if that can be known.
+            end: Can be read when the worker has ended. None: what tells that of a child.
         """
         self._pid, self._lifeline = pid, lifeline
-        end = _end_of(pid)
+        if end is None:
+            end = _end_of(pid)
         wakee, waker = socket.socketpair()
         waker.setblocking(False)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
@@ -173,8 +181,7 @@ class Agent:
 
     def _certify(self) -> None:
         """Tell how the worker has ended, and wait until the pool has taken that in."""
-        _, status, usage = os.wait4(self._pid, 0)
-        exitcode = os.waitstatus_to_exitcode(status)
+        exitcode, peak = self._how_ended()
         progress = self._progress
         words = progress.last_words().encode(errors="replace")[:_LEFT]
         if progress.is_for_stderr and words:
@@ -187,7 +194,7 @@ class Agent:
             progress.page.snapshot(),
             words,
             progress.left(),
-            _peak_of(usage),
+            peak,
             self._oom_kills.blame() if killed else False,
         )
         for lane in self._lanes:  # what is on its way arrives first
@@ -211,7 +218,47 @@ class Agent:
         selector.register(end, selectors.EVENT_READ)
         if not selector.select(GRACE):
             self._kill()
-        os.waitpid(self._pid, 0)
+        self._how_ended()
+
+    def _how_ended(self) -> tuple[int | None, int | None]:
+        """Return the exit code of the worker, which has ended, and the most that it held, in bytes.
+
+        Negative: killed by that signal. None: not known.
+        """
+        _, status, usage = os.wait4(self._pid, 0)
+        return os.waitstatus_to_exitcode(status), _peak_of(usage)
+
+
+class Arrived(NamedTuple):
+    """What an agent has when it has dialled its pool."""
+
+    control: PipeEnd
+    coroutines: PipeEnd
+    plain: PipeEnd
+    logs: PipeEnd | None
+    welcome: Welcome
+
+
+def arrive(place: Place) -> Arrived:
+    """Dial a pool, and be told how the worker is to begin.
+
+    Args:
+        place: Which worker of which pool.
+
+    Raises:
+        RefusedError: The pool does not want this worker.
+        OSError: It cannot be reached.
+    """
+    control = dial(place, handshake.CONTROL)
+    arrival = Arrival(
+        socket.gethostname(), os.getpid(), orders.boot_of_this_machine(), time.monotonic_ns()
+    )
+    Writer(control).write((orders.SETTLED, orders.plain(arrival)))
+    welcome = _read_welcome(control)
+    coroutines = dial(place, handshake.COROUTINES)
+    plain = dial(place, handshake.PLAIN)
+    logs = dial(place, handshake.LOGS) if welcome["logs"] else None
+    return Arrived(control, coroutines, plain, logs, welcome)
 
 
 def serve(place: Place, keeper: PipeEnd | None = None) -> int:
@@ -231,32 +278,15 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
         RefusedError: The pool does not want this worker.
         OSError: It cannot be reached.
     """
-    control = dial(place, handshake.CONTROL)
-    Writer(control).write(
-        (
-            orders.SETTLED,
-            orders.plain(
-                Arrival(
-                    socket.gethostname(),
-                    os.getpid(),
-                    orders.boot_of_this_machine(),
-                    time.monotonic_ns(),
-                )
-            ),
-        )
-    )
-    welcome = _read_welcome(control)
-    coroutines = dial(place, handshake.COROUTINES)
-    plain = dial(place, handshake.PLAIN)
-    logs = dial(place, handshake.LOGS) if welcome["logs"] else None
+    control, coroutines, plain, logs, welcome = arrive(place)
     from aplex._agent.body import begin, make_progress, place_modules
 
     modules = place_modules(welcome["modules"])
     progress = make_progress(welcome, place.number)
     agent = Agent(control, [coroutines, plain], progress)
-    signal.signal(signal.SIGINT, _hear_nothing)
+    signal.signal(signal.SIGINT, hear_nothing)
     signal.signal(signal.SIGTERM, agent.leave)
-    ours, theirs = _lifeline()
+    ours, theirs = make_lifeline()
     pid = os.fork()
     if pid == 0:
         ours.close()
@@ -280,7 +310,7 @@ def _says_more(keeper: PipeEnd) -> bool:
         return False
 
 
-def _hear_nothing(_number: int, _frame: Any) -> None:
+def hear_nothing(_number: int, _frame: Any) -> None:
     """Leave Ctrl-C to the pool. What is ignored would be so in programs that works start."""
 
 
@@ -292,7 +322,8 @@ def _read_welcome(control: PipeEnd) -> Welcome:
     return welcome
 
 
-def _lifeline() -> tuple[PipeEnd, PipeEnd]:
+def make_lifeline() -> tuple[PipeEnd, PipeEnd]:
+    """Return the end that a worker reads, behind the one that its agent writes to."""
     reader, writer = one_way()
     assert isinstance(reader, PipeEnd)
     assert isinstance(writer, PipeEnd)

@@ -1,0 +1,93 @@
+"""Makes a process that a cluster has started into a worker, without forking. See `hosted`."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Final
+
+from aplex._agent.body import begin
+from aplex._agent.dialing import Place
+from aplex._agent.hosted import YES
+from aplex._wire.counters import Progress
+from aplex._wire.frames import PipeEnd, Reader, Writer
+from aplex._wire.handshake import RefusedError
+
+assert sys.platform != "win32"
+
+_PROGRAM: Final = (
+    "import sys; sys.path[:] = {path!r}; from aplex._agent.hosted import attend; attend{arguments}"
+)
+_MOST: Final = 6
+"""Descriptors that the agent sends."""
+
+
+def be_worker(place: Place) -> Callable[[], None]:
+    """Be a worker, until the pool does not want it any more. On the main thread.
+
+    Args:
+        place: Which worker of which pool.
+
+    Returns:
+        What is to be called just before the process ends in order.
+
+    Raises:
+        RefusedError: The pool does not want it, or cannot be reached.
+        OSError: There are too many open files, say.
+    """
+    ours = _start_agent()
+    end = PipeEnd(os.dup(ours.fileno()))
+    Writer(end).write(tuple(place))
+    verdict, received, _, _ = socket.recv_fds(ours, 1, _MOST)
+    reader: Reader = Reader(end)
+    try:
+        while not reader.frames:
+            reader.read()
+    except (EOFError, OSError) as error:
+        raise RefusedError("the agent of this worker has ended") from error
+    finally:
+        end.close()
+    if verdict != YES:
+        raise RefusedError(reader.frames[0])
+    welcome, modules = reader.frames.popleft()
+    given = [PipeEnd(fd) for fd in received]
+    for one in given:
+        os.set_inheritable(one.fileno(), False)
+    coroutines, plain, lifeline, words, page, *logs = given
+    # Ray has it write to a log; we tell of a crash whoever waits for the works.
+    faulthandler.disable()
+    ends = (coroutines, plain, lifeline, logs[0] if logs else None)
+    begin(welcome, place.number, ends, Progress(words, page), modules)
+
+    def say_goodbye() -> None:
+        with contextlib.suppress(OSError):
+            ours.send(b"\0")
+
+    return say_goodbye
+
+
+def _start_agent() -> socket.socket:
+    """Start the agent of this process; return our end of the socket pair."""
+    ours, theirs = socket.socketpair()
+    pidfd = -1
+    if sys.platform == "linux" and hasattr(os, "pidfd_open"):
+        with contextlib.suppress(OSError):  # an old kernel
+            pidfd = os.pidfd_open(os.getpid())
+    passed = [theirs.fileno()] + [pidfd] * (pidfd >= 0)
+    program = _PROGRAM.format(path=sys.path, arguments=(theirs.fileno(), os.getpid(), pidfd))
+    with theirs:
+        started = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-c", program],
+            stdin=subprocess.DEVNULL,
+            pass_fds=passed,
+            start_new_session=True,
+        )
+        if pidfd >= 0:
+            os.close(pidfd)
+    started.wait()
+    return ours

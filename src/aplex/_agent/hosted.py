@@ -1,0 +1,173 @@
+"""The agent beside a process that is to be the worker, where this one may not fork it.
+
+A process that a cluster has started is the worker itself where works are to use what the cluster
+has put into it (a connection to Ray, say). It has threads of the cluster's, so it cannot fork. So
+it starts this agent, as a program (`host.be_worker`), and both keep an end of a socket pair:
+
+1. The host tells the agent which place it is to have.
+2. The agent dials the pool, and sends the host the connections of the lanes, the memory of the
+   counters, the lifeline, and how to begin; or one line that says why not.
+3. The host works. Just before it ends in order, it says its exit code.
+
+From then on all is as with a worker that the agent has forked, but that this is no child: its exit
+code is what it has said, or what the kernel knows (Linux 6.15), or what its last words tell.
+
+The agent is nobody's child: some clusters kill the children of a process that ends, and the end is
+what it is there to tell. It ends when the worker has, or the pool.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import sys
+from typing import Any, Final
+
+from aplex._agent.agent import Agent, arrive, hear_nothing, make_lifeline
+from aplex._agent.body import make_progress, place_modules
+from aplex._agent.dialing import Place
+from aplex._wire.counters import Progress
+from aplex._wire.frames import PipeEnd, Reader, Writer
+from aplex._wire.handshake import RefusedError
+
+assert sys.platform != "win32"
+
+_GET_INFO: Final = 0xC040FF0B
+"""``PIDFD_GET_INFO`` with the smallest `struct pidfd_info`, of Linux 6.13; see `pidfd.h`."""
+_INFO: Final = struct.Struct("=QQ11Ii")
+_EXITED: Final = 1 << 3  # ``PIDFD_INFO_EXIT``, of Linux 6.15
+_FAULTS: Final = {
+    "Segmentation fault": signal.SIGSEGV,
+    "Aborted": signal.SIGABRT,
+    "Bus error": signal.SIGBUS,
+    "Floating": signal.SIGFPE,
+    "Illegal instruction": signal.SIGILL,
+}
+"""What ``faulthandler`` calls them."""
+YES: Final = b"Y"
+"""The agent's verdict: descriptors come with it, and how to begin follows."""
+NO: Final = b"N"
+"""The other one: the reason follows."""
+
+
+class HostedAgent(Agent):
+    """Stands between a pool and a worker that is no child of this process."""
+
+    def __init__(
+        self,
+        control: PipeEnd,
+        lanes: list[PipeEnd],
+        progress: Progress,
+        host: socket.socket,
+        end: PipeEnd | None,
+    ) -> None:
+        """Have no worker yet.
+
+        Args:
+            control: The control connection.
+            lanes: Copies of what the worker writes to.
+            progress: Where the worker counts.
+            host: The socket pair.
+            end: A pidfd of the worker, where there is such.
+        """
+        super().__init__(control, lanes, progress)
+        self._host = host
+        self._pidfd = end
+        self._killed = False
+
+    def _kill(self) -> None:
+        self._killed = True
+        if self._pidfd is None:
+            super()._kill()
+        elif sys.platform == "linux":
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd.fileno(), signal.SIGKILL)
+
+    def _how_ended(self) -> tuple[int | None, int | None]:
+        self._host.setblocking(False)
+        said = b""
+        with contextlib.suppress(OSError):
+            said = self._host.recv(1)
+        if said:
+            return said[0], None
+        code = None if self._pidfd is None else _code_of(self._pidfd)
+        if code is None:
+            code = -signal.SIGKILL if self._killed else _code_told(self._progress.last_words())
+        return code, None
+
+
+def _code_of(pidfd: PipeEnd) -> int | None:
+    """Return the exit code of a process that has ended, if the kernel tells whoever asks."""
+    import fcntl
+
+    info = bytearray(_INFO.pack(_EXITED, *[0] * 13))
+    try:
+        fcntl.ioctl(pidfd.fileno(), _GET_INFO, info)
+    except OSError:  # an older kernel
+        return None
+    mask, *_, status = _INFO.unpack(info)
+    return os.waitstatus_to_exitcode(status) if mask & _EXITED else None
+
+
+def _code_told(words: str) -> int | None:
+    """Return the exit code of a crash of which ``faulthandler`` has told."""
+    _, fatal, rest = words.rpartition("Fatal Python error: ")
+    for name, number in _FAULTS.items() if fatal else ():
+        if rest.startswith(name):
+            return -number
+    return None
+
+
+def attend(connection: int, pid: int, pidfd: int) -> None:
+    """Be the agent of a process; returns when all is over. The program's main function.
+
+    Args:
+        connection: The descriptor of the agent's end of the socket pair.
+        pid: The process.
+        pidfd: What can be read when it has ended; -1: its end of the socket pair tells.
+    """
+    if os.fork():  # see the module
+        os._exit(0)
+    host = socket.socket(fileno=connection)
+    end = None if pidfd < 0 else PipeEnd(pidfd)
+    frames = Reader(PipeEnd(os.dup(connection)))
+    writer = Writer(PipeEnd(os.dup(connection)))
+    place = Place(*_read(frames))
+    try:
+        arrived = arrive(place)
+    except (RefusedError, EOFError, OSError) as error:
+        with contextlib.suppress(OSError):
+            host.sendall(NO)
+            writer.write(str(error) or "the connection ended")
+        return
+    modules = place_modules(arrived.welcome["modules"])
+    arrived.welcome["modules"] = None  # they are here, not there
+    progress = make_progress(arrived.welcome, place.number)
+    lanes = [arrived.coroutines, arrived.plain]
+    agent = HostedAgent(arrived.control, lanes, progress, host, end)
+    signal.signal(signal.SIGINT, hear_nothing)
+    signal.signal(signal.SIGTERM, agent.leave)
+    lifeline, theirs = make_lifeline()
+    page = progress.page.end
+    assert page is not None
+    given = [*lanes, theirs, progress.file, page]
+    if arrived.logs is not None:
+        given.append(arrived.logs)
+    with contextlib.suppress(OSError):  # it has ended: that is read
+        # First, and read apart: a read that goes on into them would drop the descriptors.
+        socket.send_fds(host, [YES], [one.fileno() for one in given])
+        writer.write((arrived.welcome, modules))
+    arrived.welcome["setup"].clear()
+    for one in (theirs, page, arrived.logs):
+        if one is not None:
+            one.close()
+    agent.run(pid, lifeline, end=host if end is None else end)
+
+
+def _read(reader: Reader) -> Any:
+    while not reader.frames:
+        reader.read()
+    return reader.frames.popleft()
