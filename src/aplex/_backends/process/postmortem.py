@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aplex._common.locks import late_imports
 from aplex._pool.state import PoolWorker
 from aplex._wire.counters import Progress
 from aplex._worker.signals import KILL
@@ -71,8 +70,10 @@ def postmortem(
     """
     killed = process.exitcode == -KILL
     names = [work.name for work, _ in zip(worker.works.values(), range(NAMED), strict=False)]
-    with late_imports.importing:
-        from aplex.exceptions import WorkerLostError
+    # Executors have imported it. In a step nobody waits for the lock of late imports: a signal
+    # handler that breaks into one waits for the step.
+    from aplex.exceptions import WorkerLostError
+
     return WorkerLostError(
         process.pid,
         process.exitcode,
