@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from aplex._common.errors import RemoteTraceback, WorkerStartError
-from aplex._common.locks import late_imports
 from aplex._pool.state import PoolWorker
 from aplex._worker.signals import KILL
 
@@ -49,8 +48,10 @@ def describe(
         lost_by: What has happened, where nothing else is known of it.
     """
     names = [work.name for work, _ in zip(worker.works.values(), range(NAMED), strict=False)]
-    with late_imports.importing:
-        from aplex.exceptions import WorkerLostError
+    # Executors have imported it. In a step nobody waits for the lock of late imports: a signal
+    # handler that breaks into one waits for the step.
+    from aplex.exceptions import WorkerLostError
+
     return WorkerLostError(
         worker.pid if pid is None else pid,
         exitcode,
