@@ -17,7 +17,7 @@ from tests.support import works
 from tests.support.callers import KILLED, LOOPS, PROCESSES, Awaiting, Caller
 from tests.support.signals import Gate, Signals
 
-pytestmark = pytest.mark.needs("process")  # how they die, and what only they inherit
+pytestmark = pytest.mark.needs("process")  # how they die
 
 PROMPTLY = 1.0
 """Seconds that the contract gives."""
