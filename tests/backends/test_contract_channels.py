@@ -16,6 +16,8 @@ from aplex._wire.shared_memory import HUGE, WARM
 from tests.support import works
 from tests.support.callers import DEADLINE, PROCESSES, Awaiting, Caller
 
+pytestmark = pytest.mark.needs("process")  # a work closes a channel, which ends its process
+
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 SPAWN = pytest.mark.parametrize("engine", ["template"], indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)

@@ -17,6 +17,8 @@ from tests.support import works
 from tests.support.callers import KILLED, LOOPS, PROCESSES, Awaiting, Caller
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.needs("process")  # how they die
+
 PROMPTLY = 1.0
 """Seconds that the contract gives."""
 HOW = {"SIGKILL": -KILLED, "SIGSEGV": -signal.SIGSEGV, "exit": 7}

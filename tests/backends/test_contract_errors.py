@@ -180,6 +180,7 @@ def test_a_result_that_cannot_travel(
     assert [caller.result(other) for other in others] == [0, 1, 2, 3]
 
 
+@pytest.mark.needs("process")  # it tells workers by their process ids
 @everywhere
 @pytest.mark.parametrize("work", [works.bad_load, works.abad_load])
 def test_a_result_that_cannot_be_unpickled_here(
@@ -196,6 +197,7 @@ def test_a_result_that_cannot_be_unpickled_here(
     assert [caller.result(other) for other in others] == [0, 1, 2, 3]
 
 
+@pytest.mark.needs("process")  # it tells workers by their process ids
 @pytest.mark.parametrize("work", [works.echo, works.aecho])
 def test_an_argument_that_the_worker_cannot_unpickle(
     caller: Caller, processes: bool, work: Callable[..., Any]

@@ -16,6 +16,8 @@ from aplex import SerializationError
 from tests.support import works
 from tests.support.callers import DEADLINE, PROCESSES, Caller, make_pool
 
+pytestmark = pytest.mark.needs("process")  # what only they inherit
+
 MIB = 2**20
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)

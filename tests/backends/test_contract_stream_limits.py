@@ -64,6 +64,7 @@ def test_the_time_goes_on_while_nobody_reads(
     assert read_to_timeout(stream, option) == list(range(16))
 
 
+@pytest.mark.needs("process")  # signals interrupt what waits in C
 @WAITS
 @pytest.mark.parametrize("option", ["time_limit", "deadline", "idle_timeout"])
 def test_a_generator_that_waits_is_stopped(
@@ -108,6 +109,7 @@ def test_a_stream_that_ends_in_time_ends_as_ever(caller: Caller) -> None:
 # -- between items --------------------------------------------------------------------------
 
 
+@pytest.mark.needs("process")  # signals interrupt what waits in C
 @everywhere
 @WAITS
 def test_a_reader_waits_no_longer_than_the_idle_timeout(

@@ -133,6 +133,7 @@ def test_an_argument_that_cannot_travel_is_named(caller: Caller, processes: bool
         next(stream)
 
 
+@pytest.mark.needs("process")  # it tells workers by their process ids
 @pytest.mark.parametrize("work", [works.yield_these, works.ayield_these])
 def test_an_item_that_cannot_be_read_ends_the_stream(
     caller: Caller, processes: bool, work: Callable[..., Any]

@@ -14,7 +14,7 @@ from tests.support import works
 from tests.support.callers import make_pool
 from tests.support.signals import Gate, Signals
 
-pytestmark = pytest.mark.needs("linux")  # elsewhere there is no template process
+pytestmark = pytest.mark.needs("linux", "process")  # elsewhere there is no template process
 
 
 @pytest.fixture

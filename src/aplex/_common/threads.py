@@ -6,18 +6,6 @@ import threading
 from collections.abc import Callable
 
 
-def be_daemon(thread: threading.Thread) -> None:
-    """Have a thread that is not started yet not outlive the program.
-
-    In a subinterpreter ``threading`` refuses that; ``_thread``, which knows how to end one there,
-    does not. A thread that is no daemon would keep the whole program from ending.
-    """
-    try:
-        thread.daemon = True
-    except RuntimeError:
-        thread._daemonic = True  # type: ignore[attr-defined] # noqa: SLF001
-
-
 class OnceThread:
     """A daemon thread that runs its target once, however often it is started.
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aplex._common.errors import WorkerStartError
-from aplex._common.threads import be_daemon
 from aplex._worker.lane import is_coroutine
+from aplex._worker.loop_thread import be_daemon
 
 if TYPE_CHECKING:
     import asyncio

@@ -8,8 +8,8 @@ import selectors
 import threading
 from typing import TypeAlias
 
-from aplex._common.threads import be_daemon
 from aplex._wire.frames import End, Reader
+from aplex._worker.loop_thread import be_daemon
 
 Levels: TypeAlias = tuple[dict[str, int], int, bool]
 """Of each logger that has one its level; which one is disabled; whether warnings are logged."""

@@ -26,6 +26,18 @@ else:
     Protocol = object
 
 
+def be_daemon(thread: threading.Thread) -> None:
+    """Have a thread that is not started yet not outlive the program.
+
+    In a subinterpreter ``threading`` refuses that; ``_thread``, which knows how to end one there,
+    does not. A thread that is no daemon would keep the whole program from ending.
+    """
+    try:
+        thread.daemon = True
+    except RuntimeError:
+        thread._daemonic = True  # type: ignore[attr-defined] # noqa: SLF001
+
+
 class Port(Protocol):
     """How works arrive at a worker's loop, and who is told that there is no loop."""
 

@@ -46,7 +46,6 @@ from aplex._common.messages import (
     Reports,
     only,
 )
-from aplex._common.threads import be_daemon
 from aplex._wire.calls import CallDecoder, Put, encode_value, is_atom
 from aplex._wire.counters import Progress
 from aplex._wire.exceptions import encode_exception
@@ -54,7 +53,7 @@ from aplex._wire.frames import End, PipeEnd, Reader, Writer, one_way
 from aplex._wire.packed_setup import PackedSetup
 from aplex._wire.page import COUNTER_COUNT
 from aplex._worker.lane import HOLD
-from aplex._worker.loop_thread import LoopThread
+from aplex._worker.loop_thread import LoopThread, be_daemon
 from aplex._worker.meter import Meter, Names
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import Producers

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Hashable, Iterable
 from typing import Final
 
@@ -17,6 +19,10 @@ LACKING: Final = {
 """Values of parameters."""
 MARK: Final = "needs"
 """A mark: ``needs("linux")`` or ``needs("posix")``; why is said beside it."""
+DEADLY: Final = re.compile(
+    r"die|kill_|os\.kill|SIG[A-Z]+|crash|deadly|fill_memory|os\._exit|works\.stop\b|os\.fork"
+)
+"""What a test says that ends a worker, or its process; subinterpreters are in that of the tests."""
 KINDS: Final = {"macos": {"linux"}, "windows": {"linux", "posix"}}
 """What a test may need, and these have not."""
 
@@ -36,6 +42,8 @@ def is_out_of_reach(item: pytest.Item) -> bool:
 def _asks_for_others(item: pytest.Item) -> bool:
     """Whether a test is not for the one engine that is to be run."""
     if any("process" in mark.args for mark in item.iter_markers(MARK)):
+        return True
+    if DEADLY.search(inspect.getsource(item.function)):  # type: ignore[attr-defined]
         return True
     factors = factors_of(item)
     return any(factors.get(name, only_engine()) != only_engine() for name in ENGINE_NAMES)
