@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.backends.conftest import face, gate, new_caller, new_gate, signals  # noqa: F401
+from tests.backends.conftest import gate, new_caller, new_gate, signals  # noqa: F401
 from tests.support import works
 from tests.support.callers import FACES, Caller, caller_of
 from tests.support.dask_cluster import LocalDask, needs
@@ -45,6 +45,12 @@ def new_dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     yield make
     for cluster in clusters:
         cluster.close()
+
+
+@pytest.fixture(params=["blocking"])
+def face(request: pytest.FixtureRequest) -> str:
+    """The face of executors of a test's own; those that are shared have both."""
+    return request.param
 
 
 @pytest.fixture(params=["dask"])
