@@ -37,8 +37,7 @@ def busy(pool: DaskAsyncPoolExecutor[bool]) -> int:
 def test_works_run_on_the_cluster_and_leave_no_place_taken(dask: LocalDask) -> None:
     with DaskAsyncPoolExecutor(dask.file, 2) as pool:
         pool.start()
-        pids = {pool.submit(os.getpid).result(DEADLINE) for _ in range(8)}
-        assert len(pids) == 2
+        assert len({worker.pid for worker in pool.stats().workers}) == 2
         assert list(pool.map(works.same, range(100))) == list(range(100))
         assert list(pool.stream(works.count_to, 100)) == list(range(100))
         assert sum(dask.taken().values()) == 2
@@ -101,8 +100,7 @@ def test_a_killed_dask_worker_takes_its_workers_along(new_dask, gate: Gate) -> N
         assert "what had started it is gone" in str(error)
         gate.open()
         assert waiting.result(DEADLINE) == 8
-        met: set[int] = set()
-        wait_until(lambda: met.add(pool.submit(os.getpid).result(DEADLINE)) or len(met) == 2, 30)
+        wait_until(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 2, 30)
     dask.wait_until_free()
 
 
