@@ -165,6 +165,7 @@ def test_without_a_scheduler_what_runs_ends_and_what_waits_fails_with_a_reason(
             busy(pool)
             waiting = pool.submit(works.add, 1, 1)
             cluster.scheduler.kill()
+            wait_until(lambda: not any(w.state == "serving" for w in pool.stats().workers))
             gate.open()
             running.result(DEADLINE)  # Dask's worker waits for it, for a while
             error = waiting.exception(DEADLINE)
