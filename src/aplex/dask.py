@@ -172,7 +172,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             awaitable=awaitable,
             pool_size=size,
             forward_logs=forward_logs,
-            **options,  # type: ignore[arg-type] # `context` is made a tuple there
+            **options,  # type: ignore[arg-type] # context: made a tuple there, once checked
         )
         super().__init__(backend, settings)
 

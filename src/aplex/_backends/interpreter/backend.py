@@ -20,7 +20,6 @@ from aplex._backends.interpreter.available import check_available, make_interpre
 from aplex._backends.interpreter.link import InterpreterLink
 from aplex._backends.linked.backend import LinkedBackend
 from aplex._common.errors import SerializationError, WorkerStartError
-from aplex._common.locks import late_imports
 from aplex._common.threads import OnceThread
 from aplex._pool.state import PoolWorker
 from aplex._wire.setup_packer import pack_setup
@@ -213,8 +212,9 @@ def _certificate(
     worker: PoolWorker, link: InterpreterLink, uptime: float, failure: BaseException | None
 ) -> Any:
     """Return what to tell the works that the worker had started."""
-    with late_imports.importing:
-        from aplex.exceptions import WorkerLostError
+    # Executors have imported it, see `_backends.linked.deaths`.
+    from aplex.exceptions import WorkerLostError
+
     names = [work.name for work, _ in zip(worker.works.values(), range(NAMED), strict=False)]
     error = WorkerLostError(
         worker.pid,
