@@ -172,7 +172,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             awaitable=awaitable,
             pool_size=size,
             forward_logs=forward_logs,
-            **options,
+            **options,  # type: ignore[arg-type] # context: made a tuple there, once checked
         )
         super().__init__(backend, settings)
 

@@ -256,7 +256,7 @@ def _launcher(command: Any) -> Launcher:
 
     if isinstance(command, (str, bytes)) or not isinstance(command, Iterable):
         raise TypeError(f"command must be a list of arguments, not {command!r}")
-    given: Iterable[Any] = command
+    given: Iterable[str | os.PathLike[str]] = command
     arguments = list(given)
     if not arguments:
         raise ValueError("command must have at least the name of a program")

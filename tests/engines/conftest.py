@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.backends.conftest import face, gate, new_caller, new_gate, signals  # noqa: F401
+from tests.backends.conftest import gate, new_caller, new_gate, signals  # noqa: F401
 from tests.support import works
 from tests.support.callers import FACES, Caller, caller_of
 from tests.support.dask_cluster import LocalDask, needs
@@ -38,8 +38,7 @@ def _is_dear(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     if callspec is None or callspec.params.get("engine") != "ray":
         return False
-    name = item.name.partition("[")[0]
-    return name not in ON_RAY or callspec.params.get("face") == "blocking"
+    return item.name.partition("[")[0] not in ON_RAY
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +76,12 @@ def new_dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 def ray(ray_head: Head) -> Head:
     """The head of Ray of all tests; drivers find it by the environment."""
     return ray_head
+
+
+@pytest.fixture(params=["blocking"])
+def face(request: pytest.FixtureRequest) -> str:
+    """The face of executors of a test's own; those that are shared have both."""
+    return request.param
 
 
 @pytest.fixture(params=["dask", pytest.param("ray", marks=needs_ray)])

@@ -27,6 +27,13 @@ def needs(module: str) -> None:
         pytest.skip(reason)
 
 
+WITH_ITS_PARENT = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG: SIGTERM when the tests are killed
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
 class LocalDask:
     """A scheduler and Dask workers, each a program of its own, begun in an empty folder."""
 
@@ -54,7 +61,8 @@ class LocalDask:
         )
 
     def _start(self, what: str, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [self._python, "-m", f"distributed.cli.dask_{what}", *arguments]
+        module = f"distributed.cli.dask_{what}"
+        command = [self._python, "-c", WITH_ITS_PARENT, "-m", module, *arguments]
         log = self._folder / f"{what}-{len(self._programs)}.log"
         with log.open("wb") as output:
             program = subprocess.Popen(

@@ -508,6 +508,8 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         self._launches.pop(launch.worker.id, None)
         if launch.certified is None or launch.bereft:
             self._have_killed(launch)
+        else:
+            self._thread.do(partial(self._launcher.over, launch.worker.id))
         launch.be_over(self.listener)
 
     def close(self) -> None:

@@ -155,6 +155,12 @@ class Launcher(ABC):
     def kill(self, number: int) -> None:
         """End by force what was launched by that number, if it still waits or runs."""
 
+    def over(self, number: int) -> None:  # noqa: B027 - most see that themselves
+        """Note that a worker has ended, and has told so itself: what was launched is about to end.
+
+        So there is nothing to kill; but a cluster may still have it written down.
+        """
+
     @abstractmethod
     def close(self) -> None:
         """Free everything. What was launched is about to end; after a while, end it by force."""

@@ -113,6 +113,12 @@ class DaskLauncher(Launcher):
             which = {"text": self._text, "which": (self._topic, number)}
             client.run(eval, _KILL, which, workers=[entry.address], on_error="ignore", wait=False)
 
+    def over(self, number: int) -> None:
+        """Have Dask forget the anchor, which it may have placed anew, where nobody needs it."""
+        entry = self._anchors.get(number)
+        if entry is not None and self._cluster.has_client:
+            self._cluster.client().cancel([entry.future])
+
     def close(self) -> None:
         try:
             if self._cluster.has_client:
