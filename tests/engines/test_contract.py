@@ -46,6 +46,7 @@ from tests.backends import (
 )
 from tests.backends.test_contract_deadlines import warm  # noqa: F401 - a fixture
 from tests.backends.test_contract_logs import records  # noqa: F401 - the same
+from tests.backends.test_contract_retries import count  # noqa: F401 - the same
 
 CHOSEN = (
     submit.test_arguments_arrive,

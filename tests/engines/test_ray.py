@@ -149,6 +149,7 @@ def test_a_node_that_has_another_aplex_gets_this_one(ray_head: Head, tmp_path: P
     (tmp_path / "here" / "beside.py").write_text("def double(value): return 2 * value")
     program = tmp_path / "here" / "program.py"
     program.write_text(
+        "import functools\n"
         "import beside\n"
         "from aplex import RayAsyncPoolExecutor\n"
         "def about():\n"
@@ -156,7 +157,8 @@ def test_a_node_that_has_another_aplex_gets_this_one(ray_head: Head, tmp_path: P
         "    return aplex.__version__ != '0.1', aplex.__file__.split('/')[1]\n"
         "if __name__ == '__main__':\n"
         f"    env = {{'env_vars': {{'PYTHONPATH': {str(tmp_path / 'there')!r}}}}}\n"
-        "    with RayAsyncPoolExecutor(num_cpus=0.1, runtime_env=env) as pool:\n"
+        "    make = functools.partial(RayAsyncPoolExecutor, num_cpus=0.1, log_to_driver=False)\n"
+        "    with make(runtime_env=env) as pool:\n"
         "        print(pool.submit(about).result(60), pool.submit(beside.double, 21).result(60))\n"
     )
     command = [sys.executable, program]
