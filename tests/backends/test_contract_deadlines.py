@@ -15,6 +15,8 @@ from tests.support import stuck, works
 from tests.support.callers import Caller
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.few_engines
+
 TIMEOUT, GRACE = 0.2, 0.3
 PROMPT = 0.5
 """Seconds that are promised beyond time_limit and kill_after."""

@@ -13,6 +13,8 @@ import aplex
 from tests.support import works
 from tests.support.callers import Caller
 
+pytestmark = pytest.mark.few_engines
+
 
 @pytest.mark.parametrize("engine", ["spawn", "fork"], indirect=True)
 @pytest.mark.parametrize("expected", [BrokenProcessPool, BrokenExecutor, RuntimeError, OSError])

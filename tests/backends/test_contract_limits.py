@@ -14,6 +14,8 @@ from tests.support import works
 from tests.support.callers import DEADLINE, Caller
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.few_engines
+
 SPANS = [works.span, works.aspan]
 
 

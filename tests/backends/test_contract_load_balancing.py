@@ -15,6 +15,8 @@ from tests.support import works
 from tests.support.callers import Caller, make_pool
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.few_engines
+
 
 class MyAwesomeLoadBalancer(LoadBalancer):
     """As in the documentation of 2019, which had no parameter here."""

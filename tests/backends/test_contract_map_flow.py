@@ -16,6 +16,8 @@ from tests.support.callers import Awaiting, Caller, everywhere
 from tests.support.inputs import Meter
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.few_engines
+
 ChunkSize = int | Literal["auto"]
 INPUTS = ("plain", "quick", "slow")
 

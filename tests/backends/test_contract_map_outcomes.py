@@ -14,6 +14,8 @@ from tests.support import works
 from tests.support.callers import Caller, everywhere
 from tests.support.signals import Signals
 
+pytestmark = pytest.mark.few_engines
+
 ChunkSize = int | Literal["auto"]
 
 

@@ -15,6 +15,8 @@ from aplex import LoadBalancer, PoolFullError, SerializationError, ThreadAsyncPo
 from tests.support import works
 from tests.support.callers import Caller
 
+pytestmark = pytest.mark.few_engines
+
 
 @pytest.mark.parametrize("engine", ["template", "fork"])
 def test_an_executor_does_not_travel_to_a_process(new_caller: Callable[..., Caller]) -> None:

@@ -13,6 +13,8 @@ from aplex.load_balancers import Worker
 from tests.support import works
 from tests.support.callers import Caller, make_pool
 
+pytestmark = pytest.mark.few_engines
+
 NAMES = ("work", "self", "options", "retries", "quarantine_after")
 
 

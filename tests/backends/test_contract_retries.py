@@ -15,6 +15,8 @@ from aplex._wire.shared_memory import HUGE
 from tests.support import works
 from tests.support.callers import KILLED, PROCESSES, Caller
 
+pytestmark = pytest.mark.few_engines
+
 EVERY_PROCESS = pytest.mark.parametrize("engine", PROCESSES, indirect=True)
 SPAWN = pytest.mark.parametrize("engine", ["template"], indirect=True)
 BLOCKING = pytest.mark.parametrize("face", ["blocking"], indirect=True)

@@ -13,6 +13,8 @@ from tests.support import stuck, works
 from tests.support.callers import Caller, everywhere
 from tests.support.signals import Gate, Signals
 
+pytestmark = pytest.mark.few_engines
+
 SHORT = 0.2
 """Seconds."""
 FOREVER = 60.0

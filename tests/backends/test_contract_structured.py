@@ -12,6 +12,8 @@ from tests.support.callers import Awaiting, everywhere
 from tests.support.inputs import Meter
 from tests.support.signals import Signals
 
+pytestmark = pytest.mark.few_engines
+
 
 async def _consume(pool: Any, meter: Meter, signals: Signals) -> None:
     async for _ in pool.map(_endless, meter.asynchronous(), [signals.path] * 2):

@@ -13,14 +13,16 @@ Row = Mapping[str, Hashable]
 """A value for each name."""
 
 
-def covering(rows: Sequence[Row], first: int = 0) -> list[int]:
+def covering(rows: Sequence[Row], first: int = 0, strength: int = 2) -> list[int]:
     """Choose rows in which every pair of values occurs that occurs in any; return their indices.
+
+    With a ``strength`` of 1: in which every value occurs.
 
     Greedy: the next is always the one that brings the most new pairs. Of equals it is the one
     soonest after ``first``, so that tests with the same combinations can choose different ones.
     """
     order = [(first + index) % len(rows) for index in range(len(rows))]
-    pairs = {index: frozenset(_pairs(rows[index])) for index in order}
+    pairs = {index: frozenset(_meeting(rows[index], strength)) for index in order}
     missing = set().union(*pairs.values())
     chosen = []
     while missing:
@@ -30,6 +32,7 @@ def covering(rows: Sequence[Row], first: int = 0) -> list[int]:
     return sorted(chosen)
 
 
-def _pairs(row: Row) -> Iterator[tuple[object, ...]]:
+def _meeting(row: Row, strength: int) -> Iterator[tuple[object, ...]]:
     """Yield what meets in a row; if it has one value only, that."""
-    return itertools.combinations(sorted(row.items(), key=lambda item: item[0]), min(2, len(row)))
+    values = sorted(row.items(), key=lambda item: item[0])
+    return itertools.combinations(values, min(strength, len(row)))

@@ -3,7 +3,8 @@
 By default those of a covering array (see `tests.support.covering`), with ``--full-matrix`` all.
 A test that is marked ``parent_only`` asks for what is decided before any worker has a part in
 it: one kind of worker is enough, the cheapest. One that is marked ``few_engines`` asks for what
-hardly depends on how processes start: by default it is left out with `RARE`. Remote workers run
+hardly depends on how processes start, nor on what else a pool is made with: by default it is
+left out with `RARE`, and run until each value has occurred, not each two of them. Remote workers run
 the same code as those of processes: by default the tests that share an executor are run on them,
 and of the others one case of those that the transport has a part in, see `TOUCHED`.
 """
@@ -45,7 +46,9 @@ def thinned(items: Iterable[pytest.Item]) -> set[pytest.Item]:
         left_out |= set(items_of_test) - ({kept} if touched else set())
     for name, group in groups.items():
         # Tests begin at different rows: together they meet more than the pairs.
-        chosen = covering([row for _, row in group], zlib.crc32(name.encode()) % len(group))
+        strength = 1 if group[0][0].get_closest_marker("few_engines") else 2
+        rows = [row for _, row in group]
+        chosen = covering(rows, zlib.crc32(name.encode()) % len(group), strength)
         left_out |= {item for item, _ in group} - {group[index][0] for index in chosen}
     return left_out
 

@@ -174,7 +174,7 @@ def finished(shell):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("part", range(5 if ALL in os.environ else 2))
+@pytest.mark.parametrize("part", range(5 if ALL in os.environ else 1))
 def test_nothing_is_lost_by_kill_9(shell, part):
     """Killed at 10 moments in a row: each item was run, what the joblog had, only once.
 
