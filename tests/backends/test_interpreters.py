@@ -15,15 +15,13 @@ import pytest
 
 import aplex
 from aplex import InterpreterAsyncPoolExecutor
+from aplex._backends.interpreter import available
 from aplex._worker.refused import with_cure
 from tests.support import works
 from tests.support.callers import Caller
-from tests.support.only import only_engine
 from tests.support.signals import Gate, Signals
 
-there = pytest.mark.skipif(
-    only_engine() != "interpreter", reason="runs with --engine=interpreter, on CPython 3.14"
-)
+there = pytest.mark.needs("interpreter")
 
 
 def interpreters() -> int:
@@ -33,9 +31,11 @@ def interpreters() -> int:
 # -- where there are none -------------------------------------------------------------------
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 14), reason="there are subinterpreters")
 @pytest.mark.smoke
-def test_an_older_python_says_what_is_missing_and_what_to_use() -> None:
+def test_an_older_python_says_what_is_missing_and_what_to_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(available, "VERSION", (3, 13))
     with pytest.raises(NotImplementedError, match=r"CPython 3\.14.*use ProcessAsyncPoolExecutor"):
         InterpreterAsyncPoolExecutor()
 

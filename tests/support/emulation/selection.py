@@ -20,7 +20,7 @@ LACKING: Final = {
 MARK: Final = "needs"
 """A mark: ``needs("linux")`` or ``needs("posix")``; why is said beside it."""
 DEADLY: Final = re.compile(
-    r"die|kill_|os\.kill|SIG[A-Z]+|crash|deadly|fill_memory|os\._exit|works\.stop\b|os\.fork"
+    r"die|kill_(?!after)|os\.kill|SIG[A-Z]+|crash|deadly|fill_memory|os\._exit|works\.stop\b|os\.fork"
 )
 """What a test says that ends a worker, or its process; subinterpreters are in that of the tests."""
 KINDS: Final = {"macos": {"linux"}, "windows": {"linux", "posix"}}
@@ -30,6 +30,8 @@ KINDS: Final = {"macos": {"linux"}, "windows": {"linux", "posix"}}
 def is_out_of_reach(item: pytest.Item) -> bool:
     """Whether a test asks for what the emulated system lacks."""
     if only_engine() is not None and _asks_for_others(item):
+        return True
+    if only_engine() is None and any("interpreter" in m.args for m in item.iter_markers(MARK)):
         return True
     system = emulated()
     if system is None:

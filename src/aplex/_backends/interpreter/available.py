@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 from typing import Any
 
+VERSION: tuple[int, ...] = sys.version_info[:2]
 CURE = "use ProcessAsyncPoolExecutor, which has the same interface"
 
 
@@ -15,8 +16,8 @@ def check_available() -> None:
     Raises:
         NotImplementedError: They cannot; says why, and the cure.
     """
-    if sys.implementation.name != "cpython" or tuple(sys.version_info) < (3, 14):
-        version = ".".join(map(str, sys.version_info[:2]))
+    if sys.implementation.name != "cpython" or VERSION < (3, 14):
+        version = ".".join(map(str, VERSION))
         raise NotImplementedError(
             "InterpreterAsyncPoolExecutor needs CPython 3.14 or newer (concurrent.interpreters), "
             f"this is {sys.implementation.name} {version}: {CURE}"
