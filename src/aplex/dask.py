@@ -172,7 +172,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             awaitable=awaitable,
             pool_size=size,
             forward_logs=forward_logs,
-            **options,  # type: ignore[arg-type] # context: made a tuple there, once checked
+            **options,  # type: ignore[arg-type, unused-ignore] # context: made a tuple there, once checked
         )
         super().__init__(backend, settings)
 

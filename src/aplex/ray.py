@@ -249,14 +249,14 @@ def _backend(launcher: Launcher, listen: str, port: int, ship: Modules, setup: S
 
 
 def _launcher(init: dict[str, Any], options: dict[str, Any]) -> Launcher:
-    if sys.platform == "win32":
-        raise RuntimeError("remote workers are not supported on Windows")
     if find_spec("ray") is None:
         raise ImportError("workers in a cluster of Ray need ray: pip install 'aplex[ray]'")
-    from aplex._backends.remote.ray import RayLauncher
+    if sys.platform != "win32":
+        from aplex._backends.remote.ray import RayLauncher
 
-    given = {name: value for name, value in options.items() if value is not None}
-    return RayLauncher(init, given)
+        given = {name: value for name, value in options.items() if value is not None}
+        return RayLauncher(init, given)
+    raise RuntimeError("remote workers are not supported on Windows")
 
 
 def _text(name: str, value: Any) -> str:

@@ -250,17 +250,17 @@ def _modules(ship: Any) -> Modules:
 
 
 def _launcher(command: Any) -> Launcher:
-    if sys.platform == "win32":
-        raise RuntimeError("remote workers are not supported on Windows")
-    from aplex._backends.remote.command import CommandLauncher
-
     if isinstance(command, (str, bytes)) or not isinstance(command, Iterable):
         raise TypeError(f"command must be a list of arguments, not {command!r}")
     given: Iterable[str | os.PathLike[str]] = command
     arguments = list(given)
     if not arguments:
         raise ValueError("command must have at least the name of a program")
-    return CommandLauncher([os.fspath(argument) for argument in arguments])
+    if sys.platform != "win32":
+        from aplex._backends.remote.command import CommandLauncher
+
+        return CommandLauncher([os.fspath(argument) for argument in arguments])
+    raise RuntimeError("remote workers are not supported on Windows")
 
 
 def _address(listen: Any) -> str:

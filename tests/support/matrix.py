@@ -4,9 +4,9 @@ By default those of a covering array (see `tests.support.covering`), with ``--fu
 A test that is marked ``parent_only`` asks for what is decided before any worker has a part in
 it: one kind of worker is enough, the cheapest. One that is marked ``few_engines`` asks for what
 hardly depends on how processes start, nor on what else a pool is made with: by default it is
-left out with `RARE`, and run until each value has occurred, not each two of them. Remote workers run
-the same code as those of processes: by default the tests that share an executor are run on them,
-and of the others one case of those that the transport has a part in, see `TOUCHED`.
+left out with `RARE`, and run until each value has occurred, not each two of them. Remote workers
+run the same code as those of processes: by default the tests that share an executor are run on
+them, and of the others one case of those that the transport has a part in, see `TOUCHED`.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ import time
 from typing import Any, Final, NamedTuple
 
 from aplex._agent.dialing import Place, dial
+from aplex._common.ends import wait_for_end
 from aplex._common.oom_kills import OomKills
 from aplex._common.resident import resident
 from aplex._wire import handshake, orders
@@ -355,7 +356,7 @@ def _end_of(pid: int) -> Any:
     wakee, waker = one_way()
 
     def wait() -> None:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        wait_for_end(pid)
         waker.close()
 
     threading.Thread(target=wait, name="aplex-end", daemon=True).start()

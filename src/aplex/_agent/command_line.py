@@ -36,12 +36,15 @@ def run(arguments: Sequence[str]) -> int:
         port_number, place_number = int(port), int(number)
     except ValueError:
         parser.error("--connect must be HOST:PORT, and --token as the pool has made it")
-    from aplex._agent.agent import serve
     from aplex._agent.dialing import Place
 
     place = Place(host.strip("[]"), port_number, place_number, token_bytes, secret)
     try:
-        return serve(place, keeper)
+        if sys.platform != "win32":
+            from aplex._agent.agent import serve
+
+            return serve(place, keeper)
+        parser.error("remote workers are not supported on Windows")
     except RefusedError as error:
         return _say(REFUSED, f"refused by {options.connect}: {error}")
     except EOFError:  # it has let us in, and is gone, or does not want this worker any more

@@ -13,10 +13,12 @@ from typing import Final
 
 from aplex._agent.body import begin
 from aplex._agent.dialing import Place
-from aplex._agent.hosted import YES
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd, Reader, Writer
 from aplex._wire.handshake import RefusedError
+
+if sys.platform != "win32":
+    from aplex._agent.hosted import YES
 
 assert sys.platform != "win32"
 

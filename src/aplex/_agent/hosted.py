@@ -26,12 +26,14 @@ import struct
 import sys
 from typing import Any, Final
 
-from aplex._agent.agent import Agent, arrive, hear_nothing, make_lifeline
 from aplex._agent.body import make_progress, place_modules
 from aplex._agent.dialing import Place
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd, Reader, Writer
 from aplex._wire.handshake import RefusedError
+
+if sys.platform != "win32":
+    from aplex._agent.agent import Agent, arrive, hear_nothing, make_lifeline
 
 assert sys.platform != "win32"
 

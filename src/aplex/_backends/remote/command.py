@@ -19,6 +19,7 @@ from functools import partial
 from typing import Final
 
 from aplex._backends.remote.launcher import Launcher, Order, told
+from aplex._common.ends import wait_for_end
 from aplex._common.locks import RLock
 from aplex._wire.frames import PipeEnd
 
@@ -89,7 +90,7 @@ class CommandLauncher(Launcher):
             thread.start()
 
     def _wait(self, command: _Command, ended: partial[None]) -> None:
-        os.waitid(os.P_PID, command.process.pid, os.WEXITED | os.WNOWAIT)
+        wait_for_end(command.process.pid)
         self.listener.call_soon(ended)
 
     def _ended(self, number: int, command: _Command) -> None:
