@@ -167,6 +167,7 @@ def test_a_function_behind_another_one_is_cancelled_at_once(
     assert sorted(signals.said()) == ["passed 1", "passed 1"]
 
 
+@pytest.mark.needs("process")  # interrupted between two lines, it leaves a file open
 def test_a_cancel_reaches_the_coroutine_that_a_running_function_returns_later(
     caller: Caller, signals: Signals, gate: Gate
 ) -> None:

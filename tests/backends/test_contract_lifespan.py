@@ -75,7 +75,7 @@ def test_works_know_their_worker(new_caller: Callable[..., Caller], engine: str)
     assert len({name for _, name, *_ in seen}) == 2
     assert all(at_loop for *_, at_loop in seen)
     pids = {pid for _, _, pid, _, _ in seen}
-    assert (pids == {os.getpid()}) is (engine == "thread")
+    assert (pids == {os.getpid()}) is (engine in ("thread", "interpreter"))
     for index in (0, 1):
         counts = [done for seen_index, _, _, done, _ in seen if seen_index == index]
         assert counts == sorted(set(counts)), counts

@@ -129,6 +129,7 @@ def test_levels_are_those_of_the_parent_also_later(
     until(logging.DEBUG, enabled=logger.isEnabledFor(logging.DEBUG))
 
 
+@pytest.mark.needs("process")  # it tells workers by their process ids
 @EVERY_PROCESS
 @BLOCKING
 @pytest.mark.timeout(240)

@@ -214,6 +214,7 @@ def test_future_loop_without_awaitable_is_refused(engine: str) -> None:
     loop.close()
 
 
+@pytest.mark.needs("process")  # it knows the name of its thread
 @pytest.mark.parametrize("engine", PROCESSES)
 def test_a_worker_process_has_no_loop_before_its_first_coroutine(engine: str) -> None:
     with make_pool(engine, pool_size=1) as pool:

@@ -72,10 +72,10 @@ def test_an_item_waits_for_those_before_it_in_its_chunk(new_caller: Callable[...
 
 
 @everywhere
-def test_the_worker_is_the_one_that_ran_it(caller: Caller, processes: bool) -> None:
+def test_the_worker_is_the_one_that_ran_it(caller: Caller, own_process: bool) -> None:
     """Its number is that of the pool's list, which its name ends with."""
     for work in (_name_of_worker, _aname_of_worker):
-        for outcome in caller.map(work, [processes] * 20, return_outcomes=True):
+        for outcome in caller.map(work, [own_process] * 20, return_outcomes=True):
             assert outcome.value.removesuffix("-loop").endswith(f"-{outcome.worker}")
 
 

@@ -168,6 +168,7 @@ def test_an_object_is_captured_when_it_is_shared() -> None:
 # -- once per worker ----------------------------------------------------------
 
 
+@pytest.mark.needs("process")  # it tells workers by their process ids
 @pytest.mark.parametrize("engine", PROCESSES)
 @SIZES
 def test_each_worker_unpickles_it_once(
@@ -184,6 +185,7 @@ def test_each_worker_unpickles_it_once(
         assert len(counts) == 2
 
 
+@pytest.mark.needs("process")  # it tells workers by their process ids
 def test_both_lanes_of_a_worker_have_the_same_object(caller: Caller) -> None:
     for size in (SMALL, BIG):
         with shared_by(caller, table(1, size)) as handle:

@@ -60,6 +60,7 @@ def test_the_last_words_of_a_crash_during_the_start(new_caller: Callable[..., Ca
     assert "Fatal Python error: Segmentation fault" in error.__cause__.__notes__[0]  # type: ignore[union-attr]
 
 
+@pytest.mark.needs("process")  # it hangs in C, where a subinterpreter is left
 @EVERY_PROCESS
 @BLOCKING
 def test_a_worker_that_does_not_become_ready_is_killed(new_caller: Callable[..., Caller]) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 from tests.support.emulation.start import emulated
-from tests.support.matrix import ENGINE_NAMES, factors_of
+from tests.support.matrix import factors_of
 from tests.support.only import only_engine
 
 LACKING: Final = {
@@ -48,7 +48,8 @@ def _asks_for_others(item: pytest.Item) -> bool:
     if DEADLY.search(inspect.getsource(item.function)):  # type: ignore[attr-defined]
         return True
     factors = factors_of(item)
-    return any(factors.get(name, only_engine()) != only_engine() for name in ENGINE_NAMES)
+    others = {"thread", "template", "spawn", "forkserver", "fork"}
+    return any(isinstance(value, str) and value in others for value in factors.values())
 
 
 def left_out_of_the_short_form(items: Iterable[pytest.Item]) -> set[pytest.Item]:
