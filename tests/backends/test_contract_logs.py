@@ -16,7 +16,6 @@ from aplex import ProcessAsyncPoolExecutor
 from aplex._backends.linked import log_thread
 from tests.support import lifespans, logs, works
 from tests.support.callers import DEADLINE, PROCESSES, Caller, make_pool
-from tests.support.emulation.start import emulated
 from tests.support.programs import ALL
 
 pytestmark = pytest.mark.few_engines
@@ -265,7 +264,7 @@ def test_what_was_logged_before_a_crash_comes(
     records.gate.set()
     caller.pool.shutdown()
     told = [r.args[0] for r in caplog.records if r.args and "were lost" in str(r.msg)]
-    assert len(told) == 1 or (not told and emulated() == "windows")  # there it takes them all
+    assert len(told) <= 1  # none where the channel is a socket that takes them all
     lost = sum(int(str(count)) for count in told)
     assert [record.args for record in records.all] == [(n,) for n in range(5000 - lost)]
 

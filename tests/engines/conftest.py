@@ -100,7 +100,7 @@ def _shared() -> list[object]:
     ]
 
 
-@pytest.fixture(scope="session", params=_shared())
+@pytest.fixture(scope="module", params=_shared())
 def shared(request: pytest.FixtureRequest) -> Iterator[Caller]:
     """A caller with two warm workers, for all tests that ask for one."""
     chosen, _, its_face = request.param
