@@ -113,6 +113,7 @@ def test_a_running_function_of_a_process_is_interrupted(
         assert caller.result(future) == 7
 
 
+@pytest.mark.needs("process")  # what runs on hears nothing in C
 def test_a_map_is_left_at_once_whatever_runs_on(
     new_caller: Callable[..., Caller], signals: Signals, gate: Gate
 ) -> None:

@@ -19,13 +19,20 @@ from aplex._backends.interpreter import available
 from aplex._worker.refused import with_cure
 from tests.support import works
 from tests.support.callers import Caller
-from tests.support.signals import Gate, Signals
 
 there = pytest.mark.needs("interpreter")
 
 
 def interpreters() -> int:
     return len(import_module("concurrent.interpreters").list_all())
+
+
+def assert_gone_to(count: int) -> None:
+    """Nobody tells of the end of an interpreter that is left behind."""
+    deadline = time.monotonic() + 10
+    while interpreters() > count:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 # -- where there are none -------------------------------------------------------------------
@@ -114,7 +121,7 @@ def test_what_only_processes_inherit_is_refused_at_once() -> None:
 
 
 @there
-def test_a_function_that_computes_is_interrupted(caller: Caller, signals: Signals) -> None:
+def test_a_function_that_computes_is_interrupted(caller: Caller) -> None:
     """In Python code at once; the worker goes on."""
     before = interpreters()
     began = time.monotonic()
@@ -126,32 +133,34 @@ def test_a_function_that_computes_is_interrupted(caller: Caller, signals: Signal
 
 @there
 def test_a_function_that_hears_nothing_is_left_behind_and_its_worker_replaced(
-    new_caller: Callable[..., Caller], signals: Signals, gate: Gate
+    new_caller: Callable[..., Caller],
 ) -> None:
     before = interpreters()
     caller = new_caller()
     view = caller.through(caller.pool.options(time_limit=0.1, kill_after=0.1))
     with pytest.raises(TimeoutError, match="time_limit"):
-        view.call(works.held, signals.path, gate.path, 7)
+        view.call(time.sleep, 3)
+    assert interpreters() > before
     assert caller.call(works.add, 1, 2) == 3  # in another worker
     assert interpreters() == before + 2
-    caller.close()  # does not wait for it
-    gate.open()
-    while interpreters() > before:
-        time.sleep(0.01)
+    began = time.monotonic()
+    caller.pool.shutdown()
+    assert time.monotonic() - began < 2  # does not wait for it
+    assert_gone_to(before)
 
 
 @there
 def test_functions_behind_one_that_is_left_behind_run_once_elsewhere(
-    new_caller: Callable[..., Caller], signals: Signals, gate: Gate
+    new_caller: Callable[..., Caller],
 ) -> None:
+    before = interpreters()
     caller = new_caller()
     view = caller.through(caller.pool.options(time_limit=0.1, kill_after=0.1))
-    stuck = view.submit(works.held, signals.path, gate.path, 7)
+    stuck = view.submit(time.sleep, 1)
     others = [caller.submit(works.add, number, 1) for number in range(50)]
     assert [caller.result(other) for other in others] == list(range(1, 51))
     assert isinstance(caller.error(stuck), TimeoutError)
-    gate.open()
+    assert_gone_to(before + 1)
 
 
 # -- the end --------------------------------------------------------------------------------------
@@ -169,10 +178,7 @@ def test_no_interpreter_outlives_its_pool() -> None:
     pool = InterpreterAsyncPoolExecutor(1)
     pool.submit(works.add, 1).result()
     del pool
-    deadline = time.monotonic() + 10
-    while interpreters() > before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert_gone_to(before)
 
 
 @there
