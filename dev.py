@@ -49,8 +49,10 @@ FOREIGN = {"macos": ("darwin", "Darwin"), "windows": ("win32", "Windows")}
 # What of the contract is tried on an emulated system by `check`; the rest is too long for it.
 EMULATED = ("submit", "cancel", "deaths", "shutdown", "streams")
 
-# With it, tests on Ray fail where they would skip. They run by themselves: one head for all.
-REQUIRED = "APLEX_ENGINES=required"
+# Tests on clusters run by themselves: one cluster for all. With these they fail where they would
+# skip.
+CLUSTERS = "tests/engines"
+REQUIRED = ("APLEX_ENGINES=required", "APLEX_TEST_CLUSTERS=1")
 
 SLOWEST = 20  # tests that `check` names
 
@@ -144,12 +146,8 @@ def check() -> None:
     record = ROOT / ".pytest_cache" / "tests.xml"
     record.unlink(missing_ok=True)
     tests = (
-        "env",
-        "COVERAGE=1",
-        "APLEX_TEST_CLUSTERS=1",
-        sys.executable,
-        *TEST_COMMAND,
-        f"--junit-xml={record}",
+        *("env", "COVERAGE=1", sys.executable, *TEST_COMMAND, f"--junit-xml={record}"),
+        f"--ignore={CLUSTERS}",
     )
     # Most of the next checks use one core only; and what it proves is worth more under load.
     end_of_chaos = _begin("a minute of chaos", *module, "reliability.chaos", "--minute")
@@ -167,17 +165,7 @@ def check() -> None:
         _step("forget old coverage", *coverage, "erase"),
         _step(f"tests, Python {this.minor}", *tests),
         *(_emulation(module, system) for system in FOREIGN),
-        _step(
-            "tests on Ray",
-            "env",
-            REQUIRED,
-            *module,
-            "pytest",
-            "-q",
-            "tests/engines",
-            "-k",
-            "ray and not dask",
-        ),
+        *_on_clusters(coverage),
         _step("gather coverage", *coverage, "combine", "-q"),
         _step("coverage", *coverage, "report"),
     ]
@@ -235,6 +223,14 @@ def _emulation(module: Sequence[str], system: str) -> tuple[str, bool, float]:
     contract = [ROOT / f"tests/backends/test_contract_{name}.py" for name in EMULATED]
     command = (*module, "pytest", "-q", *PARALLEL, f"--emulate={system}", "--short")
     return _step(f"contract, {system} emulated", *command, *map(str, contract))
+
+
+def _on_clusters(coverage: Sequence[str]) -> list[tuple[str, bool, float]]:
+    """Run the tests on Ray beside those on Dask; mostly they wait."""
+    pytest = ("env", *REQUIRED, *coverage, "run", "-m", "pytest", "-q", CLUSTERS)
+    end_of_ray = _begin("tests on Ray", *pytest, "-k", "ray and not dask")
+    dask = _step("tests on Dask", *pytest, "-k", "not ray")
+    return [dask, end_of_ray()]
 
 
 def _subinterpreters(command: Sequence[str], minor: str) -> Iterator[tuple[str, bool, float]]:

@@ -11,6 +11,7 @@ pool, and that anchor ends at once: the pool has ordered a successor itself.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import secrets
 import threading
@@ -110,7 +111,14 @@ class DaskLauncher(Launcher):
         client = self._cluster.client()
         client.cancel([entry.future])
         if entry.address is not None:
-            which = {"text": self._text, "which": (self._topic, number)}
+            # On a thread of its own: if that machine is gone, Dask tries for half a minute.
+            threading.Thread(
+                target=self._kill, args=(client, entry), name="aplex-dask-kill", daemon=True
+            ).start()
+
+    def _kill(self, client: Any, entry: _Anchor) -> None:
+        which = {"text": self._text, "which": (self._topic, entry.order.number)}
+        with contextlib.suppress(Exception):  # the client is closed, or the machine is gone
             client.run(eval, _KILL, which, workers=[entry.address], on_error="ignore", wait=False)
 
     def over(self, number: int) -> None:
@@ -172,7 +180,7 @@ class DaskLauncher(Launcher):
             wanted = {names} if isinstance(names, str) else set(names)
             if not wanted & {address, of["name"], of["host"], address.rpartition("/")[2]}:
                 return 0
-        if of.get("status") not in (None, "running", "paused"):
+        if of.get("status") not in (None, "init", "running", "paused"):
             return 0
         has: dict[str, float] = of.get("resources") or {}
         needs: dict[str, float] = self._options.get("resources") or {}
