@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import copyreg
 import gc
 import itertools
 import json
@@ -17,6 +18,7 @@ import sys
 import threading
 import traceback
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -89,6 +91,25 @@ def test_an_exception_keeps_type_arguments_and_attributes(error: BaseException) 
     assert str(again) == str(error)
     for name in ("errno", "strerror", "filename", "filename2", "code", "value", "start", "object"):
         assert getattr(again, name, None) == getattr(error, name, None)
+
+
+@pytest.fixture
+def tblib() -> Iterator[None]:
+    """What whoever imports ``distributed`` has done to the pickling of all exceptions."""
+    support = pytest.importorskip("tblib.pickling_support")
+    before = dict(copyreg.dispatch_table)
+    support.install()
+    yield
+    copyreg.dispatch_table.clear()
+    copyreg.dispatch_table.update(before)
+
+
+@pytest.mark.parametrize("error", WELL_BEHAVED, ids=lambda error: type(error).__name__)
+@pytest.mark.usefixtures("tblib")
+def test_so_it_does_where_tblib_pickles_exceptions(error: BaseException) -> None:
+    test_an_exception_keeps_type_arguments_and_attributes(error)
+    chained = there_and_back(raised(error))
+    assert type(innermost_cause(chained)) is RemoteTraceback
 
 
 def test_an_argument_that_cannot_be_compared_is_no_hindrance() -> None:

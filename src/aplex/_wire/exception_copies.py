@@ -18,6 +18,7 @@ Nothing here may fail, whatever the code of users does: the worst outcome is no 
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import functools
 import io
 import pickle
@@ -38,6 +39,7 @@ TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
     from typing import Any, Final, TypeAlias
 
+TBLIB: Final = "tblib.pickling_support"
 _MOST: Final = 5_000  # objects in a copy; one that holds on to the whole program is none
 _DEEPEST: Final = 4  # exceptions that are attributes of exceptions
 _LOCKS: Final = {type(threading.Lock()): "Lock", type(threading.RLock()): "RLock"}
@@ -73,7 +75,7 @@ def copy_of(error: BaseException, path: Path = ()) -> Copy | None:
     best = None
     ways: tuple[Way, ...] = (_rebuilding,)
     if not hasattr(type(error), "__del__"):  # called where a constructor does not fit
-        best = _tried(partial(dumps, error), error)
+        best = _tried(partial(_plainly, error), error)
         if best is not None and not best.lost:
             return best
         ways = _patching, _rebuilding
@@ -84,6 +86,31 @@ def copy_of(error: BaseException, path: Path = ()) -> Copy | None:
     if best is None:
         best = _tried(partial(_dumped, _standing_in, error, path), error, similar=False)
     return best
+
+
+def _plainly(error: BaseException) -> bytes:
+    """Pickle an exception as its class wants it."""
+    if TBLIB not in sys.modules:
+        return dumps(error)
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, 5)
+    pickler.dispatch_table = _Reducers()  # type: ignore[assignment] # it is asked by key only
+    pickler.dump(error)
+    return file.getvalue()
+
+
+class _Reducers:
+    """What `copyreg` knows, without what tblib registers for all exceptions there are.
+
+    That is with whoever has imported ``distributed``. It sends causes and tracebacks along, which
+    we send ourselves, and loses what an exception of C has besides its ``args``.
+    """
+
+    def __getitem__(self, kind: type) -> Any:
+        reducer = copyreg.dispatch_table[kind]
+        if getattr(reducer, "__module__", None) == TBLIB:
+            raise KeyError(kind)
+        return reducer
 
 
 def message_of(error: BaseException) -> str:
@@ -352,7 +379,9 @@ def _copier() -> Any:
 def _reduced_exception(error: BaseException, path: Path) -> Any:
     """Return how an exception is pickled that belongs to the last one of a path."""
     if error is path[-1] or isinstance(error, BaseExceptionGroup):
-        return NotImplemented  # as its class wants it
+        reducer = copyreg.dispatch_table.get(type(error))
+        is_tblibs = getattr(reducer, "__module__", None) == TBLIB
+        return error.__reduce_ex__(5) if is_tblibs else NotImplemented  # as its class wants it
     known = any(error is each for each in path)
     found = None if known or len(path) > _DEEPEST else copy_of(error, path)
     return likeness(error) if found is None else (pickle.loads, (found.data,))
