@@ -99,6 +99,11 @@ def _plainly(error: BaseException) -> bytes:
     return file.getvalue()
 
 
+def _is_tblibs(error: Any) -> bool:
+    reducer = copyreg.dispatch_table.get(type(error))
+    return getattr(reducer, "__module__", None) == TBLIB
+
+
 class _Reducers:
     """What `copyreg` knows, without what tblib registers for all exceptions there are.
 
@@ -379,9 +384,7 @@ def _copier() -> Any:
 def _reduced_exception(error: BaseException, path: Path) -> Any:
     """Return how an exception is pickled that belongs to the last one of a path."""
     if error is path[-1] or isinstance(error, BaseExceptionGroup):
-        reducer = copyreg.dispatch_table.get(type(error))
-        is_tblibs = getattr(reducer, "__module__", None) == TBLIB
-        return error.__reduce_ex__(5) if is_tblibs else NotImplemented  # as its class wants it
+        return error.__reduce_ex__(5) if _is_tblibs(error) else NotImplemented  # as it wants it
     known = any(error is each for each in path)
     found = None if known or len(path) > _DEEPEST else copy_of(error, path)
     return likeness(error) if found is None else (pickle.loads, (found.data,))
