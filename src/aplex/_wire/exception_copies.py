@@ -100,7 +100,8 @@ def _plainly(error: BaseException) -> bytes:
 
 
 def _is_tblibs(error: Any) -> bool:
-    reducer = copyreg.dispatch_table.get(type(error))
+    kind: type = type(error)
+    reducer = copyreg.dispatch_table.get(kind)
     return getattr(reducer, "__module__", None) == TBLIB
 
 
