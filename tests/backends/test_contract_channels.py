@@ -188,7 +188,7 @@ def test_a_frame_that_a_death_cut_in_half_is_a_death(
 
     Each is too small for shared memory; together they are more than a pipe holds.
     """
-    caller = new_caller(slow_callback=None)  # else the listener would look what the loop says
+    caller = new_caller()
     pid = caller.call(works.apid)
     for _ in range(10):
         caller.call(works.add, 1, 2)  # short ones: several may be sent ahead then
