@@ -38,7 +38,7 @@ TWO_POOLS = """
             pool.start()
             [pool.submit(square, number) for number in range(10)]
             held = [pool.submit(sleep, 60), other.submit(endless)]
-            other.submit(square, 1).result()
+            other.submit(asquare, 1).result()  # what began before it is told of, too
             while pool.stats().done < 10:
                 time.sleep(0.01)
             say("ready")

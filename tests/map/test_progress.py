@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import Future
+from pathlib import Path
 
+from aplex import ThreadAsyncPoolExecutor
 from aplex._map.progress import Counter, Progress
+from aplex.progress import as_completed
 
 
 def _later(_seconds: float, _call: object) -> None:
@@ -63,3 +67,42 @@ def test_nothing_is_told_after_the_end() -> None:
     counter.close()
     future.set_result(None)
     assert told == []
+
+
+def test_retries_of_a_work_that_was_done_before_it_was_expected_count(tmp_path: Path) -> None:
+    """The future keeps their number, as it has no work any more."""
+    told: list[Progress] = []
+    tries = tmp_path / "tries"
+
+    def work() -> None:
+        with tries.open("a") as file:
+            file.write(".")
+        if tries.stat().st_size < 3:
+            raise OSError
+
+    with ThreadAsyncPoolExecutor(1) as pool:
+        future = pool.options(retry_on=OSError, backoff=0).submit(work)
+        future.result(10)
+    assert [done is future for done in as_completed([future], told.append)] == [True]
+    assert told[-1] == Progress(done=1, failed=0, total=1, retried=2)
+
+
+def test_they_count_with_awaited_futures_too(tmp_path: Path) -> None:
+    told: list[Progress] = []
+    tries = tmp_path / "tries"
+
+    def work() -> None:
+        with tries.open("a") as file:
+            file.write(".")
+        if tries.stat().st_size < 3:
+            raise OSError
+
+    async def main() -> None:
+        async with ThreadAsyncPoolExecutor(1, awaitable=True) as pool:
+            future = pool.options(retry_on=OSError, backoff=0).submit(work)
+            await future
+            async for done in as_completed([future], told.append):
+                await done
+
+    asyncio.run(main())
+    assert told[-1] == Progress(done=1, failed=0, total=1, retried=2)

@@ -26,11 +26,12 @@ class AsyncioFuture(asyncio.Future[T]):
 
     __module__ = "aplex.futures"  # where it is public
 
-    __slots__ = ("_message", "_number", "_patience", "_work")
+    __slots__ = ("_message", "_number", "_patience", "_retried", "_work")
     # _work is set by ``submit``; the others by `cancel`, with ``_work.cancel_wanted``.
 
     _work: Work | None
     _number: int  # of the work, when it is done
+    _retried: int  # how often it was run again, then; unset: never
     _message: Any
     _patience: asyncio.TimerHandle | None
 
@@ -94,6 +95,8 @@ class AsyncioFuture(asyncio.Future[T]):
                 kind = CANCELLED
         if work is not None:
             self._number = work.id
+            if work.retried:
+                self._retried = work.retried
             self._work = None
         if self.done():
             return

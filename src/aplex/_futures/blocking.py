@@ -58,6 +58,7 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
     _callbacks: deque[Callable[[Any], object]] | None = None
     _work: Work | None = None
     _number = 0  # of the work, when it is done
+    _retried = 0  # how often it was run again, then
 
     # What is made on demand is made first; no call is between the look whether somebody else
     # has made it and the note. (Not by the dictionary of the instance: CPython 3.11 collects
@@ -266,6 +267,8 @@ class ConcurrentFuture(concurrent.futures.Future[T]):
         work = self._work
         if work is not None:
             self._number = work.id
+            if work.retried:
+                self._retried = work.retried
             # Last: without a work, a cancel from another thread would cancel us here and now.
             self._work = None
 

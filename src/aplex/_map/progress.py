@@ -175,7 +175,8 @@ class Counter:
         if not count or (future.cancelled() and not self._cancelled):
             return
         self._done += count
-        self._retried += getattr(work, "retried", 0)
+        # A future that was done before it was expected has no work any more, but its count.
+        self._retried += getattr(future, "_retried", 0) if work is None else work.retried
         if not future.cancelled():
             self._failed += self._failures(future, count)
         self._tell(count)

@@ -307,6 +307,7 @@ class CoroutineLane:
     def flush(self) -> None:
         """Send the reports gathered so far."""
         self._flush_planned = False
+        self._say_alive(len(self._tasks))  # first: who has a result finds it said
         batch = self._batch
         if batch.ids or batch.others or batch.pickled:
             self._batch = ReportBatch()
@@ -314,7 +315,6 @@ class CoroutineLane:
             if self._times is not None and self._times.rows:
                 frame = (*frame, self._times.take_coroutines())
             self._send(frame)
-        self._say_alive(len(self._tasks))
 
     def _ended(self, work_id: int, timed: Timed, task: asyncio.Task[Any]) -> None:
         del self._tasks[work_id]
