@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import concurrent.futures
 import importlib
-from multiprocessing import process
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from aplex._calls.lifetime import Lifetime
+from aplex._common.in_main import imports_main
 from aplex._common.locks import late_imports
 from aplex.load_balancers import RoundRobin
 from aplex.views import _Viewable
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or not imports_main():  # for who asks for the types of parameters
     import os
     from collections.abc import Callable, Iterable, Sequence
     from contextvars import ContextVar
@@ -45,7 +45,7 @@ def _import_rest() -> None:
         importlib.import_module("aplex.exceptions")
 
 
-if not getattr(process.current_process(), "_inheriting", False):
+if not imports_main():
     _import_rest()  # else this is a worker that imports the main module: it seldom makes a pool
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar, Unpack
 
 from aplex._calls.surface import Calls
+from aplex._common.in_main import imports_main
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or not imports_main():  # for who asks for the types of parameters
     from aplex._calls.gateway import Gateway
     from aplex._common.options import WorkOptions as Options
     from aplex.typing import WorkOptions

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
+from aplex._common.in_main import imports_main
 from aplex._common.numbers import as_seconds, check_count
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or not imports_main():  # for who asks for the types of parameters
     import asyncio
     from collections.abc import Coroutine
     from types import TracebackType

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
-if TYPE_CHECKING:
+from aplex._common.in_main import imports_main
+
+if TYPE_CHECKING or not imports_main():  # for who asks for the types of parameters
     import os
     from collections.abc import (
         AsyncIterable,
