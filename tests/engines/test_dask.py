@@ -75,7 +75,7 @@ def test_where_dask_speaks_tls_the_works_do() -> None:
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=1, processes=False, protocol="tls",
-            security=Security.temporary(), dashboard_address=None,
+            security=Security.temporary(), dashboard_address="127.0.0.1:0",
         ) as cluster,
         DaskAsyncPoolExecutor(cluster, 1) as pool,
     ):  # fmt: skip

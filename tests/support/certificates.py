@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,17 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(self._signed(self._name, self._key, is_ca=True))
 
-    def tls(self, name: str) -> TLS:
-        """Return a new certificate and its key, with this authority as the one to believe."""
+    def tls(self, name: str, *addresses: str) -> TLS:
+        """Return a new certificate and its key, with this authority as the one to believe.
+
+        Args:
+            name: What it is called, as are its files.
+            addresses: Where its owner is found, for those who want to know.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         files = self._folder / f"{name}.pem", self._folder / f"{name}-key.pem"
-        files[0].write_bytes(self._signed(subject, key, is_ca=False))
+        files[0].write_bytes(self._signed(subject, key, addresses, is_ca=False))
         files[1].write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,
@@ -38,7 +45,9 @@ class Authority:
         )
         return TLS(*files, self.file)
 
-    def _signed(self, subject: x509.Name, key: Any, *, is_ca: bool) -> bytes:
+    def _signed(
+        self, subject: x509.Name, key: Any, addresses: Iterable[str] = (), *, is_ca: bool
+    ) -> bytes:
         now = dt.datetime.now(dt.UTC)
         builder = (
             x509.CertificateBuilder()
@@ -50,5 +59,8 @@ class Authority:
             .not_valid_after(now + dt.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
         )
+        names = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         signed = builder.sign(self._key, hashes.SHA256())
         return signed.public_bytes(serialization.Encoding.PEM)
