@@ -176,6 +176,17 @@ def test_credentials_may_be_text(tls: TLS) -> None:
     assert "PRIVATE" not in repr(texts)
 
 
+def test_a_lost_machine_is_noticed_by_the_kernel(pool: RemoteAsyncPoolExecutor[Any]) -> None:
+    """As without TLS: on one connection only, that of the agent."""
+    at = backend_of(pool)._door
+    assert at is not None
+    assert at._tunnels is not None
+    wires = {tunnel.wire for tunnel, _ in at._tunnels._tunnels.values()}
+    watched = [wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for wire in wires]
+    assert len(watched) >= 3
+    assert sum(map(bool, watched)) == 1
+
+
 # -- the end ----------------------------------------------------------------------------------
 
 

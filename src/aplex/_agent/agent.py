@@ -305,6 +305,7 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
     if logs is not None:
         logs.close()
     agent.run(pid, ours, keeper)
+    tunnels.finish(control, coroutines, plain)
     return 0
 
 

@@ -7,13 +7,16 @@ copies of their descriptors, closes these: else its connections would outlive it
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aplex._wire.handshake import RefusedError
 
 if TYPE_CHECKING:
+    from aplex._wire.frames import PipeEnd
     from aplex._wire.tunnels import Tunnel, Tunnels
 
+LAST: Final = 5.0
+"""Seconds in which that must have been passed on which the network has not taken yet."""
 _tunnels: Tunnels | None = None
 
 
@@ -56,6 +59,18 @@ def resume() -> None:
     """Have it again: after that."""
     if _tunnels is not None:
         _tunnels.start()
+
+
+def finish(*ends: PipeEnd) -> None:
+    """Have what is on its way passed on, before this process ends.
+
+    Args:
+        ends: Of connections that are not used any more.
+    """
+    if _tunnels is not None:
+        for end in ends:
+            end.close()
+        _tunnels.finish(LAST)
 
 
 def abandon() -> None:

@@ -11,6 +11,8 @@ It costs two hops of a thread each way, but only where TLS is wanted.
   never surfaces.
 * Who does not read is not written to: at most `CHUNK` bytes wait here in each direction.
 * An end that is closed is known at once (``POLLHUP``), also while the other side reads nothing.
+  What was written to it before, if there was TLS by then, is passed on within `LINGER` seconds, or
+  lost.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections import deque
 from typing import Any, Final
 
@@ -29,6 +32,8 @@ from aplex._wire import tls
 
 CHUNK: Final = 256 * 1024
 """Bytes that are read at a time."""
+LINGER: Final = 5.0
+"""Seconds in which the network has to take what is left of a user that has closed its end."""
 if sys.platform != "win32":
     _IN, _OUT, _ENDED = select.POLLIN, select.POLLOUT, select.POLLHUP | select.POLLERR
 else:  # where there are no remote workers
@@ -78,15 +83,19 @@ class Tunnel:
         self._down = memoryview(b"")  # encrypted, not taken by the network yet
         self._wire_ended = False  # nothing more comes from the network
         self._inner_ended = False  # nothing more comes from the user
+        self.over_at: float | None = None  # once the user has closed its end
 
     # -- what is waited for -----------------------------------------------------
 
     def wanted(self) -> tuple[int, int]:
         """Return for what the wire is to be polled, and the inner end; -1: not at all."""
         wire = _IN if not self._wire_ended and not self._up else 0
-        inner = _IN if self._shaken and not self._inner_ended and not self._down else 0
         # A wire of which nothing is wanted would tell for ever that it has ended.
-        return (wire | _OUT * bool(self._down)) or -1, inner | _OUT * bool(self._up)
+        wire = (wire | _OUT * bool(self._down)) or -1
+        if self.over_at is not None:
+            return wire, -1
+        inner = _IN if self._shaken and not self._inner_ended and not self._down else 0
+        return wire, inner | _OUT * bool(self._up)
 
     def begin(self) -> None:
         """Begin to shake hands."""
@@ -98,6 +107,8 @@ class Tunnel:
             self._flush_down()
         if events & (_IN | _ENDED) and not self._wire_ended and not self._up:
             self._read_wire(buffer)
+        if self.over_at is not None:
+            self._leave(buffer)
 
     def on_inner(self, events: int, buffer: memoryview) -> None:
         """Do what can be done, as the user is ready."""
@@ -106,6 +117,7 @@ class Tunnel:
             if not self._up:
                 self._decrypt(buffer)  # more of it may be here, where no descriptor tells
         if events & _ENDED:
+            self.over_at = time.monotonic() + LINGER
             self._leave(buffer)
         elif events & _IN and not self._down:
             self._read_inner(buffer)
@@ -195,12 +207,11 @@ class Tunnel:
 
     # -- from the user to the network -------------------------------------------
 
-    def _read_inner(self, buffer: memoryview) -> bool:
-        """Read once, and pass that on; return whether there may be more."""
+    def _read_inner(self, buffer: memoryview) -> None:
         try:
             count = self._inner.recv_into(buffer)
         except BlockingIOError:
-            return False
+            return
         except OSError:  # closed, with something unread
             count = 0
         if count:
@@ -212,7 +223,6 @@ class Tunnel:
             with contextlib.suppress(ssl.SSLError):  # the other side need not answer
                 self._tls.unwrap()
         self._flush_down()
-        return count > 0
 
     def _flush_down(self) -> None:
         while not self.is_over:
@@ -233,14 +243,11 @@ class Tunnel:
             self.is_over = self._wire_ended and not self._up
 
     def _leave(self, buffer: memoryview) -> None:
-        """Pass on what the user has left who has closed its end."""
-        while self._shaken and not self._inner_ended and self._read_inner(buffer):
-            pass
-        if not self.is_over:
-            self._flush_down()
-            with contextlib.suppress(OSError):
-                self.wire.shutdown(socket.SHUT_WR)
-        self.is_over = True
+        """Pass on what the user has left who has closed its end, as far as the network takes it."""
+        while self._shaken and not self._down and not self._inner_ended:
+            self._read_inner(buffer)
+        if (self._inner_ended and not self._down) or not self._shaken:
+            self.is_over = True
 
     def _fail(self, reason: str) -> None:
         """Have it over with a connection; the other side is told by an alert of TLS."""
@@ -255,6 +262,14 @@ class Tunnel:
         self.is_over = True
         self._inner.close()
         self.wire.close()
+
+
+def _new_poll() -> Any:
+    if sys.platform == "win32":
+        raise OSError("pipes cannot be waited for on Windows")
+    if sys.platform == "linux":
+        return select.epoll()
+    return select.poll()
 
 
 class Tunnels:
@@ -272,12 +287,14 @@ class Tunnels:
         self._new: deque[Tunnel] = deque()
         self._tunnels: dict[int, tuple[Tunnel, bool]] = {}  # by descriptors; whether it is the wire
         self._masks: dict[int, int] = {}
+        self._lingering: set[Tunnel] = set()
         self._poll: Any = None
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._finishing = False
         self._buffer: memoryview
         self._waker: socket.socket
+        self._wakee: socket.socket
 
     def open(self, wire: socket.socket) -> Tunnel:
         """Encrypt a connection, which belongs to the tunnel from now on. One thread at a time.
@@ -305,8 +322,6 @@ class Tunnels:
             OSError: There are too many open files.
             RuntimeError: There can be no more threads.
         """
-        if sys.platform == "win32":
-            raise OSError("pipes cannot be waited for on Windows")
         if self._thread is not None:
             return
         if self._poll is None:
@@ -314,7 +329,7 @@ class Tunnels:
             self._waker.setblocking(False)
             self._wakee.setblocking(False)
             self._buffer = memoryview(bytearray(CHUNK))
-            self._poll = select.epoll() if sys.platform == "linux" else select.poll()
+            self._poll = _new_poll()
             self._poll.register(self._wakee, _IN)
         self._stopped = False
         thread = threading.Thread(target=self._run, name="aplex-tls", daemon=True)
@@ -333,10 +348,17 @@ class Tunnels:
             self._wake()
             thread.join()
 
-    def finish(self) -> None:
-        """Free everything as soon as all connections are over. Opens no more of them."""
+    def finish(self, patience: float = 0.0) -> None:
+        """Free everything as soon as all connections are over. Opens no more of them.
+
+        Args:
+            patience: How many seconds to wait for that, at most.
+        """
         self._finishing = True
         self._wake()
+        thread = self._thread
+        if thread is not None and patience:
+            thread.join(patience)
 
     def abandon(self) -> None:
         """In a forked child: close the copies of what belongs to the parent."""
@@ -345,6 +367,7 @@ class Tunnels:
             tunnel.close()
         self._tunnels.clear()
         self._masks.clear()
+        self._lingering.clear()
         self._new.clear()
         self._free()
         self._thread = None
@@ -372,7 +395,7 @@ class Tunnels:
         """Wait once, and do what can be done."""
         known = self._tunnels
         touched: set[Tunnel] = set()
-        for fd, events in self._poll.poll():
+        for fd, events in self._poll.poll(self._timeout()):
             if fd in known:
                 tunnel, is_wire = known[fd]
                 if not tunnel.is_over:
@@ -387,8 +410,21 @@ class Tunnels:
             known[tunnel._inner.fileno()] = tunnel, False  # noqa: SLF001
             tunnel.begin()
             touched.add(tunnel)
+        now = time.monotonic()
+        for tunnel in self._lingering:
+            if tunnel.over_at is not None and tunnel.over_at <= now:
+                tunnel.is_over = True
+                touched.add(tunnel)
         for tunnel in touched:
             self._watch(tunnel)
+
+    def _timeout(self) -> float | None:
+        """Return when those are over that linger; in the unit that the poll has."""
+        ends = [tunnel.over_at for tunnel in self._lingering if tunnel.over_at is not None]
+        if not ends:
+            return None
+        left = max(0.0, min(ends) - time.monotonic())
+        return left if sys.platform == "linux" else 1000 * left
 
     def _carry(self, tunnel: Tunnel, events: int, *, is_wire: bool) -> None:
         try:
@@ -414,7 +450,10 @@ class Tunnels:
         if tunnel.is_over:
             for fd in ends:
                 del self._tunnels[fd]
+            self._lingering.discard(tunnel)
             tunnel.close()
+        elif tunnel.over_at is not None:
+            self._lingering.add(tunnel)
 
     def _free(self) -> None:
         poll, self._poll = self._poll, None
