@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from aplex._wire import tunnels
+from aplex._wire import tunnel as tunnel_module
 from aplex._wire.credentials import Credentials
 from aplex._wire.tls import certificate_of, context_of
-from aplex._wire.tunnels import Tunnel, Tunnels
+from aplex._wire.tunnel import Tunnel
+from aplex._wire.tunnels import Tunnels
 from tests.support.certificates import Authority
 from tests.support.leaks import nothing_left_alive
 
@@ -118,7 +119,7 @@ def test_a_connection_that_is_cut_is_an_end(pair: Pair) -> None:
 def test_who_never_reads_keeps_nothing_for_ever(
     pair: Pair, both: tuple[Tunnels, Tunnels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tunnels, "LINGER", 0.2)
+    monkeypatch.setattr(tunnel_module, "LINGER", 0.2)
     one, _ = pair
     one.end.setblocking(False)
     with pytest.raises(BlockingIOError):

@@ -13,7 +13,7 @@ from aplex._wire.handshake import RefusedError
 from aplex._wire.tcp import tune
 
 if TYPE_CHECKING:
-    from aplex._wire.tunnels import Tunnel
+    from aplex._wire.tunnel import Tunnel
 
 PATIENCE: Final = 10.0
 """Seconds in which the pool must have answered."""

@@ -13,7 +13,8 @@ from aplex._wire.handshake import RefusedError
 
 if TYPE_CHECKING:
     from aplex._wire.frames import PipeEnd
-    from aplex._wire.tunnels import Tunnel, Tunnels
+    from aplex._wire.tunnel import Tunnel
+    from aplex._wire.tunnels import Tunnels
 
 LAST: Final = 5.0
 """Seconds in which that must have been passed on which the network has not taken yet."""

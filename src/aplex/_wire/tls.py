@@ -12,7 +12,7 @@ import os
 import re
 import ssl
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final
 
@@ -98,7 +98,7 @@ def _named(error: OSError, *where: str) -> OSError:
 
 
 @contextlib.contextmanager
-def _file(given: str) -> Iterator[str]:
+def _file(given: str) -> Generator[str]:
     """Have a path to what is a path, or text: ``ssl`` loads files only."""
     if TEXT not in given:
         yield given

@@ -5,14 +5,6 @@ connection: it waits for its descriptor, gives it to a child, leaves it to a chi
 thread carries the bytes between its other end and TLS. So all that is built on descriptors stays
 as it is: frames, callers who wait at a gate, forked workers, what a signal handler may break into.
 It costs two hops of a thread each way, but only where TLS is wanted.
-
-* The end of one direction is passed on: what was written before arrives first. If the connection
-  is lost, or ends without TLS saying so, that is an end like any other; a frame that is cut off
-  never surfaces.
-* Who does not read is not written to: at most `CHUNK` bytes wait here in each direction.
-* An end that is closed is known at once (``POLLHUP``), also while the other side reads nothing.
-  What was written to it before, if there was TLS by then, is passed on within `LINGER` seconds, or
-  lost.
 """
 
 from __future__ import annotations
@@ -28,248 +20,20 @@ import time
 from collections import deque
 from typing import Any, Final
 
-from aplex._wire import tls
+from aplex._wire.tunnel import IN, Tunnel
 
 CHUNK: Final = 256 * 1024
 """Bytes that are read at a time."""
-LINGER: Final = 5.0
-"""Seconds in which the network has to take what is left of a user that has closed its end."""
-if sys.platform != "win32":
-    _IN, _OUT, _ENDED = select.POLLIN, select.POLLOUT, select.POLLHUP | select.POLLERR
-else:  # where there are no remote workers
-    _IN, _OUT, _ENDED = 1, 4, 24
 _log = logging.getLogger("aplex")
-
-
-class Tunnel:
-    """One connection.
-
-    Attributes:
-        end: What its user has of it.
-        wire: The connection itself; belongs to the thread.
-        failure: Why there is no TLS, once that is known: then ``end`` has nothing more to read.
-            Empty: nothing is known, or the other side has just gone.
-        certificate: That the other side has shown, as DER; known before ``end`` can be read.
-        heard: Whether the other side has said anything.
-    """
-
-    def __init__(self, wire: socket.socket, context: ssl.SSLContext, *, is_pool: bool) -> None:
-        """Take over a connection.
-
-        Args:
-            wire: Of TCP.
-            context: How TLS is spoken.
-            is_pool: Whether the other side begins.
-
-        Raises:
-            OSError: There are too many open files. The connection is closed then.
-        """
-        try:
-            self.end, self._inner = socket.socketpair()
-        except BaseException:
-            wire.close()
-            raise
-        self.wire = wire
-        wire.setblocking(False)
-        self._inner.setblocking(False)
-        self.failure = ""
-        self.certificate: bytes | None = None
-        self.heard = False
-        self.is_over = False
-        self._received, self._sent = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._received, self._sent, server_side=is_pool)
-        self._shaken = False  # hands
-        self._up = memoryview(b"")  # decrypted, not taken by the user yet
-        self._down = memoryview(b"")  # encrypted, not taken by the network yet
-        self._wire_ended = False  # nothing more comes from the network
-        self._inner_ended = False  # nothing more comes from the user
-        self.over_at: float | None = None  # once the user has closed its end
-
-    # -- what is waited for -----------------------------------------------------
-
-    def wanted(self) -> tuple[int, int]:
-        """Return for what the wire is to be polled, and the inner end; -1: not at all."""
-        wire = _IN if not self._wire_ended and not self._up else 0
-        # A wire of which nothing is wanted would tell for ever that it has ended.
-        wire = (wire | _OUT * bool(self._down)) or -1
-        if self.over_at is not None:
-            return wire, -1
-        inner = _IN if self._shaken and not self._inner_ended and not self._down else 0
-        return wire, inner | _OUT * bool(self._up)
-
-    def begin(self) -> None:
-        """Begin to shake hands."""
-        self._decrypt(memoryview(bytearray(1)))
-
-    def on_wire(self, events: int, buffer: memoryview) -> None:
-        """Do what can be done, as the network is ready."""
-        if self._down and events & (_OUT | _ENDED):
-            self._flush_down()
-        if events & (_IN | _ENDED) and not self._wire_ended and not self._up:
-            self._read_wire(buffer)
-        if self.over_at is not None:
-            self._leave(buffer)
-
-    def on_inner(self, events: int, buffer: memoryview) -> None:
-        """Do what can be done, as the user is ready."""
-        if self._up and events & _OUT:
-            self._flush_up()
-            if not self._up:
-                self._decrypt(buffer)  # more of it may be here, where no descriptor tells
-        if events & _ENDED:
-            self.over_at = time.monotonic() + LINGER
-            self._leave(buffer)
-        elif events & _IN and not self._down:
-            self._read_inner(buffer)
-
-    # -- from the network to the user -------------------------------------------
-
-    def _read_wire(self, buffer: memoryview) -> None:
-        try:
-            count = self.wire.recv_into(buffer)
-        except BlockingIOError:
-            return
-        except OSError:  # lost
-            count = 0
-        if count:
-            self.heard = True
-            self._received.write(buffer[:count])
-        else:
-            self._received.write_eof()
-        self._decrypt(buffer)
-
-    def _decrypt(self, buffer: memoryview) -> None:
-        try:
-            if not self._shaken and not self._shake():
-                return
-            while not self._up and not self._wire_ended:
-                size = self._read_tls(buffer)
-                if not size:
-                    break
-                self._up = buffer[:size]
-                self._flush_up(copy=True)
-        except ssl.SSLError as error:
-            if not self._inner_ended:
-                self._fail(tls.told(error))
-                return
-            self._wire_ended = True  # nobody wants it; what is still on its way down matters
-        self._flush_down()
-        self._end_up()
-
-    def _shake(self) -> bool:
-        try:
-            self._tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._flush_down()
-            return False
-        except ssl.SSLEOFError:
-            self._fail("")
-            return False
-        self.certificate = self._tls.getpeercert(binary_form=True)
-        self._shaken = True
-        return True
-
-    def _read_tls(self, buffer: memoryview) -> int:
-        """Decrypt into the buffer all that is here, as far as it has room."""
-        size, room = 0, len(buffer)
-        while size < room:
-            try:
-                count: Any = self._tls.read(room - size, buffer[size:])
-            except ssl.SSLWantReadError:
-                break
-            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-                count = 0
-            if not count:
-                self._wire_ended = True
-                break
-            size += count
-            if not self._received.pending and not self._tls.pending() and not self._received.eof:
-                break
-        return size
-
-    def _flush_up(self, *, copy: bool = False) -> None:
-        try:
-            count = self._inner.send(self._up)
-        except BlockingIOError:
-            count = 0
-        except OSError:  # nobody reads it any more
-            count = len(self._up)
-        rest = self._up[count:]
-        self._up = memoryview(bytes(rest)) if copy and rest else rest
-        self._end_up()
-
-    def _end_up(self) -> None:
-        """Pass on that nothing more comes."""
-        if self._wire_ended and not self._up and not self.is_over:
-            with contextlib.suppress(OSError):
-                self._inner.shutdown(socket.SHUT_WR)
-            self.is_over = self._inner_ended and not self._down
-
-    # -- from the user to the network -------------------------------------------
-
-    def _read_inner(self, buffer: memoryview) -> None:
-        try:
-            count = self._inner.recv_into(buffer)
-        except BlockingIOError:
-            return
-        except OSError:  # closed, with something unread
-            count = 0
-        if count:
-            at = 0
-            while at < count:
-                at += self._tls.write(buffer[at:count])
-        else:
-            self._inner_ended = True
-            with contextlib.suppress(ssl.SSLError):  # the other side need not answer
-                self._tls.unwrap()
-        self._flush_down()
-
-    def _flush_down(self) -> None:
-        while not self.is_over:
-            if not self._down:
-                if not self._sent.pending:
-                    break
-                self._down = memoryview(self._sent.read())
-            try:
-                self._down = self._down[self.wire.send(self._down) :]
-            except BlockingIOError:
-                return
-            except OSError:  # lost: that is read, too
-                self._down = memoryview(b"")
-                self._sent.read()
-        if self._inner_ended and not self.is_over:
-            with contextlib.suppress(OSError):
-                self.wire.shutdown(socket.SHUT_WR)
-            self.is_over = self._wire_ended and not self._up
-
-    def _leave(self, buffer: memoryview) -> None:
-        """Pass on what the user has left who has closed its end, as far as the network takes it."""
-        while self._shaken and not self._down and not self._inner_ended:
-            self._read_inner(buffer)
-        if (self._inner_ended and not self._down) or not self._shaken:
-            self.is_over = True
-
-    def _fail(self, reason: str) -> None:
-        """Have it over with a connection; the other side is told by an alert of TLS."""
-        self.failure = self.failure or reason
-        self._flush_down()
-        with contextlib.suppress(OSError):
-            self.wire.shutdown(socket.SHUT_WR)
-        self.is_over = True
-
-    def close(self) -> None:
-        """Close what the thread has of it."""
-        self.is_over = True
-        self._inner.close()
-        self.wire.close()
 
 
 def _new_poll() -> Any:
     if sys.platform == "win32":
         raise OSError("pipes cannot be waited for on Windows")
-    if sys.platform == "linux":
+    elif sys.platform == "linux":  # noqa: RET506 - so type checkers see that it is for systems
         return select.epoll()
-    return select.poll()
+    else:
+        return select.poll()
 
 
 class Tunnels:
@@ -330,7 +94,7 @@ class Tunnels:
             self._wakee.setblocking(False)
             self._buffer = memoryview(bytearray(CHUNK))
             self._poll = _new_poll()
-            self._poll.register(self._wakee, _IN)
+            self._poll.register(self._wakee, IN)
         self._stopped = False
         thread = threading.Thread(target=self._run, name="aplex-tls", daemon=True)
         self._thread = thread
@@ -407,7 +171,7 @@ class Tunnels:
         while self._new:  # only now: what was told may be of a descriptor that was closed before
             tunnel = self._new.popleft()
             known[tunnel.wire.fileno()] = tunnel, True
-            known[tunnel._inner.fileno()] = tunnel, False  # noqa: SLF001
+            known[tunnel.inner.fileno()] = tunnel, False
             tunnel.begin()
             touched.add(tunnel)
         now = time.monotonic()
@@ -435,7 +199,7 @@ class Tunnels:
 
     def _watch(self, tunnel: Tunnel) -> None:
         """Have polled for what a tunnel wants now."""
-        ends = tunnel.wire.fileno(), tunnel._inner.fileno()  # noqa: SLF001
+        ends = tunnel.wire.fileno(), tunnel.inner.fileno()
         wanted = (-1, -1) if tunnel.is_over else tunnel.wanted()
         for fd, mask in zip(ends, wanted, strict=True):
             before = self._masks.get(fd, -1)

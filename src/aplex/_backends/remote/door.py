@@ -23,7 +23,8 @@ from aplex._wire.tcp import tune
 
 if TYPE_CHECKING:
     from aplex._backends.remote.security import Security
-    from aplex._wire.tunnels import Tunnel, Tunnels
+    from aplex._wire.tunnel import Tunnel
+    from aplex._wire.tunnels import Tunnels
 
 PATIENCE: Final = 10.0
 """Seconds in which a visitor must have said who it is."""
