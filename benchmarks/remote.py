@@ -1,6 +1,7 @@
-"""Remote workers on this machine beside those of processes.
+"""Remote workers on this machine beside those of processes, or those with TLS beside those without.
 
     python3 benchmarks/remote.py --rounds 5
+    python3 benchmarks/remote.py --rounds 5 --tls
 
 Rounds in turns, medians. Run it with a Python that has aplex installed; nothing else should run.
 """
@@ -8,12 +9,16 @@ Rounds in turns, medians. Run it with a Python that has aplex installed; nothing
 import argparse
 import asyncio
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from aplex import ProcessAsyncPoolExecutor, RemoteAsyncPoolExecutor
+from aplex.remote import TLS
 
 COMMAND = [sys.executable, "-m", "aplex.worker"]
 MEBIBYTE = 2**20
@@ -38,6 +43,18 @@ def process() -> Pool:
 
 def remote() -> Pool:
     return RemoteAsyncPoolExecutor(COMMAND, 2, awaitable=True)
+
+
+def encrypted(tls: TLS) -> Pool:
+    return RemoteAsyncPoolExecutor(COMMAND, 2, awaitable=True, tls=tls)
+
+
+def certified(folder: Path) -> TLS:
+    """Make a certificate that vouches for itself, by the program ``openssl``."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=aplex"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return TLS(certificate, key, certificate)
 
 
 async def rate(pool: Pool, work: Callable[..., Any], count: int) -> float:
@@ -99,13 +116,31 @@ async def run(make: Callable[[], Pool]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tls", action="store_true")
     options = parser.parse_args()
-    found: dict[Callable[[], Pool], list[dict[str, float]]] = {process: [], remote: []}
-    for _ in range(options.rounds):
+    with tempfile.TemporaryDirectory() as folder:
+        if options.tls:
+            tls = certified(Path(folder))
+            compare("remote", remote, "TLS", lambda: encrypted(tls), options.rounds)
+        else:
+            compare("process", process, "remote", remote, options.rounds)
+
+
+def compare(
+    one_name: str,
+    one_kind: Callable[[], Pool],
+    other_name: str,
+    other_kind: Callable[[], Pool],
+    rounds: int,
+) -> None:
+    """Run both in turns, and print a table."""
+    found: dict[Callable[[], Pool], list[dict[str, float]]] = {one_kind: [], other_kind: []}
+    for _ in range(rounds):
         for make, rows in found.items():
             rows.append(asyncio.run(run(make)))
-    print("| | process | remote | remote / process |\n|---|---|---|---|")
-    for name in found[process][0]:
+    head = f"| | {one_name} | {other_name} | {other_name} / {one_name} |"
+    print(f"{head}\n|---|---|---|---|")
+    for name in found[one_kind][0]:
         one, other = (statistics.median(row[name] for row in rows) for rows in found.values())
         print(f"| {name} | {one:,.4g} | {other:,.4g} | {other / one:.2f} |")
 

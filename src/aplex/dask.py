@@ -23,6 +23,7 @@ from aplex.typing import DaskOptions, PoolOptions
 
 if TYPE_CHECKING:
     from aplex._backends.contract import Backend, Setup
+    from aplex._backends.remote.security import Security
     from aplex._backends.remote.shipping import Modules
 
 __all__ = ["DaskAsyncPoolExecutor"]
@@ -44,7 +45,8 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
 
     The workers dial this program: it has to be reachable from where they are. Only who knows the
     pool's secret, which travels through Dask, and has the token of a worker that was ordered, is
-    let in. What travels then is not encrypted, even where Dask's own connections are.
+    let in. What travels then is encrypted where Dask's own connections are (``tls://``), by the
+    certificates of the client's ``security`` here, and those of the Dask worker there.
 
     The same minor version of Python is required on both sides. Where the cluster has no aplex, or
     another version, this one is sent there; so are modules of your program, see ``ship``.
@@ -126,16 +128,19 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
 
         Raises:
             ImportError: Dask is not installed.
-            ValueError: An option is out of range; or the client is not connected.
+            ValueError: An option is out of range; or the client is not connected; or the scheduler
+                speaks TLS, and the client has no certificate.
             TypeError: An option is of the wrong kind.
             SerializationError: ``initializer``, ``initargs``, ``lifespan`` or
                 ``worker_loop_factory`` cannot be pickled, or can only be inherited on one machine.
-            OSError: The scheduler file cannot be read; or no interface leads to the scheduler.
+            OSError: The scheduler file, or a certificate, cannot be read; or no interface leads to
+                the scheduler.
             RuntimeError: On Windows.
         """
         if sys.platform == "win32":
             raise RuntimeError("remote workers are not supported on Windows")
         from aplex._backends.remote.dask.cluster import DaskCluster
+        from aplex._backends.remote.security import security_of
         from aplex._backends.remote.shipping import Modules
 
         follow = pool_size in (None, "cluster") and options.get("max_workers") is None
@@ -159,6 +164,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
         if workers is not None:
             tasks["workers"] = workers if isinstance(workers, str) else list(workers)
         host = _address(cluster.our_host() if listen is None else listen)
+        credentials = cluster.credentials()
         backend = functools.partial(
             _backend,
             cluster,
@@ -167,6 +173,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             listen=host,
             port=_port(port),
             ship=Modules(ship),
+            security=None if credentials is None else security_of(credentials),
         )
         settings = PoolSettings(
             awaitable=awaitable,
@@ -186,9 +193,10 @@ def _backend(
     listen: str,
     port: int,
     ship: Modules,
+    security: Security | None,
 ) -> Backend:
     from aplex._backends.remote.backend import RemoteBackend
     from aplex._backends.remote.dask.launcher import DaskLauncher
 
     launcher = DaskLauncher(cluster, tasks, least)
-    return RemoteBackend(launcher, listen, port, None, setup, ship)
+    return RemoteBackend(launcher, listen, port, None, setup, ship, security)

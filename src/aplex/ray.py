@@ -27,6 +27,7 @@ from aplex.typing import RayOptions
 if TYPE_CHECKING:
     from aplex._backends.contract import Backend, Setup
     from aplex._backends.remote.launcher import Launcher
+    from aplex._backends.remote.security import Security
     from aplex._backends.remote.shipping import Modules
 
 __all__ = ["RayAsyncPoolExecutor"]
@@ -48,8 +49,9 @@ class RayAsyncPoolExecutor(_RemotePool[Awaits]):
 
     A worker dials the pool, on an address that is reached by machines you trust only: see
     ``listen``. Only who proves to know the secret of this pool, and has the token of a worker that
-    was launched, is let in (HMAC-SHA256, RFC 2104). Both travel through Ray; what goes over the
-    connections is not encrypted.
+    was launched, is let in (HMAC-SHA256, RFC 2104). Both travel through Ray. What goes over the
+    connections is encrypted where Ray's own are: if ``RAY_USE_TLS`` is set here, by the files of
+    ``RAY_TLS_SERVER_CERT``, ``RAY_TLS_SERVER_KEY`` and ``RAY_TLS_CA_CERT``, here and there.
 
     This process never connects to Ray, and does not import it: a process of its own does. If the
     head of the cluster dies, Ray ends that one, and the works that ran fail by `WorkerLostError`.
@@ -182,11 +184,12 @@ class RayAsyncPoolExecutor(_RemotePool[Awaits]):
         Raises:
             ImportError: Ray is not installed (``aplex[ray]``).
             ValueError: An option is out of range; or ``listen`` stands for all interfaces, or for
-                none.
+                none; or ``RAY_USE_TLS`` is set, and a variable with a file is missing.
             TypeError: An option is of the wrong kind.
             SerializationError: ``initializer``, ``initargs``, ``lifespan`` or
                 ``worker_loop_factory`` cannot be pickled, or can only be inherited on one machine.
-            OSError: The file to ``record`` to cannot be made.
+            OSError: The file to ``record`` to cannot be made; or a file that ``RAY_TLS_…`` names is
+                not what it should be.
             RuntimeError: On Windows, where there are no remote workers.
         """
         init = {
@@ -210,6 +213,7 @@ class RayAsyncPoolExecutor(_RemotePool[Awaits]):
                 _address(listen),
                 _port(port),
                 _modules(ship),
+                _security(),
             ),
             PoolSettings(
                 awaitable=awaitable,
@@ -242,10 +246,29 @@ class RayAsyncPoolExecutor(_RemotePool[Awaits]):
         )
 
 
-def _backend(launcher: Launcher, listen: str, port: int, ship: Modules, setup: Setup) -> Backend:
+def _backend(
+    launcher: Launcher,
+    listen: str,
+    port: int,
+    ship: Modules,
+    security: Security | None,
+    setup: Setup,
+) -> Backend:
     from aplex._backends.remote.backend import RemoteBackend
 
-    return RemoteBackend(launcher, listen, port, None, setup, ship)
+    return RemoteBackend(launcher, listen, port, None, setup, ship, security)
+
+
+def _security() -> Security | None:
+    """Return how TLS is spoken, if Ray does.
+
+    Raises:
+        ValueError: A variable is missing.
+        OSError: A file cannot be read, or it is not what it should be.
+    """
+    from aplex._backends.remote.security import security_of_ray
+
+    return security_of_ray(os.environ)
 
 
 def _launcher(init: dict[str, Any], options: dict[str, Any]) -> Launcher:

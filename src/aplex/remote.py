@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Unpack, overload
 
 from aplex._calls.settings import PoolSettings
+from aplex._common.certificates import TLS
 from aplex.executors import AsyncPoolExecutor
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
 from aplex.typing import RemoteOptions
@@ -30,9 +31,10 @@ from aplex.typing import RemoteOptions
 if TYPE_CHECKING:
     from aplex._backends.contract import Backend, Setup
     from aplex._backends.remote.launcher import Launcher
+    from aplex._backends.remote.security import Security
     from aplex._backends.remote.shipping import Modules
 
-__all__ = ["RemoteAsyncPoolExecutor"]
+__all__ = ["TLS", "RemoteAsyncPoolExecutor"]
 
 Awaits = TypeVar("Awaits", bound=bool)
 Loop = asyncio.AbstractEventLoop
@@ -66,8 +68,8 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
 
     Whoever can reach the port may dial it; only who proves to know the secret, and has the token of
     a worker that was launched, is let in (HMAC-SHA256, RFC 2104), before anything is unpickled.
-    What travels then is not encrypted: listen on an interface that only machines you trust can
-    reach, or go through a tunnel.
+    What travels then is encrypted if you give certificates, see ``tls``. If not, listen on an
+    interface that only machines you trust can reach, or go through a tunnel.
     """
 
     @overload
@@ -106,6 +108,7 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
         listen: str = "127.0.0.1",
         port: int = 0,
         secret: str | os.PathLike[str] | None = None,
+        tls: TLS | None = None,
         ship: Literal["auto"] | Sequence[str] | None = "auto",
         forward_logs: bool | None = None,
         start_timeout: float | None = 60.0,
@@ -151,6 +154,11 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
             port: To listen on. 0: any that is free.
             secret: What workers prove to know, of 16 characters at least; or the path of a file
                 that has it. None: a new one, for this executor.
+            tls: Has all connections encrypted: by which certificates. The paths are in the
+                environment of the command too (``APLEX_TLS_CERTIFICATE``, ``APLEX_TLS_KEY``,
+                ``APLEX_TLS_CA``); a worker to which others apply is given ``--tls-certificate``,
+                ``--tls-key`` and ``--tls-ca`` by the command. The files are read once, here. None:
+                what travels is not encrypted.
             ship: Which modules travel to the workers, as source, before the initializer runs:
                 ``"auto"``: those that are loaded when a worker starts, from outside of
                 ``site-packages`` and the standard library; or the names of modules and packages; or
@@ -187,7 +195,8 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
             TypeError: An option is of the wrong kind.
             SerializationError: ``initializer``, ``initargs``, ``lifespan`` or
                 ``worker_loop_factory`` cannot be pickled, or can only be inherited on one machine.
-            OSError: The file with the ``secret`` cannot be read; or that to ``record`` to made.
+            OSError: The file with the ``secret`` cannot be read; or that to ``record`` to made; or
+                a file of ``tls`` is not what it should be.
             RuntimeError: On Windows, where there are no remote workers.
         """
         super().__init__(
@@ -198,6 +207,7 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
                 _port(port),
                 _secret(secret),
                 _modules(ship),
+                _security(tls),
             ),
             PoolSettings(
                 awaitable=awaitable,
@@ -236,11 +246,29 @@ def _backend(
     port: int,
     secret: str | None,
     modules: Modules,
+    security: Security | None,
     setup: Setup,
 ) -> Backend:
     from aplex._backends.remote.backend import RemoteBackend
 
-    return RemoteBackend(launcher, listen, port, secret, setup, modules)
+    return RemoteBackend(launcher, listen, port, secret, setup, modules, security)
+
+
+def _security(tls: Any) -> Security | None:
+    """Read what was given as ``tls``.
+
+    Raises:
+        TypeError: It is something else.
+        OSError: A file cannot be read, or it is not what it should be.
+        ValueError: The key needs a password.
+    """
+    if tls is None:
+        return None
+    if not isinstance(tls, TLS):
+        raise TypeError(f"tls must be a TLS or None, not {tls!r}")
+    from aplex._backends.remote.security import security_of
+
+    return security_of(tuple(os.fspath(each) for each in (tls.certificate, tls.key, tls.ca)))
 
 
 def _modules(ship: Any) -> Modules:

@@ -16,6 +16,7 @@ from multiprocessing.context import BaseContext
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from aplex._common.adaptive_limit import AdaptiveLimit
+from aplex._common.certificates import TLS
 from aplex.load_balancers import LoadBalancerFactory
 from aplex.outcomes import Outcome
 
@@ -79,6 +80,7 @@ class RemoteOptions(PoolOptions, total=False):
     listen: str
     port: int
     secret: str | os.PathLike[str] | None
+    tls: TLS | None
     ship: Literal["auto"] | Sequence[str] | None
 
 

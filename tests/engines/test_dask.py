@@ -15,7 +15,7 @@ import pytest
 
 from aplex import BrokenPoolError, DaskAsyncPoolExecutor, WorkerLostError
 from tests.support import works
-from tests.support.dask_cluster import LocalDask
+from tests.support.dask_cluster import LocalDask, needs
 from tests.support.signals import Gate
 
 DEADLINE = 15.0
@@ -65,6 +65,24 @@ def test_a_cluster_is_told_by_what_dask_has_for_that(dask: LocalDask, kind: str)
     given = {"client": dask.client, "address": address, "cluster": Cluster()}[kind]
     with DaskAsyncPoolExecutor(given, 1) as pool:
         assert pool.submit(works.add, 2, 2).result(DEADLINE) == 4
+
+
+def test_where_dask_speaks_tls_the_works_do() -> None:
+    """By certificates that are in memory only; without them nobody is let in."""
+    needs("distributed")
+    from distributed import LocalCluster, Security
+
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, protocol="tls",
+            security=Security.temporary(), dashboard_address="127.0.0.1:0",
+        ) as cluster,
+        DaskAsyncPoolExecutor(cluster, 1) as pool,
+    ):  # fmt: skip
+        assert pool.submit(works.add, 2, 2).result(DEADLINE) == 4
+        assert pool.submit(os.environ.get, "APLEX_TLS_KEY").result(DEADLINE) is None
+        door = pool._gateway._backend._door  # type: ignore[attr-defined]
+        assert door._tunnels is not None
 
 
 def test_a_killed_worker_is_told_at_once_and_replaced(dask: LocalDask, gate: Gate) -> None:

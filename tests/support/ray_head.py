@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.support.leaks import APART, descendants
@@ -23,7 +24,7 @@ STARTED = 120.0
 class Head:
     """One that this object has started. `variables` are what a driver's environment must have."""
 
-    def __init__(self, cpus: int = 4) -> None:
+    def __init__(self, cpus: int = 4, variables: Mapping[str, str] | None = None) -> None:
         # Its sockets lie there, and their paths must not be long.
         self._folder = tempfile.mkdtemp(prefix="aplex-ray-", dir="/tmp")
         with socket.socket() as free:
@@ -33,6 +34,7 @@ class Head:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_ADDRESS": f"127.0.0.1:{port}",
+            **(variables or {}),
         }
         environment = {**os.environ, **self.variables, "PYTHONUNBUFFERED": "1"}
         del environment["RAY_ADDRESS"]

@@ -32,6 +32,7 @@ import threading
 import time
 from typing import Any, Final, NamedTuple
 
+from aplex._agent import tunnels
 from aplex._agent.dialing import Place, dial
 from aplex._common.ends import wait_for_end
 from aplex._common.oom_kills import OomKills
@@ -288,19 +289,23 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
     signal.signal(signal.SIGINT, hear_nothing)
     signal.signal(signal.SIGTERM, agent.leave)
     ours, theirs = make_lifeline()
+    tunnels.pause()
     pid = os.fork()
     if pid == 0:
+        tunnels.abandon()
         ours.close()
         control.close()
         if keeper is not None:
             keeper.close()
         begin(welcome, place.number, (coroutines, plain, theirs, logs), progress, modules)
         raise SystemExit(0)
+    tunnels.resume()
     welcome["setup"].clear()
     theirs.close()
     if logs is not None:
         logs.close()
     agent.run(pid, ours, keeper)
+    tunnels.finish(control, coroutines, plain)
     return 0
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
+from aplex._wire.credentials import taken_from
 from aplex._wire.frames import PipeEnd
 from aplex._wire.handshake import RefusedError
 
@@ -38,7 +39,8 @@ def run(arguments: Sequence[str]) -> int:
         parser.error("--connect must be HOST:PORT, and --token as the pool has made it")
     from aplex._agent.dialing import Place
 
-    place = Place(host.strip("[]"), port_number, place_number, token_bytes, secret)
+    tls = _tls(parser, options)
+    place = Place(host.strip("[]"), port_number, place_number, token_bytes, secret, tls)
     try:
         if sys.platform != "win32":
             from aplex._agent.agent import serve
@@ -68,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=f"a file with the secret, '-' for a line of standard input; else it is in {SECRET}",
     )
+    for name, what in (
+        ("certificate", "the worker's own certificate"),
+        ("key", "its private key"),
+        ("ca", "certificates of the authorities that the pool's may be vouched for by"),
+    ):
+        parser.add_argument(
+            f"--tls-{name}",
+            metavar="FILE",
+            help=f"speak TLS, with {what} (PEM); else it is in APLEX_TLS_{name.upper()}",
+        )
     parser.add_argument(
         "--while-stdin",
         action="store_true",
@@ -89,6 +101,21 @@ def _secret(parser: argparse.ArgumentParser, file: str | None) -> tuple[bytes, i
     if not secret.strip():
         _no_secret(parser)
     return secret.strip().encode(), _leave_stdin()
+
+
+def _tls(
+    parser: argparse.ArgumentParser, options: argparse.Namespace
+) -> tuple[str, str, str] | None:
+    """Return by what the worker speaks TLS, if it does; nothing that works see has it."""
+    names = ("certificate", "key", "ca")
+    known = zip(names, taken_from(os.environ), strict=True)
+    given = {name: getattr(options, f"tls_{name}") or found for name, found in known}
+    if not any(given.values()):
+        return None
+    missing = [name for name in names if not given[name]]
+    if missing:
+        parser.error(f"TLS needs --tls-{missing[0]} too, or APLEX_TLS_{missing[0].upper()}")
+    return tuple(given[name] for name in names)  # type: ignore[return-value]
 
 
 def _no_secret(parser: argparse.ArgumentParser) -> NoReturn:

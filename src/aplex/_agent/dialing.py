@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from aplex._agent.tunnels import through
 from aplex._wire import handshake
 from aplex._wire.frames import PipeEnd
 from aplex._wire.handshake import RefusedError
 from aplex._wire.tcp import tune
+
+if TYPE_CHECKING:
+    from aplex._wire.tunnel import Tunnel
 
 PATIENCE: Final = 10.0
 """Seconds in which the pool must have answered."""
@@ -23,6 +27,7 @@ class Place(NamedTuple):
     number: int
     token: bytes
     secret: bytes
+    tls: tuple[str, str, str] | None = None  # the fields of its `Credentials`
 
 
 def dial(place: Place, channel: int) -> PipeEnd:
@@ -36,18 +41,36 @@ def dial(place: Place, channel: int) -> PipeEnd:
         RefusedError: The pool does not want us, or we do not want it.
         OSError: It cannot be reached, or does not answer.
     """
-    connection = socket.create_connection((place.host, place.port), PATIENCE)
+    wire = connection = socket.create_connection((place.host, place.port), PATIENCE)
+    tunnel = None
+    if place.tls is not None:
+        tunnel = through(place.tls, wire)
+        connection = tunnel.end
+        connection.settimeout(PATIENCE)
     try:
         nonce = handshake.nonce_of(_read(connection, handshake.GREETING_SIZE))
-        said = handshake.answer(nonce, place.secret, channel, place.number, place.token)
+        secret = _secret(place, tunnel)
+        said = handshake.answer(nonce, secret, channel, place.number, place.token)
         connection.sendall(said)
-        handshake.check_verdict(_read_verdict(connection), said, nonce, place.secret)
+        handshake.check_verdict(_read_verdict(connection), said, nonce, secret)
         connection.settimeout(None)
-        tune(connection, watched=channel == handshake.CONTROL)
+        tune(wire, watched=channel == handshake.CONTROL)
+    except (RefusedError, TimeoutError) as error:
+        connection.close()
+        if tunnel is not None and tunnel.failure:
+            raise RefusedError(tunnel.failure) from error
+        raise
     except BaseException:
         connection.close()
         raise
     return PipeEnd(connection.detach())
+
+
+def _secret(place: Place, tunnel: Tunnel | None) -> bytes:
+    if tunnel is None:
+        return place.secret
+    assert tunnel.certificate is not None  # it has one: something came through
+    return handshake.bound(place.secret, tunnel.certificate)
 
 
 def _read_verdict(connection: socket.socket) -> bytes:

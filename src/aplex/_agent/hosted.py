@@ -26,6 +26,7 @@ import struct
 import sys
 from typing import Any, Final
 
+from aplex._agent import tunnels
 from aplex._agent.body import make_progress, place_modules
 from aplex._agent.dialing import Place
 from aplex._wire.counters import Progress
@@ -167,6 +168,7 @@ def attend(connection: int, pid: int, pidfd: int) -> None:
         if one is not None:
             one.close()
     agent.run(pid, lifeline, end=host if end is None else end)
+    tunnels.finish(arrived.control, *lanes)
 
 
 def _read(reader: Reader) -> Any:

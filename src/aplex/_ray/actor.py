@@ -36,9 +36,11 @@ class WorkerActor:
 
         Args:
             packages: A zip of aplex and cloudpickle, where they are not there.
-            place: The fields of a `Place`.
+            place: The fields of a `Place`, but for the last one, which says whether the pool speaks
+                TLS.
 
         Raises:
+            ValueError: It does, and Ray does not here.
             RefusedError: The pool does not want it.
             OSError: The pool cannot be reached.
         """
@@ -46,7 +48,7 @@ class WorkerActor:
             _use(packages)
         dialing: Any = importlib.import_module("aplex._agent.dialing")
         host: Any = importlib.import_module("aplex._agent.host")
-        goodbye = host.be_worker(dialing.Place(*place))
+        goodbye = host.be_worker(dialing.Place(*place[:-1], _tls() if place[-1] else None))
         goodbye()
         # In order: with exit handlers, and without a message of an unexpected end.
         actor: Any = importlib.import_module("ray.actor")  # its types are not ours to check
@@ -60,6 +62,15 @@ def _has(needs: dict[str, str]) -> bool:
     except Exception:  # noqa: BLE001 - whatever is installed there
         return False
     return found == needs
+
+
+def _tls() -> tuple[str, str, str]:
+    """Return by what Ray speaks TLS on this node."""
+    credentials: Any = importlib.import_module("aplex._wire.credentials")
+    found = credentials.of_ray(os.environ)
+    if found is None:
+        raise ValueError("the pool speaks TLS, but RAY_USE_TLS is not set for this worker")
+    return tuple(found)
 
 
 def _use(packages: bytes) -> None:

@@ -11,7 +11,9 @@ before both sides have proved that they know the secret of the pool:
 
 A recorded handshake is of no use to anybody, for the nonces differ; nor can a MAC of one side be
 sent back to it, for each side begins its MACs with a word of its own. What follows on the
-connection is neither encrypted nor signed: for that there is TLS.
+connection is neither encrypted nor signed: for that there is TLS, inside which all this is said
+then, with a secret that is bound to the pool's certificate (as by RFC 5929): who stands in between,
+with a certificate of its own, and passes on what both say, cannot have the MACs that they want.
 
 The frames that follow are written by ``marshal``, and hold code objects: so both sides must run the
 same minor version of Python, and the same aplex.
@@ -50,6 +52,7 @@ _CLAIM: Final = struct.Struct(f">BQ{TOKEN}s{NONCE}s")
 _REFUSAL: Final = struct.Struct(">H")
 GREETING_SIZE: Final = _GREETING.size
 ANSWER_HEAD: Final = _ANSWER.size
+_HELLO: Final = b"\x16\x03"  # how TLS begins
 YES: Final = b"Y"
 NO: Final = b"N"
 
@@ -87,6 +90,16 @@ def software() -> str:
     )
 
 
+def bound(secret: bytes, certificate: bytes) -> bytes:
+    """Return the secret of connections inside TLS.
+
+    Args:
+        secret: Of the pool.
+        certificate: That the pool shows, as DER.
+    """
+    return hmac.new(secret, b"aplex tls " + hashlib.sha256(certificate).digest(), "sha256").digest()
+
+
 # -- the pool's side ----------------------------------------------------------------------
 
 
@@ -102,6 +115,10 @@ def length_of_answer(data: bytes) -> int | None:
         RefusedError: It is no answer.
     """
     if not MAGIC.startswith(data[: len(MAGIC)]):
+        if data[: len(_HELLO)] == _HELLO:
+            raise RefusedError(
+                "this is no aplex worker, or one that speaks TLS, as this pool does not"
+            )
         raise RefusedError("this is no aplex worker")
     if len(data) < ANSWER_HEAD:
         return None

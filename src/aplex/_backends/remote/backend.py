@@ -44,6 +44,7 @@ from aplex._backends.remote.launch import Launch
 from aplex._backends.remote.launcher import Launcher, Order
 from aplex._backends.remote.launching import LauncherThread
 from aplex._backends.remote.link import RemoteLink
+from aplex._backends.remote.security import Security
 from aplex._backends.remote.shipping import NONE, Modules
 from aplex._common.errors import SerializationError, WorkerStartError
 from aplex._common.messages import LANES
@@ -82,6 +83,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         secret: str | None,
         setup: Setup,
         modules: Modules = NONE,
+        security: Security | None = None,
     ) -> None:
         """Start nothing yet.
 
@@ -92,6 +94,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             secret: Of the pool; None: a new one.
             setup: What the workers are set up with.
             modules: What travels to them.
+            security: How TLS is spoken with them; None: it is not.
 
         Raises:
             SerializationError: That cannot travel.
@@ -109,6 +112,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         self._parts = [bytes(part) for part in packed.parts]
         self._launcher = launcher
         self._modules = modules
+        self._security = security
         self._listen = listen, port
         self._secret = secret or secrets.token_hex(32)
         self._door: Door | None = None
@@ -139,6 +143,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
                     self.listener,
                     self._admit,
                     self._arrived,
+                    self._security,
                 )
                 door.open()
                 self._door = door
@@ -156,6 +161,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             port,
             f"{worker.id}-{launch.token.hex()}",
             self._secret,
+            None if self._security is None else self._security.credentials,
         )
         self._ask_launcher(partial(self._have_launched, order))
 

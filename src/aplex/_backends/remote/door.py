@@ -14,15 +14,22 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from aplex._backends.listener import Listener, Timer
 from aplex._wire import handshake
 from aplex._wire.handshake import Claim, RefusedError
 from aplex._wire.tcp import tune
 
+if TYPE_CHECKING:
+    from aplex._backends.remote.security import Security
+    from aplex._wire.tunnel import Tunnel
+    from aplex._wire.tunnels import Tunnels
+
 PATIENCE: Final = 10.0
 """Seconds in which a visitor must have said who it is."""
+HELLO: Final = 5.0
+"""Seconds in which it must have said anything, where it has to begin: by TLS."""
 MOST: Final = 512
 """Visitors that may be about to say it; then the first of them has to go."""
 BACKLOG: Final = 512
@@ -48,6 +55,7 @@ class Door:
         listener: Listener,
         admit: Callable[[Claim], None],
         arrived: Callable[[Claim, socket.socket], None],
+        security: Security | None = None,
     ) -> None:
         """Open nothing yet.
 
@@ -59,8 +67,15 @@ class Door:
             admit: Raises RefusedError if nobody is expected whose claim that is; else it counts as
                 used.
             arrived: Takes the connection of who was let in.
+            security: How TLS is spoken; None: it is not.
         """
         self.address = (listen, port)
+        self._tunnels: Tunnels | None = None
+        if security is not None:
+            from aplex._wire.tunnels import Tunnels
+
+            secret = handshake.bound(secret, security.certificate)
+            self._tunnels = Tunnels(security.context, is_pool=True)
         self._secret = secret
         self._listener = listener
         self._admit = admit
@@ -98,6 +113,8 @@ class Door:
             door.close()
         for visitor in list(self._visitors):
             self.dismiss(visitor)
+        if self._tunnels is not None:
+            self._tunnels.finish()
 
     def abandon(self) -> None:
         """In a forked child: close the copies of what belongs to the parent."""
@@ -105,6 +122,8 @@ class Door:
             self._socket.close()
         for visitor in self._visitors:
             visitor.connection.close()
+        if self._tunnels is not None:
+            self._tunnels.abandon()
 
     # -- on the listener's thread -------------------------------------------------
 
@@ -130,9 +149,20 @@ class Door:
             self._greet(connection, f"{peer[0]}:{peer[1]}")
 
     def _greet(self, connection: socket.socket, peer: str) -> None:
+        wire, tunnel = connection, None
+        if self._tunnels is not None:
+            try:
+                tunnel = self._tunnels.open(wire)
+            except (OSError, RuntimeError) as error:
+                _log.warning("no TLS for a connection from %s: %s", peer, error)
+                return
+            connection = tunnel.end
         connection.setblocking(False)
-        visitor = _Visitor(connection, peer)
+        visitor = _Visitor(connection, peer, tunnel)
         self._visitors[visitor] = None
+        if tunnel is not None:
+            silent = partial(self._dismiss_silent, visitor, tunnel)
+            visitor.hello = self._listener.call_at(time.monotonic() + HELLO, silent)
         late = partial(self.refuse, visitor, f"it did not say who it is within {PATIENCE:g} s")
         visitor.timer = self._listener.call_at(time.monotonic() + PATIENCE, late)
         self._listener.watch(connection, partial(self._hear, visitor))
@@ -140,6 +170,15 @@ class Door:
             connection.send(handshake.greeting(visitor.nonce))
         except OSError:
             self.dismiss(visitor)
+
+    def _dismiss_silent(self, visitor: _Visitor, tunnel: Tunnel) -> None:
+        """Refuse who does not begin, as those do that do not speak TLS: in the clear, this once."""
+        if tunnel.heard or visitor not in self._visitors:
+            return
+        reason = "it does not speak TLS, as this pool does"
+        with contextlib.suppress(OSError):
+            tunnel.wire.send(handshake.greeting(visitor.nonce) + handshake.refusal(reason))
+        self.refuse(visitor, reason)
 
     def _hear(self, visitor: _Visitor) -> None:
         try:
@@ -153,7 +192,10 @@ class Door:
             self.refuse(visitor, str(error))
             return
         except OSError:  # it has gone
-            self.dismiss(visitor)
+            if visitor.tunnel is not None and visitor.tunnel.failure:
+                self.refuse(visitor, visitor.tunnel.failure)
+            else:
+                self.dismiss(visitor)
             return
         self._let_in(visitor, claim)
 
@@ -164,7 +206,8 @@ class Door:
         # If it has gone by now, whoever gets the connection finds that out.
         with contextlib.suppress(OSError):
             connection.send(consent)
-            tune(connection, watched=claim.channel == handshake.CONTROL)
+            wire = connection if visitor.tunnel is None else visitor.tunnel.wire
+            tune(wire, watched=claim.channel == handshake.CONTROL)
         self._arrived(claim, connection)
 
     def refuse(self, visitor: _Visitor, reason: str) -> None:
@@ -190,21 +233,24 @@ class Door:
     def _forget(self, visitor: _Visitor) -> None:
         self._visitors.pop(visitor, None)
         self._listener.unwatch(visitor.connection)
-        if visitor.timer is not None:
-            visitor.timer.cancel()
+        for timer in (visitor.timer, visitor.hello):
+            if timer is not None:
+                timer.cancel()
 
 
 class _Visitor:
     """Who has not proved anything yet."""
 
-    __slots__ = ("connection", "nonce", "peer", "said", "timer")
+    __slots__ = ("connection", "hello", "nonce", "peer", "said", "timer", "tunnel")
 
-    def __init__(self, connection: socket.socket, peer: str) -> None:
+    def __init__(self, connection: socket.socket, peer: str, tunnel: Tunnel | None) -> None:
         self.connection = connection
+        self.tunnel = tunnel
         self.peer = peer
         self.nonce = handshake.new_nonce()
         self.said = bytearray()
         self.timer: Timer | None = None
+        self.hello: Timer | None = None
 
     def hear(self, secret: bytes) -> Claim | None:
         """Read what it says; return who it is, once that is known.

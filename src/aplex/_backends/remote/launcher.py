@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from aplex._backends.listener import Listener
+from aplex._wire.credentials import Credentials
 
 __all__ = ["Launcher", "LauncherEvents", "Order", "told"]
 
@@ -52,6 +53,8 @@ class Order:
         token: Good for one worker.
         secret: Of the pool. Belongs into the environment as ``APLEX_SECRET``, or onto a channel
             that is as private; never onto a command line, nor into a log.
+        tls: By which the worker speaks TLS, unless it is told others where it is; None: it does
+            not.
     """
 
     number: int
@@ -61,6 +64,7 @@ class Order:
     port: int
     token: str
     secret: str
+    tls: Credentials | None = None
 
     @property
     def arguments(self) -> list[str]:
@@ -71,7 +75,7 @@ class Order:
     @property
     def environment(self) -> dict[str, str]:
         """What is to be added to its environment."""
-        return {"APLEX_SECRET": self.secret}
+        return {"APLEX_SECRET": self.secret} | ({} if self.tls is None else self.tls.environment)
 
     def __repr__(self) -> str:
         """Show it without its secret."""

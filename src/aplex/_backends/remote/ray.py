@@ -88,7 +88,7 @@ class RayLauncher(Launcher):
             envoy.numbers.add(order.number)
         envoy.tell(
             LAUNCH, int(number), order.host, order.port, int(number), bytes.fromhex(token),
-            order.secret.encode(),
+            order.secret.encode(), order.tls is not None,
         )  # fmt: skip
 
     def kill(self, number: int) -> None:

@@ -28,8 +28,8 @@ def run(order: dict[str, Any]) -> None:
 
     Args:
         order: ``number``, ``topic`` (of the events), ``arguments`` (of ``aplex.worker``),
-            ``secret``, ``needs`` (the versions of aplex and cloudpickle), ``packages`` (None, or
-            their hash and zip).
+            ``secret``, ``tls`` (whether it speaks that), ``needs`` (the versions of aplex and
+            cloudpickle), ``packages`` (None, or their hash and zip).
     """
     from distributed import get_worker
 
@@ -55,7 +55,11 @@ def _serve(order: dict[str, Any], dask: Any, tell: Any) -> None:
     process = subprocess.Popen(  # noqa: S603 - this Python
         [*command, "--secret-file", "-", "--while-stdin"],
         stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": _path(packages, os.environ.get("PYTHONPATH"))},
+        env={
+            **os.environ,
+            **(_credentials(dask.security) if order["tls"] else {}),
+            "PYTHONPATH": _path(packages, os.environ.get("PYTHONPATH")),
+        },
         start_new_session=True,  # Ctrl-C is meant for the Dask worker
     )
     key = order["topic"], order["number"]
@@ -79,6 +83,19 @@ def _serve(order: dict[str, Any], dask: Any, tell: Any) -> None:
             except OSError:
                 pass
     tell("ended", code=code)
+
+
+def _credentials(security: Any) -> dict[str, str]:
+    """Return how the worker speaks TLS: as the Dask worker does. Paths, or text."""
+    found = security.get_tls_config_for_role("worker")
+    certificate, ca = found.get("cert"), found.get("ca_file")
+    if not certificate or not ca:
+        raise RuntimeError("the pool speaks TLS, but this Dask worker has no certificate and CA")
+    return {
+        "APLEX_TLS_CERTIFICATE": certificate,
+        "APLEX_TLS_KEY": found.get("key") or certificate,
+        "APLEX_TLS_CA": ca,
+    }
 
 
 def kill(topic: str, number: int) -> None:

@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from aplex._backends.remote.security import credentials_of_dask
+from aplex._wire.credentials import Credentials
+
 
 class DaskCluster:
     """The way to a scheduler.
@@ -80,6 +83,23 @@ class DaskCluster:
         with socket.socket(family, kind, protocol) as probe:
             probe.connect(place)  # of UDP: says nothing to nobody
             return str(probe.getsockname()[0])
+
+    def credentials(self) -> Credentials | None:
+        """Return those of clients, if the connections of the cluster are encrypted.
+
+        Raises:
+            ValueError: They are, and there are none.
+        """
+        if urlsplit(self.address).scheme != "tls":
+            return None
+        security = self._security or self._distributed.Security()  # of the configuration
+        found = credentials_of_dask(security, "client")
+        if found is None:
+            raise ValueError(
+                f"the scheduler at {self.address} speaks TLS, but the client's security has no "
+                "certificate and CA"
+            )
+        return found
 
     # -- on the launcher's thread ---------------------------------------------------
 

@@ -89,6 +89,7 @@ class DaskLauncher(Launcher):
             "topic": self._topic,
             "arguments": order.arguments,
             "secret": order.secret,
+            "tls": order.tls is not None,
             "needs": self._needs,
             "packages": None if self._packages is None else tuple(self._packages),
         }
