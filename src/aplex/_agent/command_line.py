@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
         parser.error("--connect must be HOST:PORT, and --token as the pool has made it")
     from aplex._agent.dialing import Place
 
-    place = Place(host.strip("[]"), port_number, place_number, token_bytes, secret)
+    place = Place(host.strip("[]"), port_number, place_number, token_bytes, secret, options.accept)
     try:
         if sys.platform != "win32":
             from aplex._agent.agent import serve
@@ -72,6 +72,13 @@ def _parser() -> argparse.ArgumentParser:
         "--while-stdin",
         action="store_true",
         help="end the worker when standard input ends: when what has started it is gone",
+    )
+    parser.add_argument(
+        "--accept",
+        type=int,
+        default=-1,
+        metavar="DESCRIPTOR",
+        help="do not dial the pool: it dials what this descriptor listens to",
     )
     return parser
 

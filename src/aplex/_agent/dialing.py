@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from aplex._wire import handshake
@@ -23,20 +24,27 @@ class Place(NamedTuple):
     number: int
     token: bytes
     secret: bytes
+    listener: int = -1  # a descriptor that listens, where the pool dials the worker
 
 
-def dial(place: Place, channel: int) -> PipeEnd:
+def reach(place: Place) -> socket.socket:
+    """Return a connection to what listens where the pool should."""
+    return socket.create_connection((place.host, place.port), PATIENCE)
+
+
+def dial(place: Place, channel: int, reach: Callable[[Place], socket.socket] = reach) -> PipeEnd:
     """Return a connection on which both sides know who the other one is.
 
     Args:
         place: Whose.
         channel: Which one.
+        reach: What makes the connection.
 
     Raises:
         RefusedError: The pool does not want us, or we do not want it.
         OSError: It cannot be reached, or does not answer.
     """
-    connection = socket.create_connection((place.host, place.port), PATIENCE)
+    connection = reach(place)
     try:
         nonce = handshake.nonce_of(_read(connection, handshake.GREETING_SIZE))
         said = handshake.answer(nonce, place.secret, channel, place.number, place.token)
