@@ -137,18 +137,17 @@ def test_a_killed_caller_leaves_no_place_taken(dask: LocalDask, tmp_path: Path, 
     dask.wait_until_free()
 
 
-def test_a_killed_dask_worker_ends_its_relay(new_dask: Any, gate: Gate) -> None:
-    dask = new_dask()
-    dask.add_worker("a")
-    dask.wait_for_workers(1)
-    with DaskAsyncPoolExecutor(dask.file, 1, connect="relay") as pool:
+def test_a_killed_dask_worker_ends_its_relay(dask: LocalDask, gate: Gate) -> None:
+    dask.add_worker("doomed")
+    with DaskAsyncPoolExecutor(dask.file, 1, connect="relay", workers=["doomed"]) as pool:
         running = pool.submit(works.pass_gate, gate.path)
         wait_until(lambda: any(worker.running for worker in pool.stats().workers))
         start = time.monotonic()
-        os.kill(dask.pids()["a"], signal.SIGKILL)
+        os.kill(dask.pids()["doomed"], signal.SIGKILL)
         assert isinstance(running.exception(DEADLINE), WorkerLostError)
         assert time.monotonic() - start < 2
         assert pool.submit(works.add, 4, 4).result(DEADLINE) == 8  # its nanny has another one
+    dask.client.retire_workers(names=["doomed"])
     dask.wait_until_free()
 
 

@@ -212,7 +212,9 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
 
     def visited(self, connection: socket.socket, peer: str) -> None:
         def receive() -> None:
-            if self._door is not None:
+            if self._door is None:
+                connection.close()
+            else:
                 self._door.receive(connection, peer)
 
         self.listener.call_soon(receive)

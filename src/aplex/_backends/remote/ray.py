@@ -43,6 +43,7 @@ class _Envoy:
         ours, theirs = socket.socketpair()
         # For descriptors, each with the number of an order: a read of frames would drop them.
         self.hatch, there = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self.hatch.setblocking(False)
         with theirs, there:
             passed = theirs.fileno(), there.fileno()
             program = _PROGRAM.format(path=sys.path, arguments=passed)
@@ -194,10 +195,11 @@ class RayLauncher(Launcher):
     def _relay(self, number: int, connection: socket.socket, host: str, port: int) -> None:  # noqa: ARG002
         """Have a connection made inside the cluster: the envoy knows where."""
         with connection, contextlib.suppress(OSError):  # it has ended: so has the connection
-            for envoy in self._envoys:
-                if number in envoy.orders:
-                    data = number.to_bytes(8, sys.byteorder)
-                    socket.send_fds(envoy.hatch, [data], [connection.fileno()])
+            with self._lock:
+                envoys = [envoy for envoy in self._envoys if number in envoy.orders]
+            for envoy in envoys:
+                data = number.to_bytes(8, sys.byteorder)
+                socket.send_fds(envoy.hatch, [data], [connection.fileno()])
 
     def _lose(self, envoy: _Envoy) -> None:
         """Take in that an envoy has ended, and with it all its actors."""

@@ -152,7 +152,7 @@ class Stream(asyncio.Protocol):
         self._pass_on(held)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it has gone
-        if not (self._read_over and self._write_over):
+        if not self.is_over:
             self._tell(LOST)
         self.forget()
 
@@ -201,8 +201,13 @@ class Stream(asyncio.Protocol):
         if count:
             self._tell(PASSED, count)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether both sides have said that nothing more comes."""
+        return self._read_over and self._write_over
+
     def _close_if_over(self) -> None:
-        if self._read_over and self._write_over:
+        if self.is_over:
             self._transport.close()  # what is written still goes
 
     def _tell(self, kind: int, what: Any = None) -> None:
@@ -255,7 +260,7 @@ class Exchange:
                 self._dialling.add(task)
                 task.add_done_callback(self._dialling.discard)
             elif kind == BYE:
-                self.end()
+                self._part()
             elif number in self._streams:
                 self._streams[number].take(frame)
 
@@ -290,8 +295,13 @@ class Exchange:
         if not self._streams:
             self._outbox.drop()
 
+    def _part(self) -> None:
+        """End all of it, here; but what is written still goes."""
+        self._streams = {n: each for n, each in self._streams.items() if not each.is_over}
+        self.end()
+
     def end(self) -> None:
-        """End all of it, here."""
+        """End all of it, here, at once."""
         self.is_over = True
         self._idle = None
         for stream in list(self._streams.values()):

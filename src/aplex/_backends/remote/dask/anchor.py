@@ -125,10 +125,10 @@ def _have_relay(dask: Any, name: str, texts: list[str]) -> None:
         if name in sys.modules:
             return
         module = types.ModuleType(name)
-        sys.modules[name] = module  # which its classes look for
         for text in texts:
             exec(compile(text, name, "exec"), module.__dict__)  # noqa: S102 - our own
         module.__dict__["join"](dask, name)
+        sys.modules[name] = module
 
 
 def kill(topic: str, number: int) -> None:
