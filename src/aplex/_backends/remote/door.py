@@ -138,9 +138,9 @@ class Door:
             if len(self._visitors) >= MOST:
                 first = next(iter(self._visitors))
                 self.refuse(first, "there are too many visitors")
-            self._greet(connection, f"{peer[0]}:{peer[1]}")
+            self._greet(connection, f"{peer[0]}:{peer[1]}", PATIENCE)
 
-    def _greet(self, connection: socket.socket, peer: str, patience: float = PATIENCE) -> None:
+    def _greet(self, connection: socket.socket, peer: str, patience: float) -> None:
         connection.setblocking(False)
         visitor = _Visitor(connection, peer)
         self._visitors[visitor] = None
