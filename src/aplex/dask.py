@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from aplex._calls.settings import PoolSettings
 from aplex._common.numbers import check_count
-from aplex.remote import _address, _port, _RemotePool
+from aplex.remote import _address, _connect, _port, _RemotePool
 from aplex.typing import DaskOptions, PoolOptions
 
 if TYPE_CHECKING:
@@ -43,10 +43,11 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
     Dask waits for that (30 s); one that is killed takes its workers along, and what they had
     started.
 
-    The workers dial this program: it has to be reachable from where they are. Only who knows the
-    pool's secret, which travels through Dask, and has the token of a worker that was ordered, is
-    let in. What travels then is encrypted where Dask's own connections are (``tls://``), by the
-    certificates of the client's ``security`` here, and those of the Dask worker there.
+    The workers dial this program: it has to be reachable from where they are, or see ``connect``.
+    Only who knows the pool's secret, which travels through Dask, and has the token of a worker that
+    was ordered, is let in. What travels then is encrypted where Dask's own connections are
+    (``tls://``), by the certificates of the client's ``security`` here, and those of the Dask
+    worker there.
 
     The same minor version of Python is required on both sides. Where the cluster has no aplex, or
     another version, this one is sent there; so are modules of your program, see ``ship``.
@@ -89,6 +90,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
         resources: Mapping[str, float] | None = None,
         workers: str | Iterable[str] | None = None,
         priority: int = 0,
+        connect: Literal["auto", "worker", "caller", "relay"] = "worker",
         listen: str | None = None,
         port: int = 0,
         ship: Literal["auto"] | Sequence[str] | None = "auto",
@@ -116,8 +118,14 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             workers: On which Dask workers there may be some: addresses, names or hosts; as of
                 ``Client.submit``.
             priority: Of the orders, against other tasks of the cluster; as of ``Client.submit``.
+            connect: Who makes the connections. ``"worker"``: the workers dial this program.
+                ``"caller"``: each listens, on the interface of its Dask worker, until this program
+                has dialled it; only who knows the secret gets an answer. ``"relay"``: nobody: what
+                would go over them goes through Dask's scheduler, which is slower by far.
+                ``"auto"``: the first of these three that works, on each machine. See
+                `WorkerStats.connect`.
             listen: The address of the one interface to listen on. None: of that which leads to the
-                scheduler.
+                scheduler. Nothing is listened to with ``"caller"`` and ``"relay"``.
             port: To listen on. 0: any that is free.
             ship: Which modules travel to the workers, as source: ``"auto"``: those that are loaded
                 when a worker starts, from outside of ``site-packages`` and the standard library; or
@@ -170,6 +178,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             cluster,
             tasks,
             least=size if follow and max_pool_size is None else None,
+            connect=_connect(connect),
             listen=host,
             port=_port(port),
             ship=Modules(ship),
@@ -190,6 +199,7 @@ def _backend(
     setup: Setup,
     *,
     least: int | None,
+    connect: str,
     listen: str,
     port: int,
     ship: Modules,
@@ -198,5 +208,5 @@ def _backend(
     from aplex._backends.remote.backend import RemoteBackend
     from aplex._backends.remote.dask.launcher import DaskLauncher
 
-    launcher = DaskLauncher(cluster, tasks, least)
+    launcher = DaskLauncher(cluster, tasks, least, connect)
     return RemoteBackend(launcher, listen, port, None, setup, ship, security)

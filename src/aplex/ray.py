@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from aplex._calls.settings import PoolSettings
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
-from aplex.remote import _address, _modules, _port, _RemotePool
+from aplex.remote import _address, _connect, _modules, _port, _RemotePool
 from aplex.typing import RayOptions
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class RayAsyncPoolExecutor(_RemotePool[Awaits]):
         runtime_env: Mapping[str, Any] | None = None,
         namespace: str | None = None,
         log_to_driver: bool = True,
+        connect: Literal["auto", "worker", "caller", "relay"] = "worker",
         listen: str = "127.0.0.1",
         port: int = 0,
         ship: Literal["auto"] | Sequence[str] | None = "auto",
@@ -148,9 +149,15 @@ class RayAsyncPoolExecutor(_RemotePool[Awaits]):
             namespace: Of the actors.
             log_to_driver: Whether what workers print is shown here too, with a prefix of Ray's; it
                 is in the log files of Ray anyway.
+            connect: Who makes the connections. ``"worker"``: the workers dial this program.
+                ``"caller"``: each listens, on the interface of its node, until this program has
+                dialled it; only who knows the secret gets an answer. ``"relay"``: nobody: what
+                would go over them goes through calls of an actor on each node, which is slower by
+                far. ``"auto"``: the first of these three that works, on each node. See
+                `WorkerStats.connect`.
             listen: The address of the one interface to listen on, or a name that stands for it. By
                 default only this machine can reach it: for workers on other machines, name the
-                address that these reach.
+                address that these reach. Nothing is listened to with ``"caller"`` and ``"relay"``.
             port: To listen on. 0: any that is free.
             ship: Which modules travel to the workers, as source: ``"auto"``: those that are loaded
                 when a worker starts, from outside of ``site-packages`` and the standard library; or
@@ -209,7 +216,7 @@ class RayAsyncPoolExecutor(_RemotePool[Awaits]):
         super().__init__(
             functools.partial(
                 _backend,
-                _launcher(init, options),
+                _launcher(init, options, _connect(connect)),
                 _address(listen),
                 _port(port),
                 _modules(ship),
@@ -271,14 +278,14 @@ def _security() -> Security | None:
     return security_of_ray(os.environ)
 
 
-def _launcher(init: dict[str, Any], options: dict[str, Any]) -> Launcher:
+def _launcher(init: dict[str, Any], options: dict[str, Any], connect: str) -> Launcher:
     if find_spec("ray") is None:
         raise ImportError("workers in a cluster of Ray need ray: pip install 'aplex[ray]'")
     if sys.platform != "win32":
         from aplex._backends.remote.ray import RayLauncher
 
         given = {name: value for name, value in options.items() if value is not None}
-        return RayLauncher(init, given)
+        return RayLauncher(init, given, connect)
     raise RuntimeError("remote workers are not supported on Windows")
 
 

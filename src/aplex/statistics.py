@@ -107,6 +107,9 @@ class WorkerStats:
             long turns took lately, or if one takes longer just now, for how long it has. Known
             without the worker's help.
         node: The machine on which a remote worker runs; None: this one.
+        connect: How that is connected: ``"worker"`` (it has dialled this program), ``"caller"``
+            (this program has dialled it) or ``"relay"`` (through the calls of the cluster). None:
+            it is on this machine.
     """
 
     slot: int
@@ -121,6 +124,7 @@ class WorkerStats:
     rss: int | None
     loop_lag: float
     node: str | None = None
+    connect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,6 +97,7 @@ class DaskOptions(PoolOptions, total=False):
     resources: Mapping[str, float] | None
     workers: str | Iterable[str] | None
     priority: int
+    connect: Literal["auto", "worker", "caller", "relay"]
     listen: str | None
     port: int
     forward_logs: bool | None
@@ -114,6 +115,7 @@ class RayOptions(PoolOptions, total=False):
     runtime_env: Mapping[str, Any] | None
     namespace: str | None
     log_to_driver: bool
+    connect: Literal["auto", "worker", "caller", "relay"]
     listen: str
     port: int
     forward_logs: bool | None

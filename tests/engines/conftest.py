@@ -21,6 +21,8 @@ ON_RAY = {
     "test_records_say_where_they_are_from",
     "test_the_initializer_sets_up_every_worker",
     "test_shutdown_without_wait_returns_at_once_and_finishes_the_works",
+    "test_a_pool_keeps_its_promises_whoever_connects",
+    "test_the_first_way_that_works_is_taken",
 }
 """Of the contract, what runs on Ray though it makes executors of its own, which takes seconds."""
 PLACES = 6

@@ -30,10 +30,12 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from aplex._agent import tunnels
-from aplex._agent.dialing import Place, dial
+from aplex._agent.dialing import Place, dial, reach
+from aplex._agent.reception import Reception
 from aplex._common.ends import wait_for_end
 from aplex._common.oom_kills import OomKills
 from aplex._common.resident import resident
@@ -251,15 +253,22 @@ def arrive(place: Place) -> Arrived:
         RefusedError: The pool does not want this worker.
         OSError: It cannot be reached.
     """
-    control = dial(place, handshake.CONTROL)
+    if place.listener >= 0:
+        with Reception(place) as reception:
+            return _arrive(place, reception.reach)
+    return _arrive(place, reach)
+
+
+def _arrive(place: Place, reach: Callable[[Place], socket.socket]) -> Arrived:
+    control = dial(place, handshake.CONTROL, reach)
     arrival = Arrival(
         socket.gethostname(), os.getpid(), orders.boot_of_this_machine(), time.monotonic_ns()
     )
     Writer(control).write((orders.SETTLED, orders.plain(arrival)))
     welcome = _read_welcome(control)
-    coroutines = dial(place, handshake.COROUTINES)
-    plain = dial(place, handshake.PLAIN)
-    logs = dial(place, handshake.LOGS) if welcome["logs"] else None
+    coroutines = dial(place, handshake.COROUTINES, reach)
+    plain = dial(place, handshake.PLAIN, reach)
+    logs = dial(place, handshake.LOGS, reach) if welcome["logs"] else None
     return Arrived(control, coroutines, plain, logs, welcome)
 
 

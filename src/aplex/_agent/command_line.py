@@ -40,7 +40,8 @@ def run(arguments: Sequence[str]) -> int:
     from aplex._agent.dialing import Place
 
     tls = _tls(parser, options)
-    place = Place(host.strip("[]"), port_number, place_number, token_bytes, secret, tls)
+    host = host.strip("[]")
+    place = Place(host, port_number, place_number, token_bytes, secret, tls, options.accept)
     try:
         if sys.platform != "win32":
             from aplex._agent.agent import serve
@@ -84,6 +85,13 @@ def _parser() -> argparse.ArgumentParser:
         "--while-stdin",
         action="store_true",
         help="end the worker when standard input ends: when what has started it is gone",
+    )
+    parser.add_argument(
+        "--accept",
+        type=int,
+        default=-1,
+        metavar="DESCRIPTOR",
+        help="do not dial the pool: it dials what this descriptor listens to",
     )
     return parser
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aplex._agent.tunnels import through
@@ -28,20 +29,27 @@ class Place(NamedTuple):
     token: bytes
     secret: bytes
     tls: tuple[str, str, str] | None = None  # the fields of its `Credentials`
+    listener: int = -1  # a descriptor that listens, where the pool dials the worker
 
 
-def dial(place: Place, channel: int) -> PipeEnd:
+def reach(place: Place) -> socket.socket:
+    """Return a connection to what listens where the pool should."""
+    return socket.create_connection((place.host, place.port), PATIENCE)
+
+
+def dial(place: Place, channel: int, reach: Callable[[Place], socket.socket] = reach) -> PipeEnd:
     """Return a connection on which both sides know who the other one is.
 
     Args:
         place: Whose.
         channel: Which one.
+        reach: What makes the connection.
 
     Raises:
         RefusedError: The pool does not want us, or we do not want it.
         OSError: It cannot be reached, or does not answer.
     """
-    wire = connection = socket.create_connection((place.host, place.port), PATIENCE)
+    wire = connection = reach(place)
     tunnel = None
     if place.tls is not None:
         tunnel = through(place.tls, wire)

@@ -42,7 +42,7 @@ def be_worker(place: Place) -> Callable[[], None]:
         RefusedError: The pool does not want it, or cannot be reached.
         OSError: There are too many open files, say.
     """
-    ours = _start_agent()
+    ours = _start_agent(place.listener)
     end = PipeEnd(os.dup(ours.fileno()))
     Writer(end).write(tuple(place))
     verdict, received, _, _ = socket.recv_fds(ours, 1, _MOST)
@@ -73,14 +73,18 @@ def be_worker(place: Place) -> Callable[[], None]:
     return say_goodbye
 
 
-def _start_agent() -> socket.socket:
-    """Start the agent of this process; return our end of the socket pair."""
+def _start_agent(listener: int) -> socket.socket:
+    """Start the agent of this process; return our end of the socket pair.
+
+    Args:
+        listener: `Place.listener`, which is the agent's from now on.
+    """
     ours, theirs = socket.socketpair()
     pidfd = -1
     if sys.platform == "linux" and hasattr(os, "pidfd_open"):
         with contextlib.suppress(OSError):  # an old kernel
             pidfd = os.pidfd_open(os.getpid())
-    passed = [theirs.fileno()] + [pidfd] * (pidfd >= 0)
+    passed = [theirs.fileno(), *(fd for fd in (pidfd, listener) if fd >= 0)]
     program = _PROGRAM.format(path=sys.path, arguments=(theirs.fileno(), os.getpid(), pidfd))
     with theirs:
         started = subprocess.Popen(  # noqa: S603 - our own program
@@ -89,7 +93,7 @@ def _start_agent() -> socket.socket:
             pass_fds=passed,
             start_new_session=True,
         )
-        if pidfd >= 0:
-            os.close(pidfd)
+        for fd in passed[1:]:
+            os.close(fd)
     started.wait()
     return ours

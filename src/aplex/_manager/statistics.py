@@ -64,6 +64,7 @@ def _stats_of(worker: PoolWorker, backend: Backend, now: float) -> WorkerStats:
         rss=backend.resident(worker),
         loop_lag=max(backend.turns(worker)),
         node=worker.node,
+        connect=worker.way,
     )
 
 

@@ -159,6 +159,7 @@ class PoolWorker:
         "served",
         "state",
         "suspect",
+        "way",
         "weighed_at",
         "why_killed",
         "works",
@@ -172,6 +173,7 @@ class PoolWorker:
         self.born = 0.0  # seconds: when its start was begun
         self.pid: int | None = None
         self.node: str | None = None  # the machine, if it is another one
+        self.way: str | None = None  # who has made the connections to that
         self.state = WorkerState.STARTING
         self.works: dict[int, Work] = {}  # in flight, by their ids
         self.plain = 0  # how many of them are plain functions

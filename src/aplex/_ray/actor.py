@@ -16,20 +16,52 @@ import socket
 import sys
 from typing import Any
 
+ANSWER = 3.0
+"""Seconds in which a pool that can be dialled has answered."""
+
 
 class WorkerActor:
     """One worker."""
 
-    def place(self, needs: dict[str, str]) -> tuple[str, bool]:
+    _door: socket.socket | None = None
+
+    def place(
+        self, needs: dict[str, str], meeting: tuple[Any, ...] | None = None
+    ) -> tuple[str, bool, tuple[Any, ...] | None]:
         """Tell where it is: the first call, which says that it has its place.
 
         Args:
             needs: The versions of aplex and cloudpickle.
+            meeting: How the pool and the worker meet, if the worker does not simply dial: the way,
+                other ways by the id of the node, host and port where the pool listens, and whether
+                it speaks TLS.
 
         Returns:
-            The node; and whether these are there.
+            The node; whether these are there; and where the worker is to listen, if it is: the id
+            of the node, the way, host and port.
         """
-        return socket.gethostname(), _has(needs)
+        listens = None if meeting is None else self._meet(*meeting)
+        return socket.gethostname(), _has(needs), listens
+
+    def _meet(
+        self,
+        way: str,
+        ways: dict[str, str],
+        host: str,
+        port: int,
+        tls: bool,  # noqa: FBT001
+    ) -> tuple[Any, ...] | None:
+        ray: Any = importlib.import_module("ray")
+        node = ray.get_runtime_context().get_node_id()
+        way = ways.get(node, way)
+        if way == "auto":
+            way = "worker" if _answers(host, port, tls=tls) else "caller"
+        if way == "worker":
+            return None
+        here = "127.0.0.1" if way == "relay" else ray.util.get_node_ip_address()
+        family = socket.AF_INET6 if ":" in here else socket.AF_INET
+        door = self._door = socket.create_server((here, 0), family=family)
+        return node, way, *door.getsockname()[:2]
 
     def serve(self, packages: bytes | None, place: tuple[Any, ...]) -> None:
         """Be the worker; the call ends by the end of the actor.
@@ -48,11 +80,23 @@ class WorkerActor:
             _use(packages)
         dialing: Any = importlib.import_module("aplex._agent.dialing")
         host: Any = importlib.import_module("aplex._agent.host")
-        goodbye = host.be_worker(dialing.Place(*place[:-1], _tls() if place[-1] else None))
+        whole = dialing.Place(*place[:-1], _tls() if place[-1] else None)
+        if self._door is not None:
+            whole = whole._replace(listener=self._door.detach())
+        goodbye = host.be_worker(whole)
         goodbye()
         # In order: with exit handlers, and without a message of an unexpected end.
         actor: Any = importlib.import_module("ray.actor")  # its types are not ours to check
         actor.exit_actor()
+
+
+def _answers(host: str, port: int, *, tls: bool) -> bool:
+    """Whether a pool listens there; with TLS it says nothing before we do."""
+    try:
+        with socket.create_connection((host, port), ANSWER) as connection:
+            return tls or connection.recv(5, socket.MSG_WAITALL) == b"aplex"
+    except OSError:
+        return False
 
 
 def _has(needs: dict[str, str]) -> bool:

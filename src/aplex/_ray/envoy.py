@@ -23,6 +23,7 @@ from functools import partial
 from importlib import import_module, metadata
 from typing import Any, Final
 
+from aplex._ray.relays import RayRelays
 from aplex._version import __version__
 from aplex._wire.frames import PipeEnd, Reader, Writer
 
@@ -42,6 +43,8 @@ PLACED: Final = 5
 """Up: the actor of that number has its place; where."""
 ENDED: Final = 6
 """Up: the actor of that number is gone; why."""
+LISTENS: Final = 7
+"""Up: the worker of that number is to be dialled; the id of its node, the way, host and port."""
 LAST: Final = 5.0
 """Seconds in which Ray must have been left, when the pool is gone."""
 JOIN: Final = 45.0
@@ -56,12 +59,15 @@ _LONGEST: Final = 600  # characters of a reason
 class Envoy:
     """Has actors started, and hears of their end."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, hatch: socket.socket) -> None:
         """Start reading what the pool wants.
 
         Args:
             connection: The socket pair.
+            hatch: Another one, by which connections come that are to be made in the cluster.
         """
+        self._hatch = hatch
+        self._relays: RayRelays | None = None
         self._reader = Reader(PipeEnd(connection.fileno()))
         self._writer = Writer(PipeEnd(connection.fileno()))
         self._writes = threading.Lock()
@@ -90,6 +96,7 @@ class Envoy:
             return
         timer.cancel()
         self._tell(JOINED)
+        self._relays = RayRelays(self._ray, self._hatch)
         while (wanted := self._wants.get()) is not None:
             kind, number, *rest = wanted
             if kind == LAUNCH:
@@ -144,7 +151,7 @@ class Envoy:
         self._orders[number] = order
         try:
             actor = self._actors[number] = self._class.remote()
-            self._watch(actor.place.remote(self._needs), partial(self._placed, number))
+            self._ask(number, actor)
         except Exception as error:  # noqa: BLE001 - Ray's, of many kinds
             self._end(number, f"could not be submitted to Ray: {_told(error)}")
 
@@ -155,7 +162,8 @@ class Envoy:
             return
         try:
             packages = None if has_packages else self._own_packages()
-            self._watch(actor.serve.remote(packages, order), partial(self._served, number))
+            place = order[:-1]
+            self._watch(actor.serve.remote(packages, place), partial(self._served, number))
         except Exception as error:  # noqa: BLE001 - Ray's, of many kinds
             self._end(number, f"could not be submitted to Ray: {_told(error)}")
 
@@ -175,8 +183,12 @@ class Envoy:
         if future.exception() is not None:
             self._served(number, future)
             return
-        node, has_packages = future.result()
+        node, has_packages, listens = future.result()
         self._tell(PLACED, number, node)
+        if listens is not None:
+            if self._relays is not None:
+                self._relays.note(number, listens)
+            self._tell(LISTENS, number, *listens)
         self._wants.put((SERVE, number, has_packages))
 
     def _served(self, number: int, future: Any) -> None:
@@ -192,11 +204,20 @@ class Envoy:
         self._end(number, "has returned" if error is None else f"has ended: {_told(error)}")
 
     def _ask_again(self, number: int, actor: Any) -> None:
-        again = self._placed if number in self._orders else self._served
-        self._watch(actor.place.remote(self._needs), partial(again, number))
+        if number in self._orders:
+            self._ask(number, actor)
+        else:
+            self._watch(actor.place.remote(self._needs), partial(self._served, number))
+
+    def _ask(self, number: int, actor: Any) -> None:
+        """Have an actor tell where it is."""
+        place = actor.place.remote(self._needs, self._orders[number][-1])
+        self._watch(place, partial(self._placed, number))
 
     def _end(self, number: int, reason: str) -> None:
         self._orders.pop(number, None)
+        if self._relays is not None:
+            self._relays.forget(number)
         if self._actors.pop(number, None) is not None:
             self._tell(ENDED, number, reason)
 
@@ -234,8 +255,8 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def main(descriptor: int) -> None:
-    """Serve the pool at the other end of a socket pair. The program's main function."""
+def main(descriptor: int, hatch: int) -> None:
+    """Serve the pool at the other end of socket pairs. The program's main function."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the program
     connection = socket.socket(fileno=descriptor)
-    Envoy(connection).run()
+    Envoy(connection, socket.socket(fileno=hatch)).run()

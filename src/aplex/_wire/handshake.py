@@ -168,6 +168,14 @@ def refusal(reason: str) -> bytes:
     return NO + _REFUSAL.pack(len(data)) + data
 
 
+def knock(secret: bytes, token: bytes) -> bytes:
+    """Return what a pool says before its greeting, where it dials the worker.
+
+    So a worker answers nobody who does not know the secret; all else is proved as ever.
+    """
+    return _mac(secret, b"knock", b"", token)
+
+
 # -- the worker's side ----------------------------------------------------------------------
 
 

@@ -145,7 +145,8 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
                     self._arrived,
                     self._security,
                 )
-                door.open()
+                if self._launcher.workers_dial:
+                    door.open()
                 self._door = door
         except OSError as error:
             where = f"{self._listen[0]}:{self._listen[1]}"
@@ -211,6 +212,24 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         if launch is not None:
             self.events.leaving(launch.worker)
 
+    def unreached(self, number: int, reason: str) -> None:
+        error = ConnectionError(reason)
+        self.listener.call_soon(partial(self._not_launched, number, error))
+
+    def visited(self, connection: socket.socket, peer: str) -> None:
+        def receive() -> None:
+            if self._door is None:
+                connection.close()
+            else:
+                self._door.receive(connection, peer)
+
+        self.listener.call_soon(receive)
+
+    def reached(self, number: int, way: str) -> None:
+        launch = self._launches.get(number)
+        if launch is not None:
+            launch.way = way
+
     def capacity(self, count: int) -> None:
         self.events.capacity(count)
 
@@ -245,6 +264,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         end = PipeEnd(connection.detach())
         end.set_blocking(False)
         if claim.channel == handshake.CONTROL:
+            self._launcher.arrived(claim.number)
             self._begin(launch, end)
         else:
             launch.channels[claim.channel] = end
@@ -312,6 +332,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         link.progress.page.name(self._setup.name, launch.worker.id)
         launch.link = self._links[launch.worker] = link
         launch.worker.node = launch.arrival.host
+        launch.worker.way = launch.way
         self._attach(launch.worker, link)
         link.tell(orders.RECORD | self._recording)  # it may have changed since the welcome
         if launch.unwanted:

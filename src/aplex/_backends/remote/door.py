@@ -30,6 +30,8 @@ PATIENCE: Final = 10.0
 """Seconds in which a visitor must have said who it is."""
 HELLO: Final = 5.0
 """Seconds in which it must have said anything, where it has to begin: by TLS."""
+INVITED: Final = 60.0
+"""The same, if the pool has dialled: the worker may still be busy with what came first."""
 MOST: Final = 512
 """Visitors that may be about to say it; then the first of them has to go."""
 BACKLOG: Final = 512
@@ -83,6 +85,7 @@ class Door:
         self._socket: socket.socket | None = None
         self._visitors: dict[_Visitor, None] = {}
         self._refusals = 0
+        self._closed = False
 
     def open(self) -> None:
         """Begin to listen; watched from the listener's next round on. Any thread.
@@ -107,6 +110,7 @@ class Door:
 
     def close(self) -> None:
         """Let nobody in any more. On the listener's thread."""
+        self._closed = True
         door, self._socket = self._socket, None
         if door is not None:
             self._listener.unwatch(door)
@@ -127,6 +131,13 @@ class Door:
 
     # -- on the listener's thread -------------------------------------------------
 
+    def receive(self, connection: socket.socket, peer: str) -> None:
+        """Let in who is at the other end of a connection that was made otherwise, likewise."""
+        if self._closed:
+            connection.close()
+        else:
+            self._greet(connection, peer, INVITED)
+
     def _watch(self) -> None:
         if self._socket is not None:
             self._listener.watch(self._socket, self._open_to_all)
@@ -146,9 +157,9 @@ class Door:
             if len(self._visitors) >= MOST:
                 first = next(iter(self._visitors))
                 self.refuse(first, "there are too many visitors")
-            self._greet(connection, f"{peer[0]}:{peer[1]}")
+            self._greet(connection, f"{peer[0]}:{peer[1]}", PATIENCE)
 
-    def _greet(self, connection: socket.socket, peer: str) -> None:
+    def _greet(self, connection: socket.socket, peer: str, patience: float) -> None:
         wire, tunnel = connection, None
         if self._tunnels is not None:
             try:
@@ -160,11 +171,11 @@ class Door:
         connection.setblocking(False)
         visitor = _Visitor(connection, peer, tunnel)
         self._visitors[visitor] = None
-        if tunnel is not None:
+        if tunnel is not None and patience == PATIENCE:
             silent = partial(self._dismiss_silent, visitor, tunnel)
             visitor.hello = self._listener.call_at(time.monotonic() + HELLO, silent)
-        late = partial(self.refuse, visitor, f"it did not say who it is within {PATIENCE:g} s")
-        visitor.timer = self._listener.call_at(time.monotonic() + PATIENCE, late)
+        late = partial(self.refuse, visitor, f"it did not say who it is within {patience:g} s")
+        visitor.timer = self._listener.call_at(time.monotonic() + patience, late)
         self._listener.watch(connection, partial(self._hear, visitor))
         try:
             connection.send(handshake.greeting(visitor.nonce))

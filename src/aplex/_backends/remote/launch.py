@@ -32,6 +32,7 @@ class Launch:
         arrival: Who the agent is.
         skew: Our clock less its clock, as far as known, in nanoseconds.
         link: Once all connections are there.
+        way: Who made the connections: ``"worker"``, ``"caller"``, or ``"relay"``.
         unwanted: Whether it is to end.
         gone: What the launcher has said of the end of what it launched.
         modules: What travels with it.
@@ -52,6 +53,7 @@ class Launch:
         self.arrival: Arrival | None = None
         self.skew = 0
         self.link: RemoteLink | None = None
+        self.way = "worker"
         self.unwanted = False
         self.gone: str | None = None
         self.modules: Shipment | None = None

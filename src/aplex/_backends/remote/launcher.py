@@ -30,6 +30,7 @@ does not report that.
 from __future__ import annotations
 
 import signal
+import socket
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
@@ -115,6 +116,25 @@ class LauncherEvents(Protocol):
             seconds: Until it is ended by force; None: not known.
         """
 
+    def unreached(self, number: int, reason: str) -> None:
+        """Note that what was launched cannot be reached: it is no use."""
+
+    def visited(self, connection: socket.socket, peer: str) -> None:
+        """Let in who is at the other end of a connection, if it proves who it is.
+
+        Args:
+            connection: One that a worker did not dial; from now on the pool's.
+            peer: Who that should be, for messages.
+        """
+
+    def reached(self, number: int, way: str) -> None:
+        """Note in which way a worker is reached, where it does not dial.
+
+        Args:
+            number: That of the order.
+            way: ``"caller"`` or ``"relay"``.
+        """
+
     def capacity(self, count: int) -> None:
         """Note how many workers the cluster has places for: the pool is to have so many.
 
@@ -128,6 +148,7 @@ class Launcher(ABC):
 
     events: LauncherEvents
     listener: Listener
+    workers_dial: bool = True  # else nothing is listened to
 
     def bind(self, events: LauncherEvents, listener: Listener) -> None:
         """Tell where to report. Called once, before all else; starts nothing.
@@ -158,6 +179,9 @@ class Launcher(ABC):
     @abstractmethod
     def kill(self, number: int) -> None:
         """End by force what was launched by that number, if it still waits or runs."""
+
+    def arrived(self, number: int) -> None:  # noqa: B027 - most workers dial
+        """Note that the agent of a worker was let in. On the listener's thread."""
 
     def over(self, number: int) -> None:  # noqa: B027 - most see that themselves
         """Note that a worker has ended, and has told so itself: what was launched is about to end.

@@ -17,20 +17,22 @@ import time
 from functools import partial
 from typing import Any, Final
 
-from aplex._backends.remote.launcher import Launcher, Order
+from aplex._backends.listener import Listener
+from aplex._backends.remote.launcher import Launcher, LauncherEvents, Order
+from aplex._backends.remote.meetings import Meetings, Way
 from aplex._common.locks import RLock
 from aplex._wire.frames import PipeEnd, Reader, Writer
 
 assert sys.platform != "win32"
 
-BEGIN, LAUNCH, KILL, JOINED, FAILED, PLACED, ENDED = range(7)
+BEGIN, LAUNCH, KILL, JOINED, FAILED, PLACED, ENDED, LISTENS = range(8)
 """What `aplex._ray.envoy` knows."""
 LAST: Final = 8.0
 """Seconds in which the envoy must have ended when the pool is gone; then it is killed."""
 FINAL: Final = 1.0
 """Seconds after which a worker is lost of which Ray says so, though its connection is open."""
 _PROGRAM: Final = (
-    "import sys; sys.path[:] = {path!r}; from aplex._ray.envoy import main; main({descriptor})"
+    "import sys; sys.path[:] = {path!r}; from aplex._ray.envoy import main; main{arguments}"
 )
 
 
@@ -39,20 +41,29 @@ class _Envoy:
 
     def __init__(self, *, quiet: bool) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
-            program = _PROGRAM.format(path=sys.path, descriptor=theirs.fileno())
+        # For descriptors, each with the number of an order: a read of frames would drop them.
+        self.hatch, there = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self.hatch.setblocking(False)
+        with theirs, there:
+            passed = theirs.fileno(), there.fileno()
+            program = _PROGRAM.format(path=sys.path, arguments=passed)
             self.process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-c", program],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL if quiet else None,
                 stderr=subprocess.DEVNULL if quiet else None,
-                pass_fds=[theirs.fileno()],
+                pass_fds=passed,
                 start_new_session=True,
             )
         self.end = PipeEnd(ours.detach())
         self.reader, self.writer = Reader(self.end), Writer(self.end)
-        self.numbers: set[int] = set()  # of orders that it has
+        self.orders: dict[int, Order] = {}  # that it has
         self.failure: str | None = None
+
+    def close(self) -> None:
+        """Have it leave."""
+        self.hatch.close()
+        self.end.close()
 
     def tell(self, *message: Any) -> None:
         """Tell it something. It may have ended: that is read."""
@@ -63,18 +74,29 @@ class _Envoy:
 class RayLauncher(Launcher):
     """Has actors started."""
 
-    def __init__(self, init: dict[str, Any], options: dict[str, Any]) -> None:
+    def __init__(
+        self, init: dict[str, Any], options: dict[str, Any], connect: str = "worker"
+    ) -> None:
         """Start nothing yet.
 
         Args:
             init: The arguments of ``ray.init``.
             options: Those of an actor.
+            connect: Who makes the connections, as of `RayAsyncPoolExecutor`.
         """
+        self.workers_dial = connect in ("worker", "auto")
+        self._connect = connect
+        self._meetings = Meetings(self._relay, self._met)
+        self._ways: dict[str, Way] = {}  # that have worked, by the id of the node
         self._settings = pickle.dumps({"init": init, "options": options})
         self._quiet = not init["log_to_driver"]  # then Ray shows messages of its own all the same
         self._envoy: _Envoy | None = None
         self._envoys: set[_Envoy] = set()
         self._lock = RLock()
+
+    def bind(self, events: LauncherEvents, listener: Listener) -> None:
+        super().bind(events, listener)
+        self._meetings.bind(events, listener)
 
     def launch(self, order: Order) -> None:
         number, _, token = order.token.partition("-")
@@ -85,17 +107,27 @@ class RayLauncher(Launcher):
                 self._envoys.add(envoy)
                 envoy.tell(BEGIN, self._settings)
                 self.listener.call_soon(partial(self._watch, envoy))
-            envoy.numbers.add(order.number)
+            envoy.orders[order.number] = order
         envoy.tell(
             LAUNCH, int(number), order.host, order.port, int(number), bytes.fromhex(token),
-            order.secret.encode(), order.tls is not None,
+            order.secret.encode(), order.tls is not None, self._meeting(order),
         )  # fmt: skip
 
+    def _meeting(self, order: Order) -> tuple[Any, ...] | None:
+        """Return how the actor is to meet the pool, if it does not simply dial."""
+        if self._connect == "worker":
+            return None
+        return self._connect, dict(self._ways), order.host, order.port, order.tls is not None
+
     def kill(self, number: int) -> None:
+        self.over(number)
         with self._lock:
-            envoys = [envoy for envoy in self._envoys if number in envoy.numbers]
+            envoys = [envoy for envoy in self._envoys if number in envoy.orders]
         for envoy in envoys:
             envoy.tell(KILL, number)
+
+    def over(self, number: int) -> None:
+        self.listener.call_soon(partial(self._meetings.forget, number))
 
     def close(self) -> None:
         end = time.monotonic() + LAST
@@ -104,7 +136,7 @@ class RayLauncher(Launcher):
             self._envoys.clear()
         for envoy in envoys:
             self.listener.unwatch(envoy.end)
-            envoy.end.close()
+            envoy.close()
         for envoy in envoys:
             try:
                 envoy.process.wait(max(0.0, end - time.monotonic()))
@@ -114,7 +146,7 @@ class RayLauncher(Launcher):
 
     def abandon_after_fork(self) -> None:
         for envoy in self._envoys:
-            envoy.end.close()
+            envoy.close()
             envoy.process.returncode = 0  # it is no child of this process
 
     # -- what the envoy tells; on the listener's thread --------------------------
@@ -140,8 +172,34 @@ class RayLauncher(Launcher):
         elif kind == ENDED:
             number, reason = rest
             self._end(envoy, number, reason)
+        elif kind == LISTENS:
+            self._meet(envoy, *rest)
         elif kind == FAILED:
             envoy.failure = f"found no cluster of Ray: {rest[0]}"
+
+    def _meet(self, envoy: _Envoy, number: int, node: str, way: Way, host: str, port: int) -> None:
+        """Reach a worker that does not dial."""
+        order = envoy.orders.get(number)
+        if order is not None:
+            both = self._connect == "auto" and way == "caller"
+            ways: tuple[Way, ...] = ("caller", "relay") if both else (way,)
+            self._meetings.begin(order, node, (host, port), ways)
+
+    def arrived(self, number: int) -> None:
+        self._meetings.arrived(number)
+
+    def _met(self, node: str, way: Way) -> None:
+        if self._connect == "auto":
+            self._ways[node] = way
+
+    def _relay(self, number: int, connection: socket.socket, host: str, port: int) -> None:  # noqa: ARG002
+        """Have a connection made inside the cluster: the envoy knows where."""
+        with connection, contextlib.suppress(OSError):  # it has ended: so has the connection
+            with self._lock:
+                envoys = [envoy for envoy in self._envoys if number in envoy.orders]
+            for envoy in envoys:
+                data = number.to_bytes(8, sys.byteorder)
+                socket.send_fds(envoy.hatch, [data], [connection.fileno()])
 
     def _lose(self, envoy: _Envoy) -> None:
         """Take in that an envoy has ended, and with it all its actors."""
@@ -150,17 +208,16 @@ class RayLauncher(Launcher):
                 self._envoy = None
             self._envoys.discard(envoy)
         self.listener.unwatch(envoy.end)
-        envoy.end.close()
+        envoy.close()
         code = envoy.process.wait()
         reason = envoy.failure or f"lost its connection to Ray (which ended by code {code})"
-        for number in list(envoy.numbers):
+        for number in list(envoy.orders):
             self._end(envoy, number, reason)
 
     def _end(self, envoy: _Envoy, number: int, reason: str) -> None:
         """Tell that an actor is gone; if its connection says nothing of that, insist."""
-        if number not in envoy.numbers:
+        if envoy.orders.pop(number, None) is None:
             return
-        envoy.numbers.discard(number)
         self.events.ended(number, reason)
         insist = partial(self.events.node_lost, number, f"what had started it {reason}")
         self.listener.call_at(time.monotonic() + FINAL, insist)

@@ -16,11 +16,16 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import types
 from pathlib import Path
 from typing import Any
+
+ANSWER = 3.0
+"""Seconds in which a pool that can be dialled has answered."""
 
 
 def run(order: dict[str, Any]) -> None:
@@ -29,7 +34,9 @@ def run(order: dict[str, Any]) -> None:
     Args:
         order: ``number``, ``topic`` (of the events), ``arguments`` (of ``aplex.worker``),
             ``secret``, ``tls`` (whether it speaks that), ``needs`` (the versions of aplex and
-            cloudpickle), ``packages`` (None, or their hash and zip).
+            cloudpickle), ``packages`` (None, or their hash and zip), ``way``, ``ways`` (by node,
+            where another one is known), ``door`` (where the pool listens), ``relay`` (None, or a
+            name and texts).
     """
     from distributed import get_worker
 
@@ -52,16 +59,25 @@ def _serve(order: dict[str, Any], dask: Any, tell: Any) -> None:
         tell("lacks")
         return
     command = [sys.executable, "-P", "-m", "aplex.worker", *order["arguments"]]
-    process = subprocess.Popen(  # noqa: S603 - this Python
-        [*command, "--secret-file", "-", "--while-stdin"],
-        stdin=subprocess.PIPE,
-        env={
-            **os.environ,
-            **(_credentials(dask.security) if order["tls"] else {}),
-            "PYTHONPATH": _path(packages, os.environ.get("PYTHONPATH")),
-        },
-        start_new_session=True,  # Ctrl-C is meant for the Dask worker
-    )
+    way, door = _meet(order, dask)
+    if door is not None:
+        command += ["--accept", str(door.fileno())]
+    try:
+        process = subprocess.Popen(  # noqa: S603 - this Python
+            [*command, "--secret-file", "-", "--while-stdin"],
+            stdin=subprocess.PIPE,
+            env={
+                **os.environ,
+                **(_credentials(dask.security) if order["tls"] else {}),
+                "PYTHONPATH": _path(packages, os.environ.get("PYTHONPATH")),
+            },
+            start_new_session=True,  # Ctrl-C is meant for the Dask worker
+            pass_fds=[] if door is None else [door.fileno()],
+        )
+        where = None if door is None else door.getsockname()[:2]
+    finally:
+        if door is not None:
+            door.close()
     key = order["topic"], order["number"]
     anchors: dict[Any, Any] = _table().anchors
     anchors[key] = process, dask.id
@@ -73,7 +89,7 @@ def _serve(order: dict[str, Any], dask: Any, tell: Any) -> None:
         except OSError:  # it has ended, which is told
             pass
         dask.loop.add_callback(_hear_of_the_end, dask)
-        tell("placed", node=dask.ip)
+        tell("placed", node=dask.ip, way=way, listens=where)
         code = process.wait()
     finally:
         del anchors[key]
@@ -98,6 +114,41 @@ def _credentials(security: Any) -> dict[str, str]:
     }
 
 
+def _meet(order: dict[str, Any], dask: Any) -> tuple[str, socket.socket | None]:
+    """Return in which way the pool and the worker meet, and what the worker is to listen to."""
+    if order["relay"] is not None:
+        _have_relay(dask, *order["relay"])
+    way = order["ways"].get(dask.ip, order["way"])
+    if way == "auto":
+        way = "worker" if _answers(*order["door"], tls=order["tls"]) else "caller"
+    if way == "worker":
+        return way, None
+    host = "127.0.0.1" if way == "relay" else dask.ip
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return way, socket.create_server((host, 0), family=family)
+
+
+def _answers(host: str, port: int, *, tls: bool) -> bool:
+    """Whether a pool listens there; with TLS it says nothing before we do."""
+    try:
+        with socket.create_connection((host, port), ANSWER) as connection:
+            return tls or connection.recv(5, socket.MSG_WAITALL) == b"aplex"
+    except OSError:
+        return False
+
+
+def _have_relay(dask: Any, name: str, texts: list[str]) -> None:
+    """Have this Dask worker take calls for relays, by a module of that name."""
+    with _table().lock:
+        if name in sys.modules:
+            return
+        module = types.ModuleType(name)
+        for text in texts:
+            exec(compile(text, name, "exec"), module.__dict__)  # noqa: S102 - our own
+        module.__dict__["join"](dask, name)
+        sys.modules[name] = module
+
+
 def kill(topic: str, number: int) -> None:
     """End by force what an anchor has started. In the Dask worker's process."""
     entry = _table().anchors.get((topic, number))
@@ -110,6 +161,7 @@ def _table() -> Any:
     table: Any = sys.modules.setdefault("_aplex_anchors", types.ModuleType("_aplex_anchors"))
     table.__dict__.setdefault("anchors", {})
     table.__dict__.setdefault("packages", {})
+    table.__dict__.setdefault("lock", threading.Lock())
     return table
 
 

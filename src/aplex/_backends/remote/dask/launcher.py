@@ -14,15 +14,19 @@ from __future__ import annotations
 import contextlib
 import inspect
 import secrets
+import socket
 import threading
 import time
 from functools import partial
 from importlib import metadata
 from typing import Any, Final
 
+from aplex._backends.listener import Listener
 from aplex._backends.remote.dask import anchor
 from aplex._backends.remote.dask.cluster import DaskCluster
-from aplex._backends.remote.launcher import Launcher, Order, told
+from aplex._backends.remote.dask.relays import DaskRelays
+from aplex._backends.remote.launcher import Launcher, LauncherEvents, Order, told
+from aplex._backends.remote.meetings import Meetings, Way
 from aplex._backends.remote.shipping import Shipment, own_packages
 from aplex._version import __version__
 
@@ -35,10 +39,11 @@ _KILL: Final = "(exec(text, space := {'__name__': 'aplex_anchor'}), space['kill'
 class _Anchor:
     """One task."""
 
-    __slots__ = ("address", "future", "lacks", "order", "reason")
+    __slots__ = ("address", "future", "key", "lacks", "order", "reason")
 
     def __init__(self, order: Order) -> None:
         self.order = order
+        self.key = ""  # of the task
         self.future: Any = None
         self.address: str | None = None  # of the Dask worker, once it runs
         self.lacks = False  # whether there is no aplex
@@ -48,7 +53,13 @@ class _Anchor:
 class DaskLauncher(Launcher):
     """Starts workers by tasks of Dask."""
 
-    def __init__(self, cluster: DaskCluster, options: dict[str, Any], least: int | None) -> None:
+    def __init__(
+        self,
+        cluster: DaskCluster,
+        options: dict[str, Any],
+        least: int | None,
+        connect: str = "worker",
+    ) -> None:
         """Start nothing yet.
 
         Args:
@@ -56,7 +67,13 @@ class DaskLauncher(Launcher):
             options: Of each task: ``resources``, ``workers``, ``priority`` and the like.
             least: If the pool is to have as many workers as the cluster has places, how many it has
                 at least; else None.
+            connect: Who makes the connections, as of `DaskAsyncPoolExecutor`.
         """
+        self.workers_dial = connect in ("worker", "auto")
+        self._connect = connect
+        self._relays = DaskRelays(cluster)
+        self._meetings = Meetings(self._relay, self._met)
+        self._ways: dict[str, Way] = {}  # that have worked, by node
         self._cluster = cluster
         self._options = options
         self._least = least or 0
@@ -68,6 +85,10 @@ class DaskLauncher(Launcher):
         self._anchors: dict[int, _Anchor] = {}
         self._subscribed: Any = None  # the client
         self._changed = threading.Condition()
+
+    def bind(self, events: LauncherEvents, listener: Listener) -> None:
+        super().bind(events, listener)
+        self._meetings.bind(events, listener)
 
     # -- the launcher's thread ------------------------------------------------------
 
@@ -84,6 +105,7 @@ class DaskLauncher(Launcher):
 
     def _submit(self, client: Any, entry: _Anchor) -> None:
         order = entry.order
+        key = f"aplex-worker-{secrets.token_hex(8)}"
         task = {
             "number": order.number,
             "topic": self._topic,
@@ -92,13 +114,17 @@ class DaskLauncher(Launcher):
             "tls": order.tls is not None,
             "needs": self._needs,
             "packages": None if self._packages is None else tuple(self._packages),
+            "way": self._connect,
+            "ways": dict(self._ways),
+            "door": (order.host, order.port),
+            "relay": self._relays.texts if self._connect in ("relay", "auto") else None,
         }
-        entry.lacks = False
+        entry.lacks, entry.key = False, key
         entry.future = client.submit(
             eval,
             _RUN,
             {"text": self._text, "order": task},
-            key=f"aplex-worker-{secrets.token_hex(8)}",
+            key=key,
             pure=False,
             retries=0,
             **self._options,
@@ -106,6 +132,7 @@ class DaskLauncher(Launcher):
         entry.future.add_done_callback(partial(self._done, entry))
 
     def kill(self, number: int) -> None:
+        self.listener.call_soon(partial(self._meetings.forget, number))
         entry = self._anchors.get(number)
         if entry is None or not self._cluster.has_client:
             return
@@ -124,6 +151,7 @@ class DaskLauncher(Launcher):
 
     def over(self, number: int) -> None:
         """Have Dask forget the anchor, which it may have placed anew, where nobody needs it."""
+        self.listener.call_soon(partial(self._meetings.forget, number))
         entry = self._anchors.get(number)
         if entry is not None and self._cluster.has_client:
             self._cluster.client().cancel([entry.future])
@@ -156,12 +184,33 @@ class DaskLauncher(Launcher):
         if what == "placed":
             entry.address = message["address"]
             self.events.placed(number, message["node"])
+            if message["listens"] is not None:
+                host, port = message["listens"]
+                ways: tuple[Way, ...] = (message["way"],)
+                if self._connect == "auto" and message["way"] == "caller":
+                    ways = ("caller", "relay")
+                self._meetings.begin(entry.order, message["node"], (host, port), ways)
         elif what == "ended":
             entry.reason = told(message["code"])
         elif what == "failed":
             entry.reason = f"could not start it: {message['reason']}"
         elif what == "lacks":
             entry.lacks = True
+
+    def arrived(self, number: int) -> None:
+        self._meetings.arrived(number)
+
+    def _met(self, node: str, way: Way) -> None:
+        if self._connect == "auto":
+            self._ways[node] = way
+
+    def _relay(self, number: int, connection: socket.socket, host: str, port: int) -> None:
+        """Have a connection made inside the cluster. On the listener's thread."""
+        entry = self._anchors.get(number)
+        if entry is None or entry.address is None:
+            connection.close()
+        else:
+            self._relays.connect(connection, entry.address, entry.key, host, port)
 
     async def _hear_of_all(self, event: tuple[float, dict[str, Any]]) -> None:
         """See whether there are more places than before, or less. On the loop of the client."""

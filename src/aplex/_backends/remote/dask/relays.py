@@ -1,0 +1,77 @@
+"""The ends of relays beside a pool on Dask: one for each Dask worker that has workers of it.
+
+A call goes from the pool's client to the scheduler, which hands it on to the Dask worker, as it
+does for actors; `Far` answers there, on the loop of the Dask worker, which takes no place of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import secrets
+import socket
+from functools import partial
+from typing import Any
+
+from aplex._backends.remote import relay
+from aplex._backends.remote.dask import far
+from aplex._backends.remote.dask.cluster import DaskCluster
+from aplex._backends.remote.near import Near
+
+
+class DaskRelays:
+    """All those of one pool. On the loop of its client."""
+
+    def __init__(self, cluster: DaskCluster) -> None:
+        """Have none yet.
+
+        Args:
+            cluster: Whose client makes the calls.
+        """
+        self._cluster = cluster
+        self._nears: dict[str, Near] = {}
+        texts = [inspect.getsource(relay), inspect.getsource(far)]
+        digest = hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
+        self._name = f"aplex_relay_{digest}"
+        self.texts = (self._name, texts)
+
+    def connect(
+        self, connection: socket.socket, address: str, key: str, host: str, port: int
+    ) -> None:
+        """Have a Dask worker dial, and a socket here be that connection. Any thread.
+
+        Args:
+            connection: From now on its own.
+            address: Of the Dask worker.
+            key: Of the anchor.
+            host: Where to dial.
+            port: There.
+        """
+        attach = self._attach(connection, address, key, host, port)
+        try:
+            self._cluster.begin(attach)
+        except (AttributeError, RuntimeError):  # there is no client any more
+            attach.close()
+            connection.close()
+
+    async def _attach(
+        self, connection: socket.socket, address: str, key: str, host: str, port: int
+    ) -> None:
+        near = self._nears.get(address)
+        if near is None:
+            name = secrets.token_hex(8)
+            call = partial(self._call, address, name)
+            near = Near(call, lambda: self._forget(address, near))
+            self._nears[address] = near
+        await near.attach(connection, key, host, port)
+
+    def _forget(self, address: str, near: Near | None) -> None:
+        if self._nears.get(address) is near:
+            del self._nears[address]
+
+    async def _call(self, address: str, relay: str, what: str, frames: Any = None) -> Any:
+        message = {"op": self._name, "what": what, "relay": relay, "frames": frames}
+        if not self._cluster.has_client:
+            raise ConnectionError("there is no connection to the scheduler")
+        scheduler = self._cluster.client().scheduler
+        return await scheduler.proxy(worker=address, msg=message)
