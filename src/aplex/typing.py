@@ -80,6 +80,7 @@ class RemoteOptions(PoolOptions, total=False):
     port: int
     secret: str | os.PathLike[str] | None
     ship: Literal["auto"] | Sequence[str] | None
+    max_memory_per_worker: int | None
 
 
 class InterpreterOptions(PoolOptions, total=False):
@@ -98,6 +99,7 @@ class DaskOptions(PoolOptions, total=False):
     listen: str | None
     port: int
     forward_logs: bool | None
+    max_memory_per_worker: int | None
     ship: Literal["auto"] | Sequence[str] | None
 
 
@@ -112,6 +114,7 @@ class RayOptions(PoolOptions, total=False):
     runtime_env: Mapping[str, Any] | None
     namespace: str | None
     log_to_driver: bool
+    max_memory_per_worker: int | None
     listen: str
     port: int
     forward_logs: bool | None

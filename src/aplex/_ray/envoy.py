@@ -42,6 +42,12 @@ PLACED: Final = 5
 """Up: the actor of that number has its place; where."""
 ENDED: Final = 6
 """Up: the actor of that number is gone; why."""
+MISSED: Final = 7
+"""Up: the head of the cluster does not answer; why. The envoy goes on, as long as Ray does."""
+PAUSE: Final = 0.5
+"""Seconds until a cluster that is away is looked for again; they double up to `LONGEST`."""
+LONGEST: Final = 30.0
+"""Seconds."""
 LAST: Final = 5.0
 """Seconds in which Ray must have been left, when the pool is gone."""
 JOIN: Final = 45.0
@@ -69,6 +75,8 @@ class Envoy:
         self._actors: dict[int, Any] = {}
         self._orders: dict[int, tuple[Any, ...]] = {}  # of actors that have no place yet
         self._ray: Any = None
+        self._head = ""  # where it can be asked whether it is there
+        self._gone = threading.Event()  # the pool
         self._packages: Any = None
         self._needs: dict[str, str] = {}
         threading.Thread(target=self._read, name="aplex-envoy", daemon=True).start()
@@ -79,16 +87,15 @@ class Envoy:
         if first is None:
             return
         settings = pickle.loads(first[1])
-        timer = threading.Timer(JOIN, self._give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            _knock(settings["init"]["address"])
-            self._join(settings)
-        except BaseException as error:  # noqa: BLE001 - Ray's, of many kinds
-            self._tell(FAILED, _told(error))
-            return
-        timer.cancel()
+        pause = PAUSE
+        while (failure := self._try_to_join(settings)) is not None:
+            if not settings["patient"]:
+                self._tell(FAILED, failure)
+                return
+            self._tell(MISSED, failure)
+            if self._gone.wait(pause):
+                return
+            pause = min(2 * pause, LONGEST)
         self._tell(JOINED)
         while (wanted := self._wants.get()) is not None:
             kind, number, *rest = wanted
@@ -100,6 +107,20 @@ class Envoy:
                 self._kill(number)
         self._leave()
 
+    def _try_to_join(self, settings: dict[str, Any]) -> str | None:
+        """Connect to Ray; return why that cannot be."""
+        timer = threading.Timer(JOIN, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            _knock(settings["init"]["address"])
+            self._join(settings)
+        except BaseException as error:  # noqa: BLE001 - Ray's, of many kinds
+            return _told(error)
+        finally:
+            timer.cancel()
+        return None
+
     def _read(self) -> None:
         try:
             while True:
@@ -108,7 +129,10 @@ class Envoy:
                     self._wants.put(frames.popleft())
         except (EOFError, OSError):
             pass
+        self._gone.set()
         self._wants.put(None)
+        if self._head and self._missing() is not None:
+            os._exit(1)  # there is nobody to leave
         timer = threading.Timer(LAST, os._exit, (1,))  # Ray may wait for what never comes
         timer.daemon = True
         timer.start()
@@ -136,12 +160,26 @@ class Envoy:
             max_restarts=0, max_task_retries=0, **settings["options"]
         )
         self._needs = {"aplex": __version__, "cloudpickle": metadata.version("cloudpickle")}
+        address: str = settings["init"]["address"]
+        proxied = address.startswith("ray://")
+        self._head = address if proxied else ray.get_runtime_context().gcs_address
+
+    def _missing(self) -> str | None:
+        """Return why the head does not answer; None: it does."""
+        try:
+            _knock(self._head)
+        except OSError as error:
+            return str(error)
+        return None
 
     def _leave(self) -> None:
         self._ray.shutdown()
 
     def _launch(self, number: int, order: tuple[Any, ...]) -> None:
         self._orders[number] = order
+        failure = self._missing()
+        if failure is not None:
+            self._tell(MISSED, failure)
         try:
             actor = self._actors[number] = self._class.remote()
             self._watch(actor.place.remote(self._needs), partial(self._placed, number))

@@ -31,6 +31,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -62,6 +63,9 @@ STUCK: Final = 3.0
 LAST_FRAMES: Final = 5.0
 """Seconds in which what a worker had written must have come, after its end was certified."""
 _log = logging.getLogger("aplex")
+AWAY: Final = (
+    "%s: the cluster is away: %s. Works wait until it is back; workers that are left go on"
+)
 LOOK: Final = 0.25
 """Seconds for which `stats` waits for agents, at most: the last that is known does else."""
 
@@ -207,6 +211,20 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
 
     def capacity(self, count: int) -> None:
         self.events.capacity(count)
+
+    def away(self, reason: str) -> None:
+        before, self.cluster_away = self.cluster_away, reason
+        if before is None:
+            self._say(logging.WARNING, AWAY, self._setup.name, reason)
+
+    def back(self) -> None:
+        before, self.cluster_away = self.cluster_away, None
+        if before is not None:
+            self._say(logging.INFO, "%s: the cluster is back", self._setup.name)
+
+    def _say(self, *line: Any) -> None:
+        # On the listener's thread: those of clusters may have locks that a handler wants.
+        self.listener.call_soon(partial(_log.log, *line))
 
     def _command_ended(self, number: int, reason: str) -> None:
         launch = self._launches.get(number)
@@ -383,6 +401,12 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         link = self._links.get(worker)
         return None if link is None else link.rss
 
+    def weigh(self, worker: PoolWorker) -> int | None:
+        link = self._links.get(worker)
+        if link is not None and link.certificate is None:
+            link.ask()
+        return None
+
     def record(self, level: int) -> None:
         super().record(level)
         for link in self._links.values():
@@ -456,7 +480,8 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             self._cut_short(launch, str(failure))
         elif not launch.is_over:
             self._forget(launch)
-            self.events.lost(launch.worker, lambda: unborn(failure))
+            death = replace(unborn(failure), blameless=self.cluster_away is not None)
+            self.events.lost(launch.worker, lambda: death)
 
     def _cut_short(self, launch: Launch, reason: str) -> None:
         """Lose a worker of whose end nothing is certified. On the listener's thread."""
@@ -501,7 +526,9 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         link = launch.link
         assert link is not None
         self._forget(launch)
-        self._take_end(launch.worker, link, partial(examine, launch, link))
+        blameless = self.cluster_away is not None
+        death = lambda: replace(examine(launch, link), blameless=blameless)  # noqa: E731
+        self._take_end(launch.worker, link, death)
 
     def _forget(self, launch: Launch) -> None:
         """Have its token void, and nothing of it watched but the link. On the listener's thread."""

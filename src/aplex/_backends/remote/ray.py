@@ -2,8 +2,8 @@
 
 The envoy (`aplex._ray.envoy`) is a child process that holds the connection to Ray, for Ray ends
 that process when the head of the cluster dies. It is started with the first order, and again if it
-has ended. Its environment is that of this program; so a token for Ray is where Ray looks for it,
-and nothing here reads it.
+has ended: once there was a cluster, it waits for that to come back. Its environment is that of this
+program; so a token for Ray is where Ray looks for it, and nothing here reads it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import time
 from functools import partial
 from typing import Any, Final
 
+from aplex._backends.remote.absence import Absence
 from aplex._backends.remote.launcher import Launcher, Order
 from aplex._common.locks import RLock
 from aplex._wire.frames import PipeEnd, Reader, Writer
 
 assert sys.platform != "win32"
 
-BEGIN, LAUNCH, KILL, JOINED, FAILED, PLACED, ENDED = range(7)
+BEGIN, LAUNCH, KILL, JOINED, FAILED, PLACED, ENDED, MISSED = range(8)
 """What `aplex._ray.envoy` knows."""
 LAST: Final = 8.0
 """Seconds in which the envoy must have ended when the pool is gone; then it is killed."""
@@ -52,6 +53,8 @@ class _Envoy:
         self.end = PipeEnd(ours.detach())
         self.reader, self.writer = Reader(self.end), Writer(self.end)
         self.numbers: set[int] = set()  # of orders that it has
+        self.joined = False
+        self.missed = False  # whether it has found that the head is gone
         self.failure: str | None = None
 
     def tell(self, *message: Any) -> None:
@@ -70,36 +73,64 @@ class RayLauncher(Launcher):
             init: The arguments of ``ray.init``.
             options: Those of an actor.
         """
-        self._settings = pickle.dumps({"init": init, "options": options})
+        self._settings = {"init": init, "options": options}
         self._quiet = not init["log_to_driver"]  # then Ray shows messages of its own all the same
         self._envoy: _Envoy | None = None
         self._envoys: set[_Envoy] = set()
         self._lock = RLock()
+        self._absence = Absence()
+        self._looks = False  # whether there will be another envoy in a while
+        self._waiting: dict[int, Order] = {}  # without a place, as yet
+        self._serving: set[int] = set()  # with a place, and not known to be over
+        self._joined = False  # whether there ever was a cluster
+        self._closed = False
 
     def launch(self, order: Order) -> None:
-        number, _, token = order.token.partition("-")
         with self._lock:
-            envoy = self._envoy
-            if envoy is None:
-                envoy = self._envoy = _Envoy(quiet=self._quiet)
-                self._envoys.add(envoy)
-                envoy.tell(BEGIN, self._settings)
-                self.listener.call_soon(partial(self._watch, envoy))
-            envoy.numbers.add(order.number)
+            self._waiting[order.number] = order
+            if self._envoy is not None:
+                self._hand(self._envoy, order)
+            elif not self._looks:
+                self._send_envoy()
+
+    def _send_envoy(self) -> None:
+        """Start an envoy, and hand it what waits. Under the lock."""
+        if self._closed or self._envoy is not None:
+            return
+        envoy = self._envoy = _Envoy(quiet=self._quiet)
+        self._envoys.add(envoy)
+        # Once there was a cluster, it waits for it.
+        envoy.tell(BEGIN, pickle.dumps({**self._settings, "patient": self._joined}))
+        self.listener.call_soon(partial(self._watch, envoy))
+        for order in self._waiting.values():
+            self._hand(envoy, order)
+
+    def _hand(self, envoy: _Envoy, order: Order) -> None:
+        number, _, token = order.token.partition("-")
+        envoy.numbers.add(order.number)
         envoy.tell(
             LAUNCH, int(number), order.host, order.port, int(number), bytes.fromhex(token),
             order.secret.encode(),
         )  # fmt: skip
 
     def kill(self, number: int) -> None:
+        self.over(number)
         with self._lock:
             envoys = [envoy for envoy in self._envoys if number in envoy.numbers]
         for envoy in envoys:
             envoy.tell(KILL, number)
 
+    def over(self, number: int) -> None:
+        with self._lock:
+            self._waiting.pop(number, None)
+            self._serving.discard(number)
+            if self._envoy is not None:
+                self._dismiss_if_useless(self._envoy)
+
     def close(self) -> None:
         end = time.monotonic() + LAST
         with self._lock:
+            self._closed = True
             envoys, self._envoy = list(self._envoys), None
             self._envoys.clear()
         for envoy in envoys:
@@ -136,31 +167,76 @@ class RayLauncher(Launcher):
 
     def _take(self, envoy: _Envoy, kind: int, *rest: Any) -> None:
         if kind == PLACED:
+            with self._lock:
+                self._serving.add(rest[0])
+                self._waiting.pop(rest[0], None)
+            self._is_back(envoy)
             self.events.placed(*rest)
+        elif kind == JOINED:
+            self._joined = envoy.joined = True
+            self._is_back(envoy)
+        elif kind == MISSED:
+            self._miss(envoy, rest[0])
         elif kind == ENDED:
             number, reason = rest
             self._end(envoy, number, reason)
         elif kind == FAILED:
             envoy.failure = f"found no cluster of Ray: {rest[0]}"
 
+    def _miss(self, envoy: _Envoy, reason: str) -> None:
+        """Take in that the head of the cluster does not answer."""
+        self._absence.begin(reason)
+        self.events.away(reason)
+        with self._lock:
+            envoy.missed = True
+            self._dismiss_if_useless(envoy)
+
+    def _dismiss_if_useless(self, envoy: _Envoy) -> None:
+        """End an envoy without head and actors, which Ray would do after a minute. Under the lock.
+
+        While there are actors, Ray decides about them.
+        """
+        if envoy.joined and envoy.missed and not self._serving:
+            envoy.process.kill()
+
+    def _is_back(self, envoy: _Envoy) -> None:
+        envoy.missed = False
+        self._absence.end()
+        self.events.back()
+
     def _lose(self, envoy: _Envoy) -> None:
         """Take in that an envoy has ended, and with it all its actors."""
-        with self._lock:
-            if self._envoy is envoy:
-                self._envoy = None
-            self._envoys.discard(envoy)
         self.listener.unwatch(envoy.end)
         envoy.end.close()
         code = envoy.process.wait()
         reason = envoy.failure or f"lost its connection to Ray (which ended by code {code})"
+        with self._lock:
+            if self._envoy is envoy:
+                self._envoy = None
+            self._envoys.discard(envoy)
+            if self._joined:  # what has no place waits until the cluster is back
+                envoy.numbers -= self._waiting.keys()
+                self._absence.begin(self._absence.reason or reason)
+                self.events.away(self._absence.reason or reason)
+                when = time.monotonic() + self._absence.pause()
+                self._looks = True
+                self.listener.call_at(when, self._look)
         for number in list(envoy.numbers):
             self._end(envoy, number, reason)
+
+    def _look(self) -> None:
+        """Have another envoy wait for the cluster."""
+        with self._lock:
+            self._looks = False
+            if self._waiting:
+                self._send_envoy()
 
     def _end(self, envoy: _Envoy, number: int, reason: str) -> None:
         """Tell that an actor is gone; if its connection says nothing of that, insist."""
         if number not in envoy.numbers:
             return
         envoy.numbers.discard(number)
+        self.over(number)
         self.events.ended(number, reason)
         insist = partial(self.events.node_lost, number, f"what had started it {reason}")
         self.listener.call_at(time.monotonic() + FINAL, insist)
