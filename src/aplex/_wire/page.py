@@ -27,11 +27,14 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 from aplex._common.histograms import BUCKETS, Timing
 from aplex._common.locks import RLock
 from aplex._wire.frames import PipeEnd
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Final
 
 NAME: Final = "aplex-page"
 VERSION: Final = 1
