@@ -39,7 +39,7 @@ EXPECTED: Final = "refused a connection"
 """What aplex says of a worker that Dask has started anew, where its pool has another by then."""
 GROWTH: Final = 15.0
 """MB that this process may grow after the first phase."""
-NODE: Final = 0.04
+NODE: Final = 0.08
 """Of all blows, the part that hits a Dask worker."""
 
 
