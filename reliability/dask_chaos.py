@@ -58,7 +58,7 @@ class Form:
 
 FORMS = {
     "long": Form(100_000, 4, float("inf"), workers=4, window=600, limit=880),
-    "short": Form(100_000, 2, 4.0, workers=4, window=300, limit=50),
+    "short": Form(100_000, 2, 3.0, workers=4, window=300, limit=50),
 }
 
 
@@ -154,7 +154,7 @@ def _cluster(folder: Path, workers: int) -> LocalDask:
     """Start two Dask workers, with a place more than there are workers."""
     root = Path(__file__).parent.parent
     paths = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
-    cluster = LocalDask(folder, env={"PYTHONPATH": paths})
+    cluster = LocalDask(folder, env={"PYTHONPATH": paths, "TMPDIR": str(folder)})
     for name in "ab":
         cluster.add_worker(name, threads=workers)
     cluster.wait_for_workers(2)

@@ -134,7 +134,7 @@ class LocalDask:
             program.terminate()
         for program in self._programs:
             try:
-                program.wait(5)
+                program.wait(2)
             except subprocess.TimeoutExpired:
                 program.kill()
                 program.wait(5)
