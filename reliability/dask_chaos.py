@@ -35,8 +35,8 @@ from reliability.load.verdict import judge
 from reliability.report import command
 from reliability.report.figures import Report
 
-EXPECTED: Final = "refused a connection"
-"""What aplex says of a worker that Dask has started anew, where its pool has another by then."""
+EXPECTED: Final = "its token was used before"
+"""What aplex says of a worker that Dask has started anew before the pool knows of its end."""
 GROWTH: Final = 15.0
 """MB that this process may grow after the first phase."""
 NODE: Final = 0.08

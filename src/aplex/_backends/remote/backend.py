@@ -51,7 +51,7 @@ from aplex._common.messages import LANES
 from aplex._pool.state import PoolWorker
 from aplex._wire import handshake, orders
 from aplex._wire.frames import PipeEnd, frame_of
-from aplex._wire.handshake import Claim, RefusedError
+from aplex._wire.handshake import Claim, LateError, RefusedError
 from aplex._wire.orders import Arrival, Certificate, Welcome
 from aplex._wire.past import Part
 from aplex._wire.setup_packer import pack_setup
@@ -66,6 +66,8 @@ _log = logging.getLogger("aplex")
 AWAY: Final = (
     "%s: the cluster is away: %s. Works wait until it is back; workers that are left go on"
 )
+PAST: Final = 256
+"""Tokens of workers that are over, which are known to have been good once."""
 LOOK: Final = 0.25
 """Seconds for which `stats` waits for agents, at most: the last that is known does else."""
 
@@ -117,6 +119,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         self._secret = secret or secrets.token_hex(32)
         self._door: Door | None = None
         self._launches: dict[int, Launch] = {}
+        self._past: dict[int, bytes] = {}  # the tokens of the last ones that are over
         self._looked = threading.Condition()
         self._boot = orders.boot_of_this_machine()
 
@@ -242,8 +245,10 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
 
     def _admit(self, claim: Claim) -> None:
         launch = self._launches.get(claim.number)
-        if launch is None or not hmac.compare_digest(launch.token, claim.token):
-            raise RefusedError(
+        token = self._past.get(claim.number, b"") if launch is None else launch.token
+        if launch is None or not hmac.compare_digest(token, claim.token):
+            late = launch is None and hmac.compare_digest(token, claim.token)
+            raise (LateError if late else RefusedError)(
                 "its token is not valid: the worker that was to have it has been given up, or has "
                 "ended"
             )
@@ -533,6 +538,9 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     def _forget(self, launch: Launch) -> None:
         """Have its token void, and nothing of it watched but the link. On the listener's thread."""
         self._launches.pop(launch.worker.id, None)
+        self._past[launch.worker.id] = launch.token
+        if len(self._past) > PAST:
+            del self._past[next(iter(self._past))]
         if launch.certified is None or launch.bereft:
             self._have_killed(launch)
         else:

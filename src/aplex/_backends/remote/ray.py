@@ -216,20 +216,25 @@ class RayLauncher(Launcher):
             self._envoys.discard(envoy)
             if self._joined:  # what has no place waits until the cluster is back
                 envoy.numbers -= self._waiting.keys()
-                self._absence.begin(self._absence.reason or reason)
-                self.events.away(self._absence.reason or reason)
-                when = time.monotonic() + self._absence.pause()
-                self._looks = True
-                self.listener.call_at(when, self._look)
+                self._look_later(self._absence.reason or reason)
         for number in list(envoy.numbers):
             self._end(envoy, number, reason)
 
+    def _look_later(self, reason: str) -> None:
+        """Have another envoy look for the cluster in a while. Under the lock."""
+        self._absence.begin(reason)
+        self.events.away(reason)
+        self._looks = True
+        self.listener.call_at(time.monotonic() + self._absence.pause(), self._look)
+
     def _look(self) -> None:
-        """Have another envoy wait for the cluster."""
         with self._lock:
             self._looks = False
             if self._waiting:
-                self._send_envoy()
+                try:
+                    self._send_envoy()
+                except OSError as error:  # no memory, or too many processes
+                    self._look_later(f"its envoy could not be started: {error}")
 
     def _end(self, envoy: _Envoy, number: int, reason: str) -> None:
         """Tell that an actor is gone; if its connection says nothing of that, insist."""
