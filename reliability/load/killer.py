@@ -44,20 +44,28 @@ class Killer:
         for resumption in self._resumptions:
             resumption.join()
 
+    def alive(self) -> list[int]:
+        """Return who can be struck."""
+        return workers(os.getpid())
+
+    def hit(self, pid: int, number: int) -> bool:
+        """Send a signal; return whether the worker was there."""
+        return strike(pid, number, os.getpid())
+
     def _run(self) -> None:
-        alive = workers(os.getpid())
+        alive = self.alive()
         while not self._over.wait(self._rng.expovariate(max(1, len(alive)) / self._life)):
-            alive = workers(os.getpid())
+            alive = self.alive()
             if alive:
                 self._strike(self._rng.choice(alive))
 
     def _strike(self, pid: int) -> None:
         (blow,) = self._rng.choices(list(BLOWS), list(BLOWS.values()))
-        if not strike(pid, blow, os.getpid()):
+        if not self.hit(pid, blow):
             return
         self.struck[blow.name] += 1
         if blow is signal.SIGSTOP:
-            call = (pid, signal.SIGCONT, os.getpid())
-            resumption = threading.Timer(self._rng.uniform(0, STOPPED), strike, call)
+            call = (pid, signal.SIGCONT)
+            resumption = threading.Timer(self._rng.uniform(0, STOPPED), self.hit, call)
             self._resumptions.append(resumption)
             resumption.start()

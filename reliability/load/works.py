@@ -9,6 +9,7 @@ import select
 import signal
 import time
 import weakref
+from collections.abc import Iterator
 
 from reliability.load.journal import BEGAN, CANCELLED, ENDED, note
 from reliability.system.processes import strike, workers
@@ -104,6 +105,11 @@ def kill_another(work: int) -> int | None:
 async def akill_another(work: int) -> int | None:
     """Do so on the loop."""
     return kill_another(work)
+
+
+def numbers(count: int) -> Iterator[int]:
+    """Yield the first numbers."""
+    yield from range(count)
 
 
 def fail(value: object) -> None:

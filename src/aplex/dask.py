@@ -95,6 +95,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
         port: int = 0,
         ship: Literal["auto"] | Sequence[str] | None = "auto",
         forward_logs: bool | None = None,
+        max_memory_per_worker: int | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
         """Make an executor; the workers are ordered with the first work.
@@ -131,6 +132,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
                 when a worker starts, from outside of ``site-packages`` and the standard library; or
                 the names of modules and packages; or none. Before the initializer, to each worker.
             forward_logs: As of `ProcessAsyncPoolExecutor`, as all that follow.
+            max_memory_per_worker: See there. That of the Dask worker is not counted.
             options: See there. ``start_timeout``, 60 s by default, counts from when a worker has
                 its place.
 
@@ -188,6 +190,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             awaitable=awaitable,
             pool_size=size,
             forward_logs=forward_logs,
+            max_memory_per_worker=max_memory_per_worker,
             **options,  # type: ignore[arg-type, unused-ignore] # context: made a tuple there, once checked
         )
         super().__init__(backend, settings)

@@ -128,6 +128,7 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
         restart_window: float = 5.0,
         max_tasks_per_child: int | None = None,
         max_age: float | None = None,
+        max_memory_per_worker: int | None = None,
         min_pool_size: int | None = None,
         idle_timeout: float | None = None,
         slow_callback: float | None = 0.5,
@@ -182,6 +183,7 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
             restart_window: See there.
             max_tasks_per_child: See there.
             max_age: See there.
+            max_memory_per_worker: See there.
             min_pool_size: See there.
             idle_timeout: See there.
             slow_callback: See there.
@@ -228,6 +230,7 @@ class RemoteAsyncPoolExecutor(_RemotePool[Awaits]):
                 restart_window=restart_window,
                 max_tasks_per_child=max_tasks_per_child,
                 max_age=max_age,
+                max_memory_per_worker=max_memory_per_worker,
                 min_pool_size=min_pool_size,
                 idle_timeout=idle_timeout,
                 slow_callback=slow_callback,

@@ -165,6 +165,9 @@ class PoolStats:
         limits: The bounds that follow what servers bear, one for each key.
         workers: Those that are there, also those that start and those that leave.
         timings: What `waiting_time`, `running_time` and `by_name` are made of.
+        cluster_away: Why no workers can be started now: their cluster cannot be reached, as its
+            scheduler or head is gone. Works wait until it is back, their deadlines apply, and
+            workers that are left go on. None: it is there, or there is none.
     """
 
     state: Literal["new", "open", "closing", "closed", "broken"]
@@ -179,6 +182,7 @@ class PoolStats:
     workers: tuple[WorkerStats, ...]
     limits: tuple[LimitStats, ...] = ()
     timings: Timings = field(default=_NONE, repr=False, compare=False)
+    cluster_away: str | None = None
 
     @property
     def waiting_time(self) -> Percentiles | None:

@@ -82,6 +82,7 @@ class RemoteOptions(PoolOptions, total=False):
     secret: str | os.PathLike[str] | None
     tls: TLS | None
     ship: Literal["auto"] | Sequence[str] | None
+    max_memory_per_worker: int | None
 
 
 class InterpreterOptions(PoolOptions, total=False):
@@ -101,6 +102,7 @@ class DaskOptions(PoolOptions, total=False):
     listen: str | None
     port: int
     forward_logs: bool | None
+    max_memory_per_worker: int | None
     ship: Literal["auto"] | Sequence[str] | None
 
 
@@ -116,6 +118,7 @@ class RayOptions(PoolOptions, total=False):
     namespace: str | None
     log_to_driver: bool
     connect: Literal["auto", "worker", "caller", "relay"]
+    max_memory_per_worker: int | None
     listen: str
     port: int
     forward_logs: bool | None

@@ -8,12 +8,14 @@ runs with ``--engine ray``, see `tests/backends/conftest.py`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from aplex import BrokenPoolError, RayAsyncPoolExecutor, WorkerLostError
 from tests.support.callers import DEADLINE, make_pool
 from tests.support.engines import needs_ray
 from tests.support.leaks import nothing_left_alive
-from tests.support.ray_head import Head
+from tests.support.ray_head import Head, Node
 from tests.test_documents import EXAMPLE, ON_RAY
 
 PROGRAMS = EXAMPLE.findall(ON_RAY.read_text(encoding="utf-8"))
@@ -44,7 +46,7 @@ def pool(shared: RayAsyncPoolExecutor[Any]) -> RayAsyncPoolExecutor[Any]:
     return shared
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
+def wait_for(condition: Callable[[], object]) -> None:
     """Wait for what other processes do, and nobody tells."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
@@ -275,18 +277,75 @@ def test_a_cluster_that_is_not_there_is_told(
             pool.submit(os.getpid).result(60)
 
 
-def test_the_head_dies_and_this_program_does_not(
-    ray_head: Head, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The last test: there is no head any more."""
-    # Ray ends the process that is connected after this time, of 60 s by default.
-    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "3")
+def test_a_lost_node_is_told(ray_head: Head) -> None:
+    """By the agent: Ray itself needs some 15 s to find out, and may leave the actor's process."""
+    node = Node(ray_head, "second")
+    try:
+        with make_pool("ray", pool_size=1, resources={"second": 1}) as pool:
+            future = pool.submit(time.sleep, 60)
+            wait_for(lambda: any(worker.running for worker in pool.stats().workers))
+            (pid,) = pids_of(pool)
+            killed = time.monotonic()
+            node.kill_raylet()
+            error = future.exception(DEADLINE)
+            assert time.monotonic() - killed < 5
+            assert isinstance(error, WorkerLostError)
+            wait_for(lambda: not is_alive(pid))
+            waiting = pool.submit(abs, -1)  # for a node
+            with pytest.raises(FutureTimeout):
+                waiting.result(0.5)
+            assert waiting.cancel()
+    finally:
+        node.stop()
+
+
+def test_an_envoy_that_dies_early_loses_no_order(ray_head: Head) -> None:
+    """Neither before it has joined, nor while its orders wait for a place."""
+    with make_pool("ray", pool_size=1, resources={"nowhere": 1}) as pool:
+        waiting = pool.submit(abs, -1)
+        wait_for(lambda: pool._manager._backend._launcher._envoy is not None)
+        os.kill(envoy_of(pool), signal.SIGKILL)
+        launcher = pool._manager._backend._launcher
+        for _ in range(2):
+            wait_for(lambda: launcher._envoy is not None and launcher._envoy.joined)
+            assert pool.stats().cluster_away is None
+            first = launcher._envoy
+            first.process.kill()
+            wait_for(lambda first=first: launcher._envoy not in (None, first))
+        assert not waiting.done()
+        assert waiting.cancel()
+
+
+def test_a_pool_outlives_its_head(ray_head: Head, caplog: pytest.LogCaptureFixture) -> None:
+    """The last test: the head that comes back ends with it. With no restarts at all."""
+    caplog.set_level(logging.INFO, "aplex")
     with make_pool("ray", pool_size=1, max_restarts=0) as pool:
         assert pool.submit(abs, -1).result(60) == 1
-        works = [pool.submit(time.sleep, 60), pool.submit(asyncio.sleep, 60)]
-        wait_for(lambda: any(worker.running for worker in pool.stats().workers))
-        ray_head.kill()
-        for work in works:
-            assert isinstance(work.exception(30), WorkerLostError)
-        with pytest.raises(BrokenPoolError):
-            pool.submit(abs, -1).result(60)
+        running = [pool.submit(time.sleep, 60), pool.submit(asyncio.sleep, 60)]
+        with make_pool("ray", pool_size=1, max_restarts=0) as other:
+            assert other.submit(abs, -1).result(60) == 1
+            wait_for(lambda: any(worker.running for worker in pool.stats().workers))
+            ray_head.kill()
+            for work in running:
+                assert isinstance(work.exception(30), WorkerLostError)
+            waiting = pool.submit(abs, -1)
+            wait_for(lambda: pool.stats().cluster_away)
+            wait_for(lambda: other.stats().cluster_away)
+            unwanted = other.submit(abs, -1)
+            start = time.monotonic()
+            other.shutdown(cancel_futures=True)
+            assert unwanted.cancelled()
+            assert time.monotonic() - start < 3
+        late = pool.options(deadline=0.3).submit(abs, -1)
+        assert isinstance(late.exception(DEADLINE), TimeoutError)
+        assert not waiting.done()
+        head = Head(again=ray_head)
+        try:
+            assert waiting.result(90) == 1
+            assert pool.stats().cluster_away is None
+            pool.shutdown()
+        finally:
+            head.stop()
+    said = [r.getMessage() for r in caplog.records if "the cluster is" in r.getMessage()]
+    away = [line.partition(":")[0] for line in said if "the cluster is away: nothing ans" in line]
+    assert len(away) == len(set(away)) >= 2  # the pool that other tests share, too

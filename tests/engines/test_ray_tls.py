@@ -36,7 +36,7 @@ def test_where_ray_speaks_tls_the_works_do(tmp_path: Path, monkeypatch: pytest.M
         "RAY_TLS_SERVER_KEY": os.fspath(tls.key),
         "RAY_TLS_CA_CERT": os.fspath(tls.ca),
     }
-    head = Head(variables=files)
+    head = Head(more=files)
     try:
         for name, value in head.variables.items():
             monkeypatch.setenv(name, value)

@@ -65,6 +65,19 @@ def test_all_restarts_are_used_up_then_the_rest_are_awaited() -> None:
     assert len(pool.workers) == 4, "one that serves fills the gaps"
 
 
+def test_while_the_cluster_is_away_no_start_has_failed() -> None:
+    """Neither of a worker that starts, nor of one that was there for a moment only."""
+    pool = DrivenPool(2, ready=False, max_restarts=0)
+    work = pool.submit()
+    pool.ready(pool.workers[0])
+    for _ in range(5):
+        for worker in list(pool.workers):
+            pool.lose(worker, blameless=True, uptime=0.1)
+    assert (len(pool.workers), len(pool.started), pool.pauses) == (2, 12, [])
+    pool.ready(pool.workers[0])
+    assert work.worker is pool.workers[0]
+
+
 def failure(number: int = 7, text: str = "no such module") -> WorkerStartError:
     """What is told of a worker process that could not import something."""
     error = WorkerStartError(f"worker process {number} exited")
@@ -550,6 +563,31 @@ def test_a_worn_worker_serves_until_its_heir_is_ready() -> None:
     late = pool.plain()
     assert late.worker is None, "one function at a time, in one place"
     pool.end(work)
+    assert late.worker is heir
+
+
+@pytest.mark.parametrize("placed", [False, True])
+def test_a_worn_worker_whose_heir_finds_no_place_goes_first(*, placed: bool) -> None:
+    pool = DrivenPool(terms=Terms(max_memory=1))
+    pool.pool.waits_for_places = True
+    first = pool.workers[0]
+    work = pool.submit()
+    pool.wear(first)
+    (heir,) = pool.pool.spares
+    heir.placed = placed
+    pool.pass_alarm()
+    if placed:
+        assert pool.workers == [first]
+        pool.ready(heir)
+    assert pool.workers == [heir]
+    assert first.state is WorkerState.RETIRING
+    late = pool.submit()
+    pool.end(work)
+    assert pool.stopped == [first]
+    if not placed:
+        assert late.worker is None
+        pool.lose(first)
+        pool.ready(heir)
     assert late.worker is heir
 
 

@@ -121,7 +121,10 @@ def test_a_token_is_good_for_one_worker(pool: RemoteAsyncPoolExecutor[Any], numb
     assert ran.stderr.count("\n") == 1
 
 
-def test_the_token_of_a_worker_that_is_gone_is_void(pool: RemoteAsyncPoolExecutor[Any]) -> None:
+def test_the_token_of_a_worker_that_is_gone_is_void(
+    pool: RemoteAsyncPoolExecutor[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is no stranger, so the log has no warning."""
     backend = backend_of(pool)
     pool.resize(2)
     pool.start()
@@ -134,6 +137,7 @@ def test_the_token_of_a_worker_that_is_gone_is_void(pool: RemoteAsyncPoolExecuto
     ran = run_worker(address_of(pool), f"{gone}-{tokens[gone].hex()}", backend._secret)
     assert ran.returncode == 3
     assert "not valid" in ran.stderr
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_another_version_is_refused_and_told_what_differs(

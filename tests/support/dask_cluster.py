@@ -44,16 +44,25 @@ class LocalDask:
         self._folder = folder
         self._python = python
         self._env = {**os.environ, **(env or {})}
+        self.nannies: dict[str, subprocess.Popen[bytes]] = {}
         self._programs: list[subprocess.Popen[bytes]] = []
+        self._client: Any = None
+        self.start_scheduler()
+
+    def start_scheduler(self) -> None:
+        """Start one; what there was of an older one is forgotten."""
+        self.file.unlink(missing_ok=True)
+        if self._client is not None:
+            self._client.close(timeout=1)
+            self._client = None
         self.scheduler = self._start(
             *("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"),
             *("--idle-timeout", "600"),
         )
-        self._client: Any = None
 
     def add_worker(self, name: str, *, threads: int = 1, resources: str = "") -> None:
         """Start one more Dask worker; does not wait for it."""
-        self._start(
+        self.nannies[name] = self._start(
             *("worker", "--nthreads", str(threads), "--name", name, "--no-dashboard"),
             *("--local-directory", str(self._folder), "--death-timeout", "60"),
             *("--memory-limit", "0"),
@@ -125,7 +134,7 @@ class LocalDask:
             program.terminate()
         for program in self._programs:
             try:
-                program.wait(5)
+                program.wait(2)
             except subprocess.TimeoutExpired:
                 program.kill()
                 program.wait(5)

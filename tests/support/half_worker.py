@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from aplex._agent import agent, dialing
@@ -31,6 +32,8 @@ STEPS = (
     "plain",
     "before the fork",
     "after the fork",
+    "the worker at once",
+    "half a frame of the worker",
 )
 
 
@@ -57,12 +60,25 @@ def half(step: str) -> None:
         if step == "before the fork":
             die()
         pid = real_fork()
-        if pid and step == "after the fork":
+        if pid:
+            if step == "after the fork":
+                die()
+        elif step == "the worker at once":
             die()
+        elif step == "half a frame of the worker":
+            os.writev = write_half
         return pid
 
     agent.dial = dial  # type: ignore[assignment]
     os.fork = fork
+
+
+def write_half(fd: int, parts: Sequence[bytes | memoryview]) -> int:
+    """Begin to write a frame."""
+    data = b"".join(parts)
+    os.write(fd, data[: len(data) // 2])
+    die()
+    return 0
 
 
 def knock(place: Place, step: str) -> None:

@@ -153,12 +153,13 @@ class DrivenPool:
         reason: BaseException | None = None,
         error: BaseException | None = None,
         uptime: float | None = None,
+        blameless: bool = False,
     ) -> list[Work]:
         """Let a worker end that had started so many works of each lane; return what failed."""
         before = set(self.outcomes)
         if error is None and any(started):
             error = ConnectionError("the worker is lost")
-        self.pool.lost(worker, Death(started, error, reason, uptime), self.now)
+        self.pool.lost(worker, Death(started, error, reason, uptime, blameless), self.now)
         self.take_effects()
         new = [work for work in self.outcomes if work not in before]
         return [work for work in new if self.outcomes[work][0] == RAISED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -15,35 +16,27 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.dask_cluster import WITH_ITS_PARENT
 from tests.support.leaks import APART, descendants
 
 STARTED = 120.0
 """Seconds in which a head must be there."""
 
 
-class Head:
-    """One that this object has started. `variables` are what a driver's environment must have."""
+class _Program:
+    """A ``ray start`` that has begun something, and stays as long as that."""
 
-    def __init__(self, cpus: int = 4, variables: Mapping[str, str] | None = None) -> None:
-        # Its sockets lie there, and their paths must not be long.
-        self._folder = tempfile.mkdtemp(prefix="aplex-ray-", dir="/tmp")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.variables = {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_ADDRESS": f"127.0.0.1:{port}",
-            **(variables or {}),
-        }
-        environment = {**os.environ, **self.variables, "PYTHONUNBUFFERED": "1"}
-        del environment["RAY_ADDRESS"]
+    def __init__(self, variables: dict[str, str], folder: str, *arguments: str) -> None:
+        self._folder = folder
+        self.variables = variables
+        environment = {**os.environ, **variables, "PYTHONUNBUFFERED": "1"}
+        environment.pop("RAY_ADDRESS", None)
         command = [
-            *(str(Path(sys.executable).with_name("ray")), "start", "--head", "--block"),
-            *(f"--port={port}", f"--num-cpus={cpus}", "--node-ip-address=127.0.0.1"),
-            *("--include-dashboard=false", "--disable-usage-stats"),
+            *(sys.executable, "-c", WITH_ITS_PARENT),
+            *(str(Path(sys.executable).with_name("ray")), "start", "--block"),
+            *("--node-ip-address=127.0.0.1", "--disable-usage-stats"),
             "--dashboard-agent-listen-port=0",
-            *(f"--object-store-memory={128 * 2**20}", f"--temp-dir={self._folder}"),
+            *arguments,
         ]
         self._process = subprocess.Popen(
             command,
@@ -61,7 +54,7 @@ class Head:
         self._reader.start()
         if not self._ready.wait(STARTED) or self._process.poll() is not None:
             self.stop()
-            raise AssertionError("no head of Ray:\n" + "".join(self._said))
+            raise AssertionError("Ray has not started:\n" + "".join(self._said))
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -73,14 +66,8 @@ class Head:
 
     @property
     def processes(self) -> frozenset[int]:
-        """All that the head consists of, with the actors."""
+        """All that it consists of, with the actors."""
         return descendants(self._process.pid) | {self._process.pid}
-
-    def kill(self) -> None:
-        """Kill all of it at once, as if the machine had gone."""
-        for pid in self.processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """End it, in order if it likes."""
@@ -98,4 +85,65 @@ class Head:
         self._reader.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Head(_Program):
+    """One that this object has started. `variables` are what a driver's environment must have."""
+
+    def __init__(
+        self,
+        cpus: int = 4,
+        again: Head | None = None,
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start one, with more variables; or another one in the place of one that is dead."""
+        # Its sockets lie there, and their paths must not be long.
+        folder = tempfile.mkdtemp(prefix="aplex-ray-", dir="/tmp")
+        variables = {**_variables(), **(more or {})} if again is None else again.variables
+        port = variables["RAY_ADDRESS"].rpartition(":")[2]
+        super().__init__(
+            variables,
+            folder,
+            *("--head", f"--port={port}", f"--num-cpus={cpus}", "--include-dashboard=false"),
+            *(f"--object-store-memory={128 * 2**20}", f"--temp-dir={folder}"),
+        )
+
+    def kill(self) -> None:
+        """Kill all of it at once, as if the machine had gone."""
+        for pid in self.processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+class Node(_Program):
+    """A further node of a head's cluster, with one of a resource."""
+
+    def __init__(self, head: Head, resource: str) -> None:
+        """Start it."""
+        super().__init__(
+            head.variables,
+            "",
+            *(f"--address={head.variables['RAY_ADDRESS']}", "--num-cpus=1"),
+            *(f"--resources={json.dumps({resource: 1})}", f"--object-store-memory={80 * 2**20}"),
+        )
+
+    def kill_raylet(self) -> None:
+        """Kill what Ray has on the node, but for the processes of actors."""
+        for pid in self.processes:
+            with contextlib.suppress(OSError):
+                name = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+                if name.endswith(b"/raylet"):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def _variables() -> dict[str, str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_ADDRESS": f"127.0.0.1:{port}",
+    }

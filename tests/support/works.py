@@ -804,6 +804,11 @@ def fail_to_start(path: str, times: int) -> None:
             raise ConnectionRefusedError("not yet")
 
 
+def slow_same(value: Any) -> Any:
+    time.sleep(0.02)
+    return value
+
+
 def zeros(count: int) -> bytes:
     return bytes(count)
 

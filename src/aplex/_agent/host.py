@@ -80,12 +80,11 @@ def _start_agent(listener: int) -> socket.socket:
         listener: `Place.listener`, which is the agent's from now on.
     """
     ours, theirs = socket.socketpair()
-    pidfd = -1
-    if sys.platform == "linux" and hasattr(os, "pidfd_open"):
-        with contextlib.suppress(OSError):  # an old kernel
-            pidfd = os.pidfd_open(os.getpid())
-    passed = [theirs.fileno(), *(fd for fd in (pidfd, listener) if fd >= 0)]
-    program = _PROGRAM.format(path=sys.path, arguments=(theirs.fileno(), os.getpid(), pidfd))
+    pidfd, keeper = _pidfd(os.getpid()), _pidfd(os.getppid())
+    known = [fd for fd in (pidfd, keeper, listener) if fd >= 0]
+    passed = [theirs.fileno(), *known]
+    arguments = (theirs.fileno(), os.getpid(), pidfd, keeper)
+    program = _PROGRAM.format(path=sys.path, arguments=arguments)
     with theirs:
         started = subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-c", program],
@@ -93,7 +92,15 @@ def _start_agent(listener: int) -> socket.socket:
             pass_fds=passed,
             start_new_session=True,
         )
-        for fd in passed[1:]:
+        for fd in known:
             os.close(fd)
     started.wait()
     return ours
+
+
+def _pidfd(pid: int) -> int:
+    """Return what can be read when a process has ended; -1 where nothing tells that."""
+    if sys.platform == "linux" and hasattr(os, "pidfd_open") and pid > 1:
+        with contextlib.suppress(OSError):  # an old kernel; or it has ended, and is not waited for
+            return os.pidfd_open(pid)
+    return -1

@@ -12,6 +12,9 @@ it starts this agent, as a program (`host.be_worker`), and both keep an end of a
 From then on all is as with a worker that the agent has forked, but that this is no child: its exit
 code is what it has said, or what the kernel knows (Linux 6.15), or what its last words tell.
 
+What has started the host, a node's part of the cluster, counts its places: if that dies, the worker
+is killed, as nobody counts it any more.
+
 The agent is nobody's child: some clusters kill the children of a process that ends, and the end is
 what it is there to tell. It ends when the worker has, or the pool.
 """
@@ -124,13 +127,14 @@ def _code_told(words: str) -> int | None:
     return None
 
 
-def attend(connection: int, pid: int, pidfd: int) -> None:
+def attend(connection: int, pid: int, pidfd: int, keeper: int = -1) -> None:
     """Be the agent of a process; returns when all is over. The program's main function.
 
     Args:
         connection: The descriptor of the agent's end of the socket pair.
         pid: The process.
         pidfd: What can be read when it has ended; -1: its end of the socket pair tells.
+        keeper: The same of what has started it; -1: nobody tells.
     """
     if os.fork():  # see the module
         os._exit(0)
@@ -167,7 +171,8 @@ def attend(connection: int, pid: int, pidfd: int) -> None:
     for one in (theirs, page, arrived.logs):
         if one is not None:
             one.close()
-    agent.run(pid, lifeline, end=host if end is None else end)
+    started_by = None if keeper < 0 else PipeEnd(keeper)
+    agent.run(pid, lifeline, started_by, end=host if end is None else end)
     tunnels.finish(arrived.control, *lanes)
 
 

@@ -193,6 +193,8 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
     """Whether works run in threads of this process, and may wait for works."""
     tells_sent: ClassVar[bool] = False
     """Whether the back end itself calls ``tell_sent``, with the columns that it sends."""
+    cluster_away: str | None = None
+    """Why no worker can be started now, where that is the business of a cluster, which is away."""
     events: Events
     listener: Listener
     tell_sent: Callable[[PoolWorker, int, Sequence[int], Sequence[Work]], None] | None = None
@@ -298,6 +300,10 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
     def resident(self, worker: PoolWorker) -> int | None:
         """Return how many bytes of memory a worker holds; None if that is not known."""
         return None if worker.pid is None else resident(worker.pid)
+
+    def weigh(self, worker: PoolWorker) -> int | None:
+        """Return what `resident` does; or have that looked at, of which `Events.looked` tells."""
+        return self.resident(worker)
 
     def turns(self, worker: PoolWorker) -> tuple[float, float]:  # noqa: ARG002
         """Return for how long the loop of a worker has not waited, and how long turns took lately.

@@ -250,7 +250,8 @@ class Manager(Nested):
         workers = workers_of(pool, self._backend, time.monotonic())
         limits = limits_of(pool, time.monotonic())
         counted = pool.counted(counts)
-        return PoolStats(self._state, pool.size, *counted, workers, limits, timings)
+        away = self._backend.cluster_away
+        return PoolStats(self._state, pool.size, *counted, workers, limits, timings, away)
 
     def inquire(self) -> Inquiry:
         """Ask all workers what they do now; return at once."""
@@ -457,13 +458,20 @@ class Manager(Nested):
         def place() -> None:
             if worker.state is WorkerState.STARTING:
                 worker.node = node or worker.node
+                worker.placed = True
                 self._effects.time_start(worker)
 
         self._step(place)
 
     def looked(self, worker: PoolWorker, running: tuple[int, float]) -> None:
         """Look anew at functions that are to be stopped: more is known of what runs."""
-        self._step(lambda: self._escalation.look_again(worker, running, time.monotonic()))
+
+        def look() -> None:
+            self._escalation.look_again(worker, running, time.monotonic())
+            if self._weights is not None:
+                self._weights.take(worker, self._backend.resident(worker))
+
+        self._step(look)
 
     def leaving(self, worker: PoolWorker) -> None:
         """Have another worker take the place of one that is to go."""

@@ -82,10 +82,11 @@ class Stepper:
             start_timeout=start_timeout,
         )
         self._escalation = self._effects.escalation
+        pool.waits_for_places = backend.waits_for_places
         self._weights: Weights | None = None
         if pool.terms.max_memory is not None:
             self._weights = Weights(
-                pool, pool.terms.max_memory, self._effects.call_later, self._step
+                pool, backend, pool.terms.max_memory, self._effects.call_later, self._step
             )
         self._lock = RLock()
         self._stepping = False  # whether the thread that has the lock is in a step

@@ -10,11 +10,13 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from aplex._common.resident import resident
 from aplex._pool.pool import Pool
 from aplex._pool.state import PoolWorker, WorkerState
+
+if TYPE_CHECKING:
+    from aplex._backends.contract import Backend
 
 BETWEEN: Final = 0.05
 """Seconds between two looks at one worker, at least: a look takes some 10 us."""
@@ -33,6 +35,7 @@ class Weights:
     def __init__(
         self,
         pool: Pool,
+        backend: Backend,
         most: int,
         call_later: Callable[[float, Callable[[], None]], None],
         step: Callable[[Callable[[], None]], None],
@@ -41,11 +44,13 @@ class Weights:
 
         Args:
             pool: Whose workers.
+            backend: Knows what they hold, or asks.
             most: Bytes that a worker may hold.
             call_later: Makes a call after so many seconds.
             step: Takes an event in as a step.
         """
         self._pool = pool
+        self._backend = backend
         self._most = most
         self._call_later = call_later
         self._step = step
@@ -76,7 +81,12 @@ class Weights:
         worker.weighed_at = now
         if worker.worn or worker.pid is None or worker.state is not WorkerState.SERVING:
             return
-        held = resident(worker.pid)
+        self.take(worker, self._backend.weigh(worker))
+
+    def take(self, worker: PoolWorker, held: int | None) -> None:
+        """Take in how many bytes a worker holds, if that is known. In a step."""
+        if worker.worn or worker.state is not WorkerState.SERVING:
+            return
         if held is not None and held > self._most:
             if not worker.works_done and not worker.works and not self._warned:
                 self._warned = True

@@ -5,7 +5,8 @@ Rules of this file: logic only, as in ``_pool.pool``. Whoever measures memory te
 A worker takes ``max_tasks`` works at most, ever. So that no work waits for a start, its heir is
 started when as many are left to it as it may take while a worker starts, twice; the heir stands
 by, and takes its place when it has taken its last work. One that is *worn*, since it is old or
-holds much memory, serves until its heir is ready, and is replaced then.
+holds much memory, serves until its heir is ready, and is replaced then; or, where workers wait for
+places and there is no other one, it goes first, so that its heir gets its place.
 
 Who was replaced finishes what it has, and is an *elder* of its heir. Together they have as many
 works in flight as one worker may have, and run one function at a time: there are more processes
@@ -27,6 +28,8 @@ from aplex.load_balancers import LoadBalancerFactory
 
 LOOK: Final = 0.01
 """Seconds over which the pace of works is measured, at least."""
+PLACE: Final = 2.0
+"""Seconds in which an heir finds a place, if there is one beside that of the worker before it."""
 EARLY: Final = 2
 """An heir is started so many times earlier than a start took lately."""
 
@@ -128,6 +131,20 @@ class Recycling(Staff):
         heir = self._hire(worker.index)
         self.spares.append(heir)
         worker.heir = heir
+        if worker.worn and self.waits_for_places:
+            self.pauses.append((PLACE, lambda: self._make_place(worker, heir)))
+
+    def _make_place(self, worker: PoolWorker, heir: PoolWorker) -> None:
+        """Let a worker go whose heir has found no place as yet: it may be waiting for that one."""
+        if (
+            worker.heir is heir
+            and heir in self.spares
+            and not heir.placed
+            and worker.state is SERVING
+        ):
+            self._hand_over(worker)
+            self._share()
+            self.dispatch()
 
     def _hand_over(self, worker: PoolWorker) -> None:
         """Retire a worker; put its heir in its place, where load balancers see it."""

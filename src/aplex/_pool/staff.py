@@ -39,6 +39,7 @@ class Staff(Ahead):
         self.policy = policy
         self._pauses = 0  # restarts that wait for their time
         self._worker_ids = 0
+        self.waits_for_places = False  # whether a new worker may wait until another one has gone
 
     @property
     def wants_workers(self) -> bool:

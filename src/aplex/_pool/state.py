@@ -151,6 +151,7 @@ class PoolWorker:
         "pace",
         "pid",
         "pinned",
+        "placed",
         "plain",
         "question",
         "recalls",
@@ -185,6 +186,7 @@ class PoolWorker:
         self.limit = 0  # works it may have in flight, as of the last look
         self.worn = False  # it serves only until its heir can
         self.heir: PoolWorker | None = None  # what takes its place, or has taken it
+        self.placed = False  # whether it has what it may have had to wait for: its place
         self.heir_paused = False  # the last heir has failed: the next one is to wait
         self.elders: list[PoolWorker] = []  # those before it in its place that still have works
         self.given_back = 0  # works that it was handed and that it has not started
@@ -248,3 +250,4 @@ class Death:
     error: BaseException | None  # what to tell the works it had started
     reason: BaseException | None  # why it never served, if that is known
     uptime: float | None = None  # seconds it lived; None: unknown
+    blameless: bool = False  # the cluster is away: no start has failed, whatever it had done

@@ -232,6 +232,8 @@ class Workforce(Recycling):
 
     def _failed_to_serve(self, worker: PoolWorker, death: Death) -> bool:
         """Whether the death of a worker counts as a failed start."""
+        if death.blameless:
+            return False
         if worker.state is WorkerState.STARTING:
             return True
         if worker.state not in (SERVING, WorkerState.STANDBY):

@@ -45,6 +45,12 @@ ENDED: Final = 6
 """Up: the actor of that number is gone; why."""
 LISTENS: Final = 7
 """Up: the worker of that number is to be dialled; the id of its node, the way, host and port."""
+MISSED: Final = 8
+"""Up: the head of the cluster does not answer; why. The envoy goes on, as long as Ray does."""
+PAUSE: Final = 0.5
+"""Seconds until a cluster that is away is looked for again; they double up to `LONGEST`."""
+LONGEST: Final = 30.0
+"""Seconds."""
 LAST: Final = 5.0
 """Seconds in which Ray must have been left, when the pool is gone."""
 JOIN: Final = 45.0
@@ -75,6 +81,8 @@ class Envoy:
         self._actors: dict[int, Any] = {}
         self._orders: dict[int, tuple[Any, ...]] = {}  # of actors that have no place yet
         self._ray: Any = None
+        self._head = ""  # where it can be asked whether it is there
+        self._gone = threading.Event()  # the pool
         self._packages: Any = None
         self._needs: dict[str, str] = {}
         threading.Thread(target=self._read, name="aplex-envoy", daemon=True).start()
@@ -85,16 +93,15 @@ class Envoy:
         if first is None:
             return
         settings = pickle.loads(first[1])
-        timer = threading.Timer(JOIN, self._give_up)
-        timer.daemon = True
-        timer.start()
-        try:
-            _knock(settings["init"]["address"])
-            self._join(settings)
-        except BaseException as error:  # noqa: BLE001 - Ray's, of many kinds
-            self._tell(FAILED, _told(error))
-            return
-        timer.cancel()
+        pause = PAUSE
+        while (failure := self._try_to_join(settings)) is not None:
+            if not settings["patient"]:
+                self._tell(FAILED, failure)
+                return
+            self._tell(MISSED, failure)
+            if self._gone.wait(pause):
+                return
+            pause = min(2 * pause, LONGEST)
         self._tell(JOINED)
         self._relays = RayRelays(self._ray, self._hatch)
         while (wanted := self._wants.get()) is not None:
@@ -107,6 +114,20 @@ class Envoy:
                 self._kill(number)
         self._leave()
 
+    def _try_to_join(self, settings: dict[str, Any]) -> str | None:
+        """Connect to Ray; return why that cannot be."""
+        timer = threading.Timer(JOIN, self._give_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            _knock(settings["init"]["address"])
+            self._join(settings)
+        except BaseException as error:  # noqa: BLE001 - Ray's, of many kinds
+            return _told(error)
+        finally:
+            timer.cancel()
+        return None
+
     def _read(self) -> None:
         try:
             while True:
@@ -115,7 +136,10 @@ class Envoy:
                     self._wants.put(frames.popleft())
         except (EOFError, OSError):
             pass
+        self._gone.set()
         self._wants.put(None)
+        if self._head and self._missing() is not None:
+            os._exit(1)  # there is nobody to leave
         timer = threading.Timer(LAST, os._exit, (1,))  # Ray may wait for what never comes
         timer.daemon = True
         timer.start()
@@ -143,12 +167,26 @@ class Envoy:
             max_restarts=0, max_task_retries=0, **settings["options"]
         )
         self._needs = {"aplex": __version__, "cloudpickle": metadata.version("cloudpickle")}
+        address: str = settings["init"]["address"]
+        proxied = address.startswith("ray://")
+        self._head = address if proxied else ray.get_runtime_context().gcs_address
+
+    def _missing(self) -> str | None:
+        """Return why the head does not answer; None: it does."""
+        try:
+            _knock(self._head)
+        except OSError as error:
+            return str(error)
+        return None
 
     def _leave(self) -> None:
         self._ray.shutdown()
 
     def _launch(self, number: int, order: tuple[Any, ...]) -> None:
         self._orders[number] = order
+        failure = self._missing()
+        if failure is not None:
+            self._tell(MISSED, failure)
         try:
             actor = self._actors[number] = self._class.remote()
             self._ask(number, actor)

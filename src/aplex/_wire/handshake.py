@@ -61,6 +61,10 @@ class RefusedError(ConnectionError):
     """One side does not want the other; the message is one line that says why."""
 
 
+class LateError(RefusedError):
+    """The pool had ordered this worker, and has given it up since."""
+
+
 class Claim(NamedTuple):
     """Which connection this is, as a worker says that knows the secret."""
 

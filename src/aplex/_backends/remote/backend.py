@@ -31,6 +31,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -51,7 +52,7 @@ from aplex._common.messages import LANES
 from aplex._pool.state import PoolWorker
 from aplex._wire import handshake, orders
 from aplex._wire.frames import PipeEnd, frame_of
-from aplex._wire.handshake import Claim, RefusedError
+from aplex._wire.handshake import Claim, LateError, RefusedError
 from aplex._wire.orders import Arrival, Certificate, Welcome
 from aplex._wire.past import Part
 from aplex._wire.setup_packer import pack_setup
@@ -63,6 +64,11 @@ STUCK: Final = 3.0
 LAST_FRAMES: Final = 5.0
 """Seconds in which what a worker had written must have come, after its end was certified."""
 _log = logging.getLogger("aplex")
+AWAY: Final = (
+    "%s: the cluster is away: %s. Works wait until it is back; workers that are left go on"
+)
+PAST: Final = 256
+"""Tokens of workers that are over, which are known to have been good once."""
 LOOK: Final = 0.25
 """Seconds for which `stats` waits for agents, at most: the last that is known does else."""
 
@@ -117,6 +123,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         self._secret = secret or secrets.token_hex(32)
         self._door: Door | None = None
         self._launches: dict[int, Launch] = {}
+        self._past: dict[int, bytes] = {}  # the tokens of the last ones that are over
         self._looked = threading.Condition()
         self._boot = orders.boot_of_this_machine()
 
@@ -233,6 +240,20 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     def capacity(self, count: int) -> None:
         self.events.capacity(count)
 
+    def away(self, reason: str) -> None:
+        before, self.cluster_away = self.cluster_away, reason
+        if before is None:
+            self._say(logging.WARNING, AWAY, self._setup.name, reason)
+
+    def back(self) -> None:
+        before, self.cluster_away = self.cluster_away, None
+        if before is not None:
+            self._say(logging.INFO, "%s: the cluster is back", self._setup.name)
+
+    def _say(self, *line: Any) -> None:
+        # On the listener's thread: those of clusters may have locks that a handler wants.
+        self.listener.call_soon(partial(_log.log, *line))
+
     def _command_ended(self, number: int, reason: str) -> None:
         launch = self._launches.get(number)
         if launch is None:
@@ -249,8 +270,10 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
 
     def _admit(self, claim: Claim) -> None:
         launch = self._launches.get(claim.number)
-        if launch is None or not hmac.compare_digest(launch.token, claim.token):
-            raise RefusedError(
+        token = self._past.get(claim.number, b"") if launch is None else launch.token
+        if launch is None or not hmac.compare_digest(token, claim.token):
+            late = launch is None and hmac.compare_digest(token, claim.token)
+            raise (LateError if late else RefusedError)(
                 "its token is not valid: the worker that was to have it has been given up, or has "
                 "ended"
             )
@@ -410,6 +433,12 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         link = self._links.get(worker)
         return None if link is None else link.rss
 
+    def weigh(self, worker: PoolWorker) -> int | None:
+        link = self._links.get(worker)
+        if link is not None and link.certificate is None:
+            link.ask()
+        return None
+
     def record(self, level: int) -> None:
         super().record(level)
         for link in self._links.values():
@@ -483,7 +512,8 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             self._cut_short(launch, str(failure))
         elif not launch.is_over:
             self._forget(launch)
-            self.events.lost(launch.worker, lambda: unborn(failure))
+            death = replace(unborn(failure), blameless=self.cluster_away is not None)
+            self.events.lost(launch.worker, lambda: death)
 
     def _cut_short(self, launch: Launch, reason: str) -> None:
         """Lose a worker of whose end nothing is certified. On the listener's thread."""
@@ -528,11 +558,16 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         link = launch.link
         assert link is not None
         self._forget(launch)
-        self._take_end(launch.worker, link, partial(examine, launch, link))
+        blameless = self.cluster_away is not None
+        death = lambda: replace(examine(launch, link), blameless=blameless)  # noqa: E731
+        self._take_end(launch.worker, link, death)
 
     def _forget(self, launch: Launch) -> None:
         """Have its token void, and nothing of it watched but the link. On the listener's thread."""
         self._launches.pop(launch.worker.id, None)
+        self._past[launch.worker.id] = launch.token
+        if len(self._past) > PAST:
+            del self._past[next(iter(self._past))]
         if launch.certified is None or launch.bereft:
             self._have_killed(launch)
         else:

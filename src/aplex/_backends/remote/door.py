@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from aplex._backends.listener import Listener, Timer
 from aplex._wire import handshake
-from aplex._wire.handshake import Claim, RefusedError
+from aplex._wire.handshake import Claim, LateError, RefusedError
 from aplex._wire.tcp import tune
 
 if TYPE_CHECKING:
@@ -199,6 +199,10 @@ class Door:
             self._admit(claim)
         except BlockingIOError:
             return
+        except LateError as error:  # nobody needs to see to that
+            _log.info("a worker that was given up has come after all, from %s", visitor.peer)
+            self._send_away(visitor, str(error))
+            return
         except RefusedError as error:
             self.refuse(visitor, str(error))
             return
@@ -230,6 +234,9 @@ class Door:
                 "refused a connection from %s to %s:%s: %s%s",
                 visitor.peer, *self.address, reason, more,
             )  # fmt: skip
+        self._send_away(visitor, reason)
+
+    def _send_away(self, visitor: _Visitor, reason: str) -> None:
         with contextlib.suppress(OSError):
             visitor.connection.send(handshake.refusal(reason))
             # What it still sends is not read: without this the reason would be lost by that.

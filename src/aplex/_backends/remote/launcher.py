@@ -17,6 +17,9 @@ Rules:
   itself starts successors, with new numbers.
 * Restarts, retries and backoff are not its business. An order that the cluster cannot place now may
   wait as long as the cluster lets it; the clock of ``start_timeout`` starts with `placed`.
+* If the cluster is away that was there before, it says so (`LauncherEvents.away`), keeps the orders
+  that have no place yet, looks for the cluster in growing intervals (`absence.Absence`), and starts
+  them when it is back (`LauncherEvents.back`).
 
 How a worker goes:
 
@@ -141,6 +144,18 @@ class LauncherEvents(Protocol):
         Args:
             count: At least one.
         """
+
+    def away(self, reason: str) -> None:
+        """Note that the cluster cannot be reached, or still cannot, and will be looked for.
+
+        Until `back`, no end of a worker is a failed start. Comes before the ends that follow.
+
+        Args:
+            reason: Why, for a message.
+        """
+
+    def back(self) -> None:
+        """Note that the cluster can be reached. Also if it was not known to be away."""
 
 
 class Launcher(ABC):

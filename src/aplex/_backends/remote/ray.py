@@ -2,8 +2,8 @@
 
 The envoy (`aplex._ray.envoy`) is a child process that holds the connection to Ray, for Ray ends
 that process when the head of the cluster dies. It is started with the first order, and again if it
-has ended. Its environment is that of this program; so a token for Ray is where Ray looks for it,
-and nothing here reads it.
+has ended: once there was a cluster, it waits for that to come back. Its environment is that of this
+program; so a token for Ray is where Ray looks for it, and nothing here reads it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, Final
 
 from aplex._backends.listener import Listener
+from aplex._backends.remote.absence import Absence
 from aplex._backends.remote.launcher import Launcher, LauncherEvents, Order
 from aplex._backends.remote.meetings import Meetings, Way
 from aplex._common.locks import RLock
@@ -25,7 +26,7 @@ from aplex._wire.frames import PipeEnd, Reader, Writer
 
 assert sys.platform != "win32"
 
-BEGIN, LAUNCH, KILL, JOINED, FAILED, PLACED, ENDED, LISTENS = range(8)
+BEGIN, LAUNCH, KILL, JOINED, FAILED, PLACED, ENDED, LISTENS, MISSED = range(9)
 """What `aplex._ray.envoy` knows."""
 LAST: Final = 8.0
 """Seconds in which the envoy must have ended when the pool is gone; then it is killed."""
@@ -58,6 +59,8 @@ class _Envoy:
         self.end = PipeEnd(ours.detach())
         self.reader, self.writer = Reader(self.end), Writer(self.end)
         self.orders: dict[int, Order] = {}  # that it has
+        self.joined = False
+        self.missed = False  # whether it has found that the head is gone
         self.failure: str | None = None
 
     def close(self) -> None:
@@ -88,26 +91,45 @@ class RayLauncher(Launcher):
         self._connect = connect
         self._meetings = Meetings(self._relay, self._met)
         self._ways: dict[str, Way] = {}  # that have worked, by the id of the node
-        self._settings = pickle.dumps({"init": init, "options": options})
+        self._settings = {"init": init, "options": options}
         self._quiet = not init["log_to_driver"]  # then Ray shows messages of its own all the same
         self._envoy: _Envoy | None = None
         self._envoys: set[_Envoy] = set()
         self._lock = RLock()
+        self._absence = Absence()
+        self._looks = False  # whether there will be another envoy in a while
+        self._waiting: dict[int, Order] = {}  # without a place, as yet
+        self._serving: set[int] = set()  # with a place, and not known to be over
+        self._joined = False  # whether there ever was a cluster
+        self._closed = False
 
     def bind(self, events: LauncherEvents, listener: Listener) -> None:
         super().bind(events, listener)
         self._meetings.bind(events, listener)
 
     def launch(self, order: Order) -> None:
-        number, _, token = order.token.partition("-")
         with self._lock:
-            envoy = self._envoy
-            if envoy is None:
-                envoy = self._envoy = _Envoy(quiet=self._quiet)
-                self._envoys.add(envoy)
-                envoy.tell(BEGIN, self._settings)
-                self.listener.call_soon(partial(self._watch, envoy))
-            envoy.orders[order.number] = order
+            self._waiting[order.number] = order
+            if self._envoy is not None:
+                self._hand(self._envoy, order)
+            elif not self._looks:
+                self._send_envoy()
+
+    def _send_envoy(self) -> None:
+        """Start an envoy, and hand it what waits. Under the lock."""
+        if self._closed or self._envoy is not None:
+            return
+        envoy = self._envoy = _Envoy(quiet=self._quiet)
+        self._envoys.add(envoy)
+        # Once there was a cluster, it waits for it.
+        envoy.tell(BEGIN, pickle.dumps({**self._settings, "patient": self._joined}))
+        self.listener.call_soon(partial(self._watch, envoy))
+        for order in self._waiting.values():
+            self._hand(envoy, order)
+
+    def _hand(self, envoy: _Envoy, order: Order) -> None:
+        number, _, token = order.token.partition("-")
+        envoy.orders[order.number] = order
         envoy.tell(
             LAUNCH, int(number), order.host, order.port, int(number), bytes.fromhex(token),
             order.secret.encode(), order.tls is not None, self._meeting(order),
@@ -128,10 +150,16 @@ class RayLauncher(Launcher):
 
     def over(self, number: int) -> None:
         self.listener.call_soon(partial(self._meetings.forget, number))
+        with self._lock:
+            self._waiting.pop(number, None)
+            self._serving.discard(number)
+            if self._envoy is not None:
+                self._dismiss_if_useless(self._envoy)
 
     def close(self) -> None:
         end = time.monotonic() + LAST
         with self._lock:
+            self._closed = True
             envoys, self._envoy = list(self._envoys), None
             self._envoys.clear()
         for envoy in envoys:
@@ -168,7 +196,16 @@ class RayLauncher(Launcher):
 
     def _take(self, envoy: _Envoy, kind: int, *rest: Any) -> None:
         if kind == PLACED:
+            with self._lock:
+                self._serving.add(rest[0])
+                self._waiting.pop(rest[0], None)
+            self._is_back(envoy)
             self.events.placed(*rest)
+        elif kind == JOINED:
+            self._joined = envoy.joined = True
+            self._is_back(envoy)
+        elif kind == MISSED:
+            self._miss(envoy, rest[0])
         elif kind == ENDED:
             number, reason = rest
             self._end(envoy, number, reason)
@@ -201,23 +238,65 @@ class RayLauncher(Launcher):
                 data = number.to_bytes(8, sys.byteorder)
                 socket.send_fds(envoy.hatch, [data], [connection.fileno()])
 
+    def _miss(self, envoy: _Envoy, reason: str) -> None:
+        """Take in that the head of the cluster does not answer."""
+        self._absence.begin(reason)
+        self.events.away(reason)
+        with self._lock:
+            envoy.missed = True
+            self._dismiss_if_useless(envoy)
+
+    def _dismiss_if_useless(self, envoy: _Envoy) -> None:
+        """End an envoy without head and actors, which Ray would do after a minute. Under the lock.
+
+        While there are actors, Ray decides about them.
+        """
+        if envoy.joined and envoy.missed and not self._serving:
+            envoy.process.kill()
+
+    def _is_back(self, envoy: _Envoy) -> None:
+        envoy.missed = False
+        self._absence.end()
+        self.events.back()
+
     def _lose(self, envoy: _Envoy) -> None:
         """Take in that an envoy has ended, and with it all its actors."""
-        with self._lock:
-            if self._envoy is envoy:
-                self._envoy = None
-            self._envoys.discard(envoy)
         self.listener.unwatch(envoy.end)
         envoy.close()
         code = envoy.process.wait()
         reason = envoy.failure or f"lost its connection to Ray (which ended by code {code})"
+        with self._lock:
+            if self._envoy is envoy:
+                self._envoy = None
+            self._envoys.discard(envoy)
+            if self._joined:  # what has no place waits until the cluster is back
+                for number in self._waiting:
+                    envoy.orders.pop(number, None)
+                self._look_later(self._absence.reason or reason)
         for number in list(envoy.orders):
             self._end(envoy, number, reason)
+
+    def _look_later(self, reason: str) -> None:
+        """Have another envoy look for the cluster in a while. Under the lock."""
+        self._absence.begin(reason)
+        self.events.away(reason)
+        self._looks = True
+        self.listener.call_at(time.monotonic() + self._absence.pause(), self._look)
+
+    def _look(self) -> None:
+        with self._lock:
+            self._looks = False
+            if self._waiting:
+                try:
+                    self._send_envoy()
+                except OSError as error:  # no memory, or too many processes
+                    self._look_later(f"its envoy could not be started: {error}")
 
     def _end(self, envoy: _Envoy, number: int, reason: str) -> None:
         """Tell that an actor is gone; if its connection says nothing of that, insist."""
         if envoy.orders.pop(number, None) is None:
             return
+        self.over(number)
         self.events.ended(number, reason)
         insist = partial(self.events.node_lost, number, f"what had started it {reason}")
         self.listener.call_at(time.monotonic() + FINAL, insist)

@@ -2,9 +2,9 @@
 
 What users hand over is a ``Client`` (of any loop), a cluster object, an address, or the path of a
 scheduler file. It only says where the scheduler is, and by which security. The pool makes a client
-of its own, on the launcher's thread, when the first worker is ordered: the loop of a user's client
-may be the very loop that waits for the pool, or be blocked; and its handlers of events are the
-user's. Nothing here is called with a lock of the pool.
+of its own, when the first worker is ordered: the loop of a user's client may be the very loop that
+waits for the pool, or be blocked; and its handlers of events are the user's. Nothing here is called
+with a lock of the pool.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ import os
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aplex._backends.remote.security import credentials_of_dask
 from aplex._wire.credentials import Credentials
+
+ANSWER: Final = 5.0
+"""Seconds in which something must listen at the address of a scheduler that was away."""
 
 
 class DaskCluster:
@@ -43,9 +46,9 @@ class DaskCluster:
             OSError: The scheduler file cannot be read.
         """
         self._distributed: Any = load()
+        self._given = given
         self.address = self._address(given)
         self._security = getattr(given, "security", None)
-        self._client: Any = None
 
     def _address(self, given: Any) -> str:
         if isinstance(given, self._distributed.Client):
@@ -101,38 +104,46 @@ class DaskCluster:
             )
         return found
 
-    # -- on the launcher's thread ---------------------------------------------------
+    # -- on threads that may wait ---------------------------------------------------
 
-    def client(self) -> Any:
-        """Return a client that is connected, or about to be again.
+    def connect(self) -> Any:
+        """Return a new client.
 
         Raises:
             ConnectionError: There is no scheduler.
         """
-        if not self.has_client:
-            try:
-                self._client = self._distributed.Client(
-                    self.address, security=self._security, set_as_default=False, name="aplex"
-                )
-            except OSError as error:
-                raise ConnectionError(
-                    f"the Dask scheduler at {self.address} cannot be reached: {error}"
-                ) from error
-        return self._client
+        try:
+            return self._distributed.Client(
+                self.address, security=self._security, set_as_default=False, name="aplex"
+            )
+        except OSError as error:
+            raise self._no_scheduler(error) from error
 
-    @property
-    def has_client(self) -> bool:
-        """Whether there is a client that has not given up."""
-        return self._client is not None and self._client.status not in ("closed", "closing")
+    def connect_again(self) -> Any:
+        """Do the same where there was a scheduler before: that may have another address now.
 
-    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Have something done on the loop of the client."""
-        asyncio.run_coroutine_threadsafe(coroutine, self._client.loop.asyncio_loop)
+        Takes no long time, other than `connect`, if nothing answers there.
 
-    def close(self) -> None:
-        """Close the client."""
-        if self._client is not None:
-            self._client.close()
+        Raises:
+            ConnectionError: There is no scheduler.
+        """
+        try:
+            if not isinstance(self._given, self._distributed.Client):
+                self.address = self._address(self._given)
+            parts = urlsplit(self.address)
+            if parts.hostname and parts.port:
+                socket.create_connection((parts.hostname, parts.port), ANSWER).close()
+        except (OSError, ValueError, KeyError) as error:
+            raise self._no_scheduler(error) from error
+        return self.connect()
+
+    def _no_scheduler(self, error: Exception) -> ConnectionError:
+        return ConnectionError(f"the Dask scheduler at {self.address} cannot be reached: {error}")
+
+
+def begin(client: Any, coroutine: Coroutine[Any, Any, None]) -> None:
+    """Have something done on the loop of a client."""
+    asyncio.run_coroutine_threadsafe(coroutine, client.loop.asyncio_loop)
 
 
 def load() -> Any:

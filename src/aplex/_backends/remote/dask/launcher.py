@@ -23,7 +23,8 @@ from typing import Any, Final
 
 from aplex._backends.listener import Listener
 from aplex._backends.remote.dask import anchor
-from aplex._backends.remote.dask.cluster import DaskCluster
+from aplex._backends.remote.dask.cluster import DaskCluster, begin
+from aplex._backends.remote.dask.connection import Connection
 from aplex._backends.remote.dask.relays import DaskRelays
 from aplex._backends.remote.launcher import Launcher, LauncherEvents, Order, told
 from aplex._backends.remote.meetings import Meetings, Way
@@ -39,12 +40,14 @@ _KILL: Final = "(exec(text, space := {'__name__': 'aplex_anchor'}), space['kill'
 class _Anchor:
     """One task."""
 
-    __slots__ = ("address", "future", "key", "lacks", "order", "reason")
+    __slots__ = ("address", "client", "future", "key", "lacks", "order", "reason", "unwanted")
 
     def __init__(self, order: Order) -> None:
         self.order = order
         self.key = ""  # of the task
+        self.client: Any = None  # by which it was submitted
         self.future: Any = None
+        self.unwanted = False
         self.address: str | None = None  # of the Dask worker, once it runs
         self.lacks = False  # whether there is no aplex
         self.reason: str | None = None  # how its worker has ended
@@ -71,10 +74,10 @@ class DaskLauncher(Launcher):
         """
         self.workers_dial = connect in ("worker", "auto")
         self._connect = connect
-        self._relays = DaskRelays(cluster)
+        self._connection = Connection(cluster, self._subscribe, self._place_all)
+        self._relays = DaskRelays(lambda: self._connection.client)
         self._meetings = Meetings(self._relay, self._met)
         self._ways: dict[str, Way] = {}  # that have worked, by node
-        self._cluster = cluster
         self._options = options
         self._least = least or 0
         self._follows = least is not None
@@ -83,25 +86,46 @@ class DaskLauncher(Launcher):
         self._packages: Shipment | None = None
         self._needs = {"aplex": __version__, "cloudpickle": metadata.version("cloudpickle")}
         self._anchors: dict[int, _Anchor] = {}
-        self._subscribed: Any = None  # the client
         self._changed = threading.Condition()
 
     def bind(self, events: LauncherEvents, listener: Listener) -> None:
         super().bind(events, listener)
         self._meetings.bind(events, listener)
+        self._connection.bind(events, listener)
 
     # -- the launcher's thread ------------------------------------------------------
 
     def launch(self, order: Order) -> None:
-        client = self._cluster.client()
-        if self._subscribed is not client:
-            self._subscribed = client
-            client.subscribe_topic(self._topic, self._hear)
-            if self._follows:
-                client.subscribe_topic("all", self._hear_of_all)
-                self._cluster.begin(self._count(client))
+        self._connection.ensure()
         entry = self._anchors[order.number] = _Anchor(order)
-        self._submit(client, entry)
+        self._place(entry)
+
+    def _subscribe(self, client: Any) -> None:
+        client.subscribe_topic(self._topic, self._hear)
+        if self._follows:
+            client.subscribe_topic("all", partial(self._hear_of_all, client))
+            begin(client, self._count(client))
+
+    def _place_all(self) -> None:
+        """Place the orders that have waited for the scheduler."""
+        for entry in list(self._anchors.values()):
+            self._place(entry)
+
+    def _place(self, entry: _Anchor) -> None:
+        """Submit an anchor, if it is not, and the scheduler is there. Any thread."""
+        client = self._connection.client
+        with self._changed:
+            if client is None or entry.client is not None or entry.unwanted:
+                return
+            entry.client = client
+        try:
+            self._submit(client, entry)
+        except Exception:
+            entry.client = None
+            if client.status == "running":
+                self._anchors.pop(entry.order.number, None)
+                raise
+            self._connection.lose(client)
 
     def _submit(self, client: Any, entry: _Anchor) -> None:
         order = entry.order
@@ -120,7 +144,7 @@ class DaskLauncher(Launcher):
             "relay": self._relays.texts if self._connect in ("relay", "auto") else None,
         }
         entry.lacks, entry.key = False, key
-        entry.future = client.submit(
+        future = entry.future = client.submit(
             eval,
             _RUN,
             {"text": self._text, "order": task},
@@ -129,15 +153,23 @@ class DaskLauncher(Launcher):
             retries=0,
             **self._options,
         )
-        entry.future.add_done_callback(partial(self._done, entry))
+        if entry.unwanted:  # since just now
+            client.cancel([future])
+        future.add_done_callback(partial(self._done, entry))
 
     def kill(self, number: int) -> None:
         self.listener.call_soon(partial(self._meetings.forget, number))
         entry = self._anchors.get(number)
-        if entry is None or not self._cluster.has_client:
+        if entry is None:
             return
-        client = self._cluster.client()
-        client.cancel([entry.future])
+        with self._changed:
+            entry.unwanted = True
+            client, future = entry.client, entry.future
+            if client is None:  # it was never submitted, or its scheduler is gone
+                self._anchors.pop(number, None)
+        if client is None or future is None or self._connection.client is not client:
+            return
+        client.cancel([future])
         if entry.address is not None:
             # On a thread of its own: if that machine is gone, Dask tries for half a minute.
             threading.Thread(
@@ -152,20 +184,20 @@ class DaskLauncher(Launcher):
     def over(self, number: int) -> None:
         """Have Dask forget the anchor, which it may have placed anew, where nobody needs it."""
         self.listener.call_soon(partial(self._meetings.forget, number))
-        entry = self._anchors.get(number)
-        if entry is not None and self._cluster.has_client:
-            self._cluster.client().cancel([entry.future])
+        entry, client = self._anchors.get(number), self._connection.client
+        if entry is not None and client is not None and entry.client is client:
+            client.cancel([entry.future])
 
     def close(self) -> None:
         try:
-            if self._cluster.has_client:
-                self._wait()
+            if self._connection.client is not None:
+                self._wait(self._connection.client)
         finally:
-            self._cluster.close()
+            self._connection.close()
 
-    def _wait(self) -> None:
+    def _wait(self, client: Any) -> None:
         """Wait until no place of the cluster is taken any more, for a while."""
-        client, end = self._cluster.client(), time.monotonic() + LAST
+        end = time.monotonic() + LAST
         with self._changed:
             self._changed.wait_for(lambda: not self._anchors, end - time.monotonic())
         for number in list(self._anchors):
@@ -212,10 +244,10 @@ class DaskLauncher(Launcher):
         else:
             self._relays.connect(connection, entry.address, entry.key, host, port)
 
-    async def _hear_of_all(self, event: tuple[float, dict[str, Any]]) -> None:
+    async def _hear_of_all(self, client: Any, event: tuple[float, dict[str, Any]]) -> None:
         """See whether there are more places than before, or less. On the loop of the client."""
         if event[1].get("action") in ("add-worker", "remove-worker", "retire-workers"):
-            await self._count(self._subscribed)
+            await self._count(client)
 
     async def _count(self, client: Any) -> None:
         """Count the places. On the loop of the client."""
@@ -242,15 +274,27 @@ class DaskLauncher(Launcher):
         if entry.lacks and future.status == "finished":
             try:
                 self._packages = self._packages or own_packages()
-                self._submit(self._cluster.client(), entry)
+                self._submit(entry.client, entry)
             except Exception as error:  # noqa: BLE001 - whatever there is with the cluster
                 entry.reason = f"has no aplex, and could not be sent it: {error}"
             else:
+                return
+        if future.status == "cancelled" and _has_lost_scheduler(entry.client, future):
+            self._connection.lose(entry.client)
+            if entry.address is None and not entry.unwanted:  # it waits for a place again
+                entry.client = entry.future = None
+                self._place(entry)
                 return
         with self._changed:
             self._anchors.pop(entry.order.number, None)
             self._changed.notify_all()
         self.events.ended(entry.order.number, entry.reason or _said(future))
+
+
+def _has_lost_scheduler(client: Any, future: Any) -> bool:
+    """Whether a task was cancelled since the scheduler is gone, for all that the client knows."""
+    why = getattr(future._state.exception, "reason", None)  # noqa: SLF001
+    return client.status != "running" or why == "scheduler-connection-lost"
 
 
 def _said(future: Any) -> str:

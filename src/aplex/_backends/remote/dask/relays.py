@@ -10,25 +10,26 @@ import hashlib
 import inspect
 import secrets
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from aplex._backends.remote import relay
 from aplex._backends.remote.dask import far
-from aplex._backends.remote.dask.cluster import DaskCluster
+from aplex._backends.remote.dask.cluster import begin
 from aplex._backends.remote.near import Near
 
 
 class DaskRelays:
     """All those of one pool. On the loop of its client."""
 
-    def __init__(self, cluster: DaskCluster) -> None:
+    def __init__(self, client: Callable[[], Any]) -> None:
         """Have none yet.
 
         Args:
-            cluster: Whose client makes the calls.
+            client: Returns what makes the calls; None: the scheduler is away.
         """
-        self._cluster = cluster
+        self._client = client
         self._nears: dict[str, Near] = {}
         texts = [inspect.getsource(relay), inspect.getsource(far)]
         digest = hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
@@ -49,7 +50,7 @@ class DaskRelays:
         """
         attach = self._attach(connection, address, key, host, port)
         try:
-            self._cluster.begin(attach)
+            begin(self._client(), attach)
         except (AttributeError, RuntimeError):  # there is no client any more
             attach.close()
             connection.close()
@@ -71,7 +72,7 @@ class DaskRelays:
 
     async def _call(self, address: str, relay: str, what: str, frames: Any = None) -> Any:
         message = {"op": self._name, "what": what, "relay": relay, "frames": frames}
-        if not self._cluster.has_client:
+        client = self._client()
+        if client is None:
             raise ConnectionError("there is no connection to the scheduler")
-        scheduler = self._cluster.client().scheduler
-        return await scheduler.proxy(worker=address, msg=message)
+        return await client.scheduler.proxy(worker=address, msg=message)
