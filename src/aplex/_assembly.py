@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from aplex._backends.contract import Backend, Setup
 from aplex._backends.process.backend import ProcessBackend
 from aplex._backends.process.forker import AVAILABLE as TEMPLATE_AVAILABLE
-from aplex._backends.thread import backend as _thread_backend  # noqa: F401 - what is imported early
-from aplex._calls import dumping as _dumping  # noqa: F401 - likewise
-from aplex._calls import starting as _starting  # noqa: F401 - likewise
+from aplex._backends.thread import backend as thread_backend
+from aplex._calls import dumping, starting
 from aplex._calls.gateway import Gateway
 from aplex._calls.settings import PoolSettings
 from aplex._common import standing
@@ -29,7 +28,7 @@ from aplex._pool.terms import Terms, terms_of
 if TYPE_CHECKING:
     from aplex._worker.lifespan import Surroundings
 
-__all__ = ["PoolSettings", "assemble", "process_backend"]
+__all__ = ["PoolSettings", "assemble", "dumping", "process_backend", "starting", "thread_backend"]
 
 _numbers = itertools.count(1)
 

@@ -16,9 +16,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from aplex._calls.settings import PoolSettings
+from aplex._calls.settings import PoolSettings, check_way
 from aplex._common.numbers import check_count
-from aplex.remote import _address, _connect, _port, _RemotePool
+from aplex.remote import _address, _port, _RemotePool
 from aplex.typing import DaskOptions, PoolOptions
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             cluster,
             tasks,
             least=size if follow and max_pool_size is None else None,
-            connect=_connect(connect),
+            connect=check_way(connect),
             listen=host,
             port=_port(port),
             ship=Modules(ship),

@@ -19,9 +19,9 @@ from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from aplex._calls.settings import PoolSettings
+from aplex._calls.settings import PoolSettings, check_way
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
-from aplex.remote import _address, _connect, _modules, _port, _RemotePool
+from aplex.remote import _address, _modules, _port, _RemotePool
 from aplex.typing import RayOptions
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ class RayAsyncPoolExecutor(_RemotePool[Awaits]):
         super().__init__(
             functools.partial(
                 _backend,
-                _launcher(init, options, _connect(connect)),
+                _launcher(init, options, check_way(connect)),
                 _address(listen),
                 _port(port),
                 _modules(ship),

@@ -20,7 +20,7 @@ SECRET, TOKEN = b"a secret of the pool", b"t" * handshake.TOKEN
 @pytest.fixture
 def place() -> Iterator[Place]:
     with socket.create_server(("127.0.0.1", 0)) as door:
-        yield Place(*door.getsockname(), 1, TOKEN, SECRET, os.dup(door.fileno()))
+        yield Place(*door.getsockname(), 1, TOKEN, SECRET, listener=os.dup(door.fileno()))
 
 
 def dialled(place: Place, said: bytes) -> socket.socket:
@@ -43,6 +43,7 @@ def is_dismissed(connection: socket.socket) -> bool:
         handshake.greeting(b"n" * handshake.NONCE),
         b"GET / HTTP/1.1\r\n\r\n",
     ],
+    ids=["secret", "token", "greeting", "HTTP"],  # which are the same in all processes
 )
 def test_who_does_not_know_the_secret_is_told_nothing(place: Place, said: bytes) -> None:
     with Reception(place) as reception:
