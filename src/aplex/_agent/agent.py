@@ -36,7 +36,7 @@ from aplex._agent.dialing import Place, dial
 from aplex._common.ends import wait_for_end
 from aplex._common.oom_kills import OomKills
 from aplex._common.resident import resident
-from aplex._wire import handshake, orders
+from aplex._wire import handshake, lent_files, orders
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd, Reader, Writer, one_way
 from aplex._wire.orders import Arrival, Certificate, Welcome
@@ -238,6 +238,8 @@ class Arrived(NamedTuple):
     plain: PipeEnd
     logs: PipeEnd | None
     welcome: Welcome
+    memory: list[PipeEnd]  # for calls and for results, or neither
+    bulk: PipeEnd | None  # where these travel instead
 
 
 def arrive(place: Place) -> Arrived:
@@ -256,10 +258,24 @@ def arrive(place: Place) -> Arrived:
     )
     Writer(control).write((orders.SETTLED, orders.plain(arrival)))
     welcome = _read_welcome(control)
+    memory = _mapped(welcome["memory"])
+    Writer(control).write((orders.MAPPED, bool(memory)))
     coroutines = dial(place, handshake.COROUTINES)
     plain = dial(place, handshake.PLAIN)
     logs = dial(place, handshake.LOGS) if welcome["logs"] else None
-    return Arrived(control, coroutines, plain, logs, welcome)
+    bulk = None if memory else dial(place, handshake.BULK)
+    return Arrived(control, coroutines, plain, logs, welcome, memory, bulk)
+
+
+def _mapped(wanted: list[lent_files.Told] | None) -> list[PipeEnd]:
+    """Return the files that the pool lends to workers of its machine; none, if it cannot be had."""
+    ends = [lent_files.opened(where) for where in wanted or ()]
+    found = [end for end in ends if end is not None]
+    if len(found) == len(ends):
+        return found
+    for end in found:
+        end.close()
+    return []
 
 
 def serve(place: Place, keeper: PipeEnd | None = None) -> int:
@@ -279,12 +295,13 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
         RefusedError: The pool does not want this worker.
         OSError: It cannot be reached.
     """
-    control, coroutines, plain, logs, welcome = arrive(place)
+    control, coroutines, plain, logs, welcome, memory, bulk = arrive(place)
     from aplex._agent.body import begin, make_progress, place_modules
 
     modules = place_modules(welcome["modules"])
     progress = make_progress(welcome, place.number)
-    agent = Agent(control, [coroutines, plain], progress)
+    lanes = [coroutines, plain] if bulk is None else [coroutines, plain, bulk]
+    agent = Agent(control, lanes, progress)
     signal.signal(signal.SIGINT, hear_nothing)
     signal.signal(signal.SIGTERM, agent.leave)
     ours, theirs = make_lifeline()
@@ -294,12 +311,14 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
         control.close()
         if keeper is not None:
             keeper.close()
-        begin(welcome, place.number, (coroutines, plain, theirs, logs), progress, modules)
+        ends = (coroutines, plain, theirs, logs, bulk)
+        begin(welcome, place.number, ends, memory, progress, modules)
         raise SystemExit(0)
     welcome["setup"].clear()
     theirs.close()
-    if logs is not None:
-        logs.close()
+    for end in (logs, *memory):
+        if end is not None:
+            end.close()
     agent.run(pid, ours, keeper)
     return 0
 

@@ -19,8 +19,9 @@ from aplex._worker import (
 )
 from aplex._worker.log_forwarding import ROOM
 
-Ends = tuple[PipeEnd, PipeEnd, PipeEnd, PipeEnd | None]
-"""The lanes of coroutines and of plain functions, the lifeline, and the channel of log records."""
+Ends = tuple[PipeEnd, PipeEnd, PipeEnd, PipeEnd | None, PipeEnd | None]
+"""The lanes of coroutines and of plain functions, the lifeline, the channel of log records, and
+that of big payloads."""
 
 
 def make_progress(welcome: Welcome, number: int) -> Progress:
@@ -59,7 +60,12 @@ def _remove(path: str, owner: int) -> None:
 
 
 def begin(
-    welcome: Welcome, number: int, ends: Ends, progress: Progress, modules: str | None
+    welcome: Welcome,
+    number: int,
+    ends: Ends,
+    memory: list[PipeEnd],
+    progress: Progress,
+    modules: str | None,
 ) -> None:
     """Be the worker, until the pool does not want it any more. On the main thread.
 
@@ -67,10 +73,11 @@ def begin(
         welcome: How to begin.
         number: Of the worker.
         ends: Its connections.
+        memory: Files for big calls and results, if it is on the pool's machine; else none.
         progress: Where it counts.
         modules: The path of those that the pool has sent.
     """
-    coroutines, plain, lifeline, logs = ends
+    coroutines, plain, lifeline, logs, bulk = ends
     data, *buffers = welcome["setup"]
     welcome["setup"].clear()  # nothing is to hold what the initializer lets go of
     this: Any = process_module.current_process()
@@ -83,7 +90,9 @@ def begin(
     setup = PackedSetup([data, *map(bytearray, buffers)], ())
     del data, buffers
     process.main(
-        process.ChildEnds(coroutines, coroutines, plain, plain, lifeline, None, None, logs),
+        process.ChildEnds(
+            coroutines, coroutines, plain, plain, lifeline, *(memory or (None, None)), logs, bulk
+        ),
         progress,
         setup,
         number,

@@ -25,7 +25,7 @@ assert sys.platform != "win32"
 _PROGRAM: Final = (
     "import sys; sys.path[:] = {path!r}; from aplex._agent.hosted import attend; attend{arguments}"
 )
-_MOST: Final = 6
+_MOST: Final = 8
 """Descriptors that the agent sends."""
 
 
@@ -60,11 +60,13 @@ def be_worker(place: Place) -> Callable[[], None]:
     given = [PipeEnd(fd) for fd in received]
     for one in given:
         os.set_inheritable(one.fileno(), False)
-    coroutines, plain, lifeline, words, page, *logs = given
+    coroutines, plain, lifeline, words, page, *others = given
+    logs = others.pop(0) if welcome["logs"] else None
     # Ray has it write to a log; we tell of a crash whoever waits for the works.
     faulthandler.disable()
-    ends = (coroutines, plain, lifeline, logs[0] if logs else None)
-    begin(welcome, place.number, ends, Progress(words, page), modules)
+    bulk = others.pop(0) if len(others) == 1 else None
+    ends = (coroutines, plain, lifeline, logs, bulk)
+    begin(welcome, place.number, ends, others, Progress(words, page), modules)
 
     def say_goodbye() -> None:
         with contextlib.suppress(OSError):

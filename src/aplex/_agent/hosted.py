@@ -158,12 +158,16 @@ def attend(connection: int, pid: int, pidfd: int) -> None:
     given = [*lanes, theirs, progress.file, page]
     if arrived.logs is not None:
         given.append(arrived.logs)
+    given += arrived.memory
+    if arrived.bulk is not None:
+        lanes.append(arrived.bulk)
+        given.append(arrived.bulk)
     with contextlib.suppress(OSError):  # it has ended: that is read
         # First, and read apart: a read that goes on into them would drop the descriptors.
         socket.send_fds(host, [YES], [one.fileno() for one in given])
         writer.write((arrived.welcome, modules))
     arrived.welcome["setup"].clear()
-    for one in (theirs, page, arrived.logs):
+    for one in (theirs, page, arrived.logs, *arrived.memory):
         if one is not None:
             one.close()
     agent.run(pid, lifeline, end=host if end is None else end)

@@ -14,6 +14,8 @@ from __future__ import annotations
 import struct
 from typing import Any, Final, NamedTuple, TypedDict
 
+from aplex._wire.lent_files import Told
+
 AGENT: Final = 1 << 62
 """In a number that is for the agent."""
 _KIND: Final = 56
@@ -42,6 +44,8 @@ SETTLED: Final = 5
 """The first frame: an `Arrival`."""
 BEREFT: Final = 6
 """What had started the agent is gone: the worker is killed for that."""
+MAPPED: Final = 7
+"""Whether the worker maps the memory that the `Welcome` has told of."""
 
 
 class Welcome(TypedDict):
@@ -55,6 +59,7 @@ class Welcome(TypedDict):
     setup: list[bytes]  # the parts of a `PackedSetup`
     modules: bytes | None  # a zip of what the program is made of
     path: list[str]  # of modules, on the pool's machine
+    memory: list[Told] | None  # files for calls and for results, if that is this very machine
 
 
 class Arrival(NamedTuple):

@@ -30,7 +30,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ from aplex._backends.contract import Events, Setup
 from aplex._backends.linked.backend import LinkedBackend, unborn
 from aplex._backends.linked.log_thread import LogChannel
 from aplex._backends.listener import Listener
+from aplex._backends.remote.bulk import Bulk
 from aplex._backends.remote.certificates import examine
 from aplex._backends.remote.door import Door
 from aplex._backends.remote.launch import Launch
@@ -46,14 +47,17 @@ from aplex._backends.remote.launching import LauncherThread
 from aplex._backends.remote.link import RemoteLink
 from aplex._backends.remote.shipping import NONE, Modules
 from aplex._common.errors import SerializationError, WorkerStartError
-from aplex._common.messages import LANES
-from aplex._pool.state import PoolWorker
+from aplex._common.messages import COROUTINE, LANES
+from aplex._pool.state import PoolWorker, Work
 from aplex._wire import handshake, orders
 from aplex._wire.frames import PipeEnd, frame_of
 from aplex._wire.handshake import Claim, RefusedError
+from aplex._wire.lent_files import Told, told
 from aplex._wire.orders import Arrival, Certificate, Welcome
+from aplex._wire.parcels import BIG, Parcel, is_bytes
 from aplex._wire.past import Part
 from aplex._wire.setup_packer import pack_setup
+from aplex._wire.shared_memory import SharedPayload, make_shared_memory_file
 from aplex._worker.green_threads import check_program
 from aplex._worker.log_levels import levels_now
 
@@ -71,7 +75,6 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
 
     can_interrupt = True
     shares_early = True
-    maps_memory = False
     waits_for_places = True
 
     def __init__(
@@ -115,6 +118,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         self._launches: dict[int, Launch] = {}
         self._looked = threading.Condition()
         self._boot = orders.boot_of_this_machine()
+        self._far = 0  # how many workers have ever come that map no memory of ours
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
@@ -245,9 +249,13 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             self._connect(launch)
 
     def _begin(self, launch: Launch, control: PipeEnd) -> None:
+        """Hear what an agent is."""
+        launch.take_control(control, logs=self._logs.are_wanted())
+        self.listener.watch(control, partial(self._hear, launch))
+
+    def _welcome(self, launch: Launch) -> None:
         """Tell an agent how to begin."""
-        logs = self._logs.are_wanted()
-        launch.take_control(control, logs=logs)
+        logs = handshake.LOGS in launch.wanted
         welcome = Welcome(
             pool=self._setup.name,
             index=launch.worker.index,
@@ -257,10 +265,20 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             setup=self._parts,
             modules=None if launch.modules is None else launch.modules.data,
             path=[entry for entry in map(os.path.abspath, sys.path) if os.path.isdir(entry)],  # noqa: PTH112
+            memory=self._memory_for(launch),
         )
         launch.writer.rest += frame_of(welcome)
-        self.listener.watch(control, partial(self._hear, launch))
         self._write_welcome(launch)
+
+    def _memory_for(self, launch: Launch) -> list[Told] | None:
+        """Return the memory that a worker may map, if it is on this machine."""
+        assert launch.arrival is not None
+        arena = self._shared() if launch.arrival.boot == self._boot != "" else None
+        if arena is not None:
+            launch.results = make_shared_memory_file()
+        if arena is None or launch.results is None:
+            return None
+        return [told(arena.end.fileno()), told(launch.results.fileno())]
 
     def _write_welcome(self, launch: Launch) -> None:
         end = launch.writer.end
@@ -287,6 +305,10 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             launch.channels.pop(handshake.PLAIN),
         )
         logs = launch.channels.pop(handshake.LOGS, None)
+        bulk = launch.channels.pop(handshake.BULK, None)
+        results, launch.results = launch.results, None
+        memory = None if results is None or self._arena is None else (self._arena, results)
+        self._far += bulk is not None
         channel = None
         if logs is not None:
             channel = LogChannel(logs)
@@ -295,9 +317,10 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             link = RemoteLink(
                 launch.worker, launch.control, (coroutines, plain), channel, launch.arrival,
                 0 if launch.arrival.boot == self._boot != "" else launch.skew,
+                memory, None if bulk is None else Bulk(bulk, self.listener),
             )  # fmt: skip
         except OSError as error:  # too many open files
-            for end in (coroutines, plain, logs):
+            for end in (coroutines, plain, logs, bulk, results):
                 if end is not None:
                     end.close()
             failure = WorkerStartError(f"no memory for what a worker tells: {error}")
@@ -307,9 +330,35 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         launch.link = self._links[launch.worker] = link
         launch.worker.node = launch.arrival.host
         self._attach(launch.worker, link)
+        if link.bulk is not None:
+            link.bulk.watch(partial(self._came, launch, link), partial(self._ended_bulk, launch))
         link.tell(orders.RECORD | self._recording)  # it may have changed since the welcome
         if launch.unwanted:
             link.kill()
+
+    # -- big payloads -------------------------------------------------------------
+
+    def _put(self, payloads: Sequence[bytes | memoryview]) -> SharedPayload | None:
+        if self._far and sum(map(len, payloads)) < BIG:
+            return None  # it travels in the frame
+        payload = super()._put(payloads)
+        if payload is not None:
+            payload.frozen = [place for place, part in enumerate(payloads) if is_bytes(part)]
+        return payload
+
+    def _lend(self, link: RemoteLink, work: Work) -> Any:
+        if link.bulk is not None and type(work.call) is SharedPayload:
+            return link.send_call(work)
+        return super()._lend(link, work)
+
+    def _came(self, launch: Launch, link: RemoteLink, parcel: Parcel) -> None:
+        """Take in a big result. On the listener's thread."""
+        if not launch.is_over:
+            self.events.receive(launch.worker, COROUTINE, partial(link.came, parcel))
+
+    def _ended_bulk(self, launch: Launch) -> None:
+        if launch.link is not None and launch.link.is_read_out:
+            self._end(launch)
 
     # -- what agents tell; on the listener's thread -----------------------------
 
@@ -330,6 +379,9 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         if kind == orders.SETTLED:
             launch.arrival = Arrival(*message[1])
             launch.skew = time.monotonic_ns() - launch.arrival.now
+            self._welcome(launch)
+        elif kind == orders.MAPPED:
+            launch.answered(mapped=message[1])
             self._connect(launch)
         elif kind == orders.LEAVING:
             self.events.leaving(launch.worker)
