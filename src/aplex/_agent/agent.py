@@ -32,11 +32,12 @@ import threading
 import time
 from typing import Any, Final, NamedTuple
 
+from aplex._agent.belongings import Belongings, take_up
 from aplex._agent.dialing import Place, dial
 from aplex._common.ends import wait_for_end
 from aplex._common.oom_kills import OomKills
 from aplex._common.resident import resident
-from aplex._wire import handshake, lent_files, orders
+from aplex._wire import handshake, orders
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd, Reader, Writer, one_way
 from aplex._wire.orders import Arrival, Certificate, Welcome
@@ -238,8 +239,8 @@ class Arrived(NamedTuple):
     plain: PipeEnd
     logs: PipeEnd | None
     welcome: Welcome
-    memory: list[PipeEnd]  # for calls and for results, or neither
-    bulk: PipeEnd | None  # where these travel instead
+    belongings: Belongings
+    bulk: PipeEnd | None  # where big payloads travel, if not by memory
 
 
 def arrive(place: Place) -> Arrived:
@@ -257,25 +258,16 @@ def arrive(place: Place) -> Arrived:
         socket.gethostname(), os.getpid(), orders.boot_of_this_machine(), time.monotonic_ns()
     )
     Writer(control).write((orders.SETTLED, orders.plain(arrival)))
-    welcome = _read_welcome(control)
-    memory = _mapped(welcome["memory"])
-    Writer(control).write((orders.MAPPED, bool(memory)))
+    reader = Reader(control)
+    while not reader.frames:
+        reader.read()
+    welcome: Welcome = reader.frames.popleft()
+    belongings = take_up(control, reader, welcome)
     coroutines = dial(place, handshake.COROUTINES)
     plain = dial(place, handshake.PLAIN)
     logs = dial(place, handshake.LOGS) if welcome["logs"] else None
-    bulk = None if memory else dial(place, handshake.BULK)
-    return Arrived(control, coroutines, plain, logs, welcome, memory, bulk)
-
-
-def _mapped(wanted: list[lent_files.Told] | None) -> list[PipeEnd]:
-    """Return the files that the pool lends to workers of its machine; none, if it cannot be had."""
-    ends = [lent_files.opened(where) for where in wanted or ()]
-    found = [end for end in ends if end is not None]
-    if len(found) == len(ends):
-        return found
-    for end in found:
-        end.close()
-    return []
+    bulk = None if belongings.memory else dial(place, handshake.BULK)
+    return Arrived(control, coroutines, plain, logs, welcome, belongings, bulk)
 
 
 def serve(place: Place, keeper: PipeEnd | None = None) -> int:
@@ -295,10 +287,9 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
         RefusedError: The pool does not want this worker.
         OSError: It cannot be reached.
     """
-    control, coroutines, plain, logs, welcome, memory, bulk = arrive(place)
-    from aplex._agent.body import begin, make_progress, place_modules
+    control, coroutines, plain, logs, welcome, belongings, bulk = arrive(place)
+    from aplex._agent.body import begin, make_progress
 
-    modules = place_modules(welcome["modules"])
     progress = make_progress(welcome, place.number)
     lanes = [coroutines, plain] if bulk is None else [coroutines, plain, bulk]
     agent = Agent(control, lanes, progress)
@@ -312,11 +303,11 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
         if keeper is not None:
             keeper.close()
         ends = (coroutines, plain, theirs, logs, bulk)
-        begin(welcome, place.number, ends, memory, progress, modules)
+        begin(welcome, place.number, ends, belongings, progress)
         raise SystemExit(0)
     welcome["setup"].clear()
     theirs.close()
-    for end in (logs, *memory):
+    for end in (logs, *belongings.memory):
         if end is not None:
             end.close()
     agent.run(pid, ours, keeper)
@@ -332,14 +323,6 @@ def _says_more(keeper: PipeEnd) -> bool:
 
 def hear_nothing(_number: int, _frame: Any) -> None:
     """Leave Ctrl-C to the pool. What is ignored would be so in programs that works start."""
-
-
-def _read_welcome(control: PipeEnd) -> Welcome:
-    reader = Reader(control)
-    while not reader.frames:
-        reader.read()
-    welcome: Welcome = reader.frames.popleft()
-    return welcome
 
 
 def make_lifeline() -> tuple[PipeEnd, PipeEnd]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from aplex._agent.belongings import Belongings
 from aplex._agent.body import begin
 from aplex._agent.dialing import Place
 from aplex._wire.counters import Progress
@@ -56,7 +57,7 @@ def be_worker(place: Place) -> Callable[[], None]:
         end.close()
     if verdict != YES:
         raise RefusedError(reader.frames[0])
-    welcome, modules = reader.frames.popleft()
+    welcome, modules, has_memory, has_common = reader.frames.popleft()
     given = [PipeEnd(fd) for fd in received]
     for one in given:
         os.set_inheritable(one.fileno(), False)
@@ -64,9 +65,11 @@ def be_worker(place: Place) -> Callable[[], None]:
     logs = others.pop(0) if welcome["logs"] else None
     # Ray has it write to a log; we tell of a crash whoever waits for the works.
     faulthandler.disable()
-    bulk = others.pop(0) if len(others) == 1 else None
-    ends = (coroutines, plain, lifeline, logs, bulk)
-    begin(welcome, place.number, ends, others, Progress(words, page), modules)
+    memory = [others.pop(0), others.pop(0)] if has_memory else []
+    common = others.pop(0) if has_common else None
+    belongings = Belongings(memory, common, modules)
+    ends = (coroutines, plain, lifeline, logs, None if has_memory else others.pop(0))
+    begin(welcome, place.number, ends, belongings, Progress(words, page))
 
     def say_goodbye() -> None:
         with contextlib.suppress(OSError):

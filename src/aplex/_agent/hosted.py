@@ -26,7 +26,7 @@ import struct
 import sys
 from typing import Any, Final
 
-from aplex._agent.body import make_progress, place_modules
+from aplex._agent.body import make_progress
 from aplex._agent.dialing import Place
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd, Reader, Writer
@@ -145,8 +145,7 @@ def attend(connection: int, pid: int, pidfd: int) -> None:
             host.sendall(NO)
             writer.write(str(error) or "the connection ended")
         return
-    modules = place_modules(arrived.welcome["modules"])
-    arrived.welcome["modules"] = None  # they are here, not there
+    memory, common, modules = arrived.belongings
     progress = make_progress(arrived.welcome, place.number)
     lanes = [arrived.coroutines, arrived.plain]
     agent = HostedAgent(arrived.control, lanes, progress, host, end)
@@ -158,16 +157,18 @@ def attend(connection: int, pid: int, pidfd: int) -> None:
     given = [*lanes, theirs, progress.file, page]
     if arrived.logs is not None:
         given.append(arrived.logs)
-    given += arrived.memory
+    given += memory
+    if common is not None:
+        given.append(common)
     if arrived.bulk is not None:
         lanes.append(arrived.bulk)
         given.append(arrived.bulk)
     with contextlib.suppress(OSError):  # it has ended: that is read
         # First, and read apart: a read that goes on into them would drop the descriptors.
         socket.send_fds(host, [YES], [one.fileno() for one in given])
-        writer.write((arrived.welcome, modules))
+        writer.write((arrived.welcome, modules, bool(memory), common is not None))
     arrived.welcome["setup"].clear()
-    for one in (theirs, page, arrived.logs, *arrived.memory):
+    for one in (theirs, page, arrived.logs, *memory):
         if one is not None:
             one.close()
     agent.run(pid, lifeline, end=host if end is None else end)

@@ -92,6 +92,11 @@ class SharedPayload:
         place[PRIVATE] = 1
         return place
 
+    @property
+    def lengths(self) -> list[int]:
+        """Bytes of each of them."""
+        return self.place[LENGTHS:]
+
     def views(self) -> list[memoryview]:
         """Return views of what is there. They are good as long as this object is."""
         block, views = self._block, []

@@ -200,7 +200,14 @@ class CoroutineLane:
         else:
             rows += (work_id, began, 0)
 
-    def hold(self, work_id: int, function: Any, call: Any, there: Coroutine[Any, Any, Any]) -> None:
+    def hold(
+        self,
+        work_id: int,
+        function: Any,
+        call: Any,
+        there: Coroutine[Any, Any, Any],
+        give_up: Callable[[Any], object],
+    ) -> None:
         """Begin a work when what it needs is there. Until then it can be cancelled.
 
         Args:
@@ -208,14 +215,23 @@ class CoroutineLane:
             function: Of it.
             call: Of it.
             there: Ends when all is there.
+            give_up: Is told the call, if it was cancelled.
         """
         task = self._loop.create_task(there)
         self._tasks[work_id] = task, self._now
-        task.add_done_callback(partial(self._held, work_id, function, call))
+        task.add_done_callback(partial(self._held, work_id, function, call, give_up))
 
-    def _held(self, work_id: int, function: Any, call: Any, there: asyncio.Task[Any]) -> None:
+    def _held(
+        self,
+        work_id: int,
+        function: Any,
+        call: Any,
+        give_up: Callable[[Any], object],
+        there: asyncio.Task[Any],
+    ) -> None:
         del self._tasks[work_id]
-        if there.cancelled():
+        if there.cancelled():  # perhaps before its first step: it cannot give up by itself
+            give_up(call)
             self._batch.others.append((work_id, CANCELLED, None))
         elif (error := there.exception()) is not None:
             self._failed(work_id, error)

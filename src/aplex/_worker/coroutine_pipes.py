@@ -142,11 +142,11 @@ class CoroutinePipes:
         call: Any,
     ) -> None:
         """Begin a work, now or when its arguments have come."""
-        if type(call) is list and not bulk.is_here(call[0]):
-            loop = self.lane.loop
-            self.lane.hold(work_id, function, call, bulk.wait(call[0], loop))
-        else:
+        there = bulk.lacking(call, self.lane.loop)
+        if there is None:
             begin(work_id, function, call)
+        else:
+            self.lane.hold(work_id, function, call, there, bulk.give_up)
 
     def _lost(self) -> None:
         """Note that a pipe has broken. If the parent is gone, the watcher knows it too."""

@@ -103,6 +103,7 @@ class ChildEnds:
         "arena_in",
         "arena_out",
         "bulk",
+        "common",
         "coroutines_in",
         "coroutines_out",
         "lifeline",
@@ -122,6 +123,7 @@ class ChildEnds:
         arena_out: PipeEnd | None,
         logs: End | None = None,
         bulk: PipeEnd | None = None,
+        common: PipeEnd | None = None,
     ) -> None:
         self.coroutines_in = coroutines_in
         self.coroutines_out = coroutines_out
@@ -132,6 +134,7 @@ class ChildEnds:
         self.arena_out = arena_out
         self.logs = logs
         self.bulk = bulk  # where there are no arenas
+        self.common = common  # where shared objects are that came by it
 
     def close(self) -> None:
         """Close them all."""
@@ -237,7 +240,7 @@ class Child:
         if ends.bulk is not None:
             from aplex._worker.bulk import Bulk
 
-            self._bulk = Bulk(ends.bulk, self._start_thread, self._keep)
+            self._bulk = Bulk(ends.bulk, ends.common, self._start_thread, self._keep)
         self._names = Names(progress.page)
         self._codec = self._make_codec(progress.started)
         self._pipes: CoroutinePipes | None = None
@@ -322,7 +325,9 @@ class Child:
                 if self._shared is None:
                     from aplex._wire.shared_objects import SharedObjects
 
-                    self._shared = SharedObjects(self._ends.arena_in, self._kick)
+                    where = self._ends.arena_in or self._ends.common
+                    arrivals = None if self._bulk is None else self._bulk.arrivals
+                    self._shared = SharedObjects(where, self._kick, arrivals)
         return self._shared
 
     def _put_big(self, payloads: Any) -> Any:

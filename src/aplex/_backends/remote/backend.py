@@ -30,12 +30,12 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from aplex._backends.contract import Events, Setup
-from aplex._backends.linked.backend import LinkedBackend, unborn
+from aplex._backends.linked.backend import unborn
 from aplex._backends.linked.log_thread import LogChannel
 from aplex._backends.listener import Listener
 from aplex._backends.remote.bulk import Bulk
@@ -45,19 +45,19 @@ from aplex._backends.remote.launch import Launch
 from aplex._backends.remote.launcher import Launcher, Order
 from aplex._backends.remote.launching import LauncherThread
 from aplex._backends.remote.link import RemoteLink
+from aplex._backends.remote.nodes import Node
+from aplex._backends.remote.payloads import Payloads
 from aplex._backends.remote.shipping import NONE, Modules
 from aplex._common.errors import SerializationError, WorkerStartError
-from aplex._common.messages import COROUTINE, LANES
-from aplex._pool.state import PoolWorker, Work
+from aplex._common.messages import LANES
+from aplex._pool.state import PoolWorker
 from aplex._wire import handshake, orders
 from aplex._wire.frames import PipeEnd, frame_of
 from aplex._wire.handshake import Claim, RefusedError
-from aplex._wire.lent_files import Told, told
+from aplex._wire.lent_files import Told
 from aplex._wire.orders import Arrival, Certificate, Welcome
-from aplex._wire.parcels import BIG, Parcel, is_bytes
 from aplex._wire.past import Part
 from aplex._wire.setup_packer import pack_setup
-from aplex._wire.shared_memory import SharedPayload, make_shared_memory_file
 from aplex._worker.green_threads import check_program
 from aplex._worker.log_levels import levels_now
 
@@ -70,7 +70,7 @@ LOOK: Final = 0.25
 """Seconds for which `stats` waits for agents, at most: the last that is known does else."""
 
 
-class RemoteBackend(LinkedBackend[RemoteLink]):
+class RemoteBackend(Payloads):
     """Has workers launched, lets them in, and notices their end."""
 
     can_interrupt = True
@@ -118,7 +118,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         self._launches: dict[int, Launch] = {}
         self._looked = threading.Condition()
         self._boot = orders.boot_of_this_machine()
-        self._far = 0  # how many workers have ever come that map no memory of ours
+        self._nodes: dict[str, Node] = {}
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
@@ -253,9 +253,21 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         launch.take_control(control, logs=self._logs.are_wanted())
         self.listener.watch(control, partial(self._hear, launch))
 
-    def _welcome(self, launch: Launch) -> None:
+    def _meet(self, launch: Launch) -> None:
+        """Tell an agent how to begin, once it can find what others of its machine have."""
+        assert launch.arrival is not None
+        boot = launch.arrival.boot
+        # Where nothing is known of a machine, each worker is on one of its own.
+        node = launch.node = self._nodes.setdefault(boot, Node()) if boot else Node()
+        digest = None if launch.modules is None else launch.modules.digest
+        if node.comes(launch, digest, far=boot != self._boot):
+            self._welcome(launch, node)
+
+    def _welcome(self, launch: Launch, node: Node) -> None:
         """Tell an agent how to begin."""
         logs = handshake.LOGS in launch.wanted
+        shipped = launch.modules
+        modules_at = [] if shipped is None else node.some(node.modules.get(shipped.digest, {}))
         welcome = Welcome(
             pool=self._setup.name,
             index=launch.worker.index,
@@ -263,22 +275,38 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             slow_callback=self._setup.slow_callback,
             recording=self._recording,
             setup=self._parts,
-            modules=None if launch.modules is None else launch.modules.data,
+            modules=None if shipped is None or modules_at else shipped.data,
+            modules_at=modules_at,
             path=[entry for entry in map(os.path.abspath, sys.path) if os.path.isdir(entry)],  # noqa: PTH112
-            memory=self._memory_for(launch),
+            memory=self._memory_for(launch) if launch.arrival.boot == self._boot != "" else [],
+            common=node.some(node.common),
         )
         launch.writer.rest += frame_of(welcome)
         self._write_welcome(launch)
 
-    def _memory_for(self, launch: Launch) -> list[Told] | None:
-        """Return the memory that a worker may map, if it is on this machine."""
-        assert launch.arrival is not None
-        arena = self._shared() if launch.arrival.boot == self._boot != "" else None
-        if arena is not None:
-            launch.results = make_shared_memory_file()
-        if arena is None or launch.results is None:
-            return None
-        return [told(arena.end.fileno()), told(launch.results.fileno())]
+    def _set_up(
+        self,
+        launch: Launch,
+        mapped: bool,  # noqa: FBT001 - as it comes
+        common: Told | None,
+        modules: Told | None,
+        lacking: bool,  # noqa: FBT001
+    ) -> None:
+        """Take in what an agent has, see `SET_UP`."""
+        launch.set_up(mapped=mapped)
+        node = launch.node
+        assert node is not None
+        if lacking:
+            assert launch.modules is not None
+            launch.writer.rest += frame_of(launch.modules.data)
+            self._write_welcome(launch)
+        if common is not None:
+            node.common[launch] = common
+            launch.common = self._common_at(node, common)
+        if modules is not None and launch.modules is not None:
+            node.modules.setdefault(launch.modules.digest, {})[launch] = modules
+        for other in node.answered(launch):
+            self._meet(other)
 
     def _write_welcome(self, launch: Launch) -> None:
         end = launch.writer.end
@@ -308,7 +336,6 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         bulk = launch.channels.pop(handshake.BULK, None)
         results, launch.results = launch.results, None
         memory = None if results is None or self._arena is None else (self._arena, results)
-        self._far += bulk is not None
         channel = None
         if logs is not None:
             channel = LogChannel(logs)
@@ -330,35 +357,10 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         launch.link = self._links[launch.worker] = link
         launch.worker.node = launch.arrival.host
         self._attach(launch.worker, link)
-        if link.bulk is not None:
-            link.bulk.watch(partial(self._came, launch, link), partial(self._ended_bulk, launch))
+        self._watch_bulk(launch, link)
         link.tell(orders.RECORD | self._recording)  # it may have changed since the welcome
         if launch.unwanted:
             link.kill()
-
-    # -- big payloads -------------------------------------------------------------
-
-    def _put(self, payloads: Sequence[bytes | memoryview]) -> SharedPayload | None:
-        if self._far and sum(map(len, payloads)) < BIG:
-            return None  # it travels in the frame
-        payload = super()._put(payloads)
-        if payload is not None:
-            payload.frozen = [place for place, part in enumerate(payloads) if is_bytes(part)]
-        return payload
-
-    def _lend(self, link: RemoteLink, work: Work) -> Any:
-        if link.bulk is not None and type(work.call) is SharedPayload:
-            return link.send_call(work)
-        return super()._lend(link, work)
-
-    def _came(self, launch: Launch, link: RemoteLink, parcel: Parcel) -> None:
-        """Take in a big result. On the listener's thread."""
-        if not launch.is_over:
-            self.events.receive(launch.worker, COROUTINE, partial(link.came, parcel))
-
-    def _ended_bulk(self, launch: Launch) -> None:
-        if launch.link is not None and launch.link.is_read_out:
-            self._end(launch)
 
     # -- what agents tell; on the listener's thread -----------------------------
 
@@ -379,9 +381,9 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         if kind == orders.SETTLED:
             launch.arrival = Arrival(*message[1])
             launch.skew = time.monotonic_ns() - launch.arrival.now
-            self._welcome(launch)
-        elif kind == orders.MAPPED:
-            launch.answered(mapped=message[1])
+            self._meet(launch)
+        elif kind == orders.SET_UP:
+            self._set_up(launch, *message[1:])
             self._connect(launch)
         elif kind == orders.LEAVING:
             self.events.leaving(launch.worker)
@@ -409,6 +411,10 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             self._looked.notify_all()
         if not link.closed:
             self.events.looked(launch.worker, link.progress.running())
+
+    def _ended_bulk(self, launch: Launch) -> None:
+        if launch.link is not None and launch.link.is_read_out:
+            self._end(launch)
 
     # -- stops functions --------------------------------------------------------
 
@@ -558,6 +564,11 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
     def _forget(self, launch: Launch) -> None:
         """Have its token void, and nothing of it watched but the link. On the listener's thread."""
         self._launches.pop(launch.worker.id, None)
+        node = launch.node
+        if node is not None:
+            node.leaves(launch)
+            for other in node.answered(launch):
+                self._meet(other)
         if launch.certified is None or launch.bereft:
             self._have_killed(launch)
         else:

@@ -13,6 +13,7 @@ from aplex._wire.frames import PipeEnd, Reader, Writer
 if TYPE_CHECKING:
     from aplex._backends.listener import Listener, Timer
     from aplex._backends.remote.link import RemoteLink
+    from aplex._backends.remote.nodes import Common, Node
     from aplex._backends.remote.shipping import Shipment
     from aplex._pool.state import PoolWorker
     from aplex._wire.orders import Arrival, Certificate
@@ -37,6 +38,8 @@ class Launch:
         modules: What travels with it.
         results: A file in memory for its results, if it is on this machine; it was told of it.
         mapped: Whether it has that file; None: it has not said so yet.
+        node: The machine it is on.
+        common: The shared objects that have come there.
         bereft: Whether what had started its agent is gone, and may be started again.
         lost_by: Why it is lost, if nothing certifies its end.
         timer: When it is given up.
@@ -60,6 +63,8 @@ class Launch:
         self.modules: Shipment | None = None
         self.results: PipeEnd | None = None
         self.mapped: bool | None = None
+        self.node: Node | None = None
+        self.common: Common | None = None
         self.bereft = False
         self.lost_by: str | None = None
         self.timer: Timer | None = None
@@ -80,7 +85,7 @@ class Launch:
         """Whether all is there that the link needs."""
         return self.mapped is not None and self.channels.keys() == self.wanted
 
-    def answered(self, *, mapped: bool) -> None:
+    def set_up(self, *, mapped: bool) -> None:
         """Note whether the agent has the memory that it was told of."""
         self.mapped = mapped
         if not mapped:

@@ -38,11 +38,11 @@ from aplex._wire.frames import End, PipeEnd, Reader, Writer
 from aplex._wire.orders import Arrival, Certificate
 from aplex._wire.page import COUNTER_COUNT
 from aplex._wire.parcels import Parcel
-from aplex._wire.segments import LENGTHS
 from aplex._wire.shared_memory import SharedMemory, SharedPayload
 from aplex._worker.log_forwarding import ROOM
 
 if TYPE_CHECKING:
+    from aplex._backends.remote.nodes import Common
     from aplex._pool.state import PoolWorker, Work
 
 FRESH: Final = 0.05
@@ -60,6 +60,7 @@ class RemoteLink(Link):
         skew: What to add to a time of its clock to get one of ours, in nanoseconds.
         rss: Bytes of memory that it held when it was asked last; None: not known.
         bulk: Where big payloads travel; None: they lie in memory that it maps.
+        common: The shared objects that have come to its machine, if they come there together.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class RemoteLink(Link):
         if memory is not None:
             self.results = BorrowedMemory(memory[1])
         self.bulk = bulk
+        self.common: Common | None = None
         self._late = LateResults()
         self.arrival = arrival
         self.skew = skew
@@ -234,7 +236,18 @@ class RemoteLink(Link):
         number = self.bulk.send(
             parcels.CALL, payload.views(), payload.frozen, number=work.seq, keep=payload
         )
-        return [number, *payload.place[LENGTHS:]]
+        return [number, *payload.lengths]
+
+    def tell_bulk(self, kind: int, number: int, *parts: bytes) -> None:
+        """Tell a worker something of a shared object. Any thread."""
+        assert self.bulk is not None
+        self.bulk.send(kind, parts, range(len(parts)), number=number)
+
+    def carry(self, number: int, place: bytes, payload: SharedPayload) -> None:
+        """Send a worker a shared object, for all of its machine."""
+        assert self.bulk is not None
+        parts = [place, *payload.views()]
+        self.bulk.send(parcels.SHARED, parts, [0], number=number, keep=payload)
 
     def came(self, parcel: Parcel) -> deque[Reports]:
         """Take in a result; return the report of it, if that has come. Under the lock."""
