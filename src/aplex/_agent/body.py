@@ -59,6 +59,7 @@ def begin(
         sys.path.insert(0, belongings.modules)
     if logs is not None:
         logs.set_blocking(False)
+    arena_in, arena_out = belongings.memory or (None, None)
     setup = PackedSetup([data, *map(bytearray, buffers)], ())
     del data, buffers
     process.main(
@@ -68,7 +69,8 @@ def begin(
             plain,
             plain,
             lifeline,
-            *(belongings.memory or (None, None)),
+            arena_in,
+            arena_out,
             logs,
             bulk,
             belongings.common,

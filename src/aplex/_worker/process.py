@@ -166,9 +166,8 @@ class ProcessCodec(CallDecoder):
         self._arena_in = arena_in
         open_ = None if arena_in is None else self._open_place
         super().__init__(open_ if bulk is None else bulk.open, shared)
-        self._put_value = self._put_item = put
-        if bulk is not None:
-            self._put_value, self._put_item = bulk.put, None
+        self._put_item = put
+        self._put_value: Any = put if bulk is None else bulk.put
 
     def _open_place(self, place: list[int]) -> list[memoryview]:
         if self._borrowed is None:

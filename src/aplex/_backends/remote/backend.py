@@ -118,7 +118,7 @@ class RemoteBackend(Payloads):
         self._launches: dict[int, Launch] = {}
         self._looked = threading.Condition()
         self._boot = orders.boot_of_this_machine()
-        self._nodes: dict[str, Node] = {}
+        self._nodes: dict[str, Node[Launch]] = {}
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
@@ -263,9 +263,10 @@ class RemoteBackend(Payloads):
         if node.comes(launch, digest, far=boot != self._boot):
             self._welcome(launch, node)
 
-    def _welcome(self, launch: Launch, node: Node) -> None:
+    def _welcome(self, launch: Launch, node: Node[Launch]) -> None:
         """Tell an agent how to begin."""
         logs = handshake.LOGS in launch.wanted
+        assert launch.arrival is not None
         shipped = launch.modules
         modules_at = [] if shipped is None else node.some(node.modules.get(shipped.digest, {}))
         welcome = Welcome(

@@ -107,7 +107,11 @@ class Bulk:
             ended: Is called when nothing more can come; likewise.
         """
         read = partial(self._read, took, ended)
-        self._listener.call_soon(lambda: self._closed or self._listener.watch(self.end, read))
+        self._listener.call_soon(partial(self._watch, read))
+
+    def _watch(self, read: Callable[[], None]) -> None:
+        if not self._closed:
+            self._listener.watch(self.end, read)
 
     def _read(self, took: Callable[[Parcel], object], ended: Callable[[], object]) -> None:
         """Read once, so that others have their turn between the parts of a big parcel."""

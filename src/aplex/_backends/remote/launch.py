@@ -63,7 +63,7 @@ class Launch:
         self.modules: Shipment | None = None
         self.results: PipeEnd | None = None
         self.mapped: bool | None = None
-        self.node: Node | None = None
+        self.node: Node[Launch] | None = None
         self.common: Common | None = None
         self.bereft = False
         self.lost_by: str | None = None

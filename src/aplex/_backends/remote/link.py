@@ -34,7 +34,7 @@ from aplex._common.messages import (
 from aplex._wire import orders, parcels
 from aplex._wire.borrowed import BorrowedMemory
 from aplex._wire.counters import Progress
-from aplex._wire.frames import End, PipeEnd, Reader, Writer
+from aplex._wire.frames import Bytes, End, PipeEnd, Reader, Writer
 from aplex._wire.orders import Arrival, Certificate
 from aplex._wire.page import COUNTER_COUNT
 from aplex._wire.parcels import Parcel
@@ -246,7 +246,7 @@ class RemoteLink(Link):
     def carry(self, number: int, place: bytes, payload: SharedPayload) -> None:
         """Send a worker a shared object, for all of its machine."""
         assert self.bulk is not None
-        parts = [place, *payload.views()]
+        parts: list[Bytes] = [place, *payload.views()]
         self.bulk.send(parcels.SHARED, parts, [0], number=number, keep=payload)
 
     def came(self, parcel: Parcel) -> deque[Reports]:

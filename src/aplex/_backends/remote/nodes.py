@@ -15,15 +15,13 @@ A `Node` is used on the listener's thread, a `Common` under the lock of the pool
 from __future__ import annotations
 
 import marshal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from aplex._wire import parcels
 from aplex._wire.lent_files import Told
 from aplex._wire.segments import FLAGS, Place, padded
 
 if TYPE_CHECKING:
-    from aplex._backends.remote.launch import Launch
-    from aplex._backends.remote.link import RemoteLink
     from aplex._wire.shared_memory import SharedPayload
 
 PAGE: Final = 2**16
@@ -33,8 +31,22 @@ SIZE: Final = 2**33
 TOLD: Final = 4
 """Agents of which a new one is told where they have what is common."""
 
+T = TypeVar("T")
 
-class Node:
+
+class Carrier(Protocol):
+    """A link to a worker, as far as shared objects need it."""
+
+    def tell_bulk(self, kind: int, number: int, *parts: bytes) -> None:
+        """Tell the worker something of an object."""
+        ...
+
+    def carry(self, number: int, place: bytes, payload: SharedPayload) -> None:
+        """Send it an object, for all of its machine."""
+        ...
+
+
+class Node(Generic[T]):
     """One run of one machine. On the listener's thread.
 
     Attributes:
@@ -45,12 +57,12 @@ class Node:
     """
 
     def __init__(self) -> None:
-        self.first: Launch | None = None
-        self.waiting: list[Launch] = []
-        self.modules: dict[str, dict[Launch, Told]] = {}
-        self.common: dict[Launch, Told] = {}
+        self.first: T | None = None
+        self.waiting: list[T] = []
+        self.modules: dict[str, dict[T, Told]] = {}
+        self.common: dict[T, Told] = {}
 
-    def comes(self, launch: Launch, digest: str | None, *, far: bool) -> bool:
+    def comes(self, launch: T, digest: str | None, *, far: bool) -> bool:
         """Take in who has come; return whether it can be told how to begin now.
 
         Args:
@@ -66,7 +78,7 @@ class Node:
             self.first = launch
         return True
 
-    def answered(self, launch: Launch) -> list[Launch]:
+    def answered(self, launch: T) -> list[T]:
         """Note that it has what is common, or has ended; return who is to come again."""
         if launch in self.waiting:
             self.waiting.remove(launch)
@@ -76,7 +88,7 @@ class Node:
         again, self.waiting = self.waiting, []
         return again
 
-    def leaves(self, launch: Launch) -> None:
+    def leaves(self, launch: T) -> None:
         """Note that an agent has ended."""
         self.common.pop(launch, None)
         for digest, places in list(self.modules.items()):
@@ -85,7 +97,7 @@ class Node:
                 del self.modules[digest]
 
     @staticmethod
-    def some(places: dict[Launch, Told]) -> list[Told]:
+    def some(places: dict[T, Told]) -> list[Told]:
         """Return some of the places where a file is."""
         return list(places.values())[-TOLD:]
 
@@ -95,11 +107,11 @@ class Common:
 
     def __init__(self) -> None:
         """Have none."""
-        self.links: set[RemoteLink] = set()
+        self.links: set[Carrier] = set()
         self._objects: dict[int, _Object] = {}
         self._end = FLAGS  # bytes of the file that were given away; none of them twice
 
-    def place_for(self, link: RemoteLink, number: int, payload: SharedPayload) -> Place | None:
+    def place_for(self, link: Carrier, number: int, payload: SharedPayload) -> Place | None:
         """Return where a worker finds an object; have it sent there, if it is not. None: no room.
 
         Args:
@@ -144,7 +156,7 @@ class Common:
             if link is not None:
                 link.tell_bulk(parcels.GONE, number, marshal.dumps(found.place))
 
-    def lost(self, link: RemoteLink) -> None:
+    def lost(self, link: Carrier) -> None:
         """Note that a worker has ended; what it was to bring, another one that waits brings."""
         self.links.discard(link)
         for number, found in list(self._objects.items()):
@@ -163,14 +175,14 @@ class _Object:
     def __init__(self, place: Place, payload: SharedPayload) -> None:
         self.place = place
         self.payload: SharedPayload | None = payload
-        self.carrier: RemoteLink | None = None  # by whom it comes
-        self.waiting: set[RemoteLink] = set()
+        self.carrier: Carrier | None = None  # by whom it comes
+        self.waiting: set[Carrier] = set()
 
     @property
     def is_there(self) -> bool:
         return self.payload is None
 
-    def carry(self, link: RemoteLink, number: int) -> None:
+    def carry(self, link: Carrier, number: int) -> None:
         """Have it sent by one worker, for all."""
         assert self.payload is not None
         self.carrier = link

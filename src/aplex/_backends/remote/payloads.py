@@ -39,7 +39,9 @@ class Payloads(LinkedBackend[RemoteLink]):
         """Have no worker yet; see `LinkedBackend`."""
         super().__init__(setup, main_by_value=main_by_value, forward_logs=forward_logs)
         self._far = 0  # how many workers have ever come that map no memory of ours
-        self._commons: WeakValueDictionary[tuple[Node, int, int], Common] = WeakValueDictionary()
+        self._commons: WeakValueDictionary[tuple[Node[Launch], int, int], Common] = (
+            WeakValueDictionary()
+        )
 
     # -- as a worker comes ----------------------------------------------------------
 
@@ -52,7 +54,7 @@ class Payloads(LinkedBackend[RemoteLink]):
             return []
         return [told(arena.end.fileno()), told(launch.results.fileno())]
 
-    def _common_at(self, node: Node, file: Told) -> Common:
+    def _common_at(self, node: Node[Launch], file: Told) -> Common:
         """Return what is known of a file of shared objects on a machine."""
         return self._commons.setdefault((node, *file[2:]), Common())
 
