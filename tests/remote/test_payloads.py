@@ -140,7 +140,7 @@ def test_arrays_can_be_written_to_by_those_who_get_them_and_by_nobody_else(place
 def test_a_cancel_and_small_works_overtake_what_is_big(jam: Jam, signals: Signals) -> None:
     with RemoteAsyncPoolExecutor(COMMAND, 1) as pool:
         running = pool.submit(works.endless, signals.path)
-        signals.wait_for("started work")
+        signals.expect("started work")
         big = [pool.submit(afirst, bytes(BIG)), pool.submit(afirst, bytes(BIG))]
         assert jam.holds.wait(PATIENCE)
         assert pool.submit(works.aadd, 1, 2).result(PATIENCE) == 3
@@ -155,7 +155,7 @@ def test_a_death_in_the_middle_of_big_arguments(jam: Jam) -> None:
     with RemoteAsyncPoolExecutor(COMMAND, 1) as pool:
         pid = pool.submit(os.getpid).result(PATIENCE)
         lost = pool.submit(afirst, bytes(BIG))
-        again = pool.submit(afirst, bytes(BIG), retries=1)
+        again = pool.options(retries=1).submit(afirst, bytes(BIG))
         assert jam.holds.wait(PATIENCE)
         assert pool.submit(works.aadd, 1, 2).result(PATIENCE) == 3  # they are aboard
         jam.clear()
@@ -252,7 +252,7 @@ def test_if_who_brings_a_shared_object_dies_another_one_brings_it(
     with RemoteAsyncPoolExecutor(COMMAND, 2, max_works_per_worker=2) as pool:
         pool.start()
         with pool.share(array) as handle:
-            futures = [pool.submit(atotal, handle, retries=2) for _ in range(4)]
+            futures = [pool.options(retries=2).submit(atotal, handle) for _ in range(4)]
             assert jam.holds.wait(PATIENCE)
             jam.clear()
             links = pool._manager._backend._links  # type: ignore[attr-defined]
