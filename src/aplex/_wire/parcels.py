@@ -11,6 +11,7 @@ A frame that a death cut off never surfaces, nor does a parcel.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import struct
 import sys
@@ -149,5 +150,6 @@ def _room_for(size: int) -> Any:
     if sys.platform != "linux" or size < _HUGE:
         return bytearray(size)
     room = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    room.madvise(mmap.MADV_HUGEPAGE)  # a fault for each small page takes longer than the copy
+    with contextlib.suppress(OSError):  # where there are none
+        room.madvise(mmap.MADV_HUGEPAGE)  # a fault for each small page takes longer than the copy
     return room

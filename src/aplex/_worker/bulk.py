@@ -111,7 +111,7 @@ class Arrivals:
 
     def missing(self) -> list[int]:
         """Return those that are wanted and have not come."""
-        return [number for number in self._wanted if number not in self._awaited.here]
+        return [number for number in list(self._wanted) if number not in self._awaited.here]
 
     async def wait(self, numbers: list[int], loop: Loop) -> None:
         """Return when they are there."""
@@ -127,7 +127,14 @@ class Bulk:
         arrivals: Which shared objects have come.
     """
 
-    def __init__(self, end: PipeEnd, common: PipeEnd | None, start: Start, keep: Keep) -> None:
+    def __init__(
+        self,
+        end: PipeEnd,
+        common: PipeEnd | None,
+        start: Start,
+        keep: Keep,
+        lost: Callable[[], object],
+    ) -> None:
         """Have nothing yet.
 
         Args:
@@ -135,12 +142,14 @@ class Bulk:
             common: The file of shared objects.
             start: Starts a daemon thread of that name.
             keep: Copies payloads to where they stay as they are, if it can.
+            lost: Is called when nothing more can come: works may wait for it.
         """
         self.end = end
         self.arrivals = Arrivals()
         self._common = common
         self._start = start
         self._keep = keep
+        self._lost = lost
         self._lock = RLock()
         self._calls = Awaited()
         self._outgoing: SimpleQueue[tuple[list[Bytes], Any]] | None = None
@@ -154,13 +163,14 @@ class Bulk:
 
     def _read(self) -> None:
         reader = ParcelReader(self.end)
-        # At the end the pool is gone, or gives us up: that is told elsewhere.
-        with contextlib.suppress(EOFError, OSError, MemoryError):
+        try:
             while True:
                 parcel = reader.read()
                 if parcel is not None:
                     self._take(parcel)
                 del parcel  # nothing is to live on while nothing comes
+        except (EOFError, OSError, MemoryError):
+            self._lost()
 
     def _take(self, parcel: Parcel) -> None:
         number, kind, parts = parcel

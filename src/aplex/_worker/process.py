@@ -239,7 +239,9 @@ class Child:
         if ends.bulk is not None:
             from aplex._worker.bulk import Bulk
 
-            self._bulk = Bulk(ends.bulk, ends.common, self._start_thread, self._keep)
+            self._bulk = Bulk(
+                ends.bulk, ends.common, self._start_thread, self._keep, self._lost_bulk
+            )
         self._names = Names(progress.page)
         self._codec = self._make_codec(progress.started)
         self._pipes: CoroutinePipes | None = None
@@ -507,6 +509,11 @@ class Child:
         self.cut_off()
         self._watcher.join(2 * ORPHAN_GRACE)
         self._exit()
+
+    def _lost_bulk(self) -> None:
+        """Do the same, on the thread that reads big payloads."""
+        self._orphaned.wait(DOUBT)
+        self.cut_off()
 
     def cut_off(self) -> None:
         """End the process `DOUBT` seconds after a channel broke; unless the parent has died.

@@ -414,8 +414,13 @@ class RemoteBackend(Payloads):
             self.events.looked(launch.worker, link.progress.running())
 
     def _ended_bulk(self, launch: Launch) -> None:
-        if launch.link is not None and launch.link.is_read_out:
+        link = launch.link
+        if link is None or launch.is_over:
+            return
+        if link.is_read_out:
             self._end(launch)
+        elif link.certificate is None:
+            self._cut_off(link)
 
     # -- stops functions --------------------------------------------------------
 

@@ -99,8 +99,12 @@ class Payloads(LinkedBackend[RemoteLink]):
 
     def _take_back(self, link: Link) -> None:
         super()._take_back(link)
-        if isinstance(link, RemoteLink) and link.common is not None:
+        if not isinstance(link, RemoteLink):
+            return
+        if link.common is not None:
             link.common.lost(link)
+        if link.bulk is not None:  # its descriptor may be closed on another thread
+            link.bulk.close()
 
     def _shared_for(self, link: RemoteLink, definitions: dict[int, Any]) -> dict[int, Any]:
         if link.bulk is None:
