@@ -137,8 +137,9 @@ RULES: tuple[dict[str, tuple[str, ...]], ...] = (
             *("_backends.contract", "_observe.source", "journals", "recordings", "typing"),
         ),
         "views": (*GROUND, "_calls", "typing"),
+        "_assembly": (*(*GROUND, "_worker", "_pool", "_backends", "_manager", "_calls"),),
         "executors": (
-            *(*GROUND, "_worker", "_pool", "_backends", "_manager", "_calls", "typing", "views"),
+            *(*GROUND, "_assembly", "_backends", "_calls", "_manager", "typing", "views"),
         ),
     },
     {
@@ -231,7 +232,7 @@ def test_a_back_end_knows_no_other_back_end() -> None:
 def test_one_manager_touches_both_the_pool_and_the_world() -> None:
     graph = rooms.arrows(MODULES, types=False)
     users = [name for name in MODULES if "_manager.manager" in graph[name]]
-    assert users == ["_testing.prompt", "executors"]
+    assert users == ["_assembly", "_testing.prompt"]
 
 
 def test_a_worker_imports_few_modules() -> None:
@@ -403,10 +404,39 @@ def test_a_child_imports_no_asyncio_before_a_coroutine_comes() -> None:
         "ssl",
         "multiprocessing",
         "cloudpickle",
+        "typing",
         "aplex.executors",
         "aplex._pool.pool",
     }
     assert heavy & set(loaded) == set()
+
+
+IN_A_WORKER = """
+import json, sys
+from multiprocessing import process
+process.current_process()._inheriting = True  # as while a worker imports the main module
+import aplex._worker.process
+from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
+loaded = sorted(sys.modules)
+with ThreadAsyncPoolExecutor(1) as pool:
+    assert pool.submit(abs, -3).result() == 3
+print(json.dumps(loaded))
+"""
+
+
+def test_a_worker_does_not_import_what_only_a_pool_needs() -> None:
+    """With the executors, which most main modules import; and it may make a pool all the same."""
+    heavy = {"asyncio", "dataclasses", "inspect", "random", "ssl", "aplex._assembly"}
+    rooms_of_a_pool = ("aplex._manager", "aplex._pool", "aplex._backends", "aplex._futures")
+    loaded = in_a_fresh_interpreter(IN_A_WORKER)
+    assert heavy & set(loaded) == set()
+    assert [name for name in loaded if name.startswith(rooms_of_a_pool)] == []
+
+
+def test_each_public_name_is_found_in_the_module_that_has_it() -> None:
+    for module, names in aplex._MODULES.items():
+        public = getattr(aplex, module).__all__
+        assert names == tuple(name for name in public if name in aplex.__all__)
 
 
 def test_public_submodules_are_there_after_importing_the_package() -> None:

@@ -108,30 +108,54 @@ __all__ = [
     "read",
 ]
 
-_MODULES = (
-    "dask",
-    "dumps",
-    "executors",
-    "exceptions",
-    "futures",
-    "limits",
-    "handles",
-    "interpreters",
-    "journals",
-    "load_balancers",
-    "outcomes",
-    "progress",
-    "recordings",
-    "ray",
-    "remote",
-    "statistics",
-    "streams",
-    "telemetry",
-    "typing",
-    "views",
-    "workers",
-    "testing",
-)
+_MODULES = {
+    "dask": ("DaskAsyncPoolExecutor",),
+    "dumps": ("PoolDump", "StackFrame", "TaskDump", "WorkDump", "WorkerDump"),
+    "exceptions": (
+        "AplexError",
+        "AplexWorkerError",
+        "BrokenPoolError",
+        "JournalError",
+        "LoadBalancerError",
+        "PoolFullError",
+        "RemoteError",
+        "RemoteTraceback",
+        "SerializationError",
+        "SharedHandleError",
+        "WorkInterrupted",
+        "WorkQuarantinedError",
+        "WorkerLostError",
+        "WorkerStartError",
+    ),
+    "executors": ("AsyncPoolExecutor", "ProcessAsyncPoolExecutor", "ThreadAsyncPoolExecutor"),
+    "futures": ("AsyncioFuture", "ConcurrentFuture"),
+    "handles": ("SharedHandle",),
+    "interpreters": ("InterpreterAsyncPoolExecutor",),
+    "journals": ("Journal",),
+    "limits": ("AdaptiveLimit",),
+    "load_balancers": ("LoadBalancer",),
+    "outcomes": ("Outcome",),
+    "progress": (),
+    "ray": ("RayAsyncPoolExecutor",),
+    "recordings": ("Recording", "read"),
+    "remote": ("RemoteAsyncPoolExecutor",),
+    "statistics": (
+        "FunctionStats",
+        "LimitStats",
+        "Percentiles",
+        "PoolStats",
+        "RunningFunction",
+        "WorkerStats",
+    ),
+    "streams": ("AsyncStream", "Stream"),
+    "telemetry": (),
+    "testing": (),
+    "typing": (),
+    "views": ("PoolView",),
+    "workers": ("CurrentWorker", "current_worker"),
+}
+"""The public modules, and which of their names are public here, too."""
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
@@ -141,12 +165,9 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         globals()[name] = import_module("aplex._version").__version__
         return globals()[name]
-    if name in __all__:
-        for module in _MODULES:
-            loaded = import_module(f"aplex.{module}")
-            if name in loaded.__all__:
-                globals()[name] = getattr(loaded, name)
-                return globals()[name]
+    if name in _HOMES:
+        globals()[name] = getattr(import_module(f"aplex.{_HOMES[name]}"), name)
+        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -3,58 +3,56 @@
 The path of a work: ``submit`` makes a future and encodes the call, in the
 caller's thread, before any lock; the `Manager` takes the work through the `Pool`
 to a worker, and the worker's report back to the future.
+
+Worker processes import this with the main module, and few of them make a pool: so what one is
+made of is not imported here, but by `_assembly`.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
-import functools
 import importlib
-import itertools
-import multiprocessing
-import os
-import time
-from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar
-from multiprocessing.context import BaseContext
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from aplex._backends.contract import Backend, Setup
-from aplex._backends.process.backend import ProcessBackend
-from aplex._backends.process.forker import AVAILABLE as TEMPLATE_AVAILABLE
-from aplex._backends.thread.backend import ThreadBackend
-from aplex._calls.gateway import Gateway
 from aplex._calls.lifetime import Lifetime
-from aplex._calls.settings import Loop, PoolSettings
-from aplex._common import standing
-from aplex._common.cpus import usable_cpus
+from aplex._common.in_main import imports_main
 from aplex._common.locks import late_imports
-from aplex._manager.manager import Manager
-from aplex._pool.pool import Pool
-from aplex._pool.restarts import RestartPolicy
-from aplex._pool.terms import Terms, terms_of
-from aplex.load_balancers import LoadBalancerFactory, RoundRobin
-from aplex.typing import PoolOptions, ProcessOptions
+from aplex.load_balancers import RoundRobin
 from aplex.views import _Viewable
 
-if TYPE_CHECKING:
-    from aplex._worker.lifespan import Surroundings
+if TYPE_CHECKING or not imports_main():  # for who asks for the types of parameters
+    import os
+    from collections.abc import Callable, Iterable, Sequence
+    from contextvars import ContextVar
+    from multiprocessing.context import BaseContext
+
+    from aplex._backends.contract import Backend, Setup
+    from aplex._calls.settings import Loop, PoolSettings
+    from aplex._manager.manager import Manager
+    from aplex.load_balancers import LoadBalancerFactory
+    from aplex.typing import PoolOptions, ProcessOptions
 
 __all__ = ["AsyncPoolExecutor", "ProcessAsyncPoolExecutor", "ThreadAsyncPoolExecutor"]
 
 Awaits = TypeVar("Awaits", bound=bool)
 """Whether results are awaited: ``Literal[True]`` or ``Literal[False]``."""
-_numbers = itertools.count(1)
 
 
 def _import_rest() -> None:
-    """Import what the first death needs, unless it is here already."""
+    """Import what a pool is made of, and what its first death needs, unless it is here already."""
     with late_imports.importing:
+        importlib.import_module("aplex._assembly")
         importlib.import_module("aplex.exceptions")
 
 
-if not getattr(multiprocessing.current_process(), "_inheriting", False):
+if not imports_main():
     _import_rest()  # else this is a worker that imports the main module: it seldom makes a pool
+
+
+def _thread_backend(setup: Setup) -> Backend:
+    from aplex._backends.thread.backend import ThreadBackend
+
+    return ThreadBackend(setup)
 
 
 class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  # results may be awaited
@@ -68,49 +66,22 @@ class AsyncPoolExecutor(  # pyright: ignore[reportIncompatibleMethodOverride]  #
     """
 
     _in_threads = False  # whether works run in threads of this process
-    _manager_class = Manager
+    _manager_class: type[Manager] | None = None  # another one than usual
 
     def __init__(self, backend: Callable[[Setup], Backend], settings: PoolSettings) -> None:
         """Start nothing: that comes with the first work."""
         _import_rest()
-        size = usable_cpus() if settings.pool_size is None else settings.pool_size
-        kind = type(self).__name__
-        name = f"{kind}-{next(_numbers)}"
-        transport = backend(
-            Setup(
-                name,
-                settings.worker_loop_factory,
-                settings.initializer,
-                settings.initargs,
-                _surroundings(settings),
-                settings.forward_logs,
-                settings.slow_callback,
-            )
-        )
-        pool = Pool(
-            size,
-            settings.max_works_per_worker,
-            settings.load_balancer,
-            RestartPolicy(settings.max_restarts, settings.restart_window),
-            _terms(settings),
-            clock=time.monotonic,
-        )
-        self._manager = self._manager_class(
-            pool, transport, name, settings.exit_grace, settings.start_timeout
-        )
-        self._gateway = Gateway(
-            kind, self._manager, transport, settings, in_threads=self._in_threads
-        )
-        self._options = settings.works
-        if settings.dump_signal is not None:
-            with late_imports.importing:
-                from aplex._manager.dump_signal import dump_on
-            dump_on(settings.dump_signal, self._manager)
-        wanted = settings.record is not None or standing.recordings is not None
-        if wanted or "APLEX_RECORD" in os.environ:
-            from aplex._calls.recorded import begin
+        from aplex._assembly import assemble
 
-            self._gateway.recording = begin(self._manager, settings.record)
+        self._gateway = assemble(
+            type(self).__name__,
+            backend,
+            settings,
+            self._manager_class,
+            in_threads=self._in_threads,
+        )
+        self._manager = self._gateway.manager
+        self._options = settings.works
 
     def __repr__(self) -> str:
         """Show the state of the pool."""
@@ -264,8 +235,11 @@ class ProcessAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 ``worker_loop_factory`` cannot be pickled.
             OSError: The file to ``record`` to cannot be made.
         """
+        _import_rest()
+        from aplex._assembly import PoolSettings, process_backend
+
         super().__init__(
-            functools.partial(ProcessBackend, _context_of(mp_context), _names_of(preload)),
+            process_backend(mp_context, preload),
             PoolSettings(
                 awaitable=awaitable,
                 pool_size=pool_size,
@@ -332,7 +306,7 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
     """
 
     _in_threads = True
-    _backend: type[ThreadBackend] = ThreadBackend
+    _backend: Callable[[Setup], Backend] = staticmethod(_thread_backend)
 
     @overload
     def __init__(
@@ -399,6 +373,9 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 are given.
             OSError: The file to ``record`` to cannot be made.
         """
+        _import_rest()
+        from aplex._assembly import PoolSettings
+
         super().__init__(
             self._backend,
             PoolSettings(
@@ -429,48 +406,3 @@ class ThreadAsyncPoolExecutor(AsyncPoolExecutor[Awaits]):
                 dump_signal=dump_signal,
             ),
         )
-
-
-def _terms(settings: PoolSettings) -> Terms:
-    return terms_of(
-        settings.max_tasks_per_child,
-        settings.max_age,
-        settings.max_memory_per_worker,
-        settings.min_pool_size,
-        60.0 if settings.idle_timeout is None else settings.idle_timeout,
-    )
-
-
-def _surroundings(settings: PoolSettings) -> Surroundings | None:
-    if settings.lifespan is None:
-        return None
-    from aplex._worker.lifespan import Surroundings
-
-    return Surroundings(settings.lifespan, settings.exit_grace)
-
-
-def _context_of(mp_context: Any) -> Any:
-    """Return the context that an option names, checked; None for the default.
-
-    What behaves like one will do: ``torch.multiprocessing``, and ``multiprocessing`` itself.
-    """
-    methods = multiprocessing.get_all_start_methods()
-    if TEMPLATE_AVAILABLE:
-        methods = ["template", *methods]
-    if mp_context is None or (mp_context == "template" and TEMPLATE_AVAILABLE):
-        return None
-    if mp_context in methods:
-        return multiprocessing.get_context(mp_context)
-    allowed = f"one of {', '.join(map(repr, methods))}, a context of multiprocessing, or None"
-    if isinstance(mp_context, str):
-        raise ValueError(f"mp_context must be {allowed}, got {mp_context!r}")  # noqa: TRY004
-    if not (hasattr(mp_context, "Process") and hasattr(mp_context, "get_start_method")):
-        raise TypeError(f"mp_context must be {allowed}, not {mp_context!r}")
-    return mp_context
-
-
-def _names_of(preload: Any) -> tuple[str, ...]:
-    """Return the modules that an option names, checked."""
-    if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
-        raise TypeError(f"preload must be a list of names of modules, not {preload!r}")
-    return tuple(preload)

@@ -6,13 +6,15 @@ ends with its executor, which it keeps from being garbage.
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Literal, NoReturn, TypeVar, Unpack
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar, Unpack
 
-from aplex._calls.gateway import Gateway
 from aplex._calls.surface import Calls
-from aplex._common.options import WorkOptions as Options
-from aplex.typing import WorkOptions
+from aplex._common.in_main import imports_main
+
+if TYPE_CHECKING or not imports_main():  # for who asks for the types of parameters
+    from aplex._calls.gateway import Gateway
+    from aplex._common.options import WorkOptions as Options
+    from aplex.typing import WorkOptions
 
 __all__ = ["PoolView"]
 
@@ -80,6 +82,10 @@ class _Viewable(Calls[Awaits]):
             TypeError: An option is of the wrong kind, or unknown.
             ValueError: An option is out of range.
         """
+        import dataclasses
+
+        from aplex.typing import WorkOptions
+
         unknown = set(options) - WorkOptions.__optional_keys__
         if unknown:
             raise TypeError(f"options() got an unexpected option {min(unknown)!r}")
@@ -116,6 +122,8 @@ class PoolView(_Viewable[Awaits]):
 
     def __repr__(self) -> str:
         """Show the options that differ from those of other works, and the executor."""
+        import dataclasses
+
         fields = [field for field in dataclasses.fields(self._options) if field.init]
         values = ((field, getattr(self._options, field.name)) for field in fields)
         shown = [f"{field.name}={value!r}" for field, value in values if value != field.default]

@@ -128,6 +128,32 @@ def test_a_template_with_threads_is_not_used(tmp_path) -> None:
     assert "mp_context='spawn'" in outcome.err
 
 
+def test_a_thread_that_a_fork_may_leave_behind_is_none(tmp_path) -> None:
+    """That of jemalloc, which pyarrow starts, and pandas imports; workers allocate with it."""
+    text = """
+    import pathlib
+    import pyarrow.compute
+
+    def has_it():
+        tasks = pathlib.Path("/proc/self/task").iterdir()
+        return any((task / "comm").read_text() == "jemalloc_bg_thd\\n" for task in tasks)
+
+    def added(count):
+        column = pyarrow.array(range(count))
+        return has_it(), pyarrow.compute.sum(column).as_py(), os.getppid()
+
+    def main():
+        assert has_it(), "pyarrow starts none any more"
+        with make(pool_size=2) as pool:
+            told = list(pool.map(added, [100_000] * 50))
+            say({each[:2] for each in told}, {parent == os.getpid() for _, _, parent in told})
+    """
+    with started(text, tmp_path, engine=TEMPLATE) as program:
+        outcome = program.finish()
+    outcome.assert_clean()
+    assert outcome.out == ["{(False, 4999950000)} {False}"]
+
+
 def test_a_main_module_that_hangs_is_given_up(tmp_path) -> None:
     text = """
     if __name__ != "__main__":

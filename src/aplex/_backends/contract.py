@@ -134,6 +134,10 @@ class StopsFunctions:
 class ReadByCallers:
     """Optional part: callers read the reports. As it is here, only the listener reads."""
 
+    patience: float | None = None
+    """Seconds after which the listener reads what a coroutine that was sent alone has to say,
+    if nobody waits for it. None: that has nothing to say before its result, or it is read."""
+
     def read_in(self, loop: asyncio.AbstractEventLoop | None) -> bool:  # noqa: ARG002
         """Let that running loop read the reports from now on; None: the listener.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -185,6 +184,8 @@ def chooser(balancer: LoadBalancer) -> Callable[[Any], Worker]:
 
     The 2019 documentation defined it without a parameter; both forms work.
     """
+    import inspect  # not with the module, which all workers import
+
     choose: Callable[..., Worker] = balancer.get_proper_worker
     try:
         inspect.signature(choose).bind(None)

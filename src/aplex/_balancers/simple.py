@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -70,7 +69,9 @@ class Random(LoadBalancer):
 
     def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:  # noqa: ARG002
         """Return one of the workers with room."""
-        return random.choice(self.get_available_workers())
+        from random import choice  # not with the module, which all workers import
+
+        return choice(self.get_available_workers())
 
 
 class Average(LoadBalancer):
@@ -97,15 +98,17 @@ class PowerOfTwoChoices(LoadBalancer):
 
     def get_proper_worker(self, load_balancing_meta: Any = None) -> Worker:  # noqa: ARG002
         """Return one of the workers with room."""
+        from random import choice, sample
+
         workers, has_room = self._workers, self._has_room
         chosen: list[Worker] = []
         for _ in range(TRIES):
-            worker = random.choice(workers)
+            worker = choice(workers)
             if has_room(worker) and worker not in chosen:
                 chosen.append(worker)
                 if len(chosen) > 1:
                     break
         else:  # few have room: look who they are
             available = self.get_available_workers()
-            chosen = random.sample(available, min(2, len(available)))
+            chosen = sample(available, min(2, len(available)))
         return min(chosen, key=self._load)

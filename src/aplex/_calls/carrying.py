@@ -63,6 +63,12 @@ class Carrying:
         Raises:
             SerializationError: The call, or a value, cannot be pickled; says what.
         """
+        if self._inject is None:
+            for _, _, variable in self._variables:  # most often none is set: it costs little then
+                if variable.get(_UNSET) is not _UNSET:
+                    break
+            else:
+                return self._encode(work, args, kwargs)
         carried = self._carried()
         if carried is None:
             return self._encode(work, args, kwargs)

@@ -37,7 +37,7 @@ from aplex._pool.state import Work
 from aplex._worker.producers import produce
 from aplex._worker.timeouts import produce_within, run_within
 from aplex.handles import SharedHandle
-from aplex.streams import AsyncStream, Stream, this_reader
+from aplex.streams import AsyncStream, Stream, of_this_task, of_this_thread, this_reader
 
 if TYPE_CHECKING:
     from aplex._calls.carrying import Encode
@@ -334,6 +334,14 @@ class Gateway:
         if counter is not None:
             face = (AwaitedCounted if self.awaitable else Counted)(face, counter)
         return face  # type: ignore[no-any-return]
+
+    def cancel_streams_of_thread(self) -> None:
+        """Cancel the streams that this thread reads: it could not go on reading."""
+        self.manager.cancel_streams(of_this_thread())
+
+    def cancel_streams_of_task(self) -> None:
+        """Cancel those that this task reads, likewise."""
+        self.manager.cancel_streams(of_this_task())
 
     def read_out(self) -> None:
         """Submit what is left of the input of maps that nobody has begun to iterate."""

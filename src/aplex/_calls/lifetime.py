@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
-from aplex._calls.dumping import dump_awaited, dump_blocking
-from aplex._calls.gateway import Gateway
-from aplex._calls.settings import check_loop
-from aplex._calls.starting import start_awaited, start_blocking
+from aplex._common.in_main import imports_main
 from aplex._common.numbers import as_seconds, check_count
-from aplex.dumps import PoolDump
-from aplex.statistics import PoolStats
-from aplex.streams import of_this_task, of_this_thread
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or not imports_main():  # for who asks for the types of parameters
+    import asyncio
+    from collections.abc import Coroutine
+    from types import TracebackType
+
+    from aplex._calls.gateway import Gateway
+    from aplex.dumps import PoolDump
     from aplex.recordings import Recording
+    from aplex.statistics import PoolStats
 
 Awaits = TypeVar("Awaits", bound=bool)
 
@@ -52,6 +50,8 @@ class Lifetime(Generic[Awaits]):
             TypeError: ``at_least`` is no int.
             ValueError: It is less than 1, or more than there are workers.
         """
+        from aplex._calls.starting import start_awaited, start_blocking
+
         manager = self._gateway.manager
         if self._gateway.awaitable:
             return start_awaited(manager, at_least)
@@ -113,6 +113,8 @@ class Lifetime(Generic[Awaits]):
             TypeError: ``timeout`` is no number.
             ValueError: It is negative, or NaN.
         """
+        from aplex._calls.dumping import dump_awaited, dump_blocking
+
         seconds = as_seconds("timeout", timeout)
         manager = self._gateway.manager
         if self._gateway.awaitable:
@@ -160,6 +162,8 @@ class Lifetime(Generic[Awaits]):
         self._gateway.manager.check_open()
         if not self._gateway.awaitable:
             raise ValueError("set_future_loop needs an executor made with awaitable=True")
+        from aplex._calls.settings import check_loop
+
         check_loop("loop", loop)
         self._gateway.future_loop = loop
 
@@ -206,7 +210,7 @@ class Lifetime(Generic[Awaits]):
             self._gateway.unread.forget()
             self._gateway.manager.close(cancel_waiting=cancel_futures)
         if wait:
-            self._gateway.manager.cancel_streams(of_this_thread())
+            self._gateway.cancel_streams_of_thread()
             self._gateway.manager.wait()
 
     def __enter__(self) -> Self:
@@ -227,7 +231,7 @@ class Lifetime(Generic[Awaits]):
                 self.__exit__(type(error), error, error.__traceback__)
                 raise
         self.shutdown(wait=False, cancel_futures=exc_type is not None)
-        self._gateway.manager.cancel_streams(of_this_thread())
+        self._gateway.cancel_streams_of_thread()
         self._gateway.manager.wait(self._cancel_for(exc_type))
 
     async def aclose(self) -> None:
@@ -257,8 +261,10 @@ class Lifetime(Generic[Awaits]):
                 await self.__aexit__(type(error), error, error.__traceback__)
                 raise
         self.shutdown(wait=False, cancel_futures=exc_type is not None)
-        self._gateway.manager.cancel_streams(of_this_task())
+        self._gateway.cancel_streams_of_task()
         timeout = self._cancel_for(exc_type)
+        import asyncio
+
         gone = asyncio.wrap_future(self._gateway.manager.gone)
         await asyncio.wait((gone,), timeout=timeout)
         self._gateway.manager.wait(0)
@@ -271,7 +277,9 @@ class Lifetime(Generic[Awaits]):
         """
         if exc_type is None:
             return None
-        if issubclass(exc_type, (KeyboardInterrupt, asyncio.CancelledError)):
+        from asyncio import CancelledError
+
+        if issubclass(exc_type, (KeyboardInterrupt, CancelledError)):
             return self._gateway.manager.interrupt()
         self._gateway.manager.cancel_all()
         return None

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Iterable,
-    Iterator,
-)
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
-from aplex._calls.gateway import Gateway
-from aplex._common.options import WorkOptions
-from aplex._futures.awaitable import AsyncioFuture
-from aplex._futures.blocking import ConcurrentFuture
-from aplex._map.plan import Plan
-from aplex._map.progress import Bar, Progress
-from aplex.handles import SharedHandle
-from aplex.outcomes import Outcome
-from aplex.streams import AsyncStream, Stream
-from aplex.typing import MapOptions
+from aplex._common.in_main import imports_main
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or not imports_main():  # for who asks for the types of parameters
+    import os
+    from collections.abc import (
+        AsyncIterable,
+        AsyncIterator,
+        Callable,
+        Coroutine,
+        Iterable,
+        Iterator,
+    )
+
+    from aplex._calls.gateway import Gateway
+    from aplex._common.options import WorkOptions
+    from aplex._futures.awaitable import AsyncioFuture
+    from aplex._futures.blocking import ConcurrentFuture
+    from aplex._map.progress import Bar, Progress
+    from aplex.handles import SharedHandle
     from aplex.journals import Journal
+    from aplex.outcomes import Outcome
+    from aplex.streams import AsyncStream, Stream
+    from aplex.typing import MapOptions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -162,7 +162,7 @@ class Calls(Generic[Awaits]):
         """
         options = self._options
         if load_balancing_meta is not None:
-            options = dataclasses.replace(options, load_balancing_meta=load_balancing_meta)
+            options = options.of_meta(load_balancing_meta)
         return self._gateway.submit(options, work, args, kwargs)
 
     @overload
@@ -366,9 +366,11 @@ class Calls(Generic[Awaits]):
         """
         options = self._options
         if load_balancing_meta is not None:
-            options = dataclasses.replace(options, load_balancing_meta=load_balancing_meta)
+            options = options.of_meta(load_balancing_meta)
         if buffersize is None:
             buffersize = options.buffersize
+        from aplex._map.plan import Plan
+
         plan = Plan(chunksize, buffersize, ordered, return_outcomes or journal is not None)
         if journal is None:
             return self._gateway.map(options, work, iterables, timeout, plan, progress)

@@ -13,7 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Final, TypeAlias
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Final, TypeAlias
 
 BUCKETS: Final = 512
 """Of one histogram."""

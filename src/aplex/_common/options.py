@@ -134,6 +134,10 @@ class WorkOptions:
         if not callable(self.backoff):
             object.__setattr__(self, "backoff", as_seconds("backoff", self.backoff))
 
+    def of_meta(self, load_balancing_meta: Any) -> WorkOptions:
+        """Return these options with another ``load_balancing_meta``."""
+        return replace(self, load_balancing_meta=load_balancing_meta)
+
     def for_map_of(self, work: Hashable) -> WorkOptions:
         """Return the options of the works that a ``map`` is made of.
 

@@ -22,7 +22,7 @@ from aplex._backends.contract import Backend, Death
 from aplex._common.errors import WorkerStartError
 from aplex._common.histograms import Timings
 from aplex._common.locks import is_mine
-from aplex._common.messages import PLAIN, RAISED, Reports
+from aplex._common.messages import COROUTINE, PLAIN, RAISED, Reports
 from aplex._manager import exit_hooks
 from aplex._manager.inquiries import Inquiry
 from aplex._manager.nested import Nested
@@ -62,6 +62,7 @@ class Manager(Nested):
             pool.capacity = pool.max_works_per_worker
         self._known_loop: Loop | None = None  # the loop of the last work that came from one
         self._end_of_loop: AsyncGenerator[None] | None = None
+        self._will_arm = backend.patience is None  # a timer will, or there is no need
         backend.submitted = pool.stamps.of
         backend.bind(self, self._listener)
         exit_hooks.remember(self)
@@ -144,7 +145,16 @@ class Manager(Nested):
             pool.outbound.clear()
             if self._page is not None:
                 self._page.went(work.id)
+            if not self._will_arm and work.lane == COROUTINE:
+                # What blocks its loop is told of while it does, though nobody may wait.
+                self._effects.call_later(self._backend.patience or 0.0, self._arm)
+                self._will_arm = True
         return worker is not None
+
+    def _arm(self) -> None:
+        """Have the listener read. On its thread."""
+        self._will_arm = False
+        self._backend.arm()
 
     def cancel(self, work: Work) -> bool:
         """Ask for a work to be cancelled.

@@ -46,7 +46,7 @@ class Bell(ConcurrentFuture[None]):
 
     def __init__(self, manager: Any, awaited: Callable[[], Any]) -> None:
         super().__init__()
-        self._work: Any = SimpleNamespace(id=0, manager=manager, awaited=awaited)
+        self._work: Any = SimpleNamespace(id=0, retried=0, manager=manager, awaited=awaited)
 
     def ring(self) -> None:
         """Be done. Any thread, and several at a time.

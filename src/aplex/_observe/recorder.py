@@ -66,6 +66,8 @@ class Recorder:
         self.closers: list[Callable[[], None]] = []  # of files, when the pool has ended
         self._first = 0  # the work that was stamped last
         self._lags = Lags()
+        # What was sent last, and the place of its name: mostly it is sent again.
+        self._last: tuple[Any, Any, int] = (None, None, 0)
 
     @property
     def level(self) -> int:
@@ -133,9 +135,23 @@ class Recorder:
         self, worker: PoolWorker, lane: int, ids: Sequence[int], works: Sequence[Work]
     ) -> None:
         """Note what a back end sends that has a column of the numbers."""
-        if self._books:
-            for made, count in self._sent(time.monotonic_ns(), worker, lane, ids, works):
-                self._add(made, count)
+        if not self._books:
+            return
+        now, count = time.monotonic_ns(), len(ids)
+        target, options, place = self._last
+        if count < MOST_WORDS // 2:
+            for work in works:
+                if work.target is not target or work.options is not options:
+                    break
+            else:
+                packed = (
+                    SENT | lane << FORM_AT | (worker.id % WORKERS) << WORKER_AT
+                    | place << NAME_AT | count << COUNT_AT
+                )  # fmt: skip
+                self._add(array("q", (now, packed, *ids)), count)
+                return
+        for made, part in self._sent(now, worker, lane, ids, works):
+            self._add(made, part)
 
     def reading(
         self, worker: PoolWorker, lane: int, read: Callable[[], deque[Reports]]
@@ -221,7 +237,9 @@ class Recorder:
                 words = [*ids, *(places[id(each)] for each in named)]
                 return ((row(now, SENT, lane | MANY, worker.id, 0, words), count),)
         packed = SENT | lane << FORM_AT | (worker.id % WORKERS) << WORKER_AT | count << COUNT_AT
-        packed |= self.names.place(options.label or described(target)) << NAME_AT
+        place = self.names.place(options.label or described(target))
+        self._last = target, options, place
+        packed |= place << NAME_AT
         return ((array("q", (now, packed, *ids)), count),)
 
     def _done_rarely(

@@ -149,9 +149,11 @@ class Pool(Workforce):
             self._stop_if_finished()
         elif work.state is IN_FLIGHT and not work.cancel_asked:
             assert work.worker is not None
-            work.worker.cancels.append(Cancel(work.id, work.seq if work.lane == PLAIN else 0))
-            self.outbound.add(work.worker)
+            cancel = Cancel(work.id, work.seq if work.lane == PLAIN else 0)
+            # No call between these two: an answer to what nobody knows to have asked breaks us.
             work.cancel_asked = True
+            work.worker.cancels.append(cancel)
+            self.outbound.add(work.worker)
 
     def credit(self, work: Work, count: int) -> None:
         """Let a stream yield so many items, counted from its first one."""

@@ -27,11 +27,14 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 from aplex._common.histograms import BUCKETS, Timing
 from aplex._common.locks import RLock
 from aplex._wire.frames import PipeEnd
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Final
 
 NAME: Final = "aplex-page"
 VERSION: Final = 1
@@ -186,7 +189,7 @@ class WorkerPage:
                 put_text(self._bytes, at + 16, LONGEST_NAME, OTHERS if last else name)
                 self.words[at // 8] = 0 if last else number
                 self.words[NAMES] = count + 1
-            return min(count, PLACES - 1)
+        return min(count, PLACES - 1)
 
 
 def make_page_file(size: int, name: str = NAME) -> PipeEnd:

@@ -183,10 +183,18 @@ class CoroutineLane:
         return self.begin if self._times is None else self._begin_timed
 
     def _begin_timed(self, work_id: int, function: Any, call: Any) -> None:
-        """Begin a work, and note when."""
+        """Begin a work, and note when. What `_begun` does, without its call."""
         now = time.monotonic_ns()
+        times = self._times
+        assert times is not None
+        rows = times.rows
+        if rows and not rows[-1]:
+            rows[-1] = now
         self.begin(work_id, function, call)
-        self._begun(work_id, now)
+        if work_id in self._tasks:
+            times.begun[work_id] = now
+        else:
+            times.rows += (work_id, now, 0)
 
     def _begun(self, work_id: int, began: int) -> None:
         """Note when a work began; if it never waited, it ends when the next thing happens."""

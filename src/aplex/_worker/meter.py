@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import MutableSequence
-from typing import Any, Final
 
 from aplex._common.histograms import BUCKETS, bucket
 from aplex._common.names import described, is_runner, run_by
 from aplex._wire.page import HISTOGRAMS, PAIR, PLACE, PLACES, RUNS, WorkerPage
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final
 
 STRIDE: Final = 16
 """Where works come fast, one of so many is measured. Frames of so many works are not few."""

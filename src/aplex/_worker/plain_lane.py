@@ -202,10 +202,9 @@ class PlainLane:
         if self._context:  # what it has set is not seen by the next one
             self._context = copy_context()
         with self._lock:
-            times = self._times
-            if times is not None:
+            if self._times is not None:
                 ended = report is None or report[1] != DETACHED
-                times.rows += (work_id if ended else 0, self._started[SINCE])
+                self._times.rows += (work_id if ended else 0, self._began)
             self._started[SINCE] = 0
             if self.interrupted == self._count:
                 self._batch.others.append((work_id, DELIVERED, None))

@@ -17,11 +17,14 @@ import sys
 from collections.abc import Iterator
 from itertools import dropwhile
 from types import CodeType, FrameType
-from typing import Any, Final, TypeAlias
 
 from aplex._common.messages import COROUTINE, PLAIN
 from aplex._worker.loop_thread import run_until_stopped
 from aplex._worker.plain_lane import PlainLane
+
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from typing import Any, Final, TypeAlias
 
 Frame: TypeAlias = tuple[str, int, str]
 """A file, a line, the name of a function."""

@@ -46,6 +46,12 @@ IDLE: Final = 0.02
 """Seconds without a request, after which the template imports what only some workers need."""
 REST: Final = ("traceback", "inspect", "ssl", "asyncio", "aplex._worker.coroutine_pipes")
 """Those, in parts: coroutines need asyncio, but the first workers may have functions to run."""
+FORK_SAFE: Final = frozenset({"jemalloc_bg_thd"})
+"""Threads that a fork may leave behind, as their library is prepared for that (`pthread_atfork`).
+
+jemalloc takes its locks before a fork, and does without this thread in the child: see
+``background_thread_postfork_child`` in its source. pyarrow brings one, so pandas may do.
+"""
 
 
 def main(beginning: BinaryIO) -> None:
@@ -132,7 +138,7 @@ class Template:
         told, tell = os.pipe()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until it has its handlers
         try:
-            pid = os.fork()
+            pid = _fork()
         except OSError as error:
             os.close(status)
             _tell(self._control, (REFUSED, str(error)))
@@ -228,15 +234,20 @@ def _threads_left() -> list[str]:
     (OpenBLAS, for one, by ``pthread_atfork``). So a process is forked before they are counted.
     """
     if len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208 - only the number
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of threads: that is what we want to know
-            pid = os.fork()
+        pid = _fork()
         if pid == 0:
             os._exit(0)
         os.waitpid(pid, 0)
     known = {thread.native_id: thread.name for thread in threading.enumerate()}
     tasks = sorted(int(task) for task in os.listdir("/proc/self/task"))  # noqa: PTH208
-    return [known.get(task) or _comm(task) for task in tasks if task != os.getpid()]
+    names = [known.get(task) or _comm(task) for task in tasks if task != os.getpid()]
+    return [name for name in names if name not in FORK_SAFE]
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of threads: those are known, or about to be
+        return os.fork()
 
 
 def _comm(task: int) -> str:

@@ -73,7 +73,7 @@ class LinkedBackend(Sender[L]):
         self.past = Past()
         self._logs = Logs(setup.name, wanted=forward_logs)
         self._recording = 0  # see `record`
-        self._slow_callback = setup.slow_callback
+        self.patience = setup.slow_callback
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)

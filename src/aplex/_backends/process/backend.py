@@ -100,7 +100,7 @@ class ProcessBackend(LinkedBackend[ProcessLink]):
             self._make_gate()
             if worker not in self._links:  # else Ctrl-C broke into this very method
                 self._links[worker] = ProcessLink(
-                    self._shared(), worker, self._logs, self._name, self._slow_callback
+                    self._shared(), worker, self._logs, self._name, self.patience
                 )
             link = self._links[worker]
             if link.logs is not None:
