@@ -130,6 +130,8 @@ async def serve_native(answer: Callable[[], Any]) -> None:
     def to_actor(function: Any, argument: Any) -> Awaitable[Any]:
         nonlocal turn
         turn += 1
+        if isinstance(argument, bytes) and len(argument) > 2**20:
+            argument = ray.put(argument)  # as Ray advises for what is big
         reply: Awaitable[Any] = actors[turn % WORKERS].call.remote(functions[function], argument)
         return reply
 

@@ -150,18 +150,6 @@ def test_a_worker_that_never_dials_in_is_given_up() -> None:
     assert "did not become ready within 0.3 s" in str(error)
 
 
-def test_a_big_result_that_a_death_cuts_off_is_a_death() -> None:
-    with RemoteAsyncPoolExecutor(COMMAND, 1) as pool:
-        pid = pool.submit(os.getpid).result(PATIENCE)
-        with pool._manager._lock:  # nobody reads meanwhile: the connection fills
-            future = pool.submit(works.zeros, 64 * 2**20)
-            pool._manager._flush()
-            time.sleep(0.3)
-            os.kill(pid, signal.SIGKILL)
-        assert isinstance(future.exception(PATIENCE), WorkerLostError)
-        assert pool.submit(works.add, 1, 2).result(PATIENCE) == 3
-
-
 CALLER = """
 import os, sys, time
 from aplex import RemoteAsyncPoolExecutor

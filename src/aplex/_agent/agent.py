@@ -34,6 +34,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from aplex._agent import tunnels
+from aplex._agent.belongings import Belongings, take_up
 from aplex._agent.dialing import Place, dial, reach
 from aplex._agent.reception import Reception
 from aplex._common.ends import wait_for_end
@@ -241,6 +242,8 @@ class Arrived(NamedTuple):
     plain: PipeEnd
     logs: PipeEnd | None
     welcome: Welcome
+    belongings: Belongings
+    bulk: PipeEnd | None  # where big payloads travel, if not by memory
 
 
 def arrive(place: Place) -> Arrived:
@@ -265,11 +268,16 @@ def _arrive(place: Place, reach: Callable[[Place], socket.socket]) -> Arrived:
         socket.gethostname(), os.getpid(), orders.boot_of_this_machine(), time.monotonic_ns()
     )
     Writer(control).write((orders.SETTLED, orders.plain(arrival)))
-    welcome = _read_welcome(control)
+    reader = Reader(control)
+    while not reader.frames:
+        reader.read()
+    welcome: Welcome = reader.frames.popleft()
+    belongings = take_up(control, reader, welcome)
     coroutines = dial(place, handshake.COROUTINES, reach)
     plain = dial(place, handshake.PLAIN, reach)
     logs = dial(place, handshake.LOGS, reach) if welcome["logs"] else None
-    return Arrived(control, coroutines, plain, logs, welcome)
+    bulk = None if belongings.memory else dial(place, handshake.BULK, reach)
+    return Arrived(control, coroutines, plain, logs, welcome, belongings, bulk)
 
 
 def serve(place: Place, keeper: PipeEnd | None = None) -> int:
@@ -289,12 +297,12 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
         RefusedError: The pool does not want this worker.
         OSError: It cannot be reached.
     """
-    control, coroutines, plain, logs, welcome = arrive(place)
-    from aplex._agent.body import begin, make_progress, place_modules
+    control, coroutines, plain, logs, welcome, belongings, bulk = arrive(place)
+    from aplex._agent.body import begin, make_progress
 
-    modules = place_modules(welcome["modules"])
     progress = make_progress(welcome, place.number)
-    agent = Agent(control, [coroutines, plain], progress)
+    lanes = [coroutines, plain] if bulk is None else [coroutines, plain, bulk]
+    agent = Agent(control, lanes, progress)
     signal.signal(signal.SIGINT, hear_nothing)
     signal.signal(signal.SIGTERM, agent.leave)
     ours, theirs = make_lifeline()
@@ -306,15 +314,17 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
         control.close()
         if keeper is not None:
             keeper.close()
-        begin(welcome, place.number, (coroutines, plain, theirs, logs), progress, modules)
+        ends = (coroutines, plain, theirs, logs, bulk)
+        begin(welcome, place.number, ends, belongings, progress)
         raise SystemExit(0)
     tunnels.resume()
     welcome["setup"].clear()
     theirs.close()
-    if logs is not None:
-        logs.close()
+    for end in (logs, *belongings.memory):
+        if end is not None:
+            end.close()
     agent.run(pid, ours, keeper)
-    tunnels.finish(control, coroutines, plain)
+    tunnels.finish(control, *lanes)
     return 0
 
 
@@ -327,14 +337,6 @@ def _says_more(keeper: PipeEnd) -> bool:
 
 def hear_nothing(_number: int, _frame: Any) -> None:
     """Leave Ctrl-C to the pool. What is ignored would be so in programs that works start."""
-
-
-def _read_welcome(control: PipeEnd) -> Welcome:
-    reader = Reader(control)
-    while not reader.frames:
-        reader.read()
-    welcome: Welcome = reader.frames.popleft()
-    return welcome
 
 
 def make_lifeline() -> tuple[PipeEnd, PipeEnd]:

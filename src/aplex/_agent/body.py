@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import types
 from multiprocessing import process as process_module
 from typing import Any
 
+from aplex._agent.belongings import Belongings
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd
 from aplex._wire.orders import Welcome
@@ -19,8 +19,9 @@ from aplex._worker import (
 )
 from aplex._worker.log_forwarding import ROOM
 
-Ends = tuple[PipeEnd, PipeEnd, PipeEnd, PipeEnd | None]
-"""The lanes of coroutines and of plain functions, the lifeline, and the channel of log records."""
+Ends = tuple[PipeEnd, PipeEnd, PipeEnd, PipeEnd | None, PipeEnd | None]
+"""The lanes of coroutines and of plain functions, the lifeline, the channel of log records, and
+that of big payloads."""
 
 
 def make_progress(welcome: Welcome, number: int) -> Progress:
@@ -32,34 +33,12 @@ def make_progress(welcome: Welcome, number: int) -> Progress:
     return progress
 
 
-def place_modules(data: bytes | None) -> str | None:
-    """Return a path for a zip of modules, good as long as this process, the agent, lives.
-
-    On Linux it is anonymous memory, which the worker, and what its works start, can open by this
-    path; elsewhere, a file that is removed when this process exits.
-    """
-    if data is None:
-        return None
-    if sys.platform == "linux":
-        fd = os.memfd_create("aplex-modules", os.MFD_CLOEXEC)
-        path = f"/proc/{os.getpid()}/fd/{fd}"
-    else:
-        import tempfile
-
-        fd, path = tempfile.mkstemp(suffix=".zip")
-        atexit.register(_remove, path, os.getpid())
-    with open(fd, "wb", closefd=sys.platform != "linux") as file:
-        file.write(data)
-    return path
-
-
-def _remove(path: str, owner: int) -> None:
-    if os.getpid() == owner:
-        os.unlink(path)  # noqa: PTH108
-
-
 def begin(
-    welcome: Welcome, number: int, ends: Ends, progress: Progress, modules: str | None
+    welcome: Welcome,
+    number: int,
+    ends: Ends,
+    belongings: Belongings,
+    progress: Progress,
 ) -> None:
     """Be the worker, until the pool does not want it any more. On the main thread.
 
@@ -67,23 +46,35 @@ def begin(
         welcome: How to begin.
         number: Of the worker.
         ends: Its connections.
+        belongings: What it has besides.
         progress: Where it counts.
-        modules: The path of those that the pool has sent.
     """
-    coroutines, plain, lifeline, logs = ends
+    coroutines, plain, lifeline, logs, bulk = ends
     data, *buffers = welcome["setup"]
     welcome["setup"].clear()  # nothing is to hold what the initializer lets go of
     this: Any = process_module.current_process()
     this.name = f"{welcome['pool']}-{number}"
     _be_nobodys_program(welcome["path"])
-    if modules is not None:
-        sys.path.insert(0, modules)
+    if belongings.modules is not None:
+        sys.path.insert(0, belongings.modules)
     if logs is not None:
         logs.set_blocking(False)
+    arena_in, arena_out = belongings.memory or (None, None)
     setup = PackedSetup([data, *map(bytearray, buffers)], ())
     del data, buffers
     process.main(
-        process.ChildEnds(coroutines, coroutines, plain, plain, lifeline, None, None, logs),
+        process.ChildEnds(
+            coroutines,
+            coroutines,
+            plain,
+            plain,
+            lifeline,
+            arena_in,
+            arena_out,
+            logs,
+            bulk,
+            belongings.common,
+        ),
         progress,
         setup,
         number,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from aplex._agent.belongings import Belongings
 from aplex._agent.body import begin
 from aplex._agent.dialing import Place
 from aplex._wire.counters import Progress
@@ -25,7 +26,7 @@ assert sys.platform != "win32"
 _PROGRAM: Final = (
     "import sys; sys.path[:] = {path!r}; from aplex._agent.hosted import attend; attend{arguments}"
 )
-_MOST: Final = 6
+_MOST: Final = 8
 """Descriptors that the agent sends."""
 
 
@@ -56,15 +57,19 @@ def be_worker(place: Place) -> Callable[[], None]:
         end.close()
     if verdict != YES:
         raise RefusedError(reader.frames[0])
-    welcome, modules = reader.frames.popleft()
+    welcome, modules, has_memory, has_common = reader.frames.popleft()
     given = [PipeEnd(fd) for fd in received]
     for one in given:
         os.set_inheritable(one.fileno(), False)
-    coroutines, plain, lifeline, words, page, *logs = given
+    coroutines, plain, lifeline, words, page, *others = given
+    logs = others.pop(0) if welcome["logs"] else None
     # Ray has it write to a log; we tell of a crash whoever waits for the works.
     faulthandler.disable()
-    ends = (coroutines, plain, lifeline, logs[0] if logs else None)
-    begin(welcome, place.number, ends, Progress(words, page), modules)
+    memory = [others.pop(0), others.pop(0)] if has_memory else []
+    common = others.pop(0) if has_common else None
+    belongings = Belongings(memory, common, modules)
+    ends = (coroutines, plain, lifeline, logs, None if has_memory else others.pop(0))
+    begin(welcome, place.number, ends, belongings, Progress(words, page))
 
     def say_goodbye() -> None:
         with contextlib.suppress(OSError):

@@ -30,7 +30,7 @@ import sys
 from typing import Any, Final
 
 from aplex._agent import tunnels
-from aplex._agent.body import make_progress, place_modules
+from aplex._agent.body import make_progress
 from aplex._agent.dialing import Place
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd, Reader, Writer
@@ -150,8 +150,7 @@ def attend(connection: int, pid: int, pidfd: int, keeper: int = -1) -> None:
             host.sendall(NO)
             writer.write(str(error) or "the connection ended")
         return
-    modules = place_modules(arrived.welcome["modules"])
-    arrived.welcome["modules"] = None  # they are here, not there
+    memory, common, modules = arrived.belongings
     progress = make_progress(arrived.welcome, place.number)
     lanes = [arrived.coroutines, arrived.plain]
     agent = HostedAgent(arrived.control, lanes, progress, host, end)
@@ -163,12 +162,18 @@ def attend(connection: int, pid: int, pidfd: int, keeper: int = -1) -> None:
     given = [*lanes, theirs, progress.file, page]
     if arrived.logs is not None:
         given.append(arrived.logs)
+    given += memory
+    if common is not None:
+        given.append(common)
+    if arrived.bulk is not None:
+        lanes.append(arrived.bulk)
+        given.append(arrived.bulk)
     with contextlib.suppress(OSError):  # it has ended: that is read
         # First, and read apart: a read that goes on into them would drop the descriptors.
         socket.send_fds(host, [YES], [one.fileno() for one in given])
-        writer.write((arrived.welcome, modules))
+        writer.write((arrived.welcome, modules, bool(memory), common is not None))
     arrived.welcome["setup"].clear()
-    for one in (theirs, page, arrived.logs):
+    for one in (theirs, page, arrived.logs, *memory):
         if one is not None:
             one.close()
     started_by = None if keeper < 0 else PipeEnd(keeper)

@@ -44,7 +44,8 @@ CONTROL: Final = 0
 COROUTINES: Final = 1
 PLAIN: Final = 2
 LOGS: Final = 3
-CHANNELS: Final = ("control", "coroutines", "plain functions", "logs")
+BULK: Final = 4
+CHANNELS: Final = ("control", "coroutines", "plain functions", "logs", "big payloads")
 
 _GREETING: Final = struct.Struct(f">{len(MAGIC)}sH{NONCE}s")
 _ANSWER: Final = struct.Struct(f">{len(MAGIC)}sHH")

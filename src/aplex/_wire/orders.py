@@ -14,6 +14,8 @@ from __future__ import annotations
 import struct
 from typing import Any, Final, NamedTuple, TypedDict
 
+from aplex._wire.lent_files import Told
+
 AGENT: Final = 1 << 62
 """In a number that is for the agent."""
 _KIND: Final = 56
@@ -42,6 +44,9 @@ SETTLED: Final = 5
 """The first frame: an `Arrival`."""
 BEREFT: Final = 6
 """What had started the agent is gone: the worker is killed for that."""
+SET_UP: Final = 7
+"""Whether the worker maps the pool's memory; where its machine has shared objects, and the modules;
+and whether it needs these sent: they come in one more frame then."""
 
 
 class Welcome(TypedDict):
@@ -54,7 +59,10 @@ class Welcome(TypedDict):
     recording: int
     setup: list[bytes]  # the parts of a `PackedSetup`
     modules: bytes | None  # a zip of what the program is made of
+    modules_at: list[Told]  # where other workers of the machine have it
     path: list[str]  # of modules, on the pool's machine
+    memory: list[Told]  # files for calls and for results, if that is this very machine
+    common: list[Told]  # where other workers of the machine have the file of shared objects
 
 
 class Arrival(NamedTuple):

@@ -44,6 +44,7 @@ from aplex._wire.frames import PipeEnd
 from aplex._wire.segments import (
     BLOCKS,
     FLAGS,
+    LENGTHS,
     PRIVATE,
     Block,
     Buffer,
@@ -76,9 +77,10 @@ LOOKS: Final = 2
 class SharedPayload:
     """Payloads in a block, as the sender holds them: they may be sent until it is dropped."""
 
-    __slots__ = ("_block", "_memory", "_pid", "place")
+    __slots__ = ("_block", "_memory", "_pid", "frozen", "place")
 
     def __init__(self, memory: SharedMemory, block: Block, place: Place) -> None:
+        self.frozen: list[int] = []  # which of them can never change, if somebody wants to know
         self._pid = os.getpid()
         self._memory = memory
         self._block = block
@@ -89,6 +91,21 @@ class SharedPayload:
         place = self.place.copy()
         place[PRIVATE] = 1
         return place
+
+    @property
+    def lengths(self) -> list[int]:
+        """Bytes of each of them."""
+        return self.place[LENGTHS:]
+
+    def views(self) -> list[memoryview]:
+        """Return views of what is there. They are good as long as this object is."""
+        block, views = self._block, []
+        whole = memoryview(block.segment.map())
+        at = block.start
+        for length in self.place[LENGTHS:]:
+            views.append(whole[at : at + length])
+            at += padded(length)
+        return views
 
     def give_back(self) -> None:
         """Give the memory back to the system now. Nobody must read what is there any more."""

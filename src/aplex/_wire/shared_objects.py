@@ -24,7 +24,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from aplex._common.errors import SerializationError
 from aplex._common.locks import RLock
@@ -37,6 +37,23 @@ Parts: TypeAlias = tuple[bytes | memoryview, ...]
 """A pickle, and the buffers that it names."""
 Packed: TypeAlias = tuple[str, Place | Parts]
 """What messages call an object; then a list, where it is in shared memory, or a tuple, itself."""
+
+
+class Arrivals(Protocol):
+    """Which of the shared objects that a worker was told of have come. Any thread."""
+
+    def expect(self, number: int) -> None:
+        """Note that a work may want an object."""
+        ...
+
+    def forget(self, number: int) -> None:
+        """Note that none will."""
+        ...
+
+    def wait_for(self, number: int) -> None:
+        """Return when it is there."""
+        ...
+
 
 _store: SharedObjects | None = None
 
@@ -55,14 +72,21 @@ def shared_object(number: int) -> Any:
 class SharedObjects:
     """What one worker has of them. Any thread."""
 
-    def __init__(self, end: PipeEnd | None, wake: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        end: PipeEnd | None,
+        wake: Callable[[], object],
+        arrivals: Arrivals | None = None,
+    ) -> None:
         """Have none yet, and be what `shared_object` asks.
 
         Args:
             end: The file in which the big ones are; None: they all come by the channel.
             wake: Has `freed` asked for soon. Safe in a finalizer.
+            arrivals: Knows which of them are in the file. None: all are there before they are told.
         """
         self._wake = wake
+        self._arrivals = arrivals
         self._views = None if end is None else SharedViews(end, self._unmapped)
         self._objects: dict[int, _Object] = {}
         self._mapped: dict[int, int] = {}  # numbers of objects, by those of their mappings
@@ -79,7 +103,11 @@ class SharedObjects:
         """
         if packed is not None:
             self._objects.setdefault(number, _Object(*packed))
+            if self._arrivals is not None and type(packed[1]) is list:
+                self._arrivals.expect(number)
             return
+        if self._arrivals is not None:
+            self._arrivals.forget(number)
         self._forgotten.add(number)
         self._objects.pop(number, None)
         if number not in list(self._mapped.values()):
@@ -137,6 +165,8 @@ class SharedObjects:
 
     def _map(self, number: int, place: Place) -> list[memoryview]:
         assert self._views is not None
+        if self._arrivals is not None:
+            self._arrivals.wait_for(number)
         mapping = next(self._mappings)
         self._mapped[mapping] = number
         try:

@@ -208,6 +208,47 @@ class CoroutineLane:
         else:
             rows += (work_id, began, 0)
 
+    def hold(
+        self,
+        work_id: int,
+        function: Any,
+        call: Any,
+        there: Coroutine[Any, Any, Any],
+        give_up: Callable[[Any], object],
+    ) -> None:
+        """Begin a work when what it needs is there. Until then it can be cancelled.
+
+        Args:
+            work_id: The work.
+            function: Of it.
+            call: Of it.
+            there: Ends when all is there.
+            give_up: Is told the call, if it was cancelled.
+        """
+        task = self._loop.create_task(there)
+        self._tasks[work_id] = task, self._now
+        task.add_done_callback(partial(self._held, work_id, function, call, give_up))
+
+    def _held(
+        self,
+        work_id: int,
+        function: Any,
+        call: Any,
+        give_up: Callable[[Any], object],
+        there: asyncio.Task[Any],
+    ) -> None:
+        del self._tasks[work_id]
+        if there.cancelled():  # perhaps before its first step: it cannot give up by itself
+            give_up(call)
+            self._batch.others.append((work_id, CANCELLED, None))
+        elif (error := there.exception()) is not None:
+            self._failed(work_id, error)
+        else:
+            begin = self.beginner()
+            self._now = time.monotonic_ns()
+            begin(work_id, function, call)
+        self.flush()
+
     def adopt(self, work_id: int, made: Detached) -> None:
         """Run a coroutine, or a stream, that a plain function has returned."""
         if self.note is not None:
@@ -260,7 +301,7 @@ class CoroutineLane:
 
     def _put_item(self, work_id: int, producer: Producer, value: Any) -> None:
         """Report an item: at once, if the last one was a while ago; else with the next ones."""
-        self._batch.put_item(work_id, producer.yielded, self._codec.value(value))
+        self._batch.put_item(work_id, producer.yielded, self._codec.item(value))
         now = time.perf_counter()
         if now - self._items_sent > HOLD:
             self._items_sent = now

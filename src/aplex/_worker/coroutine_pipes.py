@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, MutableSequence
+from functools import partial
 
 from aplex._common.messages import COROUTINE, STALLED, Reports, only
 from aplex._wire.frames import End, Reader, Writer
@@ -21,7 +22,9 @@ from aplex._worker.producers import Producers
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Any, Protocol
+
+    from aplex._worker.bulk import Bulk
 else:
     Protocol = object
 
@@ -39,6 +42,7 @@ class CoroutinePipes:
     Attributes:
         lane: Runs the works.
         watch: Sees what blocks the loop.
+        bulk: Where big calls come; None: not apart.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class CoroutinePipes:
             tell: Sends reports that are none of a work here. Any thread.
             meter: Measures works. None: nobody does.
         """
+        self.bulk: Bulk | None = None
         self._end_in, self._end_out = ends
         self._codec = codec
         self._started = started
@@ -105,6 +110,8 @@ class CoroutinePipes:
         self.watch.arriving(now=True)
         started = self._started
         begin = lane.beginner()
+        if self.bulk is not None:
+            begin = partial(self._begin, begin, self.bulk)
         while frames:
             definitions, ids, functions, calls, cancels, recalls, credits_, submitted = (
                 frames.popleft()
@@ -125,6 +132,21 @@ class CoroutinePipes:
                 self._producers.credit(work_id, count)
         self.watch.arriving(now=False)
         lane.flush()
+
+    def _begin(
+        self,
+        begin: Callable[[int, Any, Any], None],
+        bulk: Bulk,
+        work_id: int,
+        function: Any,
+        call: Any,
+    ) -> None:
+        """Begin a work, now or when its arguments have come."""
+        there = bulk.lacking(call, self.lane.loop)
+        if there is None:
+            begin(work_id, function, call)
+        else:
+            self.lane.hold(work_id, function, call, there, bulk.give_up)
 
     def _lost(self) -> None:
         """Note that a pipe has broken. If the parent is gone, the watcher knows it too."""

@@ -64,6 +64,10 @@ class Codec(Protocol):
         """Return whether a result is pickled, and what travels; raise if it cannot."""
         ...  # noqa: PIE790 - pyright wants it
 
+    def item(self, value: Any) -> tuple[bool, Any]:
+        """Return the same of an item of a stream: one comes before the next."""
+        ...  # noqa: PIE790 - pyright wants it
+
     def error(self, work_id: int, error: BaseException) -> Report:
         """Return the report of an exception."""
         ...  # noqa: PIE790 - pyright wants it

@@ -243,7 +243,7 @@ class PlainLane:
 
     def _put_item(self, work_id: int, producer: Producer, value: Any) -> None:
         """Report an item: at once, if the last one was a while ago; else with the next ones."""
-        item = self._codec.value(value)
+        item = self._codec.item(value)
         with self._lock:
             self._batch.put_item(work_id, producer.yielded, item)
             now = time.perf_counter()

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from typing import Any, Final
 
     from aplex._wire.shared_objects import SharedObjects
+    from aplex._worker.bulk import Bulk
     from aplex._worker.coroutine_lane import CoroutineLane
     from aplex._worker.coroutine_pipes import CoroutinePipes
     from aplex._worker.lifespan import Lifespan
@@ -101,6 +102,8 @@ class ChildEnds:
     __slots__ = (
         "arena_in",
         "arena_out",
+        "bulk",
+        "common",
         "coroutines_in",
         "coroutines_out",
         "lifeline",
@@ -119,6 +122,8 @@ class ChildEnds:
         arena_in: PipeEnd | None,
         arena_out: PipeEnd | None,
         logs: End | None = None,
+        bulk: PipeEnd | None = None,
+        common: PipeEnd | None = None,
     ) -> None:
         self.coroutines_in = coroutines_in
         self.coroutines_out = coroutines_out
@@ -128,6 +133,8 @@ class ChildEnds:
         self.arena_in = arena_in
         self.arena_out = arena_out
         self.logs = logs
+        self.bulk = bulk  # where there are no arenas
+        self.common = common  # where shared objects are that came by it
 
     def close(self) -> None:
         """Close them all."""
@@ -145,6 +152,7 @@ class ProcessCodec(CallDecoder):
         arena_in: PipeEnd | None,
         put: Put | None,
         shared: Callable[[], SharedObjects] | None = None,
+        bulk: Bulk | None = None,
     ) -> None:
         """Open and fill shared memory, where there is such.
 
@@ -152,11 +160,14 @@ class ProcessCodec(CallDecoder):
             arena_in: The file with what the parent has put there.
             put: Puts a big result there.
             shared: Returns the shared objects of this worker.
+            bulk: Where big payloads travel instead.
         """
         self._borrowed: Any = None
         self._arena_in = arena_in
-        super().__init__(None if arena_in is None else self._open_place, shared)
-        self._put_value = put
+        open_ = None if arena_in is None else self._open_place
+        super().__init__(open_ if bulk is None else bulk.open, shared)
+        self._put_item = put
+        self._put_value: Any = put if bulk is None else bulk.put
 
     def _open_place(self, place: list[int]) -> list[memoryview]:
         if self._borrowed is None:
@@ -183,6 +194,11 @@ class ProcessCodec(CallDecoder):
         if is_atom(value):
             return False, value
         return True, encode_value(value, self._put_value)
+
+    def item(self, value: Any) -> tuple[bool, Any]:
+        if is_atom(value):
+            return False, value
+        return True, encode_value(value, self._put_item)
 
     def error(self, work_id: int, error: BaseException) -> Report:
         return work_id, ERROR, encode_exception(error)
@@ -219,6 +235,13 @@ class Child:
         self._results: SharedResults | None = None
         self._shared: SharedObjects | None = None
         self._results_lock = RLock()  # for making these two
+        self._bulk: Bulk | None = None
+        if ends.bulk is not None:
+            from aplex._worker.bulk import Bulk
+
+            self._bulk = Bulk(
+                ends.bulk, ends.common, self._start_thread, self._keep, self._lost_bulk
+            )
         self._names = Names(progress.page)
         self._codec = self._make_codec(progress.started)
         self._pipes: CoroutinePipes | None = None
@@ -291,6 +314,7 @@ class Child:
             self._ends.arena_in,
             None if self._ends.arena_out is None else self._put_big,
             self._shared_objects,
+            self._bulk,
         )
         codec.counters, codec.name = counters, self._names.of_call
         return codec
@@ -302,19 +326,40 @@ class Child:
                 if self._shared is None:
                     from aplex._wire.shared_objects import SharedObjects
 
-                    self._shared = SharedObjects(self._ends.arena_in, self._kick)
+                    where = self._ends.arena_in or self._ends.common
+                    arrivals = None if self._bulk is None else self._bulk.arrivals
+                    self._shared = SharedObjects(where, self._kick, arrivals)
         return self._shared
 
     def _put_big(self, payloads: Any) -> Any:
         """Put a big result into shared memory; return where it is, None if there is no room."""
         if self._results is None:
-            with self._results_lock:
-                if self._results is None:
-                    from aplex._worker.shared_results import SharedResults
-
-                    assert self._ends.arena_out is not None
-                    self._results = SharedResults(self._ends.arena_out, self._kick)
+            assert self._ends.arena_out is not None
+            self._make_results(self._ends.arena_out)
+        assert self._results is not None
         return self._results.put(payloads)
+
+    def _make_results(self, end: PipeEnd) -> None:
+        with self._results_lock:
+            if self._results is None:
+                from aplex._worker.shared_results import SharedResults
+
+                self._results = SharedResults(end, self._kick)
+
+    def _keep(self, payloads: Any) -> Any:
+        """Copy a big result that is to travel; return what keeps the copy, None if it cannot."""
+        if self._results is None:
+            from aplex._wire.shared_memory import make_shared_memory_file
+
+            end = make_shared_memory_file()
+            if end is None:
+                return None
+            self._make_results(end)
+        assert self._results is not None
+        return self._results.keep(payloads)
+
+    def _start_thread(self, run: Callable[[], None], name: str) -> None:
+        _Thread(target=run, name=name).start()
 
     def _initialize(self, setup: PackedSetup) -> None:
         """Call the initializer, and enter the lifespan.
@@ -408,6 +453,7 @@ class Child:
             self.plain.tell,
             Meter(self._progress.page, self._names, codec.counters),
         )
+        self._pipes.bulk = self._bulk
         self._loop_watch = self._pipes.watch
         if self._forwarder is not None:
             from aplex._worker.whose_work import note
@@ -464,6 +510,11 @@ class Child:
         self._watcher.join(2 * ORPHAN_GRACE)
         self._exit()
 
+    def _lost_bulk(self) -> None:
+        """Do the same, on the thread that reads big payloads."""
+        self._orphaned.wait(DOUBT)
+        self.cut_off()
+
     def cut_off(self) -> None:
         """End the process `DOUBT` seconds after a channel broke; unless the parent has died.
 
@@ -485,6 +536,8 @@ class Child:
         selector.register(self._kickee, selectors.EVENT_READ)
         coroutines = self._ends.coroutines_in
         selector.register(coroutines, selectors.EVENT_READ)
+        if self._bulk is not None:
+            selector.register(self._bulk.end, selectors.EVENT_READ)
         pause: float | None = None
         while True:
             if self._forwarder is not None:
@@ -497,6 +550,9 @@ class Child:
             if coroutines in ready:
                 selector.unregister(coroutines)  # from now on it is the loop's
                 self._loop_thread.start()
+            if self._bulk is not None and self._bulk.end in ready:
+                selector.unregister(self._bulk.end)
+                self._bulk.begin()
             if self._forwarder is not None and self._forwarder.end in ready:
                 self._forwarder.take(ready[self._forwarder.end])
             pause = self._interrupts.send()

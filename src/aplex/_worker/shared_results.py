@@ -11,7 +11,7 @@ from typing import Any
 
 from aplex._wire.frames import PipeEnd
 from aplex._wire.segments import Place
-from aplex._wire.shared_memory import SharedMemory
+from aplex._wire.shared_memory import SharedMemory, SharedPayload
 
 
 class SharedResults:
@@ -35,6 +35,10 @@ class SharedResults:
             return None
         self._memory.lend(payload.place)
         return payload.place
+
+    def keep(self, payloads: Any) -> SharedPayload | None:
+        """Copy payloads for this process alone, until what this returns is garbage."""
+        return self._memory.put(payloads)
 
     def forget(self) -> None:
         """Unmap it all; nothing is put there any more."""

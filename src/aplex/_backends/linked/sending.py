@@ -102,14 +102,14 @@ class Sender(Backend, Generic[L]):
         worker.outboxes[lane] = []
         self._flush_now(link, lane)
 
-    def _send_lane(self, worker: PoolWorker, link: Link, lane: int) -> None:
+    def _send_lane(self, worker: PoolWorker, link: L, lane: int) -> None:
         """Send an outbox, and what is asked of the coroutine lane."""
         outbox = worker.outboxes[lane]
         functions = [work.function for work in outbox]
         known = link.known[lane]
         new = None
         if not known.issuperset(functions):
-            new = self._definitions(known, functions)
+            new = self._definitions(link, known, functions)
             functions = numbers_of(functions)
         ids = [work.id for work in outbox]
         if self.tell_sent is not None and outbox:
@@ -142,14 +142,15 @@ class Sender(Backend, Generic[L]):
             known.difference_update([number for number, pickled in new.items() if pickled is None])
         self._flush_now(link, lane)
 
-    def _definitions(self, known: set[int], functions: list[Any]) -> dict[int, Any]:
+    def _definitions(self, link: L, known: set[int], functions: list[Any]) -> dict[int, Any]:
         """Return what a lane has to be told before it gets works with these functions."""
         if self._shares is None:
             return self._encoder.definitions(known, functions)
         every = set(functions)
         plain = [each.function if type(each) is Sharing else each for each in every]
         new = self._encoder.definitions(known, plain)
-        new.update(self._shares.definitions(known, every))
+        shared = self._shares.definitions(known, every)
+        new.update(self._shared_for(link, shared) if shared else {})
         return new
 
     def _flush_now(self, link: Link, lane: int) -> None:
@@ -219,7 +220,7 @@ class Sender(Backend, Generic[L]):
         if self._arena is not None:
             self._arena.trim()
 
-    def _lend(self, link: Link, work: Work) -> Any:
+    def _lend(self, link: L, work: Work) -> Any:
         """Return what of a call goes into the frame."""
         call: Any = work.call
         if type(call) is not SharedPayload:
@@ -252,6 +253,10 @@ class Sender(Backend, Generic[L]):
                     self._encode = made.encode
                     self._shares = made
         return self._shares.share(obj)
+
+    def _shared_for(self, link: L, definitions: dict[int, Any]) -> dict[int, Any]:  # noqa: ARG002
+        """Return definitions of shared objects as a worker can take them in."""
+        return definitions
 
     def tell(self, link: Link, definitions: dict[int, Any], lane: int) -> None:
         """Send definitions to a worker, without a work. In a step."""

@@ -105,6 +105,7 @@ class Shares:
         self._entries: dict[int, _Entry] = {}
         self._going: dict[int, SharedPayload] = {}  # whose memory is about to be given back
         self._awaited = 0  # how many objects workers are to let go of
+        self.on_free: Callable[[int], None] | None = None  # is told before one is freed
         self._here = threading.local()  # ``used``: of the call that this thread is encoding
 
     # -- sharing --------------------------------------------------------------
@@ -288,7 +289,19 @@ class Shares:
         """Whether no report is to come, not of ours either."""
         return not self._awaited and quiet()
 
+    def payload(self, number: int) -> SharedPayload | None:
+        """Return where an object is in shared memory; None if it travels by the channel."""
+        payload = self._entries[number].payload
+        return payload if isinstance(payload, SharedPayload) else None
+
+    @staticmethod
+    def by_channel(payload: SharedPayload) -> tuple[Any, ...]:
+        """Return what is in shared memory as it travels by the channel."""
+        return tuple(_by_channel(bytes(part)) for part in payload.views())
+
     def _free(self, number: int) -> None:
+        if self.on_free is not None:
+            self.on_free(number)
         payload = self._entries.pop(number).payload
         if isinstance(payload, SharedPayload):
             self._going[number] = payload

@@ -36,15 +36,18 @@ from functools import partial
 from typing import Any, Final
 
 from aplex._backends.contract import Events, Setup
-from aplex._backends.linked.backend import LinkedBackend, unborn
+from aplex._backends.linked.backend import unborn
 from aplex._backends.linked.log_thread import LogChannel
 from aplex._backends.listener import Listener
+from aplex._backends.remote.bulk import Bulk
 from aplex._backends.remote.certificates import examine
 from aplex._backends.remote.door import Door
 from aplex._backends.remote.launch import Launch
 from aplex._backends.remote.launcher import Launcher, Order
 from aplex._backends.remote.launching import LauncherThread
 from aplex._backends.remote.link import RemoteLink
+from aplex._backends.remote.nodes import Node
+from aplex._backends.remote.payloads import Payloads
 from aplex._backends.remote.security import Security
 from aplex._backends.remote.shipping import NONE, Modules
 from aplex._common.errors import SerializationError, WorkerStartError
@@ -53,6 +56,7 @@ from aplex._pool.state import PoolWorker
 from aplex._wire import handshake, orders
 from aplex._wire.frames import PipeEnd, frame_of
 from aplex._wire.handshake import Claim, LateError, RefusedError
+from aplex._wire.lent_files import Told
 from aplex._wire.orders import Arrival, Certificate, Welcome
 from aplex._wire.past import Part
 from aplex._wire.setup_packer import pack_setup
@@ -73,12 +77,11 @@ LOOK: Final = 0.25
 """Seconds for which `stats` waits for agents, at most: the last that is known does else."""
 
 
-class RemoteBackend(LinkedBackend[RemoteLink]):
+class RemoteBackend(Payloads):
     """Has workers launched, lets them in, and notices their end."""
 
     can_interrupt = True
     shares_early = True
-    maps_memory = False
     waits_for_places = True
 
     def __init__(
@@ -126,6 +129,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         self._past: dict[int, bytes] = {}  # the tokens of the last ones that are over
         self._looked = threading.Condition()
         self._boot = orders.boot_of_this_machine()
+        self._nodes: dict[str, Node[Launch]] = {}
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
@@ -294,9 +298,26 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             self._connect(launch)
 
     def _begin(self, launch: Launch, control: PipeEnd) -> None:
+        """Hear what an agent is."""
+        launch.take_control(control, logs=self._logs.are_wanted())
+        self.listener.watch(control, partial(self._hear, launch))
+
+    def _meet(self, launch: Launch) -> None:
+        """Tell an agent how to begin, once it can find what others of its machine have."""
+        assert launch.arrival is not None
+        boot = launch.arrival.boot
+        # Where nothing is known of a machine, each worker is on one of its own.
+        node = launch.node = self._nodes.setdefault(boot, Node()) if boot else Node()
+        digest = None if launch.modules is None else launch.modules.digest
+        if node.comes(launch, digest, far=boot != self._boot):
+            self._welcome(launch, node)
+
+    def _welcome(self, launch: Launch, node: Node[Launch]) -> None:
         """Tell an agent how to begin."""
-        logs = self._logs.are_wanted()
-        launch.take_control(control, logs=logs)
+        logs = handshake.LOGS in launch.wanted
+        assert launch.arrival is not None
+        shipped = launch.modules
+        modules_at = [] if shipped is None else node.some(node.modules.get(shipped.digest, {}))
         welcome = Welcome(
             pool=self._setup.name,
             index=launch.worker.index,
@@ -304,12 +325,38 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             slow_callback=self._setup.slow_callback,
             recording=self._recording,
             setup=self._parts,
-            modules=None if launch.modules is None else launch.modules.data,
+            modules=None if shipped is None or modules_at else shipped.data,
+            modules_at=modules_at,
             path=[entry for entry in map(os.path.abspath, sys.path) if os.path.isdir(entry)],  # noqa: PTH112
+            memory=self._memory_for(launch) if launch.arrival.boot == self._boot != "" else [],
+            common=node.some(node.common),
         )
         launch.writer.rest += frame_of(welcome)
-        self.listener.watch(control, partial(self._hear, launch))
         self._write_welcome(launch)
+
+    def _set_up(
+        self,
+        launch: Launch,
+        mapped: bool,  # noqa: FBT001 - as it comes
+        common: Told | None,
+        modules: Told | None,
+        lacking: bool,  # noqa: FBT001
+    ) -> None:
+        """Take in what an agent has, see `SET_UP`."""
+        launch.set_up(mapped=mapped)
+        node = launch.node
+        assert node is not None
+        if lacking:
+            assert launch.modules is not None
+            launch.writer.rest += frame_of(launch.modules.data)
+            self._write_welcome(launch)
+        if common is not None:
+            node.common[launch] = common
+            launch.common = self._common_at(node, common)
+        if modules is not None and launch.modules is not None:
+            node.modules.setdefault(launch.modules.digest, {})[launch] = modules
+        for other in node.answered(launch):
+            self._meet(other)
 
     def _write_welcome(self, launch: Launch) -> None:
         end = launch.writer.end
@@ -336,6 +383,9 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             launch.channels.pop(handshake.PLAIN),
         )
         logs = launch.channels.pop(handshake.LOGS, None)
+        bulk = launch.channels.pop(handshake.BULK, None)
+        results, launch.results = launch.results, None
+        memory = None if results is None or self._arena is None else (self._arena, results)
         channel = None
         if logs is not None:
             channel = LogChannel(logs)
@@ -344,9 +394,10 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             link = RemoteLink(
                 launch.worker, launch.control, (coroutines, plain), channel, launch.arrival,
                 0 if launch.arrival.boot == self._boot != "" else launch.skew,
+                memory, None if bulk is None else Bulk(bulk, self.listener),
             )  # fmt: skip
         except OSError as error:  # too many open files
-            for end in (coroutines, plain, logs):
+            for end in (coroutines, plain, logs, bulk, results):
                 if end is not None:
                     end.close()
             failure = WorkerStartError(f"no memory for what a worker tells: {error}")
@@ -357,6 +408,7 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         launch.worker.node = launch.arrival.host
         launch.worker.way = launch.way
         self._attach(launch.worker, link)
+        self._watch_bulk(launch, link)
         link.tell(orders.RECORD | self._recording)  # it may have changed since the welcome
         if launch.unwanted:
             link.kill()
@@ -380,6 +432,9 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         if kind == orders.SETTLED:
             launch.arrival = Arrival(*message[1])
             launch.skew = time.monotonic_ns() - launch.arrival.now
+            self._meet(launch)
+        elif kind == orders.SET_UP:
+            self._set_up(launch, *message[1:])
             self._connect(launch)
         elif kind == orders.LEAVING:
             self.events.leaving(launch.worker)
@@ -407,6 +462,15 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
             self._looked.notify_all()
         if not link.closed:
             self.events.looked(launch.worker, link.progress.running())
+
+    def _ended_bulk(self, launch: Launch) -> None:
+        link = launch.link
+        if link is None or launch.is_over:
+            return
+        if link.is_read_out:
+            self._end(launch)
+        elif link.certificate is None:
+            self._cut_off(link)
 
     # -- stops functions --------------------------------------------------------
 
@@ -568,6 +632,11 @@ class RemoteBackend(LinkedBackend[RemoteLink]):
         self._past[launch.worker.id] = launch.token
         if len(self._past) > PAST:
             del self._past[next(iter(self._past))]
+        node = launch.node
+        if node is not None:
+            node.leaves(launch)
+            for other in node.answered(launch):
+                self._meet(other)
         if launch.certified is None or launch.bereft:
             self._have_killed(launch)
         else:

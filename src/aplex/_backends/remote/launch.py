@@ -13,6 +13,7 @@ from aplex._wire.frames import PipeEnd, Reader, Writer
 if TYPE_CHECKING:
     from aplex._backends.listener import Listener, Timer
     from aplex._backends.remote.link import RemoteLink
+    from aplex._backends.remote.nodes import Common, Node
     from aplex._backends.remote.shipping import Shipment
     from aplex._pool.state import PoolWorker
     from aplex._wire.orders import Arrival, Certificate
@@ -36,9 +37,14 @@ class Launch:
         unwanted: Whether it is to end.
         gone: What the launcher has said of the end of what it launched.
         modules: What travels with it.
+        results: A file in memory for its results, if it is on this machine; it was told of it.
+        mapped: Whether it has that file; None: it has not said so yet.
+        node: The machine it is on.
+        common: The shared objects that have come there.
         bereft: Whether what had started its agent is gone, and may be started again.
         lost_by: Why it is lost, if nothing certifies its end.
         timer: When it is given up.
+        wanted: The channels that are to be there.
         is_over: Whether its end was reported, or is about to be.
     """
 
@@ -57,25 +63,38 @@ class Launch:
         self.unwanted = False
         self.gone: str | None = None
         self.modules: Shipment | None = None
+        self.results: PipeEnd | None = None
+        self.mapped: bool | None = None
+        self.node: Node[Launch] | None = None
+        self.common: Common | None = None
         self.bereft = False
         self.lost_by: str | None = None
         self.timer: Timer | None = None
         self.is_over = False
         self.born = time.monotonic()
-        self._wanted: set[int] = set()
+        self.wanted: set[int] = set()
 
     def take_control(self, control: PipeEnd, *, logs: bool) -> None:
         """Note that the agent has dialled in."""
         self.control = control
         self.writer, self.reader = Writer(control), Reader(control)
-        self._wanted = {handshake.COROUTINES, handshake.PLAIN}
+        self.wanted = {handshake.COROUTINES, handshake.PLAIN}
         if logs:
-            self._wanted.add(handshake.LOGS)
+            self.wanted.add(handshake.LOGS)
 
     @property
     def is_complete(self) -> bool:
         """Whether all is there that the link needs."""
-        return self.arrival is not None and self.channels.keys() == self._wanted
+        return self.mapped is not None and self.channels.keys() == self.wanted
+
+    def set_up(self, *, mapped: bool) -> None:
+        """Note whether the agent has the memory that it was told of."""
+        self.mapped = mapped
+        if not mapped:
+            self.wanted.add(handshake.BULK)
+            if self.results is not None:
+                self.results.close()
+                self.results = None
 
     @property
     def certified(self) -> Certificate | None:
@@ -102,4 +121,6 @@ class Launch:
 
     def _ends(self) -> list[PipeEnd]:
         ends = list(self.channels.values())
+        if self.results is not None:
+            ends.append(self.results)
         return ends if self.control is None else [*ends, self.control]

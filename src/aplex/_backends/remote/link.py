@@ -13,11 +13,14 @@ import contextlib
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from aplex._backends.linked.link import Link
 from aplex._backends.linked.log_thread import LogChannel
+from aplex._backends.remote.bulk import Bulk
 from aplex._backends.remote.clocks import shifted
+from aplex._backends.remote.late_results import LateResults
 from aplex._common.messages import (
     COROUTINE,
     LEFT,
@@ -28,15 +31,19 @@ from aplex._common.messages import (
     TURN_SINCE,
     Reports,
 )
-from aplex._wire import orders
+from aplex._wire import orders, parcels
+from aplex._wire.borrowed import BorrowedMemory
 from aplex._wire.counters import Progress
-from aplex._wire.frames import PipeEnd, Reader, Writer
+from aplex._wire.frames import Bytes, End, PipeEnd, Reader, Writer
 from aplex._wire.orders import Arrival, Certificate
 from aplex._wire.page import COUNTER_COUNT
+from aplex._wire.parcels import Parcel
+from aplex._wire.shared_memory import SharedMemory, SharedPayload
 from aplex._worker.log_forwarding import ROOM
 
 if TYPE_CHECKING:
-    from aplex._pool.state import PoolWorker
+    from aplex._backends.remote.nodes import Common
+    from aplex._pool.state import PoolWorker, Work
 
 FRESH: Final = 0.05
 """Seconds for which how busy a loop is, is new enough."""
@@ -52,6 +59,8 @@ class RemoteLink(Link):
         certificate: How it has ended, once that is known.
         skew: What to add to a time of its clock to get one of ours, in nanoseconds.
         rss: Bytes of memory that it held when it was asked last; None: not known.
+        bulk: Where big payloads travel; None: they lie in memory that it maps.
+        common: The shared objects that have come to its machine, if they come there together.
     """
 
     def __init__(
@@ -62,6 +71,8 @@ class RemoteLink(Link):
         logs: LogChannel | None,
         arrival: Arrival,
         skew: int,
+        memory: tuple[SharedMemory, PipeEnd] | None,
+        bulk: Bulk | None,
     ) -> None:
         """Take over connections; they are non-blocking.
 
@@ -72,16 +83,23 @@ class RemoteLink(Link):
             logs: Where its log records come.
             arrival: What the agent has said of itself.
             skew: See above.
+            memory: Where its arguments are, and the file in which its results are, if it maps them.
+            bulk: Where these travel instead.
 
         Raises:
             OSError: There are too many open files.
         """
-        super().__init__(worker)
+        super().__init__(worker, None if memory is None else memory[0])
         self.progress = Progress(room=ROOM if logs is not None else 0)
         self.readers = [Reader(end) for end in lanes]
         self.writers = [Writer(end) for end in lanes]
         self.lifeline = control
         self.logs = logs
+        if memory is not None:
+            self.results = BorrowedMemory(memory[1])
+        self.bulk = bulk
+        self.common: Common | None = None
+        self._late = LateResults()
         self.arrival = arrival
         self.skew = skew
         self.rss: int | None = None
@@ -173,6 +191,8 @@ class RemoteLink(Link):
         """Read once; times of the worker's clock become ours."""
         known = len(self.readers[lane].frames)
         frames = super().read(lane)
+        if self.bulk is not None:
+            self._late.hold_back(frames)
         if self.skew:
             for index in range(known, len(frames)):
                 frames[index] = shifted(lane, frames[index], self.skew)
@@ -193,4 +213,50 @@ class RemoteLink(Link):
     @property
     def is_read_out(self) -> bool:
         """Whether nothing more can come."""
-        return self.ended_lanes == {COROUTINE, PLAIN}
+        return self.ended_lanes == {COROUTINE, PLAIN} and (
+            self.bulk is None or self.bulk.is_read_out
+        )
+
+    # -- big payloads --------------------------------------------------------------
+
+    def ends(self) -> Iterator[End]:
+        yield from super().ends()
+        if self.bulk is not None:
+            yield self.bulk.end
+
+    def close(self) -> None:
+        if self.bulk is not None:
+            self.bulk.close()
+        super().close()
+
+    def send_call(self, work: Work) -> list[int]:
+        """Send arguments; return how the frame names them."""
+        assert self.bulk is not None
+        payload: SharedPayload = work.call
+        number = self.bulk.send(
+            parcels.CALL, payload.views(), payload.frozen, number=work.seq, keep=payload
+        )
+        return [number, *payload.lengths]
+
+    def tell_bulk(self, kind: int, number: int, *parts: bytes) -> None:
+        """Tell a worker something of a shared object. Any thread."""
+        assert self.bulk is not None
+        self.bulk.send(kind, parts, range(len(parts)), number=number)
+
+    def carry(self, number: int, place: bytes, payload: SharedPayload) -> None:
+        """Send a worker a shared object, for all of its machine."""
+        assert self.bulk is not None
+        parts: list[Bytes] = [place, *payload.views()]
+        self.bulk.send(parcels.SHARED, parts, [0], number=number, keep=payload)
+
+    def came(self, parcel: Parcel) -> deque[Reports]:
+        """Take in a result; return the report of it, if that has come. Under the lock."""
+        return self._late.came(parcel)
+
+    def _take_back(self, work_id: int, seq: int) -> None:
+        if self.bulk is None:
+            super()._take_back(work_id, seq)
+        else:
+            work = None if self._worker is None else self._worker.works.get(work_id)
+            if work is not None and work.seq == seq and type(work.call) is SharedPayload:
+                self.bulk.send(parcels.FORGET, number=seq)

@@ -40,6 +40,9 @@ class ThreadCodec:
         batch.ids.append(work_id)
         batch.values.append(value)
 
+    def item(self, value: Any) -> tuple[bool, Any]:
+        return self.value(value)
+
     def value(self, value: Any) -> tuple[bool, Any]:
         return False, value
 
