@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from aplex import RemoteAsyncPoolExecutor, WorkerLostError
+from aplex._wire import orders
 from tests.support import works
 from tests.support.at_port import free_port, wait_until_gone
 from tests.support.leaks import nothing_left_alive
@@ -72,17 +73,18 @@ def test_a_death_in_the_middle_of_an_argument(who: str) -> None:
         assert pool.submit(os.getpid).result(PATIENCE) != pid
 
 
-def test_the_end_of_an_agent_in_the_middle_of_a_result() -> None:
+def test_the_end_of_an_agent_in_the_middle_of_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On another machine: on this one there is no such moment, for big results are in memory."""
+    monkeypatch.setattr(orders, "boot_of_this_machine", lambda: "another one")
     with RemoteAsyncPoolExecutor(COMMAND, 1) as pool:
         pid = pool.submit(os.getpid).result(PATIENCE)
-        with pool._manager._lock:  # nobody reads meanwhile: the connection fills
+        with pool._manager._lock:  # nobody takes it in meanwhile
             future = pool.submit(works.zeros, BIG)
             pool._manager._flush()
             time.sleep(0.2)
             os.kill(agent_of(pid), signal.SIGKILL)
-        # All of it may have been on its way; then it comes.
         error = future.exception(PATIENCE)
-        assert isinstance(error, WorkerLostError)
+        assert error is None or isinstance(error, WorkerLostError)  # all of it may have come
         assert pool.submit(works.add, 1, 2).result(PATIENCE) == 3
 
 
@@ -131,9 +133,9 @@ def killed(*_):
 
 def write_half(fd, parts):
     data = b"".join(parts)
-    if len(data) < 100_000:
+    if bytes(20_000) not in data:
         return real(fd, parts)
-    os.write(fd, data[:50_000])
+    os.write(fd, data[:10_000])
     killed()
 
 STEPS = {
@@ -155,7 +157,7 @@ if __name__ == "__main__":
             pool.resize(3)  # the new one has a writer that writes so
             pool.start(at_least=3)
             for _ in range(3):
-                pool.submit(len, bytes(200_000))
+                pool.submit(len, bytes(30_000))  # too small to travel apart
         elif step == "works run":
             import time
             for _ in range(2):

@@ -18,14 +18,17 @@ import pickle
 import queue
 import signal
 import socket
+import sys
 import threading
 from functools import partial
 from importlib import import_module, metadata
 from typing import Any, Final
 
-from aplex._ray.relays import RayRelays
 from aplex._version import __version__
 from aplex._wire.frames import PipeEnd, Reader, Writer
+
+assert sys.platform != "win32"
+from aplex._ray.relays import RayRelays  # noqa: E402 - there is none on Windows
 
 BEGIN: Final = 0
 """Down: the pickled settings."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -32,6 +33,8 @@ def told(descriptor: int, owner: int | None = None) -> Told:
 
 def opened(where: Sequence[int]) -> PipeEnd | None:
     """Return a file that another process has; None if that is not to be had."""
+    if sys.platform == "win32":
+        return None
     process, descriptor, *file = where
     path = f"/proc/{process}/fd/{descriptor}"
     try:
