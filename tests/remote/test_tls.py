@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -276,7 +277,8 @@ def test_an_agent_that_is_stopped_is_given_up(tls: TLS) -> None:
         future = pool.submit(works.same, bytes(8 * 2**20))  # more than fits on the way
         pool.kill_workers()
         assert future.exception(PATIENCE) is not None
-        os.kill(agent, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # it was killed
+            os.kill(agent, signal.SIGCONT)
         eventually(lambda: not is_there(pid))
 
 

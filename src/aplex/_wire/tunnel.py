@@ -72,7 +72,8 @@ class Tunnel:
         self._shaken = False  # hands
         self._up = memoryview(b"")  # decrypted, not taken by the user yet
         self._down = memoryview(b"")  # encrypted, not taken by the network yet
-        self._wire_ended = False  # nothing more comes from the network
+        self._wire_silent = False  # nothing more comes from the network
+        self._wire_ended = False  # and all that came was decrypted
         self._inner_ended = False  # nothing more comes from the user
         self.over_at: float | None = None  # once the user has closed its end
 
@@ -80,7 +81,7 @@ class Tunnel:
 
     def wanted(self) -> tuple[int, int]:
         """Return for what the wire is to be polled, and the inner end; -1: not at all."""
-        wire = IN if not self._wire_ended and not self._up else 0
+        wire = IN if not self._wire_silent and not self._up else 0
         # A wire of which nothing is wanted would tell for ever that it has ended.
         wire = (wire | OUT * bool(self._down)) or -1
         if self.over_at is not None:
@@ -96,7 +97,7 @@ class Tunnel:
         """Do what can be done, as the network is ready."""
         if self._down and events & (OUT | ENDED):
             self._flush_down()
-        if events & (IN | ENDED) and not self._wire_ended and not self._up:
+        if events & (IN | ENDED) and not self._wire_silent and not self._up:
             self._read_wire(buffer)
         if self.over_at is not None:
             self._leave(buffer)
@@ -126,7 +127,7 @@ class Tunnel:
             self.heard = True
             self._received.write(buffer[:count])
         else:
-            self._received.write_eof()
+            self._wire_silent = True
         self._decrypt(buffer)
 
     def _decrypt(self, buffer: memoryview) -> None:
@@ -140,10 +141,8 @@ class Tunnel:
                 self._up = buffer[:size]
                 self._flush_up(copy=True)
         except ssl.SSLError as error:
-            if not self._inner_ended:
-                self._fail(tls.told(error))
-                return
-            self._wire_ended = True  # nobody wants it; what is still on its way down matters
+            self._fail(tls.told(error))
+            return
         self._flush_down()
         self._end_up()
 
@@ -151,10 +150,9 @@ class Tunnel:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
+            if self._wire_silent:
+                self._fail("")
             self._flush_down()
-            return False
-        except ssl.SSLEOFError:
-            self._fail("")
             return False
         self.certificate = self._tls.getpeercert(binary_form=True)
         self._shaken = True
@@ -168,14 +166,15 @@ class Tunnel:
                 count: Any = self._tls.read(room - size, buffer[size:])
             except ssl.SSLWantReadError:
                 break
-            except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            except ssl.SSLZeroReturnError:
                 count = 0
-            if not count:
-                self._wire_ended = True
+            if not count:  # the other side says that it is its end
+                self._wire_silent = True
                 break
             size += count
-            if not self._received.pending and not self._tls.pending() and not self._received.eof:
+            if not self._received.pending and not self._tls.pending():
                 break
+        self._wire_ended = self._wire_silent and not size
         return size
 
     def _flush_up(self, *, copy: bool = False) -> None:
@@ -205,14 +204,16 @@ class Tunnel:
             return
         except OSError:  # closed, with something unread
             count = 0
-        if count:
+        if not count:
+            # Only the connection says so: OpenSSL would refuse what comes after its own word.
+            self._inner_ended = True
+        try:
             at = 0
             while at < count:
                 at += self._tls.write(buffer[at:count])
-        else:
-            self._inner_ended = True
-            with contextlib.suppress(ssl.SSLError):  # the other side need not answer
-                self._tls.unwrap()
+        except ssl.SSLError as error:
+            self._fail(tls.told(error))
+            return
         self._flush_down()
 
     def _flush_down(self) -> None:
