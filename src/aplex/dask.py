@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from aplex._calls.settings import PoolSettings
 from aplex._common.numbers import check_count
-from aplex.remote import _address, _connect, _port, _RemotePool
+from aplex.remote import _address, _port, _RemotePool
 from aplex.typing import DaskOptions, PoolOptions
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
         if sys.platform == "win32":
             raise RuntimeError("remote workers are not supported on Windows")
         from aplex._backends.remote.dask.cluster import DaskCluster
+        from aplex._backends.remote.meetings import check_way
         from aplex._backends.remote.shipping import Modules
 
         follow = pool_size in (None, "cluster") and options.get("max_workers") is None
@@ -172,7 +173,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
             cluster,
             tasks,
             least=size if follow and max_pool_size is None else None,
-            connect=_connect(connect),
+            connect=check_way(connect),
             listen=host,
             port=_port(port),
             ship=Modules(ship),

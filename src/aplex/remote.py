@@ -286,12 +286,6 @@ def _address(listen: Any) -> str:
     return address
 
 
-def _connect(connect: Any) -> str:
-    if connect not in ("auto", "worker", "caller", "relay"):
-        raise ValueError(f"connect must be 'auto', 'worker', 'caller' or 'relay', not {connect!r}")
-    return str(connect)
-
-
 def _port(port: Any) -> int:
     if isinstance(port, bool) or not isinstance(port, int):
         raise TypeError(f"port must be an int, not {port!r}")
