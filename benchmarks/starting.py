@@ -2,7 +2,7 @@
 
     python3 benchmarks/starting.py --rounds 7
     python3 benchmarks/starting.py --rounds 3 --check     with exit code 1 if a bound is exceeded
-    python3 benchmarks/starting.py --rounds 7 --json docs/benchmarks/starting.json
+    python3 benchmarks/starting.py --rounds 5 --json docs/benchmarks/starting.json
 
 Each measurement is a program of its own, in turns; medians. Run it with a Python that has aplex
 installed, and pandas for those rows (`--imports` names another module); nothing else should run.

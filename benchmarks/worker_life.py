@@ -1,6 +1,6 @@
 """What a worker's life is worth, and costs: a session per worker, and everything switched on.
 
-    python3 benchmarks/worker_life.py --json docs/benchmarks/worker_life.json
+    python3 benchmarks/worker_life.py --rounds 9 --json docs/benchmarks/worker_life.json
 
 Two comparisons, whose sides take turns; medians of the rounds. Run it with a Python that has aplex
 and aiohttp; nothing else should run.

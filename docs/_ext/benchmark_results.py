@@ -18,8 +18,8 @@ FOLDER = DOCS / "_build" / "benchmarks"
 
 RUN = "python3 benchmarks/run.py --json docs/benchmarks/results.json"
 GROWTH = "python3 benchmarks/run.py --growth --json docs/benchmarks/growth.json"
-START = "python3 benchmarks/starting.py --rounds 7 --json docs/benchmarks/starting.json"
-LIFE = "python3 benchmarks/worker_life.py --json docs/benchmarks/worker_life.json"
+START = "python3 benchmarks/starting.py --rounds 5 --json docs/benchmarks/starting.json"
+LIFE = "python3 benchmarks/worker_life.py --rounds 9 --json docs/benchmarks/worker_life.json"
 PROFILE = "python3 benchmarks/profile_path.py --json docs/benchmarks/profile.json"
 MISSING = """```{{note}}
 There are no figures in this build. This command makes them; build the documentation again then:

@@ -73,7 +73,6 @@ def test_what_blocks_a_loop_is_named_while_it_does_so_and_once(
         pool.submit(prompt).result(DEADLINE)  # which imports this, and may take its time
         told.forget()
         future = pool.submit(blocked, signals.path, gate.path)
-        threading.Thread(target=future.exception, daemon=True).start()  # somebody waits for it
         assert told.told.wait(DEADLINE), "it is told of while the gate is closed"
         assert not future.done()
         gate.open()

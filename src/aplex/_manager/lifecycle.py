@@ -286,7 +286,8 @@ class Lifecycle(Stepper):
         self._backend.arm()
         self.within(partial(self.expect, 1))
         try:
-            return self._sleepers.sleep_until(partial(self.within, happened), end)
+            seen = self._sleepers.sleep_until(partial(self.within, happened), end)
+            return seen  # noqa: RET504 - not in one line, see `within`
         finally:
             self.within(partial(self.expect, -1))
 

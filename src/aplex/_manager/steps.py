@@ -267,7 +267,9 @@ class Stepper:
                 nested = self._stepping
                 self._stepping = True
                 try:
-                    return look()
+                    # Two lines: after the call itself Ctrl-C may come before ``finally`` counts.
+                    seen = look()
+                    return seen  # noqa: RET504
                 finally:
                     self._stepping = nested
         finally:

@@ -189,7 +189,7 @@ class WorkerPage:
                 put_text(self._bytes, at + 16, LONGEST_NAME, OTHERS if last else name)
                 self.words[at // 8] = 0 if last else number
                 self.words[NAMES] = count + 1
-            return min(count, PLACES - 1)
+        return min(count, PLACES - 1)
 
 
 def make_page_file(size: int, name: str = NAME) -> PipeEnd:

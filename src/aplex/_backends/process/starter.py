@@ -18,6 +18,7 @@ for it among all the others.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -281,6 +282,9 @@ class Starter:
     def _conditions(self, process: Any, progress: Progress) -> Generator[None]:
         method = self._context.get_start_method()
         if method == "fork":
+            # It gives a lock back after each fork which it takes before: if another thread imported
+            # it in between (asyncio does so when somebody uses an executor), it would have none.
+            importlib.import_module("concurrent.futures.thread")
             with late_imports.importing, signals_blocked(SIGNALS):
                 yield
             return
