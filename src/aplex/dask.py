@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from aplex._calls.settings import PoolSettings, check_way
+from aplex._calls.settings import PoolSettings
 from aplex._common.numbers import check_count
 from aplex.remote import _address, _port, _RemotePool
 from aplex.typing import DaskOptions, PoolOptions
@@ -150,6 +150,7 @@ class DaskAsyncPoolExecutor(_RemotePool[Awaits]):
         if sys.platform == "win32":
             raise RuntimeError("remote workers are not supported on Windows")
         from aplex._backends.remote.dask.cluster import DaskCluster
+        from aplex._backends.remote.meetings import check_way
         from aplex._backends.remote.security import security_of
         from aplex._backends.remote.shipping import Modules
 

@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
-from aplex._calls.settings import PoolSettings, check_way
+from aplex._calls.settings import PoolSettings
 from aplex.load_balancers import LoadBalancerFactory, RoundRobin
 from aplex.remote import _address, _modules, _port, _RemotePool
 from aplex.typing import RayOptions
@@ -218,7 +218,7 @@ class RayAsyncPoolExecutor(_RemotePool[Awaits]):
         super().__init__(
             functools.partial(
                 _backend,
-                _launcher(init, options, check_way(connect)),
+                _launcher(init, options, connect),
                 _address(listen),
                 _port(port),
                 _modules(ship),
@@ -285,10 +285,11 @@ def _launcher(init: dict[str, Any], options: dict[str, Any], connect: str) -> La
     if find_spec("ray") is None:
         raise ImportError("workers in a cluster of Ray need ray: pip install 'aplex[ray]'")
     if sys.platform != "win32":
+        from aplex._backends.remote.meetings import check_way
         from aplex._backends.remote.ray import RayLauncher
 
         given = {name: value for name, value in options.items() if value is not None}
-        return RayLauncher(init, given, connect)
+        return RayLauncher(init, given, check_way(connect))
     raise RuntimeError("remote workers are not supported on Windows")
 
 

@@ -157,14 +157,3 @@ def _arguments(name: str, value: Any) -> tuple[Any, ...]:
         raise TypeError(f"{name} must be a tuple of arguments, not {value!r}")
     arguments: Iterable[Any] = value
     return tuple(arguments)
-
-
-def check_way(connect: Any) -> str:
-    """Return who makes the connections of remote workers, checked.
-
-    Raises:
-        ValueError: It is nothing of the kind.
-    """
-    if connect not in ("auto", "worker", "caller", "relay"):
-        raise ValueError(f"connect must be 'auto', 'worker', 'caller' or 'relay', not {connect!r}")
-    return str(connect)

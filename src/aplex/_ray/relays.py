@@ -20,8 +20,6 @@ from aplex._backends.remote import relay
 from aplex._backends.remote.near import Near
 from aplex._backends.remote.relay import Far
 
-assert sys.platform != "win32"
-
 
 class RayRelays:
     """Those of one envoy."""
@@ -50,6 +48,7 @@ class RayRelays:
         self._listens.pop(number, None)
 
     def _take_all(self) -> None:
+        assert sys.platform != "win32"
         try:
             while (taken := socket.recv_fds(self._hatch, 8, 1))[0]:
                 number = int.from_bytes(taken[0], sys.byteorder)

@@ -29,6 +29,17 @@ ANSWER: Final = 3.0
 _log = logging.getLogger("aplex")
 
 
+def check_way(connect: object) -> str:
+    """Return who is to make the connections, checked.
+
+    Raises:
+        ValueError: It is none of those.
+    """
+    if connect not in ("auto", "worker", "caller", "relay"):
+        raise ValueError(f"connect must be 'auto', 'worker', 'caller' or 'relay', not {connect!r}")
+    return str(connect)
+
+
 class Relay(Protocol):
     """What dials inside of a cluster."""
 
