@@ -59,6 +59,10 @@ class RefusedError(ConnectionError):
     """One side does not want the other; the message is one line that says why."""
 
 
+class UnwantedError(RefusedError):
+    """The same of who was expected, and is not any more: nothing is wrong."""
+
+
 class Claim(NamedTuple):
     """Which connection this is, as a worker says that knows the secret."""
 

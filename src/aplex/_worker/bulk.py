@@ -207,7 +207,8 @@ class Bulk:
 
     def lacking(self, call: Any, loop: Loop) -> Coroutine[Any, Any, None] | None:
         """Return what waits until a call and what it may use are there; None if they are."""
-        number = call[0] if type(call) is list else None
+        place: list[int] = call if isinstance(call, list) else []
+        number = place[0] if place else None
         missing = self.arrivals.missing()
         if not missing and (number is None or number in self._calls.here):
             return None
@@ -220,8 +221,9 @@ class Bulk:
 
     def give_up(self, call: Any) -> None:
         """Note that nobody wants a call, whether it has come or not."""
-        if type(call) is list:
-            self._calls.forget(call[0])
+        if isinstance(call, list):
+            place: list[int] = call
+            self._calls.forget(place[0])
 
     # -- what goes ----------------------------------------------------------------
 

@@ -30,6 +30,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -53,7 +54,7 @@ from aplex._common.messages import LANES
 from aplex._pool.state import PoolWorker
 from aplex._wire import handshake, orders
 from aplex._wire.frames import PipeEnd, frame_of
-from aplex._wire.handshake import Claim, RefusedError
+from aplex._wire.handshake import Claim, RefusedError, UnwantedError
 from aplex._wire.lent_files import Told
 from aplex._wire.orders import Arrival, Certificate, Welcome
 from aplex._wire.past import Part
@@ -66,6 +67,8 @@ STUCK: Final = 3.0
 LAST_FRAMES: Final = 5.0
 """Seconds in which what a worker had written must have come, after its end was certified."""
 _log = logging.getLogger("aplex")
+GIVEN_UP: Final = 256
+"""Workers that were not wanted before they were there; should they dial in, nothing is wrong."""
 LOOK: Final = 0.25
 """Seconds for which `stats` waits for agents, at most: the last that is known does else."""
 
@@ -119,6 +122,7 @@ class RemoteBackend(Payloads):
         self._looked = threading.Condition()
         self._boot = orders.boot_of_this_machine()
         self._nodes: dict[str, Node[Launch]] = {}
+        self._given_up: deque[bytes] = deque(maxlen=GIVEN_UP)  # tokens
 
     def bind(self, events: Events, listener: Listener) -> None:
         super().bind(events, listener)
@@ -228,6 +232,8 @@ class RemoteBackend(Payloads):
 
     def _admit(self, claim: Claim) -> None:
         launch = self._launches.get(claim.number)
+        if claim.token in self._given_up:
+            raise UnwantedError("it is not wanted any more")
         if launch is None or not hmac.compare_digest(launch.token, claim.token):
             raise RefusedError(
                 "its token is not valid: the worker that was to have it has been given up, or has "
@@ -570,6 +576,8 @@ class RemoteBackend(Payloads):
     def _forget(self, launch: Launch) -> None:
         """Have its token void, and nothing of it watched but the link. On the listener's thread."""
         self._launches.pop(launch.worker.id, None)
+        if launch.link is None and launch.unwanted:
+            self._given_up.append(launch.token)  # it may be about to dial in
         node = launch.node
         if node is not None:
             node.leaves(launch)

@@ -18,7 +18,7 @@ from typing import Final
 
 from aplex._backends.listener import Listener, Timer
 from aplex._wire import handshake
-from aplex._wire.handshake import Claim, RefusedError
+from aplex._wire.handshake import Claim, RefusedError, UnwantedError
 from aplex._wire.tcp import tune
 
 PATIENCE: Final = 10.0
@@ -150,7 +150,7 @@ class Door:
         except BlockingIOError:
             return
         except RefusedError as error:
-            self.refuse(visitor, str(error))
+            self.refuse(visitor, str(error), told=not isinstance(error, UnwantedError))
             return
         except OSError:  # it has gone
             self.dismiss(visitor)
@@ -167,10 +167,10 @@ class Door:
             tune(connection, watched=claim.channel == handshake.CONTROL)
         self._arrived(claim, connection)
 
-    def refuse(self, visitor: _Visitor, reason: str) -> None:
-        """Tell a visitor and the log why it is not let in, and let it go."""
-        self._refusals += 1
-        if self._refusals <= TOLD:
+    def refuse(self, visitor: _Visitor, reason: str, *, told: bool = True) -> None:
+        """Tell a visitor, and the log, why it is not let in, and let it go."""
+        self._refusals += told
+        if told and self._refusals <= TOLD:
             more = "; further ones are not logged" if self._refusals == TOLD else ""
             _log.warning(
                 "refused a connection from %s to %s:%s: %s%s",

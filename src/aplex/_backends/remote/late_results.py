@@ -58,4 +58,7 @@ class LateResults:
 
 
 def _is_place(data: Any) -> bool:
-    return type(data) is list and type(data[0]) is int
+    if not isinstance(data, list):
+        return False
+    parts: list[Any] = data
+    return isinstance(parts[0], int)
