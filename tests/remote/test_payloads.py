@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,17 @@ def test_arrays_can_be_written_to_by_those_who_get_them_and_by_nobody_else(place
         result = future.result(PATIENCE)
         result += 1
     assert (result == 2).all()
+
+
+async def arrays(count: int) -> AsyncIterator[Any]:
+    for number in range(count):
+        yield np.full(LESS // 8, number)
+
+
+def test_big_items_of_a_stream_come_in_order(place: str) -> None:
+    with RemoteAsyncPoolExecutor(COMMAND, 1) as pool:
+        found = [int(array[-1]) for array in pool.stream(arrays, 5)]
+    assert found == list(range(5))
 
 
 def test_a_cancel_and_small_works_overtake_what_is_big(jam: Jam, signals: Signals) -> None:
