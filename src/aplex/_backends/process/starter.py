@@ -284,7 +284,8 @@ class Starter:
         if method == "fork":
             # It gives a lock back after each fork which it takes before: if another thread imported
             # it in between (asyncio does so when somebody uses an executor), it would have none.
-            importlib.import_module("concurrent.futures.thread")
+            with contextlib.suppress(RuntimeError):  # the program ends: nobody imports it any more
+                importlib.import_module("concurrent.futures.thread")
             with late_imports.importing, signals_blocked(SIGNALS):
                 yield
             return
