@@ -29,6 +29,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from xml.etree import ElementTree as ET
 
 ROOT = Path(__file__).resolve().parent
@@ -42,6 +43,7 @@ LAUNCHERS = ROOT.parent / "shared" / "tools"
 TEST_COMMAND = ("dev.py", "test", "-q")  # the READMEs' command; `check` runs it as well
 
 # Two more than there are cores, as many tests wait. Neighbours share executors: see conftest.py.
+T = TypeVar("T")
 PARALLEL = ("-n", str((os.cpu_count() or 1) + 2), "--dist", "worksteal")
 
 # Other systems: as tests/support/emulation, mypy and pyright call them.
@@ -164,17 +166,21 @@ def check() -> None:
         end_of_chaos(),
         _step("forget old coverage", *coverage, "erase"),
         _step(f"tests, Python {this.minor}", *tests),
-        *(_emulation(module, system) for system in FOREIGN),
-        *_on_clusters(coverage),
+    ]
+    end_of_ray = _on_cluster(_begin, "Ray", coverage, "ray and not dask")  # mostly it waits
+    steps += [_emulation(module, system) for system in FOREIGN]
+    steps += _check_package(this, module)
+    steps += [
+        _on_cluster(_step, "Dask", coverage, "not ray"),
+        end_of_ray(),
         _step("gather coverage", *coverage, "combine", "-q"),
         _step("coverage", *coverage, "report"),
     ]
-    steps += _check_package(this, module)
     steps += _subinterpreters(module[:-1], this.minor)
     for other in _other_pythons(this):
         command = other.venv(f".venv-{other.minor}", *TEST)
         title = f"smoke tests, Python {other.minor}"
-        steps.append(_step(title, *command, "-m", "pytest", "-q", "-m", "smoke"))
+        steps.append(_step(title, *command, "-m", "pytest", "-q", *PARALLEL, "-m", "smoke"))
         steps += _subinterpreters(command, other.minor)
     _say(f"the {SLOWEST} slowest tests")
     for seconds, name in _slowest(record):
@@ -225,12 +231,10 @@ def _emulation(module: Sequence[str], system: str) -> tuple[str, bool, float]:
     return _step(f"contract, {system} emulated", *command, *map(str, contract))
 
 
-def _on_clusters(coverage: Sequence[str]) -> list[tuple[str, bool, float]]:
-    """Run the tests on Ray beside those on Dask; mostly they wait."""
-    pytest = ("env", *REQUIRED, *coverage, "run", "-m", "pytest", "-q", CLUSTERS)
-    end_of_ray = _begin("tests on Ray", *pytest, "-k", "ray and not dask")
-    dask = _step("tests on Dask", *pytest, "-k", "not ray")
-    return [dask, end_of_ray()]
+def _on_cluster(run: Callable[..., T], name: str, coverage: Sequence[str], chosen: str) -> T:
+    """Run the tests on a cluster, which must be there."""
+    pytest = (*coverage, "run", "-m", "pytest", "-q", CLUSTERS, "-k", chosen)
+    return run(f"tests on {name}", "env", *REQUIRED, *pytest)
 
 
 def _subinterpreters(command: Sequence[str], minor: str) -> Iterator[tuple[str, bool, float]]:

@@ -180,7 +180,7 @@ class Door:
         try:
             connection.send(handshake.greeting(visitor.nonce))
         except OSError:
-            self.dismiss(visitor)
+            self._lose(visitor)
 
     def _dismiss_silent(self, visitor: _Visitor, tunnel: Tunnel) -> None:
         """Refuse who does not begin, as those do that do not speak TLS: in the clear, this once."""
@@ -206,13 +206,17 @@ class Door:
         except RefusedError as error:
             self.refuse(visitor, str(error))
             return
-        except OSError:  # it has gone
-            if visitor.tunnel is not None and visitor.tunnel.failure:
-                self.refuse(visitor, visitor.tunnel.failure)
-            else:
-                self.dismiss(visitor)
+        except OSError:
+            self._lose(visitor)
             return
         self._let_in(visitor, claim)
+
+    def _lose(self, visitor: _Visitor) -> None:
+        """Take in that a visitor has gone; or that its tunnel has, which says why."""
+        if visitor.tunnel is not None and visitor.tunnel.failure:
+            self.refuse(visitor, visitor.tunnel.failure)
+        else:
+            self.dismiss(visitor)
 
     def _let_in(self, visitor: _Visitor, claim: Claim) -> None:
         connection = visitor.connection
