@@ -42,8 +42,9 @@ LAUNCHERS = ROOT.parent / "shared" / "tools"
 
 TEST_COMMAND = ("dev.py", "test", "-q")  # the READMEs' command; `check` runs it as well
 
-# Two more than there are cores, as many tests wait. Neighbours share executors: see conftest.py.
 T = TypeVar("T")
+
+# Two more than there are cores, as many tests wait. Neighbours share executors: see conftest.py.
 PARALLEL = ("-n", str((os.cpu_count() or 1) + 2), "--dist", "worksteal")
 
 # Other systems: as tests/support/emulation, mypy and pyright call them.

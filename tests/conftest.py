@@ -6,7 +6,6 @@ import faulthandler
 import os
 import signal
 import sys
-import threading
 from collections.abc import Generator, Iterator
 from typing import Final
 
@@ -90,21 +89,17 @@ def ray_head() -> Iterator[Head]:
 
 
 def _let_coverage_fork() -> None:
-    """Have coverage bear forks and signal handlers, which come at any moment here.
+    """Have coverage do without its lock: forks and signal handlers come at any moment here.
 
-    No fork while another thread has its lock: the child would wait for it. And a signal handler
-    that breaks in where this thread has it must not wait for it, either.
+    A child that is forked while another thread has the lock would wait for it. And a signal
+    handler that breaks in where this thread has it may wait for a thread that waits for it. Without
+    it, a line that two threads come to first may count as not run, at worst.
     """
     coverage = sys.modules.get("coverage")
     measuring = None if coverage is None else coverage.Coverage.current()
     collector = getattr(measuring, "_collector", None)
-    if collector is not None and hasattr(os, "register_at_fork"):
-        collector.data_lock = threading.RLock()
-        os.register_at_fork(
-            before=collector.lock_data,
-            after_in_parent=collector.unlock_data,
-            after_in_child=collector.unlock_data,
-        )
+    if collector is not None:
+        collector.data_lock = None
 
 
 @pytest.hookimpl(tryfirst=True)  # before fixtures start processes
