@@ -88,6 +88,18 @@ def ray_head() -> Iterator[Head]:
         head.stop()
 
 
+@pytest.fixture
+def unmeasured() -> Iterator[None]:
+    """Without coverage, whose own code a signal handler may break into, in any thread."""
+    coverage = sys.modules.get("coverage")
+    measuring = None if coverage is None else coverage.Coverage.current()
+    if measuring is not None:
+        measuring.stop()
+    yield
+    if measuring is not None:
+        measuring.start()
+
+
 def _let_coverage_fork() -> None:
     """Have coverage do without its lock: forks and signal handlers come at any moment here.
 

@@ -608,6 +608,7 @@ def test_a_finalizer_may_close_it(engine: str) -> None:
         assert pool.submit(works.add, 1, 2).result(DEADLINE) == 3
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_a_signal_handler_may_share_and_close() -> None:
     with make_pool("template", pool_size=2) as pool:
         found: list[Any] = []
