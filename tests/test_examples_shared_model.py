@@ -22,4 +22,5 @@ def test_the_example_runs() -> None:
     assert (ran.returncode, ran.stderr) == (0, "")
     taken = re.search(r"took (\d+) MiB in 4 workers", ran.stdout)
     assert taken is not None, ran.stdout
-    assert int(taken[1]) < 2.5 * 16  # each would have one of its own: 64
+    # Once in the program, once shared. Each would have one of its own: 64 more than the program's.
+    assert int(taken[1]) < 3.5 * 16
