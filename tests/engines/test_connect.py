@@ -137,13 +137,28 @@ def test_a_killed_caller_leaves_no_place_taken(dask: LocalDask, tmp_path: Path, 
     dask.wait_until_free()
 
 
+def running_in(pool: DaskAsyncPoolExecutor[Any]) -> int:
+    pid = pool.stats().workers[0].pid
+    assert pid is not None
+    return pid
+
+
+def host_of(pid: int) -> int:
+    """The Dask worker that has started the agent of a worker."""
+    for _ in range(2):
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+        pid = int(stat.rpartition(")")[2].split()[1])
+    return pid
+
+
 def test_a_killed_dask_worker_ends_its_relay(dask: LocalDask, gate: Gate) -> None:
     dask.add_worker("doomed")
+    dask.wait_until_seen("doomed", 1.5)
     with DaskAsyncPoolExecutor(dask.file, 1, connect="relay", workers=["doomed"]) as pool:
         running = pool.submit(works.pass_gate, gate.path)
         wait_until(lambda: any(worker.running for worker in pool.stats().workers))
         start = time.monotonic()
-        os.kill(dask.pids()["doomed"], signal.SIGKILL)
+        os.kill(host_of(running_in(pool)), signal.SIGKILL)
         assert isinstance(running.exception(DEADLINE), WorkerLostError)
         assert time.monotonic() - start < 2
         assert pool.submit(works.add, 4, 4).result(DEADLINE) == 8  # its nanny has another one

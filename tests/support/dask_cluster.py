@@ -99,6 +99,16 @@ class LocalDask:
     def wait_for_workers(self, count: int) -> None:
         self.client.wait_for_workers(count, timeout=STARTS)
 
+    def wait_until_seen(self, name: str, seconds: float) -> None:
+        """Wait until the scheduler has heard of a Dask worker for so long."""
+
+        def last_seen(dask_scheduler: Any) -> float:
+            return max(w.last_seen for w in dask_scheduler.workers.values() if str(w.name) == name)
+
+        first = self.client.run_on_scheduler(last_seen)
+        while self.client.run_on_scheduler(last_seen) < first + seconds:
+            time.sleep(0.02)  # what Dask tells, it tells those who ask
+
     def taken(self) -> dict[str, int]:
         """How many tasks each Dask worker has, by name; -1: those that wait for a place."""
 
