@@ -103,11 +103,13 @@ class LocalDask:
         """Wait until the scheduler has heard of a Dask worker for so long."""
 
         def last_seen(dask_scheduler: Any) -> float:
-            return max(w.last_seen for w in dask_scheduler.workers.values() if str(w.name) == name)
+            known = dask_scheduler.workers.values()
+            return max((w.last_seen for w in known if str(w.name) == name), default=0.0)
 
-        first = self.client.run_on_scheduler(last_seen)
-        while self.client.run_on_scheduler(last_seen) < first + seconds:
+        while not (first := self.client.run_on_scheduler(last_seen)):
             time.sleep(0.02)  # what Dask tells, it tells those who ask
+        while self.client.run_on_scheduler(last_seen) < first + seconds:
+            time.sleep(0.02)
 
     def taken(self) -> dict[str, int]:
         """How many tasks each Dask worker has, by name; -1: those that wait for a place."""
