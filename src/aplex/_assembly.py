@@ -28,6 +28,7 @@ from aplex._pool.terms import Terms, terms_of
 if TYPE_CHECKING:
     from aplex._worker.lifespan import Surroundings
 
+# Three of them are here only to be imported with the rest, before anybody needs them in a hurry.
 __all__ = ["PoolSettings", "assemble", "dumping", "process_backend", "starting", "thread_backend"]
 
 _numbers = itertools.count(1)

@@ -96,6 +96,8 @@ class Recorder:
         if self._ends.pop(id(book), None) is None:
             return
         self._books = tuple(other for other in self._books if other is not book)
+        if not self._books:
+            self._last = (None, None, 0)  # it would keep a function of the user's alive
         book.add(self.left())
 
     def left(self) -> array[int]:
