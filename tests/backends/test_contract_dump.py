@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,18 @@ from tests.support.callers import DEADLINE, ENGINES, Caller, caller_of, everywhe
 from tests.support.signals import Gate, Signals
 
 pytestmark = pytest.mark.few_engines
+
+
+def stop(pid: int) -> None:
+    """Stop a process; return when all its threads have stopped, which one may do late."""
+    os.kill(pid, signal.SIGSTOP)
+    end = time.monotonic() + DEADLINE
+    while any(
+        (task / "stat").read_text().rpartition(")")[2].split()[0] != "T"
+        for task in Path(f"/proc/{pid}/task").iterdir()
+    ):
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 @pytest.fixture(params=ENGINES)
@@ -141,7 +154,7 @@ def test_a_worker_that_does_not_answer_is_said_so_with_what_is_known(how: str) -
             pid = stuck[0].pid
             assert pid is not None
             if stopped:
-                os.kill(pid, signal.SIGSTOP)
+                stop(pid)
             told = pool.dump(3)
             if stopped:
                 os.kill(pid, signal.SIGCONT)
@@ -213,7 +226,7 @@ def test_a_cancelled_dump_leaves_nothing_behind(signals: Signals) -> None:
             await pool.submit(works.add, 1)
             [worker] = pool.stats().workers
             assert worker.pid is not None
-            os.kill(worker.pid, signal.SIGSTOP)
+            stop(worker.pid)
             task = asyncio.create_task(pool.dump(DEADLINE))
             await asyncio.sleep(0.05)
             task.cancel()
@@ -231,7 +244,7 @@ def test_a_worker_that_dies_while_it_is_asked_is_not_waited_for() -> None:
         pool.submit(works.add, 1).result()
         [worker] = pool.stats().workers
         assert worker.pid is not None
-        os.kill(worker.pid, signal.SIGSTOP)
+        stop(worker.pid)
         threading.Timer(0.1, os.kill, (worker.pid, signal.SIGKILL)).start()
         began = time.monotonic()
         pool.dump(DEADLINE)
