@@ -58,6 +58,7 @@ class Forwarder(logging.Handler):
         progress: Progress,
         place: Callable[[], dict[str, Any]],
         kick: Callable[[], None],
+        again: Callable[[], None],
     ) -> None:
         """Forward nothing yet.
 
@@ -66,12 +67,14 @@ class Forwarder(logging.Handler):
             progress: The counters in shared memory.
             place: Returns attributes for a record of this thread.
             kick: Has the watcher call `watch` soon.
+            again: Interrupts the function that has logged, if it was spared meanwhile.
         """
         super().__init__()
         self.end = end
         self._progress = progress
         self._place = place
         self._kick = kick
+        self._again = again
         self._pid = os.getpid()
         self._writer = Writer(end)
         self._line: deque[Bytes] = deque()
@@ -97,6 +100,7 @@ class Forwarder(logging.Handler):
         """Send a record, or put it in line; does not wait for the parent."""
         if os.getpid() == self._pid:
             self.emit(record)
+            self._again()
         elif logging.lastResort is not None and record.levelno >= logging.lastResort.level:
             logging.lastResort.handle(record)  # in a process that a work has forked off
         return True
@@ -209,7 +213,7 @@ class Forwarder(logging.Handler):
             logger.filters.clear()
             logger.propagate = True
         logging.root.addHandler(self)
-        spare(Forwarder.handle.__code__)
+        spare(Forwarder.emit.__code__)
         self._levels.begin()
 
     # -- on the watcher's thread --------------------------------------------------

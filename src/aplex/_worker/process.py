@@ -385,7 +385,11 @@ class Child:
             from aplex._worker.log_forwarding import Forwarder
 
             self._forwarder = Forwarder(
-                self._ends.logs, self._progress, self._place_of_record, self._kick
+                self._ends.logs,
+                self._progress,
+                self._place_of_record,
+                self._kick,
+                self._interrupts.again,
             )
             self._forwarder.install()
 

@@ -20,7 +20,9 @@ The signal is sent again, after pauses that double, until the exception was rais
 function has ended: a signal that comes between CPython's last look for one and the system call
 in which the thread then sleeps wakes nobody; and what is raised in a finalizer is swallowed.
 The exception waits for the end of an import: raised there, it could leave the import lock held
-for ever, and any other thread that imports the same module would fail too.
+for ever, and any other thread that imports the same module would fail too. It waits as well for
+the end of code of ours that is `spare`-d; what calls that code calls `Interrupts.again` after it,
+since a function that does hardly anything else would rarely be elsewhere when a signal comes.
 """
 
 from __future__ import annotations
@@ -123,7 +125,10 @@ def _hear_again() -> None:
 
 
 def spare(code: CodeType) -> None:
-    """Do not interrupt a function while this code of ours, which it calls, is at work."""
+    """Do not interrupt a function while this code of ours, which it calls, is at work.
+
+    What calls the code has to call `Interrupts.again` next.
+    """
     if code not in _spared:
         _spared.append(code)
 
@@ -153,6 +158,7 @@ class Interrupts:
         self._main = threading.main_thread().ident or 0
         self._wanted = 0  # number of the function to be interrupted; 0: none
         self._pause = FIRST_PAUSE
+        self._missed = False  # a signal came in code that is spared
 
     def install(self) -> None:
         """Set the handlers. On the main thread."""
@@ -187,12 +193,31 @@ class Interrupts:
         """Interrupt nothing any more."""
         self._wanted = 0
 
+    def again(self) -> None:
+        """Interrupt the function now, if code that is spared has kept it from that. Any thread."""
+        if self._missed and threading.get_ident() == self._main:
+            self._missed = False
+            self._handle(0, sys._getframe(1))  # noqa: SLF001 - documented
+
     def _handle(self, _number: int, frame: FrameType | None) -> None:
         seq = self._wanted
-        if seq and seq == self._lane.inside and not _is_delicate(frame):
+        if seq and seq == self._lane.inside and not self._is_delicate(frame):
             self._wanted = 0
             self._lane.interrupted = seq
             raise WorkInterrupted("aplex has interrupted this function: it is not wanted any more")
+
+    def _is_delicate(self, frame: FrameType | None) -> bool:
+        """Whether this thread is in an import, or in code of ours: our hook would swallow it."""
+        # Below our own frame there may be an import too, in which a parent was that forked us.
+        while frame is not None and frame.f_code is not RUN:
+            code = frame.f_code
+            if code is HOOK or code.co_filename.startswith("<frozen importlib."):
+                return True
+            if any(code is spared for spared in _spared):
+                self._missed = True
+                return True
+            frame = frame.f_back
+        return False
 
     def _swallowed(self, unraisable: Any) -> None:
         """Interrupt once more if the exception came in a finalizer, from which nothing comes."""
@@ -204,16 +229,3 @@ class Interrupts:
 
 
 HOOK: Final = Interrupts._swallowed.__code__  # noqa: SLF001 - private to this file
-
-
-def _is_delicate(frame: FrameType | None) -> bool:
-    """Whether this thread is in an import, or in code of ours: our hook would swallow it."""
-    # Below our own frame there may be an import too, in which a parent was that forked us.
-    while frame is not None and frame.f_code is not RUN:
-        code = frame.f_code
-        if code is HOOK or code.co_filename.startswith("<frozen importlib."):
-            return True
-        if any(code is spared for spared in _spared):
-            return True
-        frame = frame.f_back
-    return False
