@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from aplex import DaskAsyncPoolExecutor, WorkerLostError
+from aplex._backends.remote.dask.relays import DaskRelays
 from aplex._backends.remote.door import Door
 from aplex._backends.remote.meetings import Meetings
 from tests.support import works
@@ -153,7 +155,6 @@ def host_of(pid: int) -> int:
 
 def test_a_killed_dask_worker_ends_its_relay(dask: LocalDask, gate: Gate) -> None:
     dask.add_worker("doomed")
-    dask.wait_until_seen("doomed", 1.5)
     with DaskAsyncPoolExecutor(dask.file, 1, connect="relay", workers=["doomed"]) as pool:
         running = pool.submit(works.pass_gate, gate.path)
         wait_until(lambda: any(worker.running for worker in pool.stats().workers))
@@ -163,6 +164,39 @@ def test_a_killed_dask_worker_ends_its_relay(dask: LocalDask, gate: Gate) -> Non
         assert time.monotonic() - start < 2
         assert pool.submit(works.add, 4, 4).result(DEADLINE) == 8  # its nanny has another one
     dask.client.retire_workers(names=["doomed"])
+    dask.wait_until_free()
+
+
+def test_a_call_for_a_dask_worker_that_is_forgotten_holds_nothing_up(
+    dask: LocalDask, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler tries to connect to it for half a minute."""
+    call = DaskRelays._call
+    held = threading.Event()
+    begins = threading.Event()
+
+    async def late(relays: Any, address: str, relay: str, what: str, frames: Any = None) -> Any:
+        if begins.is_set() and what == "pull":
+            held.set()
+            scheduler = relays._client().scheduler
+            while address in (await scheduler.identity())["workers"]:
+                await asyncio.sleep(0.01)  # of what Dask knows, it tells those who ask
+        return await call(relays, address, relay, what, frames)
+
+    monkeypatch.setattr(DaskRelays, "_call", late)
+    dask.add_worker("gone")
+    with DaskAsyncPoolExecutor(dask.file, 1, connect="relay", workers=["gone"]) as pool:
+        running = pool.submit(works.pass_gate, gate.path)
+        wait_until(lambda: any(worker.running for worker in pool.stats().workers))
+        begins.set()
+        pool.submit(asyncio.sleep, 0)  # of which a call that waits already tells
+        assert held.wait(DEADLINE)
+        monkeypatch.undo()
+        start = time.monotonic()
+        os.kill(host_of(running_in(pool)), signal.SIGKILL)
+        assert isinstance(running.exception(DEADLINE), WorkerLostError)
+        assert time.monotonic() - start < 2
+    dask.client.retire_workers(names=["gone"])
     dask.wait_until_free()
 
 

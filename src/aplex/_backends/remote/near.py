@@ -38,6 +38,12 @@ class Near:
         if self.task is None:
             self.task = asyncio.get_running_loop().create_task(self._run())
 
+    def end(self) -> None:
+        """End all connections at once: the other end is gone."""
+        self.exchange.end()
+        if self.task is not None:
+            self.task.cancel()
+
     def _part(self) -> None:
         self._over()
         self.exchange.put([BYE, 0, None])

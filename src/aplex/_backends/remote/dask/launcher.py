@@ -102,8 +102,9 @@ class DaskLauncher(Launcher):
 
     def _subscribe(self, client: Any) -> None:
         client.subscribe_topic(self._topic, self._hear)
-        if self._follows:
+        if self._follows or self._connect in ("relay", "auto"):
             client.subscribe_topic("all", partial(self._hear_of_all, client))
+        if self._follows:
             begin(client, self._count(client))
 
     def _place_all(self) -> None:
@@ -245,8 +246,13 @@ class DaskLauncher(Launcher):
             self._relays.connect(connection, entry.address, entry.key, host, port)
 
     async def _hear_of_all(self, client: Any, event: tuple[float, dict[str, Any]]) -> None:
-        """See whether there are more places than before, or less. On the loop of the client."""
-        if event[1].get("action") in ("add-worker", "remove-worker", "retire-workers"):
+        """Hear which Dask workers come and go. On the loop of the client."""
+        action = event[1].get("action")
+        if action == "add-worker":
+            self._relays.meet(event[1]["worker"])
+        elif action == "remove-worker":
+            self._relays.lose(event[1]["worker"])
+        if self._follows and action in ("add-worker", "remove-worker", "retire-workers"):
             await self._count(client)
 
     async def _count(self, client: Any) -> None:

@@ -2,6 +2,10 @@
 
 A call goes from the pool's client to the scheduler, which hands it on to the Dask worker, as it
 does for actors; `Far` answers there, on the loop of the Dask worker, which takes no place of it.
+
+A call that is on its way when a Dask worker is lost fails. One that comes to the scheduler after it
+has forgotten the Dask worker does so much later: the scheduler tries to connect for half a minute.
+So a relay ends as well when the scheduler tells that a Dask worker is gone.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ class DaskRelays:
         """
         self._client = client
         self._nears: dict[str, Near] = {}
+        self._lost: set[str] = set()  # Dask workers
         texts = [inspect.getsource(relay), inspect.getsource(far)]
         digest = hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
         self._name = f"aplex_relay_{digest}"
@@ -58,6 +63,9 @@ class DaskRelays:
     async def _attach(
         self, connection: socket.socket, address: str, key: str, host: str, port: int
     ) -> None:
+        if address in self._lost:
+            connection.close()
+            return
         near = self._nears.get(address)
         if near is None:
             name = secrets.token_hex(8)
@@ -65,6 +73,17 @@ class DaskRelays:
             near = Near(call, lambda: self._forget(address, near))
             self._nears[address] = near
         await near.attach(connection, key, host, port)
+
+    def meet(self, address: str) -> None:
+        """Note that there is a Dask worker, perhaps in the place of another one."""
+        self._lost.discard(address)
+
+    def lose(self, address: str) -> None:
+        """End the relay of a Dask worker that is gone."""
+        self._lost.add(address)
+        near = self._nears.pop(address, None)
+        if near is not None:
+            near.end()
 
     def _forget(self, address: str, near: Near | None) -> None:
         if self._nears.get(address) is near:
