@@ -119,6 +119,26 @@ def test_after_the_grace_coroutines_are_cancelled_and_one_line_says_so(engine, t
 
 
 @on("template")
+@pytest.mark.parametrize("stream", ["None", "open('/dev/full', 'w', buffering=1)"])
+def test_works_are_finished_where_nothing_can_be_told(engine, stream, tmp_path) -> None:
+    text = f"""
+    import sys
+
+    def main():
+        global pool
+        pool = make(pool_size=1, exit_grace=0.2)
+        pool.submit(endless)
+        pool.submit(asquare, 2).result()
+        pool.submit(sleep, 0.5)
+        sys.stderr = {stream}
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    assert "finished" in outcome.out
+    assert not [line for line in outcome.out if line.startswith("aplex:")]
+
+
+@on("template")
 def test_one_work_is_one_work(engine, tmp_path) -> None:
     text = """
     def main():

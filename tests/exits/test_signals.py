@@ -254,6 +254,28 @@ def test_ctrl_c_twice(engine, tmp_path) -> None:
 
 
 @some
+def test_ctrl_c_at_the_end_of_the_program_waits_for_no_works(engine, tmp_path) -> None:
+    """One line says so, and nothing shows our own frames."""
+    text = """
+    def main():
+        global pool
+        pool = make(pool_size=1, exit_grace=0.1)
+        pool.submit(endless)
+        pool.submit(asquare, 2).result()  # behind it on the same loop: it has begun
+        pool.submit(sleep, 60)
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        program.wait_for("cleaned up")  # so the grace is over, and the program waits for `sleep`
+        program.interrupt()
+        outcome = program.finish()
+    assert outcome.code == 0
+    assert outcome.seconds < PROMPT + NOISE
+    cancelled, interrupted = outcome.err.splitlines()
+    assert cancelled.startswith("aplex: cancelled 1 coroutine work")
+    assert interrupted.startswith("aplex: interrupted at the end of the program")
+
+
+@some
 def test_a_program_that_catches_ctrl_c_keeps_its_pool(engine, tmp_path) -> None:
     """The workers are deaf to it: what they run goes on."""
     text = """

@@ -6,8 +6,9 @@ and nobody would see to their end.)
 
 * Exit: plain functions are finished, as ``concurrent.futures`` does; coroutine
   works have ``exit_grace`` seconds and are then cancelled, as ``asyncio.run``
-  cancels what is left. The hook is registered after ``multiprocessing`` was
-  imported, so it runs before the hook of that, which would wait for children.
+  cancels what is left. Ctrl-C meanwhile gives all of them up. The hook is
+  registered after ``multiprocessing`` was imported, so it runs before the hook
+  of that, which would wait for children.
 * Fork: the child's copies of used pools are dead. Their descriptors are closed,
   or they would hide the parent's death from the workers. Those that were never used, as
   servers make them that load a program before they fork, can be used in the child.
@@ -16,6 +17,7 @@ and nobody would see to their end.)
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import time
@@ -112,26 +114,49 @@ def _at_exit() -> None:
     uncaught = getattr(sys, "last_value", None)
     interrupted = isinstance(uncaught, KeyboardInterrupt) and not hasattr(sys, "ps1")
     managers = list(_managers)
-    for manager in managers if not interrupted else ():
+    try:
+        if not interrupted:
+            _finish_all(managers)
+    except KeyboardInterrupt:  # while we wait here: nothing would show it but our own frames
+        interrupted = True
+        _tell("interrupted at the end of the program: works that are unfinished are given up")
+    if interrupted:
+        with contextlib.suppress(KeyboardInterrupt):  # the listener kills the workers anyway
+            _interrupt_all(managers)
+
+
+def _finish_all(managers: list[Ends]) -> None:
+    for manager in managers:
         manager.prepare_exit()
     for manager in managers:
-        manager.close(cancel_waiting=interrupted, why="interpreter exit")
-    timeouts = [manager.interrupt() for manager in managers if interrupted]
+        manager.close(cancel_waiting=False, why="interpreter exit")
     began = time.monotonic()
     for manager in managers:
-        if interrupted:
-            manager.wait(max(0.0, began + max(timeouts) - time.monotonic()))
-        else:
-            _finish(manager, began + manager.exit_grace)
+        _finish(manager, began + manager.exit_grace)
+
+
+def _interrupt_all(managers: list[Ends]) -> None:
+    for manager in managers:
+        manager.close(cancel_waiting=True, why="interpreter exit")
+    timeouts = [manager.interrupt() for manager in managers]
+    began = time.monotonic()
+    for manager in managers:
+        manager.wait(max(0.0, began + max(timeouts) - time.monotonic()))
 
 
 def _finish(manager: Ends, deadline: float) -> None:
     cancelled = manager.cancel_coroutines_at(deadline)
     if cancelled:
         works = "1 coroutine work" if cancelled == 1 else f"{cancelled} coroutine works"
-        print(  # noqa: T201 - the last words of a program that forgot something
-            f"aplex: cancelled {works} still unfinished {manager.exit_grace:g} s after the end of "
-            "the program; use `with` or call shutdown() to wait for them",
-            file=sys.stderr,
+        _tell(
+            f"cancelled {works} still unfinished {manager.exit_grace:g} s after the end of "
+            "the program; use `with` or call shutdown() to wait for them"
         )
     manager.finish_at_exit()
+
+
+def _tell(what: str) -> None:
+    """Print the last words of a program that forgot something, if there is where to."""
+    if sys.stderr is not None:  # else `print` would take the standard output
+        with contextlib.suppress(OSError, ValueError):  # works are finished whatever it takes
+            print(f"aplex: {what}", file=sys.stderr)  # noqa: T201
