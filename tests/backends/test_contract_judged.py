@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,15 @@ class HttpError(Exception):
     def __init__(self, headers: dict[str, str]) -> None:
         super().__init__(headers)
         self.response = Response(headers)
+
+
+class StandardError(Exception):
+    """Has headers as those of ``urllib.error.HTTPError``: no `Mapping`."""
+
+    def __init__(self, seconds: str) -> None:
+        super().__init__(seconds)
+        self.headers = Message()
+        self.headers["Retry-After"] = seconds
 
 
 def attempt(path: Path) -> int:
@@ -108,6 +118,18 @@ def test_an_error_in_a_predicate_is_that_of_the_work(caller: Caller, tmp_path: P
     assert "retry_on" in error.__notes__[0]
 
 
+def test_whatever_a_predicate_raises_the_future_is_done(caller: Caller, tmp_path: Path) -> None:
+    class Leaving(BaseException):
+        """No `Exception`, as what a work has raised may be: see `Outcome.result`."""
+
+    def leave(_outcome: Outcome[Any]) -> bool:
+        raise Leaving
+
+    for option in ("retry_on", "slow_down"):
+        view = caller.through(caller.pool.options(**{option: leave}))
+        assert isinstance(view.raised(good_at, tmp_path / "made", 1), Leaving)
+
+
 def test_big_arguments_are_there_again(caller: Caller, tmp_path: Path) -> None:
     view = caller.through(caller.pool.options(retry_on=Refused, backoff=0))
     assert view.call(good_at, tmp_path / "made", 3, bytes(300_000)) == 300_003
@@ -129,8 +151,13 @@ def test_the_backoff_is_waited_for(caller: Caller, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [Refused(0.15), HttpError({"Retry-After": "0.15"}), HttpError({"retry-after": "0.15"})],
-    ids=["attribute", "header", "small"],
+    [
+        Refused(0.15),
+        HttpError({"Retry-After": "0.15"}),
+        HttpError({"retry-after": "0.15"}),
+        StandardError("0.15"),
+    ],
+    ids=["attribute", "header", "small", "urllib"],
 )
 def test_what_the_server_asks_for_is_waited_for(
     caller: Caller, tmp_path: Path, error: Exception
@@ -141,6 +168,14 @@ def test_what_the_server_asks_for_is_waited_for(
     began = time.monotonic()
     assert type(view.raised(refuse, tmp_path / "made", error)) is type(error)
     assert time.monotonic() - began >= 0.15
+
+
+def test_a_server_cannot_ask_to_wait_for_ever(caller: Caller, tmp_path: Path) -> None:
+    view = caller.through(
+        caller.pool.options(retry_on=HttpError, backoff=0, max_attempts=2, limit_key="k")
+    )
+    error = HttpError({"Retry-After": "inf"})
+    assert isinstance(view.raised(refuse, tmp_path / "made", error), HttpError)
 
 
 def test_all_works_of_the_key_wait_when_one_is_told_to(caller: Caller, tmp_path: Path) -> None:

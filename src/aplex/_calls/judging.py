@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any, Final
 
 from aplex._common.messages import RAISED, VALUE
@@ -49,7 +50,10 @@ class Judge:
         self._attempts += 1
         try:
             pause, again = self._judge(Outcome(self._args, value, error))
-        except Exception as failure:  # noqa: BLE001 - of a predicate: the future tells of it
+        except BaseException as failure:  # of a predicate: the future tells of it
+            if failure is not error and _is_ctrl_c(failure):
+                self._attempts -= 1  # it is settled once more
+                raise
             failure.add_note("raised by slow_down, retry_on or backoff, an option of this work")
             error, pause, again = failure, None, None
         kind, data = (VALUE, value) if error is None else (RAISED, error)
@@ -77,6 +81,10 @@ class Judge:
         return longest * random.uniform(0.5, 1.0)
 
 
+def _is_ctrl_c(error: BaseException) -> bool:
+    return isinstance(error, KeyboardInterrupt) and current_thread() is main_thread()
+
+
 def _seconds(sign: Any, given: Outcome[Any]) -> float | None:
     """Return for how long an outcome asks to wait; None: it is not one that is meant."""
     if isinstance(sign, tuple) or is_error_type(sign):
@@ -98,15 +106,16 @@ def _retry_after(error: BaseException | None) -> float:
     said: Any = getattr(error, "retry_after", None)
     for holder in (error, getattr(error, "response", None)):
         headers = getattr(holder, "headers", None)
-        if said is None and isinstance(headers, Mapping):
-            given: Mapping[Any, Any] = headers
-            said = given.get(HEADER, given.get(HEADER.lower()))
+        if said is None and callable(get := getattr(headers, "get", None)):
+            # Not all are a `Mapping`: those of `urllib.error.HTTPError` are a `Message`.
+            said = get(HEADER, get(HEADER.lower()))
     if said is None:
         return 0.0
     try:
-        return max(0.0, float(said))
+        seconds = float(said)
     except (TypeError, ValueError):
         return _until(said)
+    return max(0.0, seconds) if math.isfinite(seconds) else 0.0  # none can be waited for
 
 
 def _until(date: Any) -> float:
