@@ -180,6 +180,19 @@ def test_a_result_that_cannot_travel(
     assert [caller.result(other) for other in others] == [0, 1, 2, 3]
 
 
+@everywhere
+@pytest.mark.parametrize("work", [works.unpicklable_at, works.aunpicklable_at])
+def test_a_result_that_cannot_travel_is_one_failure_in_its_chunk(
+    caller: Caller, processes: bool, work: Callable[..., Any]
+) -> None:
+    outcomes = caller.map(work, [2] * 4, range(4), chunksize=4, return_outcomes=True)
+    errors = [outcome.error for outcome in outcomes]
+    assert [error is None for error in errors] == [True, True, not processes, True]
+    if processes:
+        assert isinstance(errors[2], SerializationError)
+        assert "the result, of type Unpicklable, cannot be pickled" in str(errors[2])
+
+
 @pytest.mark.needs("process")  # it tells workers by their process ids
 @everywhere
 @pytest.mark.parametrize("work", [works.bad_load, works.abad_load])

@@ -423,6 +423,14 @@ async def aunpicklable() -> Unpicklable:
     return Unpicklable()
 
 
+def unpicklable_at(place: int, number: int) -> Any:
+    return Unpicklable() if number == place else number
+
+
+async def aunpicklable_at(place: int, number: int) -> Any:
+    return unpicklable_at(place, number)
+
+
 # -- deaths -------------------------------------------------------------------
 
 

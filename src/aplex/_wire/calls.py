@@ -21,6 +21,7 @@ from aplex._common.errors import SerializationError, SharedHandleError
 from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import ATOMS
 from aplex._wire.page import COUNTER_COUNT, RUNS
+from aplex._wire.several import Several
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
@@ -486,6 +487,8 @@ def encode_value(value: Any, put: Put | None = None) -> Payload:
             f"{type(value).__qualname__}: {_say(error)}. {LESS}"
         ) from error
     except BaseException as error:
+        if isinstance(value, Several) and (rest := value.checked(encode_value)) is not value:
+            return encode_value(rest, put)
         raise SerializationError(
             f"the result, of type {type(value).__qualname__}, cannot be pickled: {_say(error)}. "
             "Return plain data made from it, or use ThreadAsyncPoolExecutor"

@@ -6,15 +6,17 @@ and read again, several times as fast as a list of tuples of one number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from aplex._common.errors import SerializationError
 from aplex._wire.exceptions import decode_exception, encode_exception
+from aplex._wire.several import Several
 
 Columns = Sequence[Sequence[Any]]
 
 
-class Chunk:
+class Chunk(Several):
     """The results of a chunk.
 
     Attributes:
@@ -38,6 +40,15 @@ class Chunk:
         self.error = error
         self.seconds = seconds
         self.waited = waited
+
+    def checked(self, check: Callable[[Any], object]) -> Chunk:
+        """Return another, which ends with the first result that is refused; or the same."""
+        for place, value in enumerate(self.values):
+            try:
+                check(value)
+            except SerializationError as error:
+                return Chunk(self.values[:place], error, self.seconds, self.waited)
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         error = None if self.error is None else encode_exception(self.error)

@@ -7,8 +7,10 @@ is called by a function which never raises, so the others of its chunk run whate
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
+from aplex._common.errors import SerializationError
 from aplex._common.identity import this_worker
 from aplex._wire.exceptions import decode_exception, encode_exception
 from aplex._worker.chunks import Chunk
@@ -31,6 +33,20 @@ class MeasuredChunk(Chunk):
     ) -> None:
         super().__init__(values, None, seconds, waited)
         self.worker = worker
+
+    def checked(self, check: Callable[[Any], object]) -> MeasuredChunk:
+        """Return another, with a failure for each result that is refused; or the same."""
+        values: list[Measured] = list(self.values)
+        refusals = 0
+        for place, (value, _error, wait, run) in enumerate(self.values):
+            try:
+                check(value)
+            except SerializationError as refusal:
+                values[place] = None, refusal, wait, run
+                refusals += 1
+        if not refusals:
+            return self
+        return MeasuredChunk(values, self.seconds, self.waited, self.worker)
 
     def __reduce__(self) -> tuple[Any, ...]:
         values, errors, waits, runs = map(list, zip(*self.values, strict=True))

@@ -1,0 +1,20 @@
+"""A result that is made of the results of several calls: one that cannot travel is one failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+
+class Several:
+    """The base of such results."""
+
+    __slots__ = ()
+
+    def checked(self, check: Callable[[Any], object]) -> Self:
+        """Return another, in which each call whose result is refused has failed; or the same.
+
+        Args:
+            check: Called with each result. Refuses it by a `SerializationError`.
+        """
+        raise NotImplementedError
