@@ -18,7 +18,8 @@ _runs: dict[Any, int] = {}
 def describe(work: Any) -> str:
     """Name a callable for messages."""
     while isinstance(work, functools.partial):
-        work = work.func
+        place = _runs[work.func] if is_runner(work.func) else len(work.args)
+        work = work.args[place] if place < len(work.args) else work.func
     name = getattr(work, "__qualname__", None) or type(work).__qualname__
     module = getattr(work, "__module__", None)
     return f"{module}.{name}" if module else name

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from aplex._common.names import described, runs
+from aplex._common.names import described, run_by, runs
 from aplex._worker.producers import CoroutineProducer, Producer, Put, produce
 
 
@@ -24,7 +24,7 @@ async def run_within(seconds: float, work: Callable[..., Any], /, *args: Any, **
             return await work(*args, **kwargs)
     except TimeoutError as error:
         if scope.expired() and not error.args:
-            raise _too_long(work, seconds) from error.__cause__
+            raise _too_long(run_by(work, args), seconds) from error.__cause__
         raise
 
 

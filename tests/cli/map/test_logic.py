@@ -53,6 +53,14 @@ def test_json_nested_too_deeply_is_a_problem_of_its_item():
     assert item.problem is not None
 
 
+def test_the_mark_before_the_first_row_is_no_part_of_it():
+    """Excel and others write one (a "byte order mark") before UTF-8."""
+    (row,) = items(b"\xef\xbb\xbfname,age\nAnn,3\n", Format("csv", header=True))
+    assert row.value == {"name": "Ann", "age": "3"}
+    (row,) = items(b"\xef\xbb\xbfa,b\n", Format("csv"))
+    assert row.value == ["a", "b"]
+
+
 def test_rows_of_csv_may_hold_line_feeds():
     found = items(b'a,"b\nc"\n\n1,"2"\n', Format("csv"))
     assert [item.value for item in found] == [["a", "b\nc"], ["1", "2"]]

@@ -43,6 +43,20 @@ def test_functions_within_classes(shell):
     assert shell.map("work:Box.name", ":::", "a").lines == ["Boxa"]
 
 
+@pytest.mark.parametrize(
+    ("given", "cure"),
+    [
+        ("work.py:same", "work:same"),
+        ("./work.py:same", "work:same"),
+        ("lib/work:same", "PYTHONPATH=lib aplex map work:same"),
+    ],
+)
+def test_a_file_in_the_place_of_a_module_is_told_its_module(shell, given, cure):
+    ran = shell.map(given, ":::", "a")
+    assert (ran.code, ran.lines) == (2, [])
+    assert ran.err.endswith(f".py' is a file; name its module: {cure}\n")
+
+
 def test_an_expression_imports_what_it_names(shell):
     ran = shell.map("-e", "lambda x: os.path.basename(x) + urllib.parse.quote('ä')", ":::", "/a/b")
     assert ran.lines == ["b%C3%A4"]
@@ -186,6 +200,12 @@ def test_a_timeout_is_of_one_attempt(shell):
     ran = shell.map("work:nap", "--timeout", "0.3", "-k", ":::", "0", "60", "0.1")
     assert (ran.code, ran.lines) == (1, ["0", "0.1"])
     assert 'item 2 ("60"): TimeoutError' in ran.err
+
+
+@pytest.mark.parametrize("items", [(":::", "60"), ("--args", ":::", "[60]")])
+def test_a_timeout_names_the_function(shell, items):
+    ran = shell.map("work:anap", "--timeout", "0.3", *items)
+    assert "TimeoutError: work.anap did not end within 0.3 s" in ran.err
 
 
 @pytest.mark.parametrize("limit", [["--rate", "20/s"], ["--max-concurrency", "1"]])

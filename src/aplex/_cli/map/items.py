@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Any, Final
 
 from aplex._journal.keys import Repeats, canonical, digest
 
+BOM: Final = "\ufeff"
+"""What some programs, Excel among them, write before the first row: it is no part of that."""
 SHOWN: Final = 60
 """Characters of an item that a message shows."""
 
@@ -103,7 +106,8 @@ class Format:
     def _rows(self, blocks: Iterable[bytes]) -> Iterator[Item]:
         csv.field_size_limit(2**31 - 1)
         lines = (f"{piece.decode('utf-8', 'surrogateescape')}\n" for piece in pieces(blocks, b"\n"))
-        rows = (row for row in csv.reader(lines) if row)
+        marked = itertools.chain([next(lines, "").removeprefix(BOM)], lines)
+        rows = (row for row in csv.reader(marked) if row)
         names = next(rows, list[str]()) if self.header else None
         for row in rows:
             yield self._row(row, names)

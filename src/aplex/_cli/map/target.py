@@ -33,6 +33,8 @@ def import_target(name: str) -> Any:
     module_name, colon, path = name.partition(":")
     if not (colon and module_name and path):
         raise TargetError(f"{name!r} is not of the form MODULE:FUNCTION, as in json:loads")
+    if file := _file_of(module_name):
+        raise TargetError(_no_file(file, path))
     thing: Any = _import(module_name)
     for part in path.split("."):
         try:
@@ -40,6 +42,18 @@ def import_target(name: str) -> Any:
         except AttributeError:
             raise TargetError(f"the module {module_name!r} has no {path!r}") from None
     return thing
+
+
+def _file_of(name: str) -> Path | None:
+    """Return the file that was given in the place of a module, if one was."""
+    file = Path(name)
+    given = name.endswith(".py") or len(file.parts) > 1
+    return file.with_suffix("") if given else None
+
+
+def _no_file(file: Path, path: str) -> str:
+    folder = "" if file.parent == Path() else f"PYTHONPATH={file.parent} aplex map "
+    return f"'{file}.py' is a file; name its module: {folder}{file.name}:{path}"
 
 
 def _import(name: str) -> Any:
