@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from aplex import ThreadAsyncPoolExecutor
 from tests.support.terminals import Terminal
 
 SLOW_FIRST = """
@@ -233,3 +234,10 @@ def test_without_widgets_a_notebook_has_text(notebook: Path, program: Path) -> N
     printed, said = _run(program, PYTHONPATH=str(notebook))
     assert printed == ""
     assert "2/2" in said
+
+
+def test_there_is_no_bar_where_there_is_no_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a daemon, and in a program without a console."""
+    monkeypatch.setattr(sys, "stderr", None)
+    with ThreadAsyncPoolExecutor(1) as pool:
+        assert list(pool.map(abs, [-1, -2], progress=True)) == [1, 2]

@@ -90,7 +90,8 @@ def _face() -> tuple[Any, bool | None]:
         import tqdm
     except ImportError as error:
         raise ImportError(MISSING) from error
-    if os.environ.get("TQDM_DISABLE", "").lower() not in ("", "0", "false"):
+    off = os.environ.get("TQDM_DISABLE", "").lower() not in ("", "0", "false")
+    if off or sys.stderr is None:  # of a daemon, or a program without a console
         return tqdm.tqdm, True
     if not _is_notebook():
         return tqdm.tqdm, None
