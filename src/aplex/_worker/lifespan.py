@@ -230,9 +230,12 @@ def _no_manager(made: Any) -> WorkerStartError:
     elif is_coroutine(made):
         made.close()
         hint = ": it is a coroutine function, which cannot be left"
-    return WorkerStartError(
+    failure = WorkerStartError(
         f"the lifespan returned no context manager, but {kind.__name__}{hint}; {_HOW}"
     )
+    # The cause says that the next start would fail likewise, in worker threads too.
+    failure.__cause__ = TypeError(f"{kind.__name__!r} object is no context manager")
+    return failure
 
 
 def _failed_entry(error: BaseException) -> WorkerStartError:
