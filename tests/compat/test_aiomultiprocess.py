@@ -108,6 +108,7 @@ async def test_what_a_work_raises_ends_nothing_here():
         assert await pool.apply(functions.double, args=(2,)) == 4
         results = pool.map(functions.double, [1, 2])
         assert await results == await results == [2, 4]
+        assert results.task_ids == [3, 4]  # after the two above: no two works have the same
 
 
 @run

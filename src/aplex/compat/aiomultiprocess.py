@@ -70,11 +70,11 @@ class PoolResult(Generic[T]):
         task_ids: The numbers of these works.
     """
 
-    def __init__(self, pool: Pool, futures: Sequence[asyncio.Future[Any]]) -> None:
+    def __init__(self, pool: Pool, works: Sequence[tuple[TaskID, asyncio.Future[Any]]]) -> None:
         """Use `Pool.map`."""
         self.pool = pool
-        self.task_ids = [TaskID(number) for number in range(1, len(futures) + 1)]
-        self._futures = futures
+        self.task_ids = [task_id for task_id, _ in works]
+        self._futures = [future for _, future in works]
 
     def __await__(self) -> Generator[Any, Any, Sequence[T]]:
         """Wait for all results."""
@@ -197,7 +197,8 @@ class Pool:
             WorkerLostError: Its worker died.
         """
         self._check_open()
-        return await _unveiled(self._queue(func, args or (), kwds or {}))
+        _, future = self._queue(func, args or (), kwds or {})
+        return await _unveiled(future)
 
     def map(self, func: Callable[..., Any], iterable: Iterable[Any]) -> PoolResult[Any]:
         """Run a coroutine function for each item.
@@ -245,8 +246,8 @@ class Pool:
 
     def _queue(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]
-    ) -> asyncio.Future[Any]:
-        """Submit a work."""
+    ) -> tuple[TaskID, asyncio.Future[Any]]:
+        """Submit a work, and return its number and its future."""
         self.last_id += 1
         task_id = TaskID(self.last_id)
         qid = self.scheduler.schedule_task(task_id, func, args, kwargs)
@@ -255,7 +256,7 @@ class Pool:
         view = self._executor.options(load_balancing_meta=place)
         future: Any = view.submit(run, *args, **kwargs)
         future.add_done_callback(partial(self._complete, task_id))
-        return future  # type: ignore[no-any-return]
+        return task_id, future
 
     def _complete(self, task_id: TaskID, future: asyncio.Future[Any]) -> None:
         if not future.cancelled():
