@@ -7,7 +7,7 @@ import itertools
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from aplex._backends.contract import Backend, Setup
@@ -137,6 +137,8 @@ def _context_of(mp_context: Any) -> Any:
 
 def _names_of(preload: Any) -> tuple[str, ...]:
     """Return the modules that an option names, checked."""
-    if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
+    given: Any = preload if isinstance(preload, Iterable) else (preload,)
+    names = tuple(given)
+    if isinstance(preload, str) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"preload must be a list of names of modules, not {preload!r}")
-    return tuple(preload)
+    return names

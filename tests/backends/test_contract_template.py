@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aplex import WorkerLostError
+from aplex._assembly import _names_of
 from tests.support import works
 from tests.support.callers import make_pool
 from tests.support.signals import Gate, Signals
@@ -98,8 +99,13 @@ def test_a_pool_is_closed_while_its_template_imports() -> None:
 
 @pytest.mark.parametrize(
     ("preload", "match"),
-    [("numpy", "preload must be a list"), ([1], "preload must be a list")],
+    [(preload, "preload must be a list") for preload in ("numpy", [1], 7)],
 )
 def test_a_preload_of_another_kind_is_refused(preload: Any, match: str) -> None:
     with pytest.raises(TypeError, match=match):
         make_pool("template", preload=preload)
+
+
+def test_the_names_of_a_preload_may_be_generated() -> None:
+    """They are checked and taken, in one go."""
+    assert _names_of(name for name in ["json", "csv"]) == ("json", "csv")
