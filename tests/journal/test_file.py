@@ -167,3 +167,5 @@ def test_equal_items_have_the_same_json():
     assert canonical("1") != canonical(1)
     with pytest.raises(TypeError):
         canonical(object())
+    with pytest.raises(TypeError, match="bytes is neither"):
+        canonical([b"a"])

@@ -26,7 +26,13 @@ def canonical(item: Any) -> bytes:
     Raises:
         TypeError: It is nothing that JSON knows, nor a path.
     """
-    return json.dumps(item, sort_keys=True, separators=(",", ":"), default=os.fspath).encode()
+    return json.dumps(item, sort_keys=True, separators=(",", ":"), default=_path).encode()
+
+
+def _path(item: Any) -> str:
+    if not isinstance(item, os.PathLike):  # `os.fspath` would take bytes, which are no JSON
+        raise TypeError(f"{type(item).__name__} is neither a JSON value nor a path")
+    return os.fsdecode(item)
 
 
 class Repeats:
