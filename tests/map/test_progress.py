@@ -7,6 +7,8 @@ import threading
 from concurrent.futures import Future
 from pathlib import Path
 
+import pytest
+
 from aplex import ThreadAsyncPoolExecutor
 from aplex._map.progress import Counter, Progress
 from aplex.progress import as_completed
@@ -106,3 +108,18 @@ def test_they_count_with_awaited_futures_too(tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert told[-1] == Progress(done=1, failed=0, total=1, retried=2)
+
+
+def test_what_raises_is_told_nothing_more(caplog: pytest.LogCaptureFixture) -> None:
+    """And says so once, not for each item."""
+    told: list[Progress] = []
+
+    def tell(progress: Progress) -> None:
+        told.append(progress)
+        raise OSError("the terminal has gone")
+
+    with ThreadAsyncPoolExecutor(1) as pool:
+        assert list(pool.map(abs, range(50), progress=tell)) == list(range(50))
+    (record,) = caplog.records
+    assert "progress= has raised" in record.getMessage()
+    assert len(told) == 1

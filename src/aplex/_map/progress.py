@@ -7,6 +7,7 @@ its first slow item (https://github.com/tqdm/tqdm/issues/1181).
 from __future__ import annotations
 
 import functools
+import logging
 import operator
 import threading
 from collections import deque
@@ -22,6 +23,7 @@ Later: TypeAlias = Callable[[float, Callable[[], None]], object]
 
 PATIENCE: Final = 1.0
 """Seconds for which a bar that is closed waits for another thread that tells of it."""
+_log: Final = logging.getLogger("aplex")
 _REDRAW: Final = object()
 _END: Final = object()
 
@@ -179,7 +181,14 @@ class Counter:
         self._retried += getattr(future, "_retried", 0) if work is None else work.retried
         if not future.cancelled():
             self._failed += self._failures(future, count)
-        self._tell(count)
+        try:
+            self._tell(count)
+        except Exception as error:  # noqa: BLE001 - of the user's: works and results go on
+            self._tell = _tell_nobody
+            _log.warning(
+                "what was given as progress= has raised, and is told nothing more of this map",
+                exc_info=error,
+            )
 
     def _failures(self, future: Any, count: int) -> int:
         """Return how many of the items of a work have failed."""
@@ -197,6 +206,10 @@ class Counter:
         counts = {"failed": self._failed, "retried": self._retried}
         said = ", ".join(f"{number} {name}" for name, number in counts.items() if number)
         self._drawing.update(count, said)
+
+
+def _tell_nobody(_count: int) -> None:
+    pass
 
 
 class Counted(Iterator[Any]):
