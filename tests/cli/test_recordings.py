@@ -80,6 +80,9 @@ def test_a_module_is_run_and_options_of_the_program_are_its_own(tmp_path: Path) 
 def test_what_cannot_be_run_is_said(tmp_path: Path) -> None:
     ran = aplex_run(tmp_path, "nothing.py")
     assert (ran.returncode, ran.stderr) == (2, "aplex: there is no file nothing.py\n")
+    for name in ("nothing", "nothing.inside", "json.nothing", ".x"):
+        ran = aplex_run(tmp_path, "-m", name)
+        assert (ran.returncode, ran.stderr) == (2, f"aplex: there is no module {name}\n")
     (tmp_path / "bad.py").write_text("raise ValueError('bad')")
     ran = aplex_run(tmp_path, "bad.py")
     assert ran.returncode == 1

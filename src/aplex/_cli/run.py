@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import importlib.util
 import os
 import runpy
 import sys
@@ -38,6 +39,9 @@ def run(options: argparse.Namespace) -> int:
     if options.module:
         sys.argv = [options.program, *options.arguments]
         sys.path.insert(0, str(Path.cwd()))
+        if not _is_module(options.program):
+            print(f"aplex: there is no module {options.program}", file=sys.stderr)
+            return 2
         runpy.run_module(options.program, run_name="__main__", alter_sys=True)
         return 0
     program = Path(options.program)
@@ -48,6 +52,16 @@ def run(options: argparse.Namespace) -> int:
     sys.path.insert(0, str(program.resolve().parent))
     runpy.run_path(options.program, run_name="__main__")
     return 0
+
+
+def _is_module(name: str) -> bool:
+    """Whether there is such a module, as far as is known before it runs."""
+    if not name or name.startswith("."):
+        return False
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError as error:  # one that its package imports tells of itself
+        return not f"{name}.".startswith(f"{error.name}.")
 
 
 def _tell(options: argparse.Namespace, recordings: list[Recording], pid: int) -> None:
