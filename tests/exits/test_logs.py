@@ -127,3 +127,30 @@ def test_a_program_that_forks_has_no_part_in_it(engine, tmp_path) -> None:
         outcome = program.finish()
     outcome.assert_clean()
     assert outcome.out == ["child 5", "parent 20"]
+
+
+@on("template", "spawn")
+def test_a_function_of_the_main_module_has_its_name_in_records(engine, tmp_path) -> None:
+    """In workers that have imported it, the main module has another one."""
+    text = """
+    import logging
+
+    class Shows(logging.Handler):
+        def emit(self, record):
+            say(record.work_name)
+
+    def log():
+        logging.getLogger("works").warning("hello")
+
+    async def alog():
+        log()
+
+    def main():
+        logging.getLogger().addHandler(Shows())
+        with make(pool_size=1) as pool:
+            pool.submit(log).result()
+            pool.submit(alog).result()
+    """
+    with started(text, tmp_path, engine=engine) as program:
+        outcome = program.finish()
+    assert [line.strip() for line in outcome.out] == ["__main__.log", "__main__.alog"]

@@ -33,6 +33,12 @@ def described(work: Any) -> str:
         return object.__repr__(work)
 
 
+def as_in_parent(name: str) -> str:
+    """Return what the parent calls a function: its main module has another name in workers."""
+    main, dot, rest = name.partition("__mp_main__.")
+    return f"__main__.{rest}" if dot and not main else name
+
+
 def shown(thing: object) -> str:
     """``repr`` of something of the user's, whose own may raise."""
     try:

@@ -13,7 +13,7 @@ import time
 from collections.abc import MutableSequence
 
 from aplex._common.histograms import BUCKETS, bucket
-from aplex._common.names import described, is_runner, run_by
+from aplex._common.names import as_in_parent, described, is_runner, run_by
 from aplex._wire.page import HISTOGRAMS, PAIR, PLACE, PLACES, RUNS, WorkerPage
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
@@ -48,10 +48,10 @@ class Names:
         if number in self.numbers:
             return number
         if not number or is_runner(work):
-            return PLACE + self.place_of(_name_of(run_by(work, args)))
+            return PLACE + self.place_of(as_in_parent(described(run_by(work, args))))
         if len(self.numbers) >= _MANY:
             self.numbers.clear()
-        self.numbers[number] = self.place_of(_name_of(work), number)
+        self.numbers[number] = self.place_of(as_in_parent(described(work)), number)
         return number
 
     def place_of(self, name: str, number: int = 0) -> int:
@@ -165,11 +165,3 @@ class Meter:
             self._counted = waited, ran
         else:
             self._counted = (ran,)
-
-
-def _name_of(work: Any) -> str:
-    """Return what the parent calls a function: its main module has another name in workers."""
-    name = described(work)
-    return (
-        f"__main__{name.removeprefix('__mp_main__')}" if name.startswith("__mp_main__.") else name
-    )

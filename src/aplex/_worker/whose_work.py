@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from aplex._common.names import described
+from aplex._common.names import as_in_parent, described
 from aplex._worker.plain_lane import PlainLane
 from aplex._worker.producers import CoroutineProducer, PlainProducer
 
@@ -41,7 +41,7 @@ def work_here(task_of: Callable[[int], asyncio.Task[Any] | None] | None) -> Whos
     while frame is not None:
         if str(frame.f_globals.get("__name__")).startswith("aplex._w"):
             if frame.f_code is _PLAIN:
-                return frame.f_locals["work_id"], name
+                return frame.f_locals["work_id"], None if name is None else as_in_parent(name)
             name = name or _name_in(frame)
         frame = frame.f_back
     work_id = _work.get(None)
@@ -50,7 +50,7 @@ def work_here(task_of: Callable[[int], asyncio.Task[Any] | None] | None) -> Whos
         coroutine: Any = task.get_coro()
         outer = getattr(coroutine, "cr_frame", None)
         name = (None if outer is None else _name_in(outer)) or _made_by(coroutine)
-    return work_id, None if work_id is None else name
+    return work_id, None if work_id is None or name is None else as_in_parent(name)
 
 
 def _name_in(frame: FrameType) -> str | None:
