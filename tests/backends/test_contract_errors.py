@@ -186,7 +186,7 @@ def test_a_result_that_cannot_travel_is_one_failure_in_its_chunk(
     caller: Caller, processes: bool, work: Callable[..., Any]
 ) -> None:
     outcomes = caller.map(work, [2] * 4, range(4), chunksize=4, return_outcomes=True)
-    errors = [outcome.error for outcome in outcomes]
+    errors = [outcome.exception for outcome in outcomes]
     assert [error is None for error in errors] == [True, True, not processes, True]
     if processes:
         assert isinstance(errors[2], SerializationError)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Self
+TYPE_CHECKING = False  # from `typing`, which workers need not import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
 class Several:
@@ -11,7 +13,7 @@ class Several:
 
     __slots__ = ()
 
-    def checked(self, check: Callable[[Any], object]) -> Self:
+    def checked(self, check: Callable[[Any], object]) -> Several:
         """Return another, in which each call whose result is refused has failed; or the same.
 
         Args:
