@@ -42,7 +42,7 @@ from aplex._wire.shared_memory import SharedMemory, SharedPayload
 from aplex._worker.log_forwarding import ROOM
 
 if TYPE_CHECKING:
-    from aplex._backends.remote.nodes import Common
+    from aplex._backends.remote.common import Common
     from aplex._pool.state import PoolWorker, Work
 
 FRESH: Final = 0.05
@@ -156,6 +156,13 @@ class RemoteLink(Link):
 
     def kill(self) -> None:
         self.tell(orders.KILL)
+
+    def take_counted(self, counters: bytes, rss: int, page: bytes | None) -> None:
+        """Take in an answer, see `COUNTED`."""
+        self.answered()
+        self.take_counters(counters)
+        self.take_page(page)
+        self.rss = rss or None
 
     def take_counters(self, counters: bytes) -> None:
         """Take in what the agent has told."""
