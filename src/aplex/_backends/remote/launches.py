@@ -6,6 +6,7 @@ import hmac
 from typing import Final
 
 from aplex._backends.remote.launch import Launch
+from aplex._backends.remote.recent import Recent
 from aplex._wire import handshake
 from aplex._wire.handshake import Claim, LateError, RefusedError
 
@@ -19,14 +20,12 @@ class Launches(dict[int, Launch]):
     def __init__(self) -> None:
         """Expect nobody."""
         super().__init__()
-        self._past: dict[int, bytes] = {}  # the tokens of the last ones that are over
+        self._past: Recent[int, bytes] = Recent(PAST)  # the tokens of the last ones that are over
 
     def end(self, launch: Launch) -> None:
         """Have its token void."""
         self.pop(launch.worker.id, None)
-        self._past[launch.worker.id] = launch.token
-        if len(self._past) > PAST:
-            del self._past[next(iter(self._past))]
+        self._past.note(launch.worker.id, launch.token)
 
     def admit(self, claim: Claim) -> None:
         """Note that the token of a launch is used for a channel.

@@ -20,7 +20,8 @@ from typing import Any, Final
 from aplex._backends.listener import Listener
 from aplex._backends.remote.absence import Absence
 from aplex._backends.remote.launcher import Launcher, LauncherEvents, Order
-from aplex._backends.remote.meetings import Meetings, Way
+from aplex._backends.remote.meetings import NODES, Meetings, Way
+from aplex._backends.remote.recent import Recent
 from aplex._common.locks import RLock
 from aplex._wire.frames import PipeEnd, Reader, Writer
 
@@ -90,7 +91,7 @@ class RayLauncher(Launcher):
         self.workers_dial = connect in ("worker", "auto")
         self._connect = connect
         self._meetings = Meetings(self._relay, self._met)
-        self._ways: dict[str, Way] = {}  # that have worked, by the id of the node
+        self._ways: Recent[str, Way] = Recent(NODES)  # that have worked, by the id of the node
         self._settings = {"init": init, "options": options}
         self._quiet = not init["log_to_driver"]  # then Ray shows messages of its own all the same
         self._envoy: _Envoy | None = None
@@ -227,7 +228,7 @@ class RayLauncher(Launcher):
 
     def _met(self, node: str, way: Way) -> None:
         if self._connect == "auto":
-            self._ways[node] = way
+            self._ways.note(node, way)
 
     def _relay(self, number: int, connection: socket.socket, host: str, port: int) -> None:  # noqa: ARG002
         """Have a connection made inside the cluster: the envoy knows where."""

@@ -122,7 +122,13 @@ class Supply:
 
     def over(self, launch: Launch) -> None:
         """Tell the launcher that a worker has ended by itself. On the listener's thread."""
-        self._thread.do(partial(self._launcher.over, launch.worker.id))
+        self._thread.do(partial(self._over, launch.worker.id))
+
+    def _over(self, number: int) -> None:
+        try:
+            self._launcher.over(number)
+        except Exception:  # noqa: BLE001 - of a cluster, which may be gone
+            _log.exception("a cluster could not be told that a worker has ended")
 
     def close(self) -> None:
         """Order no more; wait until the launcher is closed, for a while."""
