@@ -14,19 +14,20 @@ import pytest
 
 from aplex import RemoteAsyncPoolExecutor
 from aplex._backends.listener import Timer
-from aplex._backends.remote import backend, door, ends, supply
+from aplex._backends.remote import backend, door, ends, supply, welcomes
 from aplex._backends.remote.ends import Ends
 from aplex._backends.remote.launch import Launch
 from aplex._backends.remote.launches import Launches
 from aplex._backends.remote.link import RemoteLink
 from aplex._backends.remote.nodes import Nodes
+from aplex._backends.remote.ray_envoy import RayEnvoy
 from aplex._backends.remote.recent import Recent
 from aplex._pool.state import PoolWorker
 from aplex._wire import handshake
 from aplex._wire.frames import PipeEnd
 from aplex._wire.orders import Arrival
 from tests.support import works
-from tests.support.leaks import nothing_left_alive
+from tests.support.leaks import Census, nothing_left_alive
 
 COMMAND = [sys.executable, "-m", "aplex.worker"]
 PATIENCE = 15.0  # seconds
@@ -129,7 +130,7 @@ def test_a_worker_that_is_gone_before_its_link_is_made_breaks_nothing() -> None:
     control, *lanes = (PipeEnd(ours.detach()) for ours, _ in pairs)
     for _, theirs in pairs:
         theirs.close()
-    launch = Launch(PoolWorker(1, 0))
+    launch = Launch(PoolWorker(Mock(), 1))
     launch.take_control(control, logs=True)
     launch.arrival = Arrival("there", 1, "", 0)
     channels = (handshake.COROUTINES, handshake.PLAIN, handshake.LOGS)
@@ -143,16 +144,25 @@ def test_a_worker_that_is_gone_before_its_link_is_made_breaks_nothing() -> None:
     link.close()
 
 
-def test_workers_start_where_the_working_directory_is_gone(
+def test_where_modules_are_is_told_where_the_working_directory_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
-    monkeypatch.syspath_prepend("")  # as of ``python -c``, or at the prompt
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path), str(tmp_path / "nothing")])
     gone.rmdir()
-    with RemoteAsyncPoolExecutor(COMMAND, 1) as pool:
-        assert pool.submit(abs, -3).result(PATIENCE) == 3
+    assert welcomes._search_path() == [str(tmp_path)]
+
+
+def test_an_envoy_that_cannot_be_started_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/program")
+    before = Census.taken()
+    with pytest.raises(FileNotFoundError):
+        RayEnvoy(quiet=True)
+    assert not Census.taken() - before  # without the help of a collector
 
 
 def test_a_cluster_that_does_not_hear_of_an_end_breaks_nothing(
@@ -162,7 +172,7 @@ def test_a_cluster_that_does_not_hear_of_an_end_breaks_nothing(
     launcher.over.side_effect = RuntimeError("the client is closed")
     one = supply.Supply("pool", launcher, Launches(), Mock())
     one.bind(events, listener, Mock(), Mock())
-    one.over(Launch(PoolWorker(1, 0)))
+    one.over(Launch(PoolWorker(Mock(), 1)))
     one.close()
     assert events.failed.mock_calls == []
     assert launcher.close.mock_calls
@@ -236,7 +246,7 @@ def test_what_a_killed_worker_had_written_is_waited_for(steps: str) -> None:
     timers: Any = Timers()
     watched = Ends(Launches(), Mock(), Mock(), Mock())
     watched.bind(timers, timers)
-    launch: Any = Launch(PoolWorker(1, 0))
+    launch: Any = Launch(PoolWorker(Mock(), 1))
     launch.link = Ending()
     for step in steps.split():
         if step == "kill":

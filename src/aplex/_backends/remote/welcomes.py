@@ -137,7 +137,7 @@ class Welcomes:
 
 def _search_path() -> list[str]:
     """Return where this program finds modules."""
-    found = []
+    found: list[str] = []
     for entry in sys.path:
         with contextlib.suppress(OSError):  # the working directory is gone
             path = os.path.abspath(entry)  # noqa: PTH100
