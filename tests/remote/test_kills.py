@@ -126,7 +126,7 @@ def test_a_command_that_is_killed_before_its_worker_has_dialled_in_is_a_failed_s
 CALLER = """
 import os, signal, sys
 from aplex import RemoteAsyncPoolExecutor
-from aplex._backends.remote import backend, command
+from aplex._backends.remote import backend, command, launches, welcomes
 from aplex._wire import frames
 
 def killed(*_):
@@ -141,9 +141,9 @@ def write_half(fd, parts):
 
 STEPS = {
     "launched": (command.CommandLauncher, "_watch"),
-    "a worker knocks": (backend.RemoteBackend, "_admit"),
+    "a worker knocks": (launches.Launches, "admit"),
     "it has come in": (backend.RemoteBackend, "_arrived"),
-    "it is welcomed": (backend.RemoteBackend, "_write_welcome"),
+    "it is welcomed": (welcomes.Welcomes, "_write"),
     "it is settled": (backend.RemoteBackend, "_take"),
     "all lanes are there": (backend.RemoteBackend, "_link_up"),
 }

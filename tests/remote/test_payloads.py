@@ -282,7 +282,7 @@ def welcomes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         said.append(what.copy())
         return what
 
-    monkeypatch.setattr(backend, "Welcome", welcome)
+    monkeypatch.setattr("aplex._backends.remote.welcomes.Welcome", welcome)
     return said
 
 

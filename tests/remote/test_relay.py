@@ -13,6 +13,7 @@ import pytest
 from aplex._backends.remote import relay
 from aplex._backends.remote.near import Near
 from aplex._backends.remote.relay import DATA, WINDOW, Far, Outbox, Window
+from aplex._ray.relays import RayRelays
 
 PATIENCE = 10.0  # seconds
 
@@ -234,3 +235,19 @@ def test_a_relay_with_nothing_to_do_calls_nobody() -> None:
             assert cluster.calls - before <= 1  # the one that waits
 
     asyncio.run(run())
+
+
+def test_a_connection_that_got_lost_on_its_way_to_the_envoy_ends_no_other_one() -> None:
+    """Where there are too many open files, the number of its order comes alone."""
+    ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+    one, other = socket.socketpair()
+    with ours, theirs, one:
+        relays = RayRelays(None, theirs)
+        ours.send(bytes(8))
+        with other:
+            socket.send_fds(ours, [bytes(8)], [other.fileno()])
+        one.settimeout(10)
+        assert one.recv(1) == b""  # nobody knows of that order: it was closed
+        ours.shutdown(socket.SHUT_WR)
+        relays.thread.join(10)
+        assert not relays.thread.is_alive()

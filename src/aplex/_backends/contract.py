@@ -193,8 +193,6 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
     """Whether works run in threads of this process, and may wait for works."""
     tells_sent: ClassVar[bool] = False
     """Whether the back end itself calls ``tell_sent``, with the columns that it sends."""
-    cluster_away: str | None = None
-    """Why no worker can be started now, where that is the business of a cluster, which is away."""
     events: Events
     listener: Listener
     tell_sent: Callable[[PoolWorker, int, Sequence[int], Sequence[Work]], None] | None = None
@@ -312,6 +310,11 @@ class Backend(StopsFunctions, ReadByCallers, ABC):
         without the lock.
         """
         return 0.0, 0.0
+
+    @property
+    def cluster_away(self) -> str | None:
+        """Why no worker can be started now, where a cluster starts them, and is away."""
+        return None
 
     def began(self) -> None:
         """Note that a worker is ready, and has not ended a work yet. May come more than once."""

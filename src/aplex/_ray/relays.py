@@ -37,7 +37,8 @@ class RayRelays:
         self._nears: dict[str, Near] = {}
         self._actors: dict[str, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        threading.Thread(target=self._take_all, name="aplex-relays", daemon=True).start()
+        self.thread = threading.Thread(target=self._take_all, name="aplex-relays", daemon=True)
+        self.thread.start()
 
     def note(self, number: int, listens: tuple[Any, ...]) -> None:
         """Note where a worker listens: the id of its node, the way, host and port."""
@@ -52,15 +53,18 @@ class RayRelays:
         try:
             while (taken := recv_fds(self._hatch, 8, 1))[0]:
                 number = int.from_bytes(taken[0], sys.byteorder)
-                connection = socket.socket(fileno=taken[1][0])
-                listens = self._listens.get(number)
-                if listens is None:  # it has ended
-                    connection.close()
-                else:
-                    attach = self._attach(connection, str(number), *listens)
-                    asyncio.run_coroutine_threadsafe(attach, self._running())
+                for descriptor in taken[1]:  # none comes where there are too many open files
+                    self._take(number, socket.socket(fileno=descriptor))
         except OSError:
             pass  # the pool is gone: that is read elsewhere
+
+    def _take(self, number: int, connection: socket.socket) -> None:
+        listens = self._listens.get(number)
+        if listens is None:  # it has ended
+            connection.close()
+        else:
+            attach = self._attach(connection, str(number), *listens)
+            asyncio.run_coroutine_threadsafe(attach, self._running())
 
     def _running(self) -> asyncio.AbstractEventLoop:
         """Return the loop."""

@@ -83,16 +83,25 @@ class Door:
         self._admit = admit
         self._arrived = arrived
         self._socket: socket.socket | None = None
+        self._is_open = False
         self._visitors: dict[_Visitor, None] = {}
         self._refusals = 0
         self._closed = False
 
     def open(self) -> None:
-        """Begin to listen; watched from the listener's next round on. Any thread.
+        """Begin to listen, if it does not; watched from the listener's next round on. Any thread.
 
         Raises:
             OSError: It cannot be listened there.
         """
+        if self._is_open:
+            return
+        if self._socket is None:  # else Ctrl-C broke into this very method
+            self._socket = self._listening()
+        self._listener.call_soon(self._watch)
+        self._is_open = True
+
+    def _listening(self) -> socket.socket:
         host, port = self.address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         door = socket.socket(family, socket.SOCK_STREAM)
@@ -105,8 +114,7 @@ class Door:
             door.close()
             raise
         self.address = host, door.getsockname()[1]
-        self._socket = door
-        self._listener.call_soon(self._watch)
+        return door
 
     def close(self) -> None:
         """Let nobody in any more. On the listener's thread."""

@@ -7,16 +7,21 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from aplex._backends.linked.log_thread import LogChannel
+from aplex._backends.remote.bulk import Bulk
+from aplex._backends.remote.link import RemoteLink
 from aplex._wire import handshake
 from aplex._wire.frames import PipeEnd, Reader, Writer
+from aplex._worker.log_levels import levels_now
 
 if TYPE_CHECKING:
     from aplex._backends.listener import Listener, Timer
-    from aplex._backends.remote.link import RemoteLink
-    from aplex._backends.remote.nodes import Common, Node
+    from aplex._backends.remote.common import Common
+    from aplex._backends.remote.nodes import Node
     from aplex._backends.remote.shipping import Shipment
     from aplex._pool.state import PoolWorker
     from aplex._wire.orders import Arrival, Certificate
+    from aplex._wire.shared_memory import SharedMemory
 
 
 class Launch:
@@ -25,6 +30,7 @@ class Launch:
     Attributes:
         worker: Which one.
         token: By which it is let in, once.
+        ordered: Whether the launcher has been told to start it.
         used: Channels for which it was used.
         channels: Connections that are there, and not in the link yet.
         control: The connection to its agent.
@@ -51,6 +57,7 @@ class Launch:
     def __init__(self, worker: PoolWorker) -> None:
         self.worker = worker
         self.token = os.urandom(handshake.TOKEN)
+        self.ordered = False
         self.used: set[int] = set()
         self.channels: dict[int, PipeEnd] = {}
         self.control: PipeEnd | None = None
@@ -95,6 +102,39 @@ class Launch:
             if self.results is not None:
                 self.results.close()
                 self.results = None
+
+    def make_link(
+        self, arena: SharedMemory | None, listener: Listener, *, near: bool
+    ) -> RemoteLink:
+        """Make the link of all that is there, which has that from now on. Under the lock.
+
+        Args:
+            arena: Where the arguments are.
+            listener: On whose thread big payloads are read and written, if they travel.
+            near: Whether it is known to be on this very machine.
+
+        Raises:
+            OSError: There are too many open files; it has what it had.
+        """
+        assert self.control is not None
+        assert self.arrival is not None
+        ends, results = self.channels, self.results
+        logs, bulk = ends.get(handshake.LOGS), ends.get(handshake.BULK)
+        link = RemoteLink(
+            self.worker,
+            self.control,
+            (ends[handshake.COROUTINES], ends[handshake.PLAIN]),
+            None if logs is None else LogChannel(logs),
+            self.arrival,
+            0 if near else self.skew,
+            None if results is None or arena is None else (arena, results),
+            None if bulk is None else Bulk(bulk, listener),
+        )
+        self.link, self.channels, self.results = link, {}, None
+        if link.logs is not None:
+            with contextlib.suppress(OSError):  # it has gone by now: that is read
+                link.logs.writer.write(levels_now())
+        return link
 
     @property
     def certified(self) -> Certificate | None:

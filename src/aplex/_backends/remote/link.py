@@ -42,7 +42,7 @@ from aplex._wire.shared_memory import SharedMemory, SharedPayload
 from aplex._worker.log_forwarding import ROOM
 
 if TYPE_CHECKING:
-    from aplex._backends.remote.nodes import Common
+    from aplex._backends.remote.common import Common
     from aplex._pool.state import PoolWorker, Work
 
 FRESH: Final = 0.05
@@ -115,11 +115,18 @@ class RemoteLink(Link):
     def described(self) -> str:
         return f"the worker of {self.arrival.host}"
 
-    def tell(self, order: int) -> None:
-        """Tell the agent something. It may have gone, or be stuck: that is noticed elsewhere."""
-        if not self.closed:
-            with contextlib.suppress(OSError):
-                self.lifeline.write([order.to_bytes(8, sys.byteorder)])
+    def tell(self, order: int) -> bool:
+        """Tell the agent something, and return whether that is on its way.
+
+        Else it has gone, or is stuck: that is noticed elsewhere.
+        """
+        if self.closed:
+            return False
+        try:
+            self.lifeline.write([order.to_bytes(8, sys.byteorder)])
+        except OSError:
+            return False
+        return True
 
     def ask(self, order: int = orders.BEAT) -> int:
         """Have the agent tell the counters as they are now, or later. Under the lock.
@@ -133,9 +140,9 @@ class RemoteLink(Link):
         if self._asked > self._answered and order == orders.BEAT:
             self._again = True
             return self._asked + 1
-        self._asked += 1
         self.asked_at = time.monotonic()
-        self.tell(order)
+        if self.tell(order):  # else no answer comes, and a later one would count as it
+            self._asked += 1
         return self._asked
 
     def glance(self) -> None:
@@ -156,6 +163,13 @@ class RemoteLink(Link):
 
     def kill(self) -> None:
         self.tell(orders.KILL)
+
+    def take_counted(self, counters: bytes, rss: int, page: bytes | None) -> None:
+        """Take in an answer, see `COUNTED`."""
+        self.answered()
+        self.take_counters(counters)
+        self.take_page(page)
+        self.rss = rss or None
 
     def take_counters(self, counters: bytes) -> None:
         """Take in what the agent has told."""

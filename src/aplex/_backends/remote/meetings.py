@@ -21,9 +21,12 @@ from typing import Final, Literal, Protocol
 
 from aplex._backends.listener import Listener, Timer
 from aplex._backends.remote.launcher import LauncherEvents, Order
+from aplex._backends.remote.recent import Recent
 from aplex._wire import handshake
 
 Way = Literal["worker", "caller", "relay"]
+NODES: Final = 1000
+"""Nodes of which it is known how their workers were reached."""
 ANSWER: Final = 3.0
 """Seconds in which what listens must have answered, and then the agent."""
 _log = logging.getLogger("aplex")
@@ -69,7 +72,7 @@ class Meetings:
         self._meetings: dict[int, _Meeting] = {}
         self._listener: Listener
         self._events: LauncherEvents
-        self._told: set[tuple[str, Way]] = set()
+        self._told: Recent[tuple[str, Way], None] = Recent(NODES)
 
     def bind(self, events: LauncherEvents, listener: Listener) -> None:
         """Tell what all launchers are told."""
@@ -98,7 +101,7 @@ class Meetings:
         self._events.reached(number, way)
         self._met(meeting.node, way)
         if (meeting.node, way) not in self._told:
-            self._told.add((meeting.node, way))
+            self._told.note((meeting.node, way), None)
             level = logging.INFO if meeting.only else logging.WARNING
             _log.log(level, "workers on node %s are reached %s", meeting.node, _SAID[way])
         for _ in handshake.CHANNELS[1:]:

@@ -7,56 +7,68 @@ that has all, and they find it there. Should it end before, the next one is the 
 What is common to them:
 
 * the modules of the program, by their digest;
-* a file with the shared objects that have come there (`Common`).
+* a file with the shared objects that have come there (`common.Common`).
 
-A `Node` is used on the listener's thread, a `Common` under the lock of the pool.
+Used on the listener's thread.
 """
 
 from __future__ import annotations
 
-import marshal
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
-from aplex._wire import parcels
+from aplex._wire import orders
 from aplex._wire.lent_files import Told
-from aplex._wire.segments import FLAGS, Place, padded
 
-if TYPE_CHECKING:
-    from aplex._wire.shared_memory import SharedPayload
-
-PAGE: Final = 2**16
-"""Bytes; objects begin at a multiple of it, which is one of any machine's page size."""
-SIZE: Final = 2**33
-"""Bytes that any file of shared memory has."""
 TOLD: Final = 4
 """Agents of which a new one is told where they have what is common."""
 
 T = TypeVar("T")
 
 
-class Carrier(Protocol):
-    """A link to a worker, as far as shared objects need it."""
+class Nodes(Generic[T]):
+    """Where there are workers, and this machine."""
 
-    def tell_bulk(self, kind: int, number: int, *parts: bytes) -> None:
-        """Tell the worker something of an object."""
-        ...
+    def __init__(self) -> None:
+        """Have no workers."""
+        self._ours = orders.boot_of_this_machine()
+        self._nodes: dict[str, Node[T]] = {}
 
-    def carry(self, number: int, place: bytes, payload: SharedPayload) -> None:
-        """Send it an object, for all of its machine."""
-        ...
+    def __len__(self) -> int:
+        """Return on how many machines, of those that are known, there are workers."""
+        return len(self._nodes)
+
+    def is_ours(self, boot: str) -> bool:
+        """Whether that is known to be this very machine."""
+        return boot == self._ours != ""
+
+    def at(self, boot: str) -> Node[T]:
+        """Return the node that it is, for somebody who is about to come."""
+        # Where nothing is known of a machine, each worker is on one of its own.
+        return self._nodes.setdefault(boot, Node(boot)) if boot else Node(boot)
+
+    def leave(self, node: Node[T], launch: T) -> list[T]:
+        """Note that an agent has ended; return who is to come again."""
+        node.leaves(launch)
+        if not node.launches and self._nodes.get(node.boot) is node:
+            del self._nodes[node.boot]
+        return node.answered(launch)
 
 
 class Node(Generic[T]):
     """One run of one machine. On the listener's thread.
 
     Attributes:
+        boot: Which one; empty if that is not known.
+        launches: Who has come, and is not over.
         first: Who is about to have all that is common, before others are told.
         waiting: Those who are told when it has.
         modules: Where modules are, by their digest, and who has them.
         common: Files with shared objects, and who has them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, boot: str) -> None:
+        self.boot = boot
+        self.launches: set[T] = set()
         self.first: T | None = None
         self.waiting: list[T] = []
         self.modules: dict[str, dict[T, Told]] = {}
@@ -70,6 +82,7 @@ class Node(Generic[T]):
             digest: Of the modules that are to be there.
             far: Whether the pool is on another machine.
         """
+        self.launches.add(launch)
         lacks = (digest is not None and digest not in self.modules) or (far and not self.common)
         if lacks and self.first is not None:
             self.waiting.append(launch)
@@ -90,6 +103,7 @@ class Node(Generic[T]):
 
     def leaves(self, launch: T) -> None:
         """Note that an agent has ended."""
+        self.launches.discard(launch)
         self.common.pop(launch, None)
         for digest, places in list(self.modules.items()):
             places.pop(launch, None)
@@ -100,96 +114,3 @@ class Node(Generic[T]):
     def some(places: dict[T, Told]) -> list[Told]:
         """Return some of the places where a file is."""
         return list(places.values())[-TOLD:]
-
-
-class Common:
-    """The shared objects that have come to one machine; that is, into one file there."""
-
-    def __init__(self) -> None:
-        """Have none."""
-        self.links: set[Carrier] = set()
-        self._objects: dict[int, _Object] = {}
-        self._end = FLAGS  # bytes of the file that were given away; none of them twice
-
-    def place_for(self, link: Carrier, number: int, payload: SharedPayload) -> Place | None:
-        """Return where a worker finds an object; have it sent there, if it is not. None: no room.
-
-        Args:
-            link: To the worker.
-            number: Of the object.
-            payload: Where it is here.
-        """
-        found = self._objects.get(number)
-        if found is None:
-            place = self._new_place(payload)
-            if place is None:
-                return None
-            found = self._objects[number] = _Object(place, payload)
-            found.carry(link, number)
-        elif found.is_there:
-            link.tell_bulk(parcels.HERE, number)
-        elif link is not found.carrier:
-            found.waiting.add(link)
-        return found.place
-
-    def _new_place(self, payload: SharedPayload) -> Place | None:
-        lengths = payload.lengths
-        size = sum(map(padded, lengths))
-        start = -(-self._end // PAGE) * PAGE
-        if start + size > SIZE:
-            return None
-        self._end = start + size
-        return [0, start, size, 0, 0, *lengths]
-
-    def came(self, number: int) -> None:
-        """Note that an object is there; tell who waits for it."""
-        found = self._objects.get(number)
-        if found is not None:
-            found.come(number)
-
-    def freed(self, number: int) -> None:
-        """Have the memory of an object given back: no worker has anything of it."""
-        found = self._objects.pop(number, None)
-        if found is not None:
-            # What is on its way is to come first; else any worker will do.
-            link = found.carrier or next(iter(self.links), None)
-            if link is not None:
-                link.tell_bulk(parcels.GONE, number, marshal.dumps(found.place))
-
-    def lost(self, link: Carrier) -> None:
-        """Note that a worker has ended; what it was to bring, another one that waits brings."""
-        self.links.discard(link)
-        for number, found in list(self._objects.items()):
-            found.waiting.discard(link)
-            if found.carrier is not link:
-                continue
-            if found.waiting:
-                found.carry(found.waiting.pop(), number)
-            else:
-                del self._objects[number]
-
-
-class _Object:
-    """One object on its way to a machine, or there."""
-
-    def __init__(self, place: Place, payload: SharedPayload) -> None:
-        self.place = place
-        self.payload: SharedPayload | None = payload
-        self.carrier: Carrier | None = None  # by whom it comes
-        self.waiting: set[Carrier] = set()
-
-    @property
-    def is_there(self) -> bool:
-        return self.payload is None
-
-    def carry(self, link: Carrier, number: int) -> None:
-        """Have it sent by one worker, for all."""
-        assert self.payload is not None
-        self.carrier = link
-        link.carry(number, marshal.dumps(self.place), self.payload)
-
-    def come(self, number: int) -> None:
-        self.carrier = self.payload = None
-        waiting, self.waiting = self.waiting, set()
-        for link in waiting:
-            link.tell_bulk(parcels.HERE, number)

@@ -16,9 +16,10 @@ from weakref import WeakValueDictionary
 from aplex._backends.contract import Setup
 from aplex._backends.linked.backend import LinkedBackend
 from aplex._backends.linked.link import Link
+from aplex._backends.remote.common import Common
 from aplex._backends.remote.launch import Launch
 from aplex._backends.remote.link import RemoteLink
-from aplex._backends.remote.nodes import Common, Node
+from aplex._backends.remote.nodes import Node
 from aplex._common.messages import COROUTINE
 from aplex._pool.state import Work
 from aplex._wire import parcels
@@ -45,7 +46,7 @@ class Payloads(LinkedBackend[RemoteLink]):
 
     # -- as a worker comes ----------------------------------------------------------
 
-    def _memory_for(self, launch: Launch) -> list[Told]:
+    def memory_for(self, launch: Launch) -> list[Told]:
         """Return the memory that a worker of this machine may map; nothing, if there is none."""
         arena = self._shared()
         if arena is not None:
@@ -54,7 +55,7 @@ class Payloads(LinkedBackend[RemoteLink]):
             return []
         return [told(arena.end.fileno()), told(launch.results.fileno())]
 
-    def _common_at(self, node: Node[Launch], file: Told) -> Common:
+    def common_at(self, node: Node[Launch], file: Told) -> Common:
         """Return what is known of a file of shared objects on a machine."""
         return self._commons.setdefault((node, *file[2:]), Common())
 

@@ -8,7 +8,6 @@ program; so a token for Ray is where Ray looks for it, and nothing here reads it
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 import socket
 import subprocess
@@ -20,58 +19,28 @@ from typing import Any, Final
 from aplex._backends.listener import Listener
 from aplex._backends.remote.absence import Absence
 from aplex._backends.remote.launcher import Launcher, LauncherEvents, Order
-from aplex._backends.remote.meetings import Meetings, Way
+from aplex._backends.remote.meetings import NODES, Meetings, Way
+from aplex._backends.remote.ray_envoy import (
+    BEGIN,
+    ENDED,
+    FAILED,
+    JOINED,
+    KILL,
+    LAUNCH,
+    LISTENS,
+    MISSED,
+    PLACED,
+    RayEnvoy,
+)
+from aplex._backends.remote.recent import Recent
 from aplex._common.locks import RLock
-from aplex._wire.frames import PipeEnd, Reader, Writer
 
 assert sys.platform != "win32"
 
-BEGIN, LAUNCH, KILL, JOINED, FAILED, PLACED, ENDED, LISTENS, MISSED = range(9)
-"""What `aplex._ray.envoy` knows."""
 LAST: Final = 8.0
 """Seconds in which the envoy must have ended when the pool is gone; then it is killed."""
 FINAL: Final = 1.0
 """Seconds after which a worker is lost of which Ray says so, though its connection is open."""
-_PROGRAM: Final = (
-    "import sys; sys.path[:] = {path!r}; from aplex._ray.envoy import main; main{arguments}"
-)
-
-
-class _Envoy:
-    """One that was started."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        ours, theirs = socket.socketpair()
-        # For descriptors, each with the number of an order: a read of frames would drop them.
-        self.hatch, there = socket.socketpair(type=socket.SOCK_SEQPACKET)
-        self.hatch.setblocking(False)
-        with theirs, there:
-            passed = theirs.fileno(), there.fileno()
-            program = _PROGRAM.format(path=sys.path, arguments=passed)
-            self.process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-c", program],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL if quiet else None,
-                stderr=subprocess.DEVNULL if quiet else None,
-                pass_fds=passed,
-                start_new_session=True,
-            )
-        self.end = PipeEnd(ours.detach())
-        self.reader, self.writer = Reader(self.end), Writer(self.end)
-        self.orders: dict[int, Order] = {}  # that it has
-        self.joined = False
-        self.missed = False  # whether it has found that the head is gone
-        self.failure: str | None = None
-
-    def close(self) -> None:
-        """Have it leave."""
-        self.hatch.close()
-        self.end.close()
-
-    def tell(self, *message: Any) -> None:
-        """Tell it something. It may have ended: that is read."""
-        with contextlib.suppress(OSError):
-            self.writer.write(message)
 
 
 class RayLauncher(Launcher):
@@ -90,11 +59,11 @@ class RayLauncher(Launcher):
         self.workers_dial = connect in ("worker", "auto")
         self._connect = connect
         self._meetings = Meetings(self._relay, self._met)
-        self._ways: dict[str, Way] = {}  # that have worked, by the id of the node
+        self._ways: Recent[str, Way] = Recent(NODES)  # that have worked, by the id of the node
         self._settings = {"init": init, "options": options}
         self._quiet = not init["log_to_driver"]  # then Ray shows messages of its own all the same
-        self._envoy: _Envoy | None = None
-        self._envoys: set[_Envoy] = set()
+        self._envoy: RayEnvoy | None = None
+        self._envoys: set[RayEnvoy] = set()
         self._lock = RLock()
         self._absence = Absence()
         self._looks = False  # whether there will be another envoy in a while
@@ -119,7 +88,7 @@ class RayLauncher(Launcher):
         """Start an envoy, and hand it what waits. Under the lock."""
         if self._closed or self._envoy is not None:
             return
-        envoy = self._envoy = _Envoy(quiet=self._quiet)
+        envoy = self._envoy = RayEnvoy(quiet=self._quiet)
         self._envoys.add(envoy)
         # Once there was a cluster, it waits for it.
         envoy.tell(BEGIN, pickle.dumps({**self._settings, "patient": self._joined}))
@@ -127,7 +96,7 @@ class RayLauncher(Launcher):
         for order in self._waiting.values():
             self._hand(envoy, order)
 
-    def _hand(self, envoy: _Envoy, order: Order) -> None:
+    def _hand(self, envoy: RayEnvoy, order: Order) -> None:
         number, _, token = order.token.partition("-")
         envoy.orders[order.number] = order
         envoy.tell(
@@ -179,11 +148,11 @@ class RayLauncher(Launcher):
 
     # -- what the envoy tells; on the listener's thread --------------------------
 
-    def _watch(self, envoy: _Envoy) -> None:
+    def _watch(self, envoy: RayEnvoy) -> None:
         if envoy in self._envoys:
             self.listener.watch(envoy.end, partial(self._hear, envoy))
 
-    def _hear(self, envoy: _Envoy) -> None:
+    def _hear(self, envoy: RayEnvoy) -> None:
         try:
             frames = envoy.reader.read()
         except BlockingIOError:
@@ -194,7 +163,7 @@ class RayLauncher(Launcher):
         while frames:
             self._take(envoy, *frames.popleft())
 
-    def _take(self, envoy: _Envoy, kind: int, *rest: Any) -> None:
+    def _take(self, envoy: RayEnvoy, kind: int, *rest: Any) -> None:
         if kind == PLACED:
             with self._lock:
                 self._serving.add(rest[0])
@@ -214,7 +183,9 @@ class RayLauncher(Launcher):
         elif kind == FAILED:
             envoy.failure = f"found no cluster of Ray: {rest[0]}"
 
-    def _meet(self, envoy: _Envoy, number: int, node: str, way: Way, host: str, port: int) -> None:
+    def _meet(
+        self, envoy: RayEnvoy, number: int, node: str, way: Way, host: str, port: int
+    ) -> None:
         """Reach a worker that does not dial."""
         order = envoy.orders.get(number)
         if order is not None:
@@ -227,18 +198,17 @@ class RayLauncher(Launcher):
 
     def _met(self, node: str, way: Way) -> None:
         if self._connect == "auto":
-            self._ways[node] = way
+            self._ways.note(node, way)
 
     def _relay(self, number: int, connection: socket.socket, host: str, port: int) -> None:  # noqa: ARG002
         """Have a connection made inside the cluster: the envoy knows where."""
-        with connection, contextlib.suppress(OSError):  # it has ended: so has the connection
+        with connection:
             with self._lock:
                 envoys = [envoy for envoy in self._envoys if number in envoy.orders]
             for envoy in envoys:
-                data = number.to_bytes(8, sys.byteorder)
-                socket.send_fds(envoy.hatch, [data], [connection.fileno()])
+                envoy.pass_on(number, connection)
 
-    def _miss(self, envoy: _Envoy, reason: str) -> None:
+    def _miss(self, envoy: RayEnvoy, reason: str) -> None:
         """Take in that the head of the cluster does not answer."""
         self._absence.begin(reason)
         self.events.away(reason)
@@ -246,7 +216,7 @@ class RayLauncher(Launcher):
             envoy.missed = True
             self._dismiss_if_useless(envoy)
 
-    def _dismiss_if_useless(self, envoy: _Envoy) -> None:
+    def _dismiss_if_useless(self, envoy: RayEnvoy) -> None:
         """End an envoy without head and actors, which Ray would do after a minute. Under the lock.
 
         While there are actors, Ray decides about them.
@@ -254,12 +224,12 @@ class RayLauncher(Launcher):
         if envoy.joined and envoy.missed and not self._serving:
             envoy.process.kill()
 
-    def _is_back(self, envoy: _Envoy) -> None:
+    def _is_back(self, envoy: RayEnvoy) -> None:
         envoy.missed = False
         self._absence.end()
         self.events.back()
 
-    def _lose(self, envoy: _Envoy) -> None:
+    def _lose(self, envoy: RayEnvoy) -> None:
         """Take in that an envoy has ended, and with it all its actors."""
         self.listener.unwatch(envoy.end)
         envoy.close()
@@ -292,7 +262,7 @@ class RayLauncher(Launcher):
                 except OSError as error:  # no memory, or too many processes
                     self._look_later(f"its envoy could not be started: {error}")
 
-    def _end(self, envoy: _Envoy, number: int, reason: str) -> None:
+    def _end(self, envoy: RayEnvoy, number: int, reason: str) -> None:
         """Tell that an actor is gone; if its connection says nothing of that, insist."""
         if envoy.orders.pop(number, None) is None:
             return

@@ -27,7 +27,8 @@ from aplex._backends.remote.dask.cluster import DaskCluster, begin
 from aplex._backends.remote.dask.connection import Connection
 from aplex._backends.remote.dask.relays import DaskRelays
 from aplex._backends.remote.launcher import Launcher, LauncherEvents, Order, told
-from aplex._backends.remote.meetings import Meetings, Way
+from aplex._backends.remote.meetings import NODES, Meetings, Way
+from aplex._backends.remote.recent import Recent
 from aplex._backends.remote.shipping import Shipment, own_packages
 from aplex._version import __version__
 
@@ -77,7 +78,7 @@ class DaskLauncher(Launcher):
         self._connection = Connection(cluster, self._subscribe, self._place_all)
         self._relays = DaskRelays(lambda: self._connection.client)
         self._meetings = Meetings(self._relay, self._met)
-        self._ways: dict[str, Way] = {}  # that have worked, by node
+        self._ways: Recent[str, Way] = Recent(NODES)  # that have worked, by node
         self._options = options
         self._least = least or 0
         self._follows = least is not None
@@ -235,7 +236,7 @@ class DaskLauncher(Launcher):
 
     def _met(self, node: str, way: Way) -> None:
         if self._connect == "auto":
-            self._ways[node] = way
+            self._ways.note(node, way)
 
     def _relay(self, number: int, connection: socket.socket, host: str, port: int) -> None:
         """Have a connection made inside the cluster. On the listener's thread."""

@@ -21,7 +21,9 @@ from typing import Any
 from aplex._backends.remote import relay
 from aplex._backends.remote.dask import far
 from aplex._backends.remote.dask.cluster import begin
+from aplex._backends.remote.meetings import NODES
 from aplex._backends.remote.near import Near
+from aplex._backends.remote.recent import Recent
 
 
 class DaskRelays:
@@ -35,7 +37,7 @@ class DaskRelays:
         """
         self._client = client
         self._nears: dict[str, Near] = {}
-        self._lost: set[str] = set()  # Dask workers
+        self._lost: Recent[str, None] = Recent(NODES)  # addresses of Dask workers
         texts = [inspect.getsource(relay), inspect.getsource(far)]
         digest = hashlib.sha256("".join(texts).encode()).hexdigest()[:16]
         self._name = f"aplex_relay_{digest}"
@@ -76,11 +78,11 @@ class DaskRelays:
 
     def meet(self, address: str) -> None:
         """Note that there is a Dask worker, perhaps in the place of another one."""
-        self._lost.discard(address)
+        self._lost.pop(address, None)
 
     def lose(self, address: str) -> None:
         """End the relay of a Dask worker that is gone."""
-        self._lost.add(address)
+        self._lost.note(address, None)
         near = self._nears.pop(address, None)
         if near is not None:
             near.end()
