@@ -25,6 +25,7 @@ READMES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "README.zh-T
 ON_RAY = ROOT / "docs" / "howto" / "ray.md"
 """Its programs run in `tests/engines`, where there is what they need."""
 DOCS = sorted({*(ROOT / "docs").rglob("*.md")} - {ON_RAY})
+NO_PROSE = re.compile(r"<picture>.*?</picture>|!\[.*?\]\(.*?\)|(?<=\])\(.*?\)", re.DOTALL)
 FENCED = re.compile(r"^```\w+\n.*?^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"[\w.-]+")  # of a requirement
 DASK = "tcp://127.0.0.1:8786"
@@ -110,6 +111,12 @@ def test_translations_have_the_same_blocks(translation: Path) -> None:
     translated = translation.read_text(encoding="utf-8")
     assert FENCED.findall(translated) == FENCED.findall(english)
     assert translated.count("\n## ") == english.count("\n## ")
+
+
+def test_the_readme_reads_in_two_minutes() -> None:
+    """At 225 words a minute, without its code and its pictures."""
+    prose = NO_PROSE.sub("", FENCED.sub("", READMES[0].read_text(encoding="utf-8")))
+    assert len([word for word in prose.split() if re.search(r"\w", word)]) <= 450
 
 
 def test_the_pipfile_has_the_tools_of_the_group_dev() -> None:
