@@ -125,7 +125,7 @@ def run():
     time.sleep(60)
 
 if __name__ == "__main__":
-    with RemoteAsyncPoolExecutor(COMMAND, 2) as pool:
+    with RemoteAsyncPoolExecutor([sys.executable, "-m", "aplex.worker"], 2) as pool:
         pool.start()
         pool.submit(run).result()
 """
