@@ -19,13 +19,13 @@ import importlib.metadata
 import json
 import re
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from tests.support.http_server import serving
+
 from aplex import ProcessAsyncPoolExecutor
-from reliability.raising.libraries import CASES, Case
+from reliability.raising.case import Case
+from reliability.raising.libraries import CASES
 from reliability.report.figures import circumstances
 
 PATIENCE = 60.0
@@ -53,19 +53,6 @@ class Refusing(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_args: Any) -> None:
         """Say nothing."""
-
-
-@contextmanager
-def serving() -> Iterator[str]:
-    """Run the server; give its URL."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def raise_it(name: str, url: str) -> None:
@@ -138,7 +125,7 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in circumstances().items()))
     print("\n| library | exception | read | |\n|---|---|---|---|")
     differences = []
-    with serving() as url, ProcessAsyncPoolExecutor(pool_size=1) as pool:
+    with serving(Refusing) as url, ProcessAsyncPoolExecutor(pool_size=1) as pool:
         for name, case in CASES.items():
             if case.library not in only or version(case.library) is None:
                 continue

@@ -10,7 +10,6 @@ import http.server
 import re
 import subprocess
 import sys
-import threading
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +18,14 @@ from typing import Any
 import pytest
 
 from tests.support.dask_cluster import LocalDask, needs
+from tests.support.http_server import serving
 
 ROOT = Path(__file__).parent.parent
 READMES = [ROOT / name for name in ("README.md", "README.zh-CN.md", "README.zh-TW.md")]
 ON_RAY = ROOT / "docs" / "howto" / "ray.md"
 """Its programs run in `tests/engines`, where there is what they need."""
 DOCS = sorted({*(ROOT / "docs").rglob("*.md")} - {ON_RAY})
+NO_PROSE = re.compile(r"<picture>.*?</picture>|!\[.*?\]\(.*?\)|(?<=\])\(.*?\)", re.DOTALL)
 FENCED = re.compile(r"^```\w+\n.*?^```$", re.MULTILINE | re.DOTALL)
 NAME = re.compile(r"[\w.-]+")  # of a requirement
 DASK = "tcp://127.0.0.1:8786"
@@ -51,12 +52,8 @@ class Hello(http.server.BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """The address of a server."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hello) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(Hello) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +107,12 @@ def test_translations_have_the_same_blocks(translation: Path) -> None:
     translated = translation.read_text(encoding="utf-8")
     assert FENCED.findall(translated) == FENCED.findall(english)
     assert translated.count("\n## ") == english.count("\n## ")
+
+
+def test_the_readme_reads_in_two_minutes() -> None:
+    """At 225 words a minute, without its code and its pictures."""
+    prose = NO_PROSE.sub("", FENCED.sub("", READMES[0].read_text(encoding="utf-8")))
+    assert len([word for word in prose.split() if re.search(r"\w", word)]) <= 450
 
 
 def test_the_pipfile_has_the_tools_of_the_group_dev() -> None:

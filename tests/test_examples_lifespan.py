@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from tests.support.examples import ran
 
 
 @pytest.mark.parametrize("name", ["session_per_worker", "model_per_worker"])
 def test_the_example_runs(name: str) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", f"{name}.py", "--count", "50"],
-        cwd=EXAMPLES,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (ran.returncode, ran.stderr) == (0, "")
-    assert "times as many" in ran.stdout
+    outcome = ran(name, "--count", "50")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert "times as many" in outcome.stdout

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+from tests.support.examples import ran
 
 
 def printed_by(name: str) -> str:
-    ran = subprocess.run(
-        [sys.executable, "-W", "error", f"{name}.py"],
-        cwd=EXAMPLES,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout + ran.stderr
+    outcome = ran(name)
+    assert outcome.returncode == 0, outcome.stderr
+    return outcome.stdout + outcome.stderr
 
 
 def test_recycling() -> None:

@@ -7,7 +7,6 @@ import random
 import signal
 import threading
 from collections import Counter
-from types import TracebackType
 from typing import Final, Self
 
 from reliability.system.processes import strike, workers
@@ -33,12 +32,7 @@ class Killer:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
         for resumption in self._resumptions:

@@ -8,7 +8,6 @@ import threading
 import time
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Final, Self
 
 from aplex import AplexError, ProcessAsyncPoolExecutor, WorkerLostError, WorkQuarantinedError
@@ -71,12 +70,7 @@ class Complaints(logging.Handler):
             logger.addHandler(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for logger in self._loggers:
             logger.removeHandler(self)
 

@@ -7,7 +7,6 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from aplex import WorkerLostError
 from aplex._wire.shared_memory import HUGE, WARM
 from tests.support import works
 from tests.support.callers import DEADLINE, PROCESSES, Awaiting, Caller
+from tests.support.processes import stop
 
 pytestmark = pytest.mark.needs("process")  # a work closes a channel, which ends its process
 
@@ -153,16 +153,6 @@ def test_a_worker_that_is_stopped_for_seconds(new_caller: Callable[..., Caller])
     assert all(len(caller.result(future, timeout=30)) == MEBIBYTE for future in futures)
 
 
-def _wait_until_stopped(pid: int) -> None:
-    """The signal is on its way until each thread has come to a halt."""
-    deadline = time.monotonic() + 30
-    while any(
-        thread.read_text().rpartition(")")[2].split()[0] != "T"
-        for thread in Path(f"/proc/{pid}/task").glob("*/stat")
-    ):
-        assert time.monotonic() < deadline
-
-
 @SPAWN
 @BLOCKING
 def test_a_stopped_worker_that_is_killed_loses_nothing_it_had_not_started(
@@ -170,8 +160,7 @@ def test_a_stopped_worker_that_is_killed_loses_nothing_it_had_not_started(
 ) -> None:
     caller = new_caller()
     stopped = caller.call(works.apid)
-    os.kill(stopped, signal.SIGSTOP)
-    _wait_until_stopped(stopped)
+    stop(stopped)
     big = bytes(MEBIBYTE)
     futures = [caller.submit((works.add, works.aadd)[n % 2], big, b"") for n in range(20)]
     os.kill(stopped, signal.SIGKILL)

@@ -11,28 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError
-from pathlib import Path
 
 import pytest
 
 from aplex import PoolDump, WorkDump
 from tests.support import works
 from tests.support.callers import DEADLINE, ENGINES, Caller, caller_of, everywhere, make_pool
+from tests.support.processes import stop
 from tests.support.signals import Gate, Signals
 
 pytestmark = pytest.mark.few_engines
-
-
-def stop(pid: int) -> None:
-    """Stop a process; return when all its threads have stopped, which one may do late."""
-    os.kill(pid, signal.SIGSTOP)
-    end = time.monotonic() + DEADLINE
-    while any(
-        (task / "stat").read_text().rpartition(")")[2].split()[0] != "T"
-        for task in Path(f"/proc/{pid}/task").iterdir()
-    ):
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 @pytest.fixture(params=ENGINES)

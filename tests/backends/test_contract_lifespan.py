@@ -20,6 +20,7 @@ from aplex import BrokenPoolError, SerializationError, current_worker
 from tests.support import lifespans, works
 from tests.support.callers import DEADLINE, ENGINES, PROCESSES, Awaiting, Caller, make_pool
 from tests.support.lifespans import notes, of_path
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.few_engines
 
@@ -39,13 +40,6 @@ def shut(caller: Caller) -> None:
         caller.run(caller.pool.aclose())
     else:
         caller.pool.shutdown()
-
-
-def wait_for(happened: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @EVERY_ENGINE
@@ -132,7 +126,7 @@ def test_left_by_a_pool_that_shrinks(
     pool = new_caller(lifespan=lifespan_of(path, plain=plain), pool_size=2).pool
     pool.start()
     pool.resize(1)
-    wait_for(lambda: sum(line.startswith("leave") for line in notes(path)) == 1)
+    eventually(lambda: sum(line.startswith("leave") for line in notes(path)) == 1)
 
 
 @EVERY_ENGINE
@@ -143,7 +137,7 @@ def test_left_when_the_executor_is_garbage(engine: str, tmp_path: Path, *, plain
     pool.submit(lifespans.state).result()
     del pool
     gc.collect()
-    wait_for(lambda: "leave 0 1" in notes(path))
+    eventually(lambda: "leave 0 1" in notes(path))
 
 
 PROGRAM = """

@@ -21,6 +21,7 @@ from tests.support import works
 from tests.support.callers import DEADLINE, ENGINES, Caller, make_pool
 from tests.support.lifespans import noted, notes
 from tests.support.signals import Gate, Signals
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.few_engines
 
@@ -60,13 +61,6 @@ def hold(size: int) -> int:
 
 
 held: list[bytes] = []
-
-
-def until(happened: Callable[[], Any]) -> None:
-    end = time.monotonic() + DEADLINE
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.01)  # the promise is about time: nothing tells of it
 
 
 def states(pool: Pool) -> list[str]:
@@ -121,7 +115,7 @@ def test_with_one_work_a_worker_the_next_one_is_warm(new_caller: Callable[..., C
     caller = new_caller(max_tasks_per_child=1, initializer=time.sleep, initargs=(1.5,))
     caller.pool.start()
     for n in range(3):
-        until(lambda: "standby" in states(caller.pool))
+        eventually(lambda: "standby" in states(caller.pool))
         began = time.monotonic()
         assert caller.call((works.add, works.aadd)[n % 2], n) == n
         assert time.monotonic() - began < 1.4
@@ -136,7 +130,7 @@ def test_as_many_functions_run_at_once_as_there_are_workers(
     caller.pool.start()
     futures = [caller.submit(works.held, signals.path, gate.path) for _ in range(4)]
     signals.expect("started None", "started None")
-    until(lambda: states(caller.pool).count("retiring") == 2)
+    eventually(lambda: states(caller.pool).count("retiring") == 2)
     stats = caller.pool.stats()
     assert (stats.in_flight, stats.waiting) == (2, 2)
     gate.open()
@@ -217,7 +211,7 @@ def test_a_worker_is_replaced_when_it_is_old_also_if_nothing_happens(
     caller = new_caller(max_age=0.3)
     first = caller.call(name)
     numbers = {worker.id for worker in caller.pool.stats().workers}
-    until(lambda: not numbers & {worker.id for worker in caller.pool.stats().workers})
+    eventually(lambda: not numbers & {worker.id for worker in caller.pool.stats().workers})
     assert caller.call(name) != first
 
 
@@ -232,7 +226,7 @@ def test_a_worker_that_holds_much_is_replaced_between_works(
     caller = new_caller(max_memory_per_worker=own + 50_000_000)
     first = caller.call(os.getpid)
     assert caller.call(hold, own + 60_000_000) == first
-    until(lambda: caller.call(os.getpid) != first)
+    eventually(lambda: caller.call(os.getpid) != first)
     assert caller.call(os.getpid) == caller.call(os.getpid)
 
 
@@ -246,7 +240,7 @@ def test_memory_is_looked_at_once_a_second_while_a_function_runs(
     first = caller.call(os.getpid)
     long = caller.submit(holding, signals.path, gate.path)
     signals.expect("started")
-    until(lambda: "retiring" in states(caller.pool))
+    eventually(lambda: "retiring" in states(caller.pool))
     assert caller.call(works.apid) != first, "a coroutine does not wait for it"
     gate.open()
     assert caller.result(long) == first
@@ -291,10 +285,10 @@ def test_a_pool_grows_with_its_works_and_shrinks_when_they_are_done(
     assert len(caller.pool.stats().workers) == 1
     for _ in range(2):
         futures = [caller.submit(time.sleep, 0.05) for _ in range(30)]
-        until(lambda: states(caller.pool).count("serving") == 3)
+        eventually(lambda: states(caller.pool).count("serving") == 3)
         for future in futures:
             caller.result(future)
-        until(lambda: states(caller.pool) == ["serving"])
+        eventually(lambda: states(caller.pool) == ["serving"])
     assert caller.pool.stats().size == 3
 
 
@@ -313,8 +307,8 @@ def test_a_start_may_ask_for_more_workers_than_the_least(
 def test_a_pool_that_is_small_wakes_nobody(engine: str) -> None:
     with make_pool(engine, pool_size=3, min_pool_size=1, idle_timeout=0.1) as pool:
         list(pool.map(works.add, range(30)))
-        until(lambda: states(pool) == ["serving"])
+        eventually(lambda: states(pool) == ["serving"])
         listener = next(t for t in threading.enumerate() if t.name.endswith("-listener"))
         timers = pool._manager._listener._timers
-        until(lambda: all(timer.when - time.monotonic() > 1 for *_, timer in timers.copy()))
+        eventually(lambda: all(timer.when - time.monotonic() > 1 for *_, timer in timers.copy()))
         assert listener.is_alive()

@@ -21,6 +21,7 @@ from tests.support import sharing, works
 from tests.support.callers import DEADLINE, PROCESSES, Caller, caller_of, everywhere, make_pool
 from tests.support.sharing import BIG, SMALL, Table, table
 from tests.support.signals import Gate
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.few_engines
 
@@ -29,14 +30,6 @@ SIZES = pytest.mark.parametrize("size", [SMALL, BIG], ids=["small", "big"])
 
 def shared_by(caller: Caller, obj: Any) -> SharedHandle[Any]:
     return caller.pool.share(obj)
-
-
-def eventually(happened: Callable[[], bool]) -> None:
-    """Wait for what other processes do, and nobody is told of."""
-    deadline = time.monotonic() + DEADLINE
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def shared_bytes(caller: Caller) -> int:

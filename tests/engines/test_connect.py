@@ -11,7 +11,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,11 @@ from aplex._backends.remote.meetings import Meetings
 from tests.support import works
 from tests.support.callers import Pool, make_pool
 from tests.support.dask_cluster import LocalDask
+from tests.support.processes import parent_of
 from tests.support.signals import Gate
+from tests.support.waiting import eventually
 
 DEADLINE = 30.0
-
-
-def wait_until(true: Callable[[], bool], seconds: float = DEADLINE) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.01)  # of what others do, nobody tells
 
 
 def ways(pool: Pool) -> set[str | None]:
@@ -53,10 +48,10 @@ def keeps_its_promises(pool: Pool, gate: Gate) -> None:
     data = os.urandom(10_000_000)
     assert pool.submit(works.echo, data).result(DEADLINE) == ((data,), {})
     sleeping = pool.submit(asyncio.sleep, 60)
-    wait_until(lambda: any(worker.in_flight for worker in pool.stats().workers))
+    eventually(lambda: any(worker.in_flight for worker in pool.stats().workers))
     assert sleeping.cancel()
     running = pool.submit(works.pass_gate, gate.path)
-    wait_until(lambda: any(worker.running for worker in pool.stats().workers))
+    eventually(lambda: any(worker.running for worker in pool.stats().workers))
     victim = next(worker.pid for worker in pool.stats().workers if worker.running)
     assert victim is not None
     start = time.monotonic()
@@ -120,7 +115,7 @@ def test_who_can_be_reached_in_no_way_is_told(
     dask.wait_until_free()
 
 
-@pytest.mark.parametrize("way", ["caller", "relay"])
+@pytest.mark.parametrize("way", ["auto", "caller", "relay"])
 def test_a_killed_caller_leaves_no_place_taken(dask: LocalDask, tmp_path: Path, way: str) -> None:
     program = tmp_path / "caller.py"
     program.write_text(
@@ -147,17 +142,14 @@ def running_in(pool: DaskAsyncPoolExecutor[Any]) -> int:
 
 def host_of(pid: int) -> int:
     """The Dask worker that has started the agent of a worker."""
-    for _ in range(2):
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-        pid = int(stat.rpartition(")")[2].split()[1])
-    return pid
+    return parent_of(parent_of(pid))
 
 
 def test_a_killed_dask_worker_ends_its_relay(dask: LocalDask, gate: Gate) -> None:
     dask.add_worker("doomed")
     with DaskAsyncPoolExecutor(dask.file, 1, connect="relay", workers=["doomed"]) as pool:
         running = pool.submit(works.pass_gate, gate.path)
-        wait_until(lambda: any(worker.running for worker in pool.stats().workers))
+        eventually(lambda: any(worker.running for worker in pool.stats().workers))
         start = time.monotonic()
         os.kill(host_of(running_in(pool)), signal.SIGKILL)
         assert isinstance(running.exception(DEADLINE), WorkerLostError)
@@ -187,7 +179,7 @@ def test_a_call_for_a_dask_worker_that_is_forgotten_holds_nothing_up(
     dask.add_worker("gone")
     with DaskAsyncPoolExecutor(dask.file, 1, connect="relay", workers=["gone"]) as pool:
         running = pool.submit(works.pass_gate, gate.path)
-        wait_until(lambda: any(worker.running for worker in pool.stats().workers))
+        eventually(lambda: any(worker.running for worker in pool.stats().workers))
         begins.set()
         pool.submit(asyncio.sleep, 0)  # of which a call that waits already tells
         assert held.wait(DEADLINE)

@@ -21,20 +21,14 @@ from tests.support import works
 from tests.support.at_port import free_port, wait_until_gone
 from tests.support.dask_cluster import LocalDask, needs
 from tests.support.signals import Gate
+from tests.support.waiting import eventually
 
 DEADLINE = 15.0
 
 
-def wait_until(true: object, seconds: float = DEADLINE) -> None:
-    end = time.monotonic() + seconds
-    while not true():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.01)  # of what others do, nobody tells
-
-
 def busy(pool: DaskAsyncPoolExecutor[bool]) -> int:
     """Return the process of the worker that has something to do, once there is one."""
-    wait_until(lambda: any(worker.in_flight for worker in pool.stats().workers))
+    eventually(lambda: any(worker.in_flight for worker in pool.stats().workers))
     return next(worker.pid for worker in pool.stats().workers if worker.in_flight)
 
 
@@ -113,16 +107,16 @@ def test_a_killed_dask_worker_takes_its_workers_along(new_dask, gate: Gate) -> N
         pool.start()
         pids = [pool.submit(works.pass_gate, gate.path) for _ in range(2)]
         waiting = pool.submit(works.add, 4, 4)
-        wait_until(lambda: all(worker.in_flight for worker in pool.stats().workers))
+        eventually(lambda: all(worker.in_flight for worker in pool.stats().workers))
         os.kill(dask.pids()["a"], signal.SIGKILL)
-        wait_until(lambda: any(each.done() for each in pids))
+        eventually(lambda: any(each.done() for each in pids))
         [lost] = [each for each in pids if each.done()]
         error = lost.exception(0)
         assert isinstance(error, WorkerLostError)
         assert "what had started it is gone" in str(error)
         gate.open()
         assert waiting.result(DEADLINE) == 8
-        wait_until(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 2, 30)
+        eventually(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 2, 30)
     dask.wait_until_free()
 
 
@@ -148,11 +142,11 @@ def test_a_pool_is_as_big_as_its_cluster(dask: LocalDask) -> None:
         future = pool.submit(os.getpid)  # waits for a place
         dask.add_worker("one", threads=2, resources="size=2")
         future.result(DEADLINE)
-        wait_until(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 2)
+        eventually(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 2)
         dask.add_worker("two", resources="size=1")
-        wait_until(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 3)
+        eventually(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 3)
         dask.client.retire_workers(names=["one"])
-        wait_until(lambda: len(pool.stats().workers) == 1)
+        eventually(lambda: len(pool.stats().workers) == 1)
         assert pool.submit(works.add, 1, 1).result(DEADLINE) == 2
     dask.client.retire_workers(names=["one", "two"])
 
@@ -162,12 +156,12 @@ def test_orders_beyond_the_places_of_the_cluster_wait(dask: LocalDask) -> None:
         dask.file, max_pool_size=3, idle_timeout=0.4, resources={"late": 2}
     ) as pool:
         futures = [pool.submit(time.sleep, 0.1) for _ in range(6)]
-        wait_until(lambda: dask.taken()["-"] == 3)
+        eventually(lambda: dask.taken()["-"] == 3)
         dask.add_worker("late", resources="late=3", threads=2)
         for future in futures:
             future.result(DEADLINE)
-        wait_until(lambda: len(pool.stats().workers) == 1)
-        wait_until(lambda: dask.taken()["-"] == 0)
+        eventually(lambda: len(pool.stats().workers) == 1)
+        eventually(lambda: dask.taken()["-"] == 0)
     dask.client.retire_workers(names=["late"])
 
 
@@ -186,12 +180,12 @@ def test_a_pool_outlives_its_scheduler(
     with DaskAsyncPoolExecutor(cluster.file, 2, max_restarts=0) as pool:
         running = pool.submit(works.pass_gate, gate.path)
         busy(pool)
-        wait_until(lambda: sum(cluster.taken().values()) == 2)
+        eventually(lambda: sum(cluster.taken().values()) == 2)
         waiting = pool.submit(works.add, 1, 1)
         assert pool.stats().cluster_away is None
         cluster.scheduler.kill()
-        wait_until(lambda: pool.stats().cluster_away)
-        wait_until(lambda: not any(w.state == "serving" for w in pool.stats().workers))
+        eventually(lambda: pool.stats().cluster_away)
+        eventually(lambda: not any(w.state == "serving" for w in pool.stats().workers))
         gate.open()
         running.result(DEADLINE)  # Dask's worker waits for it, for a while
         late = pool.options(deadline=0.3).submit(works.add, 2, 2)
@@ -202,7 +196,7 @@ def test_a_pool_outlives_its_scheduler(
         cluster.start_scheduler()
         cluster.add_worker("b", threads=2)
         assert waiting.result(30) == 2
-        wait_until(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 2)
+        eventually(lambda: sum(w.state == "serving" for w in pool.stats().workers) == 2)
         assert pool.stats().cluster_away is None
         assert pool.submit(works.add, 4, 4).result(DEADLINE) == 8
     cluster.wait_until_free()
@@ -218,8 +212,8 @@ def test_a_pool_whose_scheduler_is_gone_can_be_shut_down_at_once(new_dask) -> No
     pool = DaskAsyncPoolExecutor(cluster.file, 1)
     assert pool.submit(works.add, 1, 1).result(DEADLINE) == 2
     cluster.scheduler.kill()
-    wait_until(lambda: pool.stats().cluster_away)
-    wait_until(lambda: not any(w.state == "serving" for w in pool.stats().workers))
+    eventually(lambda: pool.stats().cluster_away)
+    eventually(lambda: not any(w.state == "serving" for w in pool.stats().workers))
     waiting = pool.submit(works.add, 1, 1)
     start = time.monotonic()
     pool.shutdown(cancel_futures=True)
@@ -237,7 +231,7 @@ def test_a_killed_nanny_leaves_nobody_behind(new_dask, gate: Gate) -> None:
     with DaskAsyncPoolExecutor(dask.file, 2, port=port) as pool:
         futures = [pool.submit(works.pass_gate, gate.path) for _ in range(2)]
         waiting = pool.submit(works.add, 4, 4)
-        wait_until(lambda: sum(bool(w.in_flight) for w in pool.stats().workers) == 2)
+        eventually(lambda: sum(bool(w.in_flight) for w in pool.stats().workers) == 2)
         dask.nannies["a"].kill()
         gate.open()
         errors = [future.exception(DEADLINE) for future in futures]
@@ -275,9 +269,9 @@ def test_a_pool_grows_and_shrinks_with_its_cluster_under_load() -> None:
             got = _until(items, lambda: len({w.pid for w in pool.stats().workers if w.pid}) == 2)
             items.close()
             assert got == list(range(len(got)))
-            wait_until(lambda: len(cluster.workers) == 1, 30)
+            eventually(lambda: len(cluster.workers) == 1, 30)
             assert pool.submit(works.add, 1, 1).result(DEADLINE) == 2
-        wait_until(lambda: not any(client.processing().values()))
+        eventually(lambda: not any(client.processing().values()))
 
 
 def _until(items: Iterator[int], true: Callable[[], bool]) -> list[int]:
@@ -296,29 +290,11 @@ def test_a_worn_worker_of_a_full_cluster_is_replaced(new_dask) -> None:
     dask.wait_for_workers(1)
     with DaskAsyncPoolExecutor(dask.file, 1, max_age=0.5) as pool:
         first = pool.submit(os.getpid).result(DEADLINE)
-        wait_until(lambda: pool.submit(os.getpid).result(DEADLINE) != first)
+        eventually(lambda: pool.submit(os.getpid).result(DEADLINE) != first)
     with DaskAsyncPoolExecutor(dask.file, 1, max_tasks_per_child=3) as pool:
         pids = [pool.submit(os.getpid).result(DEADLINE) for _ in range(7)]
         assert len(set(pids)) >= 3
         assert max(pids.count(pid) for pid in pids) <= 3
-    dask.wait_until_free()
-
-
-def test_a_killed_caller_leaves_no_place_taken(dask: LocalDask, tmp_path: Path) -> None:
-    program = tmp_path / "caller.py"
-    program.write_text(
-        textwrap.dedent(f"""
-        import asyncio, os, signal
-        from aplex import DaskAsyncPoolExecutor
-        if __name__ == "__main__":
-            pool = DaskAsyncPoolExecutor({str(dask.file)!r}, 2)
-            pool.start(at_least=2)
-            pool.submit(asyncio.sleep, 60)
-            os.kill(os.getpid(), signal.SIGKILL)
-        """)
-    )
-    ended = subprocess.run([sys.executable, str(program)], timeout=50, check=False)
-    assert ended.returncode == -signal.SIGKILL
     dask.wait_until_free()
 
 

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from aplex import BrokenPoolError, RayAsyncPoolExecutor, WorkerLostError
 from tests.support.callers import DEADLINE, make_pool
 from tests.support.engines import needs_ray
 from tests.support.leaks import nothing_left_alive
+from tests.support.processes import is_alive
 from tests.support.ray_head import Head, Node
+from tests.support.waiting import eventually
 from tests.test_documents import EXAMPLE, ON_RAY
 
 PROGRAMS = EXAMPLE.findall(ON_RAY.read_text(encoding="utf-8"))
@@ -42,24 +44,8 @@ def shared(ray_head: Head) -> Iterator[RayAsyncPoolExecutor[Any]]:
 
 @pytest.fixture
 def pool(shared: RayAsyncPoolExecutor[Any]) -> RayAsyncPoolExecutor[Any]:
-    wait_for(lambda: all(worker.state == "serving" for worker in shared.stats().workers))
+    eventually(lambda: all(worker.state == "serving" for worker in shared.stats().workers))
     return shared
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    """Wait for what other processes do, and nobody tells."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def pids_of(pool: RayAsyncPoolExecutor[Any]) -> list[int]:
@@ -133,9 +119,9 @@ def test_a_running_coroutine_is_cancelled(pool: RayAsyncPoolExecutor[Any], tmp_p
 
     path = str(tmp_path / "work")
     future = pool.submit(wait, path)
-    wait_for(lambda: os.path.exists(path + ".begun"))
+    eventually(lambda: os.path.exists(path + ".begun"))
     assert future.cancel()
-    wait_for(lambda: os.path.exists(path + ".ended"))
+    eventually(lambda: os.path.exists(path + ".ended"))
 
 
 def test_a_function_that_takes_too_long_is_interrupted(pool: RayAsyncPoolExecutor[Any]) -> None:
@@ -186,7 +172,7 @@ def test_the_programs_of_the_page_run(
 def test_a_killed_worker_is_told_at_once(pool: RayAsyncPoolExecutor[Any], kind: str) -> None:
     work = time.sleep if kind == "function" else asyncio.sleep
     futures = [pool.submit(work, 60) for _ in range(2)]
-    wait_for(lambda: all(worker.in_flight == 1 for worker in pool.stats().workers))
+    eventually(lambda: all(worker.in_flight == 1 for worker in pool.stats().workers))
     pids = pids_of(pool)
     time.sleep(0.05)  # until both have begun
     killed = time.monotonic()
@@ -218,7 +204,7 @@ def test_a_work_with_retries_runs_again_elsewhere(
 def test_the_agent_dies_and_its_worker_ends(pool: RayAsyncPoolExecutor[Any]) -> None:
     """What was aboard counts as started, for nobody certifies how far it had got."""
     future = pool.submit(time.sleep, 60)
-    wait_for(lambda: any(worker.running for worker in pool.stats().workers))
+    eventually(lambda: any(worker.running for worker in pool.stats().workers))
     (worker,) = (worker for worker in pool.stats().workers if worker.running)
     agents = {
         link.arrival.pid: served.pid for served, link in pool._manager._backend._links.items()
@@ -227,7 +213,7 @@ def test_the_agent_dies_and_its_worker_ends(pool: RayAsyncPoolExecutor[Any]) -> 
     os.kill(agent, signal.SIGKILL)
     error = future.exception(DEADLINE)
     assert isinstance(error, WorkerLostError)
-    wait_for(lambda: not is_alive(worker.pid))
+    eventually(lambda: not is_alive(worker.pid))
 
 
 def test_the_connection_to_ray_dies_and_is_made_anew(pool: RayAsyncPoolExecutor[Any]) -> None:
@@ -238,7 +224,7 @@ def test_the_connection_to_ray_dies_and_is_made_anew(pool: RayAsyncPoolExecutor[
     assert isinstance(future.exception(30), WorkerLostError)
     assert pool.submit(os.getpid).result(60) not in pids
     assert envoy_of(pool) != envoy
-    wait_for(lambda: not any(map(is_alive, pids)))
+    eventually(lambda: not any(map(is_alive, pids)))
 
 
 # -- ends -------------------------------------------------------------------------------------
@@ -248,9 +234,9 @@ def test_shutdown_leaves_no_actor_and_no_process(pool: RayAsyncPoolExecutor[Any]
     with nothing_left_alive():
         with make_pool("ray", pool_size=2) as other:
             other.submit(os.getpid).result(60)
-            wait_for(lambda: len(pids_of(other)) == 2)
+            eventually(lambda: len(pids_of(other)) == 2)
             pids = pids_of(other)
-    wait_for(lambda: not any(map(is_alive, pids)))
+    eventually(lambda: not any(map(is_alive, pids)))
 
 
 def test_a_caller_that_is_killed_leaves_no_actor(ray_head: Head) -> None:
@@ -266,7 +252,7 @@ def test_a_caller_that_is_killed_leaves_no_actor(ray_head: Head) -> None:
         pids = [int(word) for word in caller.stdout.readline().split()]
         caller.kill()
     assert len(pids) == 2
-    wait_for(lambda: not any(map(is_alive, pids)))
+    eventually(lambda: not any(map(is_alive, pids)))
 
 
 def test_a_cluster_that_is_not_there_is_told(
@@ -283,14 +269,14 @@ def test_a_lost_node_is_told(ray_head: Head) -> None:
     try:
         with make_pool("ray", pool_size=1, resources={"second": 1}) as pool:
             future = pool.submit(time.sleep, 60)
-            wait_for(lambda: any(worker.running for worker in pool.stats().workers))
+            eventually(lambda: any(worker.running for worker in pool.stats().workers))
             (pid,) = pids_of(pool)
             killed = time.monotonic()
             node.kill_raylet()
             error = future.exception(DEADLINE)
             assert time.monotonic() - killed < 5
             assert isinstance(error, WorkerLostError)
-            wait_for(lambda: not is_alive(pid))
+            eventually(lambda: not is_alive(pid))
             waiting = pool.submit(abs, -1)  # for a node
             with pytest.raises(FutureTimeout):
                 waiting.result(0.5)
@@ -303,15 +289,15 @@ def test_an_envoy_that_dies_early_loses_no_order(ray_head: Head) -> None:
     """Neither before it has joined, nor while its orders wait for a place."""
     with make_pool("ray", pool_size=1, resources={"nowhere": 1}) as pool:
         waiting = pool.submit(abs, -1)
-        wait_for(lambda: pool._manager._backend._launcher._envoy is not None)
+        eventually(lambda: pool._manager._backend._launcher._envoy is not None)
         os.kill(envoy_of(pool), signal.SIGKILL)
         launcher = pool._manager._backend._launcher
         for _ in range(2):
-            wait_for(lambda: launcher._envoy is not None and launcher._envoy.joined)
+            eventually(lambda: launcher._envoy is not None and launcher._envoy.joined)
             assert pool.stats().cluster_away is None
             first = launcher._envoy
             first.process.kill()
-            wait_for(lambda first=first: launcher._envoy not in (None, first))
+            eventually(lambda first=first: launcher._envoy not in (None, first))
         assert not waiting.done()
         assert waiting.cancel()
 
@@ -324,13 +310,13 @@ def test_a_pool_outlives_its_head(ray_head: Head, caplog: pytest.LogCaptureFixtu
         running = [pool.submit(time.sleep, 60), pool.submit(asyncio.sleep, 60)]
         with make_pool("ray", pool_size=1, max_restarts=0) as other:
             assert other.submit(abs, -1).result(60) == 1
-            wait_for(lambda: any(worker.running for worker in pool.stats().workers))
+            eventually(lambda: any(worker.running for worker in pool.stats().workers))
             ray_head.kill()
             for work in running:
                 assert isinstance(work.exception(30), WorkerLostError)
             waiting = pool.submit(abs, -1)
-            wait_for(lambda: pool.stats().cluster_away)
-            wait_for(lambda: other.stats().cluster_away)
+            eventually(lambda: pool.stats().cluster_away)
+            eventually(lambda: other.stats().cluster_away)
             unwanted = other.submit(abs, -1)
             start = time.monotonic()
             other.shutdown(cancel_futures=True)

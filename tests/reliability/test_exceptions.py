@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aplex import ProcessAsyncPoolExecutor
 from reliability import exceptions
+from tests.support.http_server import serving
 
 TRIED = ("aiohttp", "numpy")
 INSTALLED = [
@@ -14,7 +15,7 @@ INSTALLED = [
 
 
 def test_exceptions_of_libraries_are_what_they_were() -> None:
-    with exceptions.serving() as url, ProcessAsyncPoolExecutor(pool_size=1) as pool:
+    with serving(exceptions.Refusing) as url, ProcessAsyncPoolExecutor(pool_size=1) as pool:
         found = {name: exceptions.compare(pool, name, url) for name in INSTALLED}
     assert found == {name: [] for name in INSTALLED}
     assert len(found) >= 3

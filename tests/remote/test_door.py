@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,12 +14,11 @@ import pytest
 
 from aplex import RemoteAsyncPoolExecutor
 from aplex._backends.remote import door
-from aplex._backends.remote.backend import RemoteBackend
 from aplex._wire import handshake
 from tests.support import works
 from tests.support.leaks import nothing_left_alive
+from tests.support.remote_workers import COMMAND, address_of, backend_of
 
-COMMAND = [sys.executable, "-m", "aplex.worker"]
 PATIENCE = 10.0  # seconds
 
 
@@ -31,18 +29,6 @@ def pool() -> Iterator[RemoteAsyncPoolExecutor[Any]]:
         assert pool.submit(works.add, 1, 2).result(PATIENCE) == 3
         yield pool
         assert pool.submit(works.add, 3, 4).result(PATIENCE) == 7
-
-
-def backend_of(pool: RemoteAsyncPoolExecutor[Any]) -> RemoteBackend:
-    backend = pool._gateway._backend
-    assert isinstance(backend, RemoteBackend)
-    return backend
-
-
-def address_of(pool: RemoteAsyncPoolExecutor[Any]) -> tuple[str, int]:
-    at = backend_of(pool)._door
-    assert at is not None
-    return at.address
 
 
 def dialled(pool: RemoteAsyncPoolExecutor[Any]) -> tuple[socket.socket, bytes]:

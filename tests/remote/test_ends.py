@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -18,47 +17,14 @@ from aplex import RemoteAsyncPoolExecutor, WorkerLostError
 from aplex.exceptions import BrokenPoolError
 from tests.support import works
 from tests.support.half_worker import STEPS
-from tests.support.leaks import nothing_left_alive
+from tests.support.processes import is_alive
+from tests.support.remote_workers import COMMAND, agent_of
 from tests.support.signals import Gate, Signals
+from tests.support.waiting import eventually
 
-COMMAND = [sys.executable, "-m", "aplex.worker"]
+pytestmark = pytest.mark.usefixtures("nothing_left")
 PATIENCE = 15.0  # seconds
 PROMPT = 1.0  # seconds in which a death is told, on a busy machine
-
-
-@pytest.fixture(autouse=True)
-def leaks() -> Iterator[None]:
-    """No command, no agent and no worker is left."""
-    with nothing_left_alive():
-        yield
-
-
-@pytest.fixture
-def signals(tmp_path: Path) -> Iterator[Signals]:
-    signals = Signals(tmp_path / "signals")
-    yield signals
-    signals.close()
-
-
-def eventually(happened: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-def is_there(pid: int) -> bool:
-    """Whether a process lives, which may be no child of ours."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
-def agent_of(pid: int) -> int:
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    return int(stat.rpartition(")")[2].split()[1])
 
 
 def test_a_killed_worker_is_told_at_once_and_what_it_had_not_started_runs_elsewhere(
@@ -99,7 +65,7 @@ def test_the_end_of_an_agent_ends_its_worker(signals: Signals, tmp_path: Path) -
         assert "is lost (" in str(error)
         assert pool.submit(works.add, 1, 2).result(PATIENCE) == 3
         gate.open()
-        eventually(lambda: not is_there(pid))
+        eventually(lambda: not is_alive(pid))
     gate.close()
 
 
@@ -111,7 +77,7 @@ def test_a_worker_that_is_stopped_is_ended_all_the_same() -> None:
         pool.kill_workers()
         with pytest.raises(CancelledError):  # its agent has certified that it never started
             future.result(PATIENCE)
-    eventually(lambda: not is_there(pid))
+    eventually(lambda: not is_alive(pid))
 
 
 def test_an_agent_that_is_stopped_is_given_up() -> None:
@@ -119,7 +85,7 @@ def test_an_agent_that_is_stopped_is_given_up() -> None:
         pid = pool.submit(os.getpid).result(PATIENCE)
         os.kill(agent_of(pid), signal.SIGSTOP)
         pool.kill_workers()
-    eventually(lambda: not is_there(pid))
+    eventually(lambda: not is_alive(pid))
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -173,7 +139,7 @@ def test_a_caller_that_is_killed_takes_all_along(tmp_path: Path) -> None:
         pids = [int(pid) for pid in caller.stdout.readline().split()]
         caller.kill()
     assert len(pids) == 2
-    eventually(lambda: not any(map(is_there, pids)))
+    eventually(lambda: not any(map(is_alive, pids)))
 
 
 def test_a_machine_that_wants_a_worker_to_go_has_it_replaced() -> None:
@@ -183,7 +149,7 @@ def test_a_machine_that_wants_a_worker_to_go_has_it_replaced() -> None:
         future = pool.submit(works.sleep_and_pid, 0.5)
         os.kill(agent_of(pid), signal.SIGTERM)
         assert future.result(PATIENCE) == pid
-        eventually(lambda: not is_there(pid))
+        eventually(lambda: not is_alive(pid))
         assert pool.submit(os.getpid).result(PATIENCE) != pid
 
 

@@ -18,6 +18,7 @@ from aplex import RemoteAsyncPoolExecutor, WorkerLostError
 from tests.support import works
 from tests.support.hosted_worker import STEPS
 from tests.support.leaks import nothing_left_alive
+from tests.support.processes import parent_of
 from tests.support.signals import Gate, Signals
 
 PATIENCE = 20.0  # seconds
@@ -53,11 +54,6 @@ def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def command(step: str, file: Path) -> list[str]:
     hosted = [sys.executable, "-m", "tests.support.hosted_worker", step, str(file)]
     return ["sh", "-c", '"$@" & wait $!', "sh", *hosted]
-
-
-def parent_of(pid: int) -> int:
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    return int(stat.rpartition(")")[2].split()[1])
 
 
 @pytest.mark.parametrize("step", STEPS)

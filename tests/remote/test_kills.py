@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,33 +19,14 @@ from aplex import RemoteAsyncPoolExecutor, WorkerLostError
 from aplex._wire import orders
 from tests.support import works
 from tests.support.at_port import free_port, wait_until_gone
-from tests.support.leaks import nothing_left_alive
+from tests.support.remote_workers import COMMAND, agent_of
 from tests.support.signals import Gate, Signals
 
-COMMAND = [sys.executable, "-m", "aplex.worker"]
+pytestmark = pytest.mark.usefixtures("nothing_left")
 BEHIND_A_SHELL = ["sh", "-c", '"$@" & wait', "sh", *COMMAND]
 """As ``ssh`` or ``srun``: what is started is not the worker's agent."""
 PATIENCE = 15.0  # seconds
 BIG = 48 * 2**20
-
-
-@pytest.fixture(autouse=True)
-def leaks() -> Iterator[None]:
-    """No command, no agent and no worker is left."""
-    with nothing_left_alive():
-        yield
-
-
-@pytest.fixture
-def signals(tmp_path: Path) -> Iterator[Signals]:
-    signals = Signals(tmp_path / "signals")
-    yield signals
-    signals.close()
-
-
-def agent_of(pid: int) -> int:
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    return int(stat.rpartition(")")[2].split()[1])
 
 
 # -- in the middle of a frame -----------------------------------------------------------------

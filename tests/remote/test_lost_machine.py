@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from aplex import RemoteAsyncPoolExecutor, WorkerLostError
 from tests.support import works
 from tests.support.leaks import nothing_left_alive
+from tests.support.remote_workers import COMMAND
 from tests.support.signals import Gate, Signals
 
 PATIENCE = 30.0
@@ -91,7 +91,7 @@ def machine() -> Iterator[Machine]:
 
 
 def test_a_lost_machine_is_told_and_both_sides_go_on(machine: Machine, tmp_path: Path) -> None:
-    command = ["ip", "netns", "exec", machine.name, sys.executable, "-m", "aplex.worker"]
+    command = ["ip", "netns", "exec", machine.name, *COMMAND]
     signals, gate = Signals(tmp_path / "signals"), Gate(tmp_path / "gate")
     with (
         nothing_left_alive(),

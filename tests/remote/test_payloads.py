@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError, Future
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,27 +23,14 @@ from aplex._backends.remote.link import RemoteLink
 from aplex._backends.remote.nodes import Node
 from aplex._wire import parcels
 from tests.support import works
-from tests.support.leaks import nothing_left_alive
+from tests.support.remote_workers import COMMAND
 from tests.support.signals import Signals
+from tests.support.waiting import eventually
 
-COMMAND = [sys.executable, "-m", "aplex.worker"]
+pytestmark = pytest.mark.usefixtures("nothing_left")
 PATIENCE = 20.0  # seconds
 BIG = 64 * 2**20
 LESS = 4 * 2**20
-
-
-@pytest.fixture(autouse=True)
-def leaks() -> Iterator[None]:
-    """No command, no agent and no worker is left."""
-    with nothing_left_alive():
-        yield
-
-
-@pytest.fixture
-def signals(tmp_path: Path) -> Iterator[Signals]:
-    signals = Signals(tmp_path / "signals")
-    yield signals
-    signals.close()
 
 
 @pytest.fixture
@@ -86,13 +71,6 @@ class Jam:
 @pytest.fixture
 def jam(monkeypatch: pytest.MonkeyPatch, elsewhere: None) -> Jam:
     return Jam(monkeypatch)
-
-
-def eventually(happened: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def first(*arguments: Any) -> Any:

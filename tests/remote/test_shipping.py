@@ -14,8 +14,7 @@ import pytest
 from aplex import RemoteAsyncPoolExecutor, SerializationError
 from aplex._backends.remote import shipping
 from aplex._backends.remote.shipping import Modules, Shipment, own_packages
-
-COMMAND = [sys.executable, "-m", "aplex.worker"]
+from tests.support.remote_workers import COMMAND
 
 
 @pytest.fixture

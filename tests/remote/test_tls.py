@@ -24,14 +24,14 @@ from aplex._backends.remote import door
 from aplex._wire import handshake
 from aplex._wire.credentials import VARIABLES, Credentials, of_ray
 from aplex.remote import TLS
-from tests.remote.test_door import address_of, backend_of
-from tests.remote.test_ends import agent_of, eventually, is_there
 from tests.support import works
 from tests.support.certificates import Authority
 from tests.support.leaks import nothing_left_alive
+from tests.support.processes import is_alive
+from tests.support.remote_workers import COMMAND, address_of, agent_of, backend_of
 from tests.support.signals import Gate, Signals
+from tests.support.waiting import eventually
 
-COMMAND = [sys.executable, "-m", "aplex.worker"]
 PATIENCE = 15.0  # seconds
 BIG = 64 * 2**20  # bytes
 
@@ -59,13 +59,6 @@ def pool(tls: TLS) -> Iterator[RemoteAsyncPoolExecutor[Any]]:
         assert pool.submit(works.add, 1, 2).result(PATIENCE) == 3
         yield pool
         assert pool.submit(works.add, 3, 4).result(PATIENCE) == 7
-
-
-@pytest.fixture
-def signals(tmp_path: Path) -> Iterator[Signals]:
-    signals = Signals(tmp_path / "signals")
-    yield signals
-    signals.close()
 
 
 def run_worker(
@@ -241,7 +234,7 @@ def test_the_end_of_an_agent_is_known_at_both_sides(
     assert isinstance(error, WorkerLostError)
     assert error.lost_by is not None
     gate.open()
-    eventually(lambda: not is_there(pid))
+    eventually(lambda: not is_alive(pid))
     gate.close()
 
 
@@ -266,7 +259,7 @@ def test_the_end_of_the_pool_ends_its_workers(tls: TLS, tmp_path: Path) -> None:
         pid = int(running.stdout.readline())
         agent = agent_of(pid)
         running.kill()
-        eventually(lambda: not is_there(pid) and not is_there(agent))
+        eventually(lambda: not is_alive(pid) and not is_alive(agent))
 
 
 def test_an_agent_that_is_stopped_is_given_up(tls: TLS) -> None:
@@ -279,7 +272,7 @@ def test_an_agent_that_is_stopped_is_given_up(tls: TLS) -> None:
         assert future.exception(PATIENCE) is not None
         with contextlib.suppress(ProcessLookupError):  # it was killed
             os.kill(agent, signal.SIGCONT)
-        eventually(lambda: not is_there(pid))
+        eventually(lambda: not is_alive(pid))
 
 
 def test_a_forked_child_has_nothing_of_it(pool: RemoteAsyncPoolExecutor[Any]) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import Any
 
 from aplex import RemoteAsyncPoolExecutor
 from tests.support.leaks import nothing_left_alive
+from tests.support.remote_workers import COMMAND
 
-COMMAND = [sys.executable, "-m", "aplex.worker"]
 PATIENCE = 15.0  # seconds
 MB = 2**20
 held: list[Any] = []

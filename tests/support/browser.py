@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import http.server
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.http_server import Quiet, serving
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 # Not of the sandbox, which needs rights that a container may not have; no GPU is here.
@@ -32,20 +31,8 @@ def browser() -> Iterator[Any]:
             chromium.close()
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_arguments: object) -> None:
-        """Say nothing."""
-
-
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[str]:
     """Serve a folder on the loopback; yield its address."""
-    handler = functools.partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(functools.partial(Quiet, directory=str(folder))) as address:
+        yield address
