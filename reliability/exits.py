@@ -26,7 +26,7 @@ from reliability.report.command import run as run_program
 from reliability.report.figures import Report
 
 ROOT: Final = Path(__file__).parent.parent
-DEADLINE: Final = 60.0
+DEADLINE: Final = 30.0
 """Seconds after which a program is hung."""
 CODES: Final = {"come_to_the_end": (0,), "leave": (3,), "fail": (1,), "interrupt": (-2, 130)}
 LAST_LINES: Final = {"fail": "LookupError: the end", "interrupt": "KeyboardInterrupt"}

@@ -230,6 +230,7 @@ def test_a_file_that_cannot_be_made_is_said_at_once(tmp_path: Path) -> None:
 
 PROGRAM = """
 import os, sys, time
+import aplex
 from aplex import ProcessAsyncPoolExecutor, ThreadAsyncPoolExecutor
 
 def inner(x):
@@ -240,8 +241,8 @@ if __name__ == "__main__":
     with ProcessAsyncPoolExecutor(1) as pool, ThreadAsyncPoolExecutor(1) as threads:
         print(pool.submit(inner, -1).result(), threads.submit(abs, -2).result(), flush=True)
         if sys.argv[1:]:
-            while os.path.getsize(sys.argv[1]) < 400:
-                time.sleep(0.01)
+            while not len(aplex.read(sys.argv[1]).works()["name"]):
+                time.sleep(0.01)  # it is written once a second
             os.kill(os.getpid(), 9)
 """
 

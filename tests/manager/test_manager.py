@@ -390,6 +390,43 @@ def test_shutdown_inside_a_callback_returns(desks: Callable[..., Desk]) -> None:
     assert left.wait(DEADLINE)
 
 
+def test_an_end_just_before_the_pool_opens_waits_for_nothing() -> None:
+    """The first submit, in another thread, starts the listener before it opens the pool."""
+    desk = Desk()
+    begun, ended = threading.Event(), threading.Event()
+    open_once = desk.manager._open_once
+
+    def late() -> None:
+        begun.set()
+        assert ended.wait(DEADLINE)
+        open_once()
+
+    desk.manager._open_once = late  # type: ignore[method-assign]
+    step = desk.manager._step
+    desk.manager._step = lambda event, *args: (  # type: ignore[method-assign, assignment]
+        late() if event is late else step(event, *args)  # not under the lock
+    )
+    errors: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            desk.manager.start_workers()
+        except RuntimeError as error:
+            errors.append(error)
+
+    starter = threading.Thread(target=start)
+    starter.start()
+    assert begun.wait(DEADLINE)
+    desk.manager.close()
+    ender = threading.Thread(target=desk.manager.wait, daemon=True)
+    ender.start()
+    ender.join(DEADLINE)
+    assert not ender.is_alive()
+    ended.set()
+    starter.join(DEADLINE)
+    assert [str(error) for error in errors] == ["cannot submit a work after shutdown"]
+
+
 def test_workers_that_do_not_go_are_killed(desks: Callable[..., Desk]) -> None:
     """An idle worker has ``exit_grace`` seconds."""
     desk = desks()

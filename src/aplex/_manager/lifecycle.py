@@ -113,7 +113,7 @@ class Lifecycle(Stepper):
         try:
             self._listener.start()
         except BaseException as error:
-            if self._phase is not Phase.NEW:  # another thread relies on it already
+            if self._phase is Phase.RUNNING:  # another thread relies on it already
                 self._restart_listener(error)
             raise
 
@@ -202,6 +202,8 @@ class Lifecycle(Stepper):
                 self.pool.close(cancel_waiting=cancel_waiting)
             elif self._phase is Phase.NEW:
                 self._phase = Phase.GOING
+                # Another thread may be about to open the pool: it starts the listener before.
+                self._listener.call_soon(self._listener.stop)
                 if self._observer is not None:
                     self.after_step(self._observer.closed)
                 self.gone.set_result(None)

@@ -162,10 +162,9 @@ class LinkedBackend(Sender[L]):
         loop = self._loop
         if loop is not None and loop.is_closed():
             loop = self._loop = None
+        self._leave_loop(link)
         for lane in LANES:
             end = link.readers[lane].end
-            if link.loop is not None and link.loop is asyncio._get_running_loop():  # noqa: SLF001
-                link.loop.remove_reader(end.fileno())
             if loop is None and self._gate is not None:
                 gone = partial(self._gate.unwatch, end.fileno())
                 self._gate.watch(end.fileno(), self._receiver(worker, link, lane, gone))
@@ -176,14 +175,31 @@ class LinkedBackend(Sender[L]):
                 forgotten = partial(self.listener.unwatch, end)
                 callback = self._receiver(worker, link, lane, forgotten)
                 self.listener.call_soon(partial(self._watch_in_listener, link, end, callback))
-                continue
-            forget = partial(loop.remove_reader, end.fileno())
-            callback = self._receiver(worker, link, lane, forget)
-            link.loop = loop
-            if loop is asyncio._get_running_loop():  # noqa: SLF001
-                loop.add_reader(end.fileno(), callback)
-            else:
-                loop.call_soon_threadsafe(_watch_in_loop, loop, link, end, callback)
+            elif link.loop is not loop:
+                forget = partial(loop.remove_reader, end.fileno())
+                callback = self._receiver(worker, link, lane, forget)
+                if loop is asyncio._get_running_loop():  # noqa: SLF001
+                    loop.add_reader(end.fileno(), callback)
+                else:  # for both lanes each time: Ctrl-C, in the main thread, may end one call
+                    link.unwatched[end.fileno()] = callback
+                    loop.call_soon_threadsafe(_watch_in_loop, loop, link)
+        link.loop = loop or link.loop
+
+    def _leave_loop(self, link: Link) -> None:
+        """Have this thread's loop, if another reader follows it, watch a link no more; soon.
+
+        Not at once: a signal handler that has broken into the loop could be between its look at a
+        callback and the call, and asyncio would call one that was cancelled.
+        """
+        loop = link.loop
+        if loop not in (None, self._loop) and loop is asyncio._get_running_loop():  # noqa: SLF001
+            loop.call_soon_threadsafe(self._unwatch_in_loop, loop, link)
+
+    def _unwatch_in_loop(self, loop: Loop, link: Link) -> None:
+        if link.loop is loop and loop is not self._loop and not link.closed:
+            for reader in link.readers:
+                loop.remove_reader(reader.end.fileno())
+            link.loop = None
 
     def _watch_in_listener(self, link: Link, end: End, callback: Callable[[], None]) -> None:
         if not link.closed and not link.buried:
@@ -347,8 +363,8 @@ class LinkedBackend(Sender[L]):
         loop = link.loop
         if loop is None or loop.is_closed():
             link.close()
-        elif loop.is_running() and loop is not asyncio._get_running_loop():  # noqa: SLF001
-            try:
+        elif loop.is_running():
+            try:  # later in its own thread too, see `_leave_loop`
                 loop.call_soon_threadsafe(_unwatch_and_close, loop, link)
             except RuntimeError:  # it was closed just now
                 link.close()
@@ -382,9 +398,11 @@ def unborn(error: WorkerStartError) -> Death:
     return Death((0, 0), None, error)
 
 
-def _watch_in_loop(loop: Loop, link: Link, end: End, callback: Callable[[], None]) -> None:
-    if not link.closed:
-        loop.add_reader(end.fileno(), callback)
+def _watch_in_loop(loop: Loop, link: Link) -> None:
+    for fd, callback in list(link.unwatched.items()):
+        if not link.closed:
+            loop.add_reader(fd, callback)
+        link.unwatched.pop(fd, None)
 
 
 def _unwatch_and_close(loop: Loop, link: Link) -> None:

@@ -50,6 +50,7 @@ class Link(ABC):
         started: Whether there is something that `kill` can end.
         born: When it was made, on the monotonic clock.
         loop: The loop that watches the readers, if one does.
+        unwatched: Readers that it is to watch soon, by descriptor: what to call.
         unwanted: Whether it is to be killed as soon as it has started.
         stopped: Whether it was asked to stop.
         buried: Whether nothing of it is watched any more: its descriptors may be others' soon.
@@ -79,6 +80,7 @@ class Link(ABC):
         self.started = False
         self.born = time.monotonic()
         self.loop: Loop | None = None
+        self.unwatched: dict[int, Callable[[], None]] = {}
         self.unwanted = False
         self.stopped = False
         self.buried = False
