@@ -218,13 +218,13 @@ _RUN: Final = [
     *_worker("adopt a coroutine", f"{_LOOP}.adopt", BEFORE, AFTER),
 ]
 _REPORT: Final = [
-    *_worker("pickle a result", "aplex._worker.process:encode_value", BEFORE, AFTER),
-    *_worker("pickle an exception", "aplex._worker.process:encode_exception", BEFORE, AFTER),
+    *_worker("pickle a result", "aplex._worker.process_codec:encode_value", BEFORE, AFTER),
+    *_worker("pickle an exception", "aplex._worker.process_codec:encode_exception", BEFORE, AFTER),
     *_worker(
         "put a big result into memory", "aplex._worker.shared_results:SharedResults.put",
         BEFORE, AFTER,
     ),
-    *_worker("hold a result back", "aplex._worker.process:Child._kick", BEFORE, AFTER),
+    *_worker("hold a result back", "aplex._worker.watcher:Kick.give", BEFORE, AFTER),
     *_worker("send what was held back", f"{_PLAIN}.flush_held", BEFORE, AFTER),
     *_worker(
         "write results of plain functions", "aplex._wire.frames:Writer.write",

@@ -93,7 +93,7 @@ def test_who_dies_on_its_way_to_the_pool_is_a_failed_start(step: str, tmp_path: 
     command = [sys.executable, "-m", "tests.support.half_worker", step, str(tmp_path / "mark")]
     with RemoteAsyncPoolExecutor(command, 1) as pool:
         assert pool.submit(works.add, 1, 2).result(PATIENCE) == 3
-    assert (tmp_path / "mark").exists()
+    assert (tmp_path / "mark").read_text(encoding="utf-8") == step
 
 
 def test_a_command_that_fails_breaks_the_pool_and_is_the_reason() -> None:

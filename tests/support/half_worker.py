@@ -1,7 +1,7 @@
 """A worker that ends at some step of the way to its pool; later ones are whole.
 
 Run as a command of a pool: ``python -m tests.support.half_worker STEP FILE …``. It is half only if
-the file is not there, which it makes.
+the file is not there, which it makes. It writes the step into it when it has come to that.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from aplex._agent import agent, dialing
+from aplex._agent import arrival, dialing
 from aplex._agent.command_line import run
 from aplex._agent.dialing import Place
 from aplex._wire import handshake
@@ -38,7 +38,8 @@ STEPS = (
 
 
 def die() -> None:
-    """End as what is killed does."""
+    """Say so in the file, and end as what is killed does."""
+    Path(sys.argv[2]).write_text(sys.argv[1], encoding="utf-8")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -48,11 +49,13 @@ def half(step: str) -> None:
         die()
     real_dial, real_fork = dialing.dial, os.fork
 
-    def dial(place: Place, channel: int) -> PipeEnd:
+    def dial(
+        place: Place, channel: int, reach: Callable[[Place], socket.socket] = dialing.reach
+    ) -> PipeEnd:
         if step in STEPS[1:5]:
             knock(place, step)
-        end = real_dial(place, channel)
-        if step == ("control", "coroutines", "plain")[channel]:
+        end = real_dial(place, channel, reach)
+        if step in ("control", "coroutines", "plain")[channel : channel + 1]:  # there are others
             die()
         return end
 
@@ -69,7 +72,7 @@ def half(step: str) -> None:
             os.writev = write_half
         return pid
 
-    agent.dial = dial  # type: ignore[assignment]
+    arrival.dial = dial
     os.fork = fork
 
 

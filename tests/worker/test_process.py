@@ -14,7 +14,8 @@ import sys
 from aplex._wire.counters import Progress
 from aplex._wire.frames import one_way
 from aplex._wire.setup_packer import pack_setup
-from aplex._worker.process import Child, ChildEnds
+from aplex._worker.child_ends import ChildEnds
+from aplex._worker.process import Child
 
 def prepare():
     print("prepared", flush=True)

@@ -30,20 +30,18 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aplex._agent import tunnels
-from aplex._agent.belongings import Belongings, take_up
-from aplex._agent.dialing import Place, dial, reach
-from aplex._agent.reception import Reception
-from aplex._common.ends import wait_for_end
+from aplex._agent.arrival import arrive
+from aplex._agent.dialing import Place
+from aplex._agent.ward import Ward
 from aplex._common.oom_kills import OomKills
 from aplex._common.resident import resident
-from aplex._wire import handshake, orders
+from aplex._wire import orders
 from aplex._wire.counters import Progress
-from aplex._wire.frames import PipeEnd, Reader, Writer, one_way
-from aplex._wire.orders import Arrival, Certificate, Welcome
+from aplex._wire.frames import PipeEnd, Writer, one_way
+from aplex._wire.orders import Certificate
 from aplex._worker.process import ORPHAN_GRACE
 
 assert sys.platform != "win32"
@@ -59,6 +57,9 @@ _LEFT: Final = 64 * 1024  # bytes of last words
 class Agent:
     """Stands between a worker and its pool."""
 
+    _ward: Ward  # from `run` on
+    _lifeline: PipeEnd
+
     def __init__(self, control: PipeEnd, lanes: list[PipeEnd], progress: Progress) -> None:
         """Have no worker yet.
 
@@ -71,8 +72,6 @@ class Agent:
         self._writer = Writer(control)
         self._lanes = lanes
         self._progress = progress
-        self._lifeline: PipeEnd | None = None
-        self._pid = 0
         self._rest = b""  # of a number that has come in part
         self._oom_kills = OomKills()
         self._said = threading.Lock()  # a signal handler writes, too: it does not wait
@@ -81,29 +80,20 @@ class Agent:
 
     # -- what the pool wants ------------------------------------------------
 
-    def run(
-        self,
-        pid: int,
-        lifeline: PipeEnd,
-        keeper: PipeEnd | None = None,
-        end: Any = None,
-    ) -> None:
+    def run(self, ward: Ward, lifeline: PipeEnd, keeper: PipeEnd | None = None) -> None:
         """Serve until the worker has ended, or the pool is gone.
 
         Args:
-            pid: Of the worker, a child of this process.
+            ward: The worker.
             lifeline: The end to which what is for the worker is written.
             keeper: Ends with what has started this process, if that can be known.
-            end: Can be read when the worker has ended. None: what tells that of a child.
         """
-        self._pid, self._lifeline = pid, lifeline
-        if end is None:
-            end = _end_of(pid)
+        self._ward, self._lifeline = ward, lifeline
         wakee, waker = socket.socketpair()
         waker.setblocking(False)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         selector = selectors.DefaultSelector()
-        for source in (self._control, end, wakee):
+        for source in (self._control, ward.end, wakee):
             selector.register(source, selectors.EVENT_READ)
         if keeper is not None:
             selector.register(keeper, selectors.EVENT_READ)
@@ -112,15 +102,15 @@ class Agent:
             if keeper is not None and keeper in ready and not _says_more(keeper):
                 selector.unregister(keeper)
                 self._tell(orders.BEREFT)
-                self._kill()
+                self._ward.kill()
             if wakee in ready:
                 wakee.recv(64)
                 self._tell_leaving()
-            if end in ready:
+            if ward.end in ready:
                 self._certify()
                 return
             if self._control in ready and not self._obey():
-                self._end_worker(end)
+                self._end_worker()
                 return
 
     def leave(self, _number: int, _frame: Any) -> None:
@@ -148,7 +138,7 @@ class Agent:
         for (number,) in orders.NUMBER.iter_unpack(whole[:cut]):
             if orders.is_for_agent(number):
                 self._follow(number)
-            elif self._lifeline is not None:
+            else:
                 with contextlib.suppress(OSError):  # it has ended: that is told
                     self._lifeline.write([number.to_bytes(_NUMBER, sys.byteorder)])
         return True
@@ -156,11 +146,11 @@ class Agent:
     def _follow(self, number: int) -> None:
         kind, value = orders.kind_of(number), orders.value_of(number)
         if kind == orders.KILL:
-            self._kill()
+            self._ward.kill()
         elif kind == orders.DOOM:
             doomed = self._progress.doom(value)
             if doomed:
-                self._kill()
+                self._ward.kill()
             self._tell(orders.DOOMED, value, doomed)
         elif kind == orders.RECORD:
             self._progress.record(value)
@@ -170,13 +160,9 @@ class Agent:
                 orders.COUNTED,
                 time.monotonic_ns(),
                 bytes(page.counters),
-                resident(self._pid) or 0,
+                resident(self._ward.pid) or 0,
                 page.snapshot() if kind == orders.PAGE else None,
             )
-
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
 
     def _tell(self, *message: Any) -> None:
         with contextlib.suppress(OSError):  # it is gone: that is read
@@ -186,7 +172,7 @@ class Agent:
 
     def _certify(self) -> None:
         """Tell how the worker has ended, and wait until the pool has taken that in."""
-        exitcode, peak = self._how_ended()
+        exitcode, peak = self._ward.how_ended()
         progress = self._progress
         words = progress.last_words().encode(errors="replace")[:_LEFT]
         if progress.is_for_stderr and words:
@@ -215,69 +201,14 @@ class Agent:
                     continue
             return
 
-    def _end_worker(self, end: Any) -> None:
+    def _end_worker(self) -> None:
         """End the worker of a pool that is gone, or does not want it."""
-        if self._lifeline is not None:
-            self._lifeline.close()
+        self._lifeline.close()
         selector = selectors.DefaultSelector()
-        selector.register(end, selectors.EVENT_READ)
+        selector.register(self._ward.end, selectors.EVENT_READ)
         if not selector.select(GRACE):
-            self._kill()
-        self._how_ended()
-
-    def _how_ended(self) -> tuple[int | None, int | None]:
-        """Return the exit code of the worker, which has ended, and the most that it held, in bytes.
-
-        Negative: killed by that signal. None: not known.
-        """
-        _, status, usage = os.wait4(self._pid, 0)
-        return os.waitstatus_to_exitcode(status), _peak_of(usage)
-
-
-class Arrived(NamedTuple):
-    """What an agent has when it has dialled its pool."""
-
-    control: PipeEnd
-    coroutines: PipeEnd
-    plain: PipeEnd
-    logs: PipeEnd | None
-    welcome: Welcome
-    belongings: Belongings
-    bulk: PipeEnd | None  # where big payloads travel, if not by memory
-
-
-def arrive(place: Place) -> Arrived:
-    """Dial a pool, and be told how the worker is to begin.
-
-    Args:
-        place: Which worker of which pool.
-
-    Raises:
-        RefusedError: The pool does not want this worker.
-        OSError: It cannot be reached.
-    """
-    if place.listener >= 0:
-        with Reception(place) as reception:
-            return _arrive(place, reception.reach)
-    return _arrive(place, reach)
-
-
-def _arrive(place: Place, reach: Callable[[Place], socket.socket]) -> Arrived:
-    control = dial(place, handshake.CONTROL, reach)
-    arrival = Arrival(
-        socket.gethostname(), os.getpid(), orders.boot_of_this_machine(), time.monotonic_ns()
-    )
-    Writer(control).write((orders.SETTLED, orders.plain(arrival)))
-    reader = Reader(control)
-    while not reader.frames:
-        reader.read()
-    welcome: Welcome = reader.frames.popleft()
-    belongings = take_up(control, reader, welcome)
-    coroutines = dial(place, handshake.COROUTINES, reach)
-    plain = dial(place, handshake.PLAIN, reach)
-    logs = dial(place, handshake.LOGS, reach) if welcome["logs"] else None
-    bulk = None if belongings.memory else dial(place, handshake.BULK, reach)
-    return Arrived(control, coroutines, plain, logs, welcome, belongings, bulk)
+            self._ward.kill()
+        self._ward.how_ended()
 
 
 def serve(place: Place, keeper: PipeEnd | None = None) -> int:
@@ -323,7 +254,7 @@ def serve(place: Place, keeper: PipeEnd | None = None) -> int:
     for end in (logs, *belongings.memory):
         if end is not None:
             end.close()
-    agent.run(pid, ours, keeper)
+    agent.run(Ward(pid), ours, keeper)
     tunnels.finish(control, *lanes)
     return 0
 
@@ -353,27 +284,3 @@ def _shut(lane: PipeEnd) -> None:
     connection = socket.socket(fileno=os.dup(lane.fileno()))
     with connection:
         connection.shutdown(socket.SHUT_WR)
-
-
-def _peak_of(usage: Any) -> int | None:
-    import resource
-
-    if sys.platform != "linux":  # elsewhere the unit differs
-        return None
-    peak: int = usage.ru_maxrss
-    return peak * 1024 if peak > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else None
-
-
-def _end_of(pid: int) -> Any:
-    """Return what can be read when a child has ended."""
-    if sys.platform == "linux" and hasattr(os, "pidfd_open"):
-        with contextlib.suppress(OSError):  # an old kernel
-            return PipeEnd(os.pidfd_open(pid))
-    wakee, waker = one_way()
-
-    def wait() -> None:
-        wait_for_end(pid)
-        waker.close()
-
-    threading.Thread(target=wait, name="aplex-end", daemon=True).start()
-    return wakee

@@ -17,6 +17,7 @@ from aplex._worker import (
     coroutine_pipes,  # noqa: F401 - forked workers have it at once  # pyright: ignore[reportUnusedImport]
     process,
 )
+from aplex._worker.child_ends import ChildEnds
 from aplex._worker.log_forwarding import ROOM
 
 Ends = tuple[PipeEnd, PipeEnd, PipeEnd, PipeEnd | None, PipeEnd | None]
@@ -63,7 +64,7 @@ def begin(
     setup = PackedSetup([data, *map(bytearray, buffers)], ())
     del data, buffers
     process.main(
-        process.ChildEnds(
+        ChildEnds(
             coroutines,
             coroutines,
             plain,

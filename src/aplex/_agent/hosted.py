@@ -37,7 +37,9 @@ from aplex._wire.frames import PipeEnd, Reader, Writer
 from aplex._wire.handshake import RefusedError
 
 if sys.platform != "win32":
-    from aplex._agent.agent import Agent, arrive, hear_nothing, make_lifeline
+    from aplex._agent.agent import Agent, hear_nothing, make_lifeline
+    from aplex._agent.arrival import arrive
+    from aplex._agent.ward import Ward
 
 assert sys.platform != "win32"
 
@@ -59,40 +61,35 @@ NO: Final = b"N"
 """The other one: the reason follows."""
 
 
-class HostedAgent(Agent):
-    """Stands between a pool and a worker that is no child of this process."""
+class HostedWard(Ward):
+    """A worker that is no child of this process."""
 
     def __init__(
-        self,
-        control: PipeEnd,
-        lanes: list[PipeEnd],
-        progress: Progress,
-        host: socket.socket,
-        end: PipeEnd | None,
+        self, pid: int, pidfd: PipeEnd | None, host: socket.socket, progress: Progress
     ) -> None:
-        """Have no worker yet.
+        """Look after it.
 
         Args:
-            control: The control connection.
-            lanes: Copies of what the worker writes to.
-            progress: Where the worker counts.
+            pid: Its process.
+            pidfd: A pidfd of it, where there is such.
             host: The socket pair.
-            end: A pidfd of the worker, where there is such.
+            progress: Where it counts.
         """
-        super().__init__(control, lanes, progress)
+        super().__init__(pid, host if pidfd is None else pidfd)
         self._host = host
-        self._pidfd = end
+        self._pidfd = pidfd
+        self._progress = progress
         self._killed = False
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
         self._killed = True
         if self._pidfd is None:
-            super()._kill()
+            super().kill()
         elif sys.platform == "linux":
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd.fileno(), signal.SIGKILL)
 
-    def _how_ended(self) -> tuple[int | None, int | None]:
+    def how_ended(self) -> tuple[int | None, int | None]:
         self._host.setblocking(False)
         said = b""
         with contextlib.suppress(OSError):
@@ -153,7 +150,7 @@ def attend(connection: int, pid: int, pidfd: int, keeper: int = -1) -> None:
     memory, common, modules = arrived.belongings
     progress = make_progress(arrived.welcome, place.number)
     lanes = [arrived.coroutines, arrived.plain]
-    agent = HostedAgent(arrived.control, lanes, progress, host, end)
+    agent = Agent(arrived.control, lanes, progress)
     signal.signal(signal.SIGINT, hear_nothing)
     signal.signal(signal.SIGTERM, agent.leave)
     lifeline, theirs = make_lifeline()
@@ -177,7 +174,7 @@ def attend(connection: int, pid: int, pidfd: int, keeper: int = -1) -> None:
         if one is not None:
             one.close()
     started_by = None if keeper < 0 else PipeEnd(keeper)
-    agent.run(pid, lifeline, started_by, end=host if end is None else end)
+    agent.run(HostedWard(pid, end, host, progress), lifeline, started_by)
     tunnels.finish(arrived.control, *lanes)
 
 

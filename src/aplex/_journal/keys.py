@@ -32,7 +32,8 @@ def canonical(item: Any) -> bytes:
 def _path(item: Any) -> str:
     if not isinstance(item, os.PathLike):  # `os.fspath` would take bytes, which are no JSON
         raise TypeError(f"{type(item).__name__} is neither a JSON value nor a path")
-    return os.fsdecode(item)
+    path: os.PathLike[str] | os.PathLike[bytes] = item
+    return os.fsdecode(path)
 
 
 class Repeats:

@@ -1,7 +1,7 @@
 """What a pool and the agent of a remote worker tell each other, over the control connection.
 
 Down, after a first frame that says how to begin (`Welcome`), go numbers of 8 bytes, as over the
-lifeline of a process (`_worker.process`): what is not for the agent, it passes on to its worker.
+lifeline of a process (`_worker.lifeline`): what is not for the agent, it passes on to its worker.
 The control connection *is* the lifeline: its end means that the pool is gone, or does not want
 the worker any more.
 

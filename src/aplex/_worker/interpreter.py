@@ -19,26 +19,22 @@ import atexit
 import contextlib
 import os
 import pickle
-import selectors
 import sys
 import threading
 import time
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Sequence
 
 from aplex._common.identity import be_worker_process
 from aplex._common.messages import LEFT_BEHIND, Report
 from aplex._wire.counters import Progress
 from aplex._wire.frames import PipeEnd
+from aplex._worker.child_ends import ChildEnds
 from aplex._worker.monitored import MonitoredInterrupts
 from aplex._worker.plain_lane import LeftBehind
-from aplex._worker.process import (
-    ORPHAN_GRACE,
-    SWITCH_INTERVAL,
-    Child,
-    ChildEnds,
-    ProcessCodec,
-)
+from aplex._worker.process import ORPHAN_GRACE, SWITCH_INTERVAL, Child
+from aplex._worker.process_codec import ProcessCodec
 from aplex._worker.refused import with_cure
+from aplex._worker.watcher import Kick
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
@@ -92,17 +88,24 @@ class InterpreterCodec(ProcessCodec):
         return super().error(work_id, with_cure(error))
 
 
+class InterpreterKick(Kick):
+    """Can be given after the end, in a finalizer."""
+
+    def give(self) -> None:
+        with contextlib.suppress(OSError):  # it is over
+            super().give()
+
+
 class InterpreterChild(Child):
     """One worker in a subinterpreter."""
 
     codec = InterpreterCodec
+    kick = InterpreterKick
 
     def __init__(self, ends: ChildEnds, progress: Progress, index: int, name: str) -> None:
         self.loop_name = f"{name}-loop"
-        self._codecs: list[ProcessCodec] = []
         super().__init__(ends, progress, index)
         self._own_name = name
-        self._over = threading.Event()  # the main thread has nothing more to do
 
     def run(self, setup: PackedSetup) -> None:
         threading.current_thread().name = self._own_name
@@ -122,14 +125,9 @@ class InterpreterChild(Child):
 
     def _end_threads(self) -> None:
         """Join what else runs here. On the main thread."""
-        self._over.set()
-        self._kick()
-        if self._watcher.ident is not None:
-            self._watcher.join()
+        self._watcher.stop()
         self._loop_thread.stop()
-        kickee, kicker = self._kickee, self._kicker
-        kicker.close()  # who kicks from now on, in a finalizer, gets an error that `_kick` takes
-        kickee.close()
+        self._kick.close()
 
     def _initialize(self, setup: PackedSetup) -> None:
         try:
@@ -144,7 +142,7 @@ class InterpreterChild(Child):
         return self._own_name
 
     def _make_interrupts(self) -> MonitoredInterrupts:
-        return MonitoredInterrupts(self.plain, self._progress, self._kick)
+        return MonitoredInterrupts(self.plain, self._progress, self._kick.give)
 
     def connect(self, loop: asyncio.AbstractEventLoop) -> CoroutineLane:
         """Have coroutine works arrive, until the parent gives this worker up."""
@@ -184,40 +182,23 @@ class InterpreterChild(Child):
         """End in order, as a channel broke: the parent has given us up, or a work has closed it."""
         self.cut_off()
 
-    def _flush_held(self, selector: selectors.BaseSelector) -> bool:
-        return super()._flush_held(selector) and not self._over.is_set()
-
     def _end_watch(self) -> None:
         """Let the worker end; have it end, if the parent does not want it. On this thread."""
-        if not self._over.is_set():
-            self._orphaned.set()
+        if not self._watcher.over.is_set():
+            self._lifeline.orphaned.set()
             self._loop_thread.stop(ORPHAN_GRACE)
             running = self._progress.running()[0]
             if running:
                 self._interrupts.ask(running)
-            while not self._over.wait(self._interrupts.send()):
+            while not self._watcher.over.wait(self._interrupts.send()):
                 pass
         self._interrupts.stop()
 
     def forget(self) -> None:
         """Unmap all memory: not all that is left in a subinterpreter is freed with it."""
-        if self._shared is not None:
-            self._shared.forget()
-        if self._results is not None:
-            self._results.forget()
-        for codec in self._codecs:
-            codec.forget()
+        self._codecs.forget()
         for end in (self._ends.arena_in, self._ends.arena_out):
             if end is not None:
                 end.close()
         with contextlib.suppress(BufferError):  # something has views of it
             self._progress.close()
-
-    def _make_codec(self, counters: MutableSequence[int] | memoryview) -> ProcessCodec:
-        codec = super()._make_codec(counters)
-        self._codecs.append(codec)
-        return codec
-
-    def _kick(self) -> None:
-        with contextlib.suppress(OSError):  # it is over
-            super()._kick()

@@ -23,13 +23,14 @@ import os
 import selectors
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from aplex._common.locks import RLock
 from aplex._common.messages import LOGGED
 from aplex._wire.counters import Progress
 from aplex._wire.frames import Bytes, End, Writer, frame_of
 from aplex._worker.log_levels import LevelReader, loggers
+from aplex._worker.log_place import LogPlace
 from aplex._worker.log_records import pack
 from aplex._worker.signals import spare
 
@@ -56,7 +57,7 @@ class Forwarder(logging.Handler):
         self,
         end: End,
         progress: Progress,
-        place: Callable[[], dict[str, Any]],
+        place: LogPlace,
         kick: Callable[[], None],
         again: Callable[[], None],
     ) -> None:
@@ -65,7 +66,7 @@ class Forwarder(logging.Handler):
         Args:
             end: The socket; does not block.
             progress: The counters in shared memory.
-            place: Returns attributes for a record of this thread.
+            place: What records say of where they come from.
             kick: Has the watcher call `watch` soon.
             again: Interrupts the function that has logged, if it was spared meanwhile.
         """
@@ -110,7 +111,7 @@ class Forwarder(logging.Handler):
         if self._broken:
             return
         try:
-            frame = b"".join(frame_of(pack(record, self._place())))
+            frame = b"".join(frame_of(pack(record, self._place.of_record())))
         except Exception:  # noqa: BLE001 - of users' code, as `logging` has it
             self.handleError(record)
             return

@@ -38,6 +38,17 @@ def be_daemon(thread: threading.Thread) -> None:
         thread._daemonic = True  # type: ignore[attr-defined] # noqa: SLF001
 
 
+class DaemonThread(threading.Thread):
+    """A daemon thread whose start is tried once; see `WorkerThread`."""
+
+    def __init__(self, target: Callable[[], None], name: str) -> None:
+        super().__init__(target=target, name=name)
+        be_daemon(self)
+
+    def give_up(self) -> bool:
+        return True
+
+
 class Port(Protocol):
     """How works arrive at a worker's loop, and who is told that there is no loop."""
 

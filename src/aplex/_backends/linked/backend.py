@@ -47,7 +47,7 @@ from aplex._common.messages import LANES, PLAIN, Reports
 from aplex._pool.state import PoolWorker
 from aplex._wire.frames import End, frame_of
 from aplex._wire.past import Part, Past, timings_of
-from aplex._worker import process
+from aplex._worker import lifeline
 from aplex._worker.channel_watch import can_watch
 
 Loop = asyncio.AbstractEventLoop
@@ -137,7 +137,7 @@ class LinkedBackend(Sender[L]):
         link = self._links.get(worker)
         if link is not None and not link.closed:
             with contextlib.suppress(OSError):  # full, or broken: it does not listen
-                link.lifeline.write([(process.INQUIRY + number).to_bytes(8, sys.byteorder)])
+                link.lifeline.write([(lifeline.INQUIRY + number).to_bytes(8, sys.byteorder)])
         return None
 
     def interrupt(self, worker: PoolWorker, seq: int) -> None:
@@ -304,7 +304,7 @@ class LinkedBackend(Sender[L]):
             self.kill(worker)
             return
         try:
-            link.lifeline.write([process.TERMINATE.to_bytes(8, sys.byteorder)])
+            link.lifeline.write([lifeline.TERMINATE.to_bytes(8, sys.byteorder)])
         except OSError:  # full, or broken: it does not listen, or has ended just now
             self.kill(worker)
 

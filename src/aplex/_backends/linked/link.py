@@ -1,7 +1,7 @@
 """The Link: the parent's side of the channels to one worker, and what it knows of that worker.
 
 A link has two lanes, each with a `Reader` of reports and a `Writer` of works, a lifeline (numbers
-for the worker's watcher, see `_worker.process`), and the counters (`Progress`) by which the parent
+for the worker's watcher, see `_worker.lifeline`), and the counters (`Progress`) by which the parent
 knows what the worker has started without asking it. Where big arguments and results lie in memory
 that both sides map, it has that as well. A back end makes a class of its own, which opens the
 channels and knows how to end what is behind them.

@@ -10,7 +10,7 @@ from aplex._wire.borrowed import BorrowedMemory
 from aplex._wire.counters import Progress
 from aplex._wire.frames import End, Opened, Reader, Writer
 from aplex._wire.shared_memory import SharedMemory, make_shared_memory_file
-from aplex._worker import process
+from aplex._worker.child_ends import ChildEnds
 from aplex._worker.log_forwarding import ROOM
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class PipedLink(Link):
         child_ends: The other ends of the channels, until the worker has them.
     """
 
-    child_ends: process.ChildEnds
+    child_ends: ChildEnds
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class PipedLink(Link):
             self.readers.append(Reader(up))
         child_lifeline, self.lifeline = opened.one_way()
         self.lifeline.set_blocking(False)
-        self.child_ends = process.ChildEnds(
+        self.child_ends = ChildEnds(
             lanes_in[COROUTINE], lanes_out[COROUTINE], lanes_in[PLAIN], lanes_out[PLAIN],
             child_lifeline, None, None,
         )  # fmt: skip
