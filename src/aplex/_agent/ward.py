@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import threading
 from typing import Any
 
 from aplex._common.ends import wait_for_end
 from aplex._wire.frames import PipeEnd, one_way
-
-assert sys.platform != "win32"
+from aplex._worker.signals import KILL
 
 
 class Ward:
@@ -36,22 +34,24 @@ class Ward:
     def kill(self) -> None:
         """Kill it, if it has not ended."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+            os.kill(self.pid, KILL)
 
     def how_ended(self) -> tuple[int | None, int | None]:
         """Return the exit code of the worker, which has ended, and the most that it held, in bytes.
 
         Negative: killed by that signal. None: not known.
         """
+        if sys.platform == "win32":  # where there are no agents
+            return None, None
         _, status, usage = os.wait4(self.pid, 0)
         return os.waitstatus_to_exitcode(status), _peak_of(usage)
 
 
 def _peak_of(usage: Any) -> int | None:
-    import resource
-
     if sys.platform != "linux":  # elsewhere the unit differs
         return None
+    import resource
+
     peak: int = usage.ru_maxrss
     return peak * 1024 if peak > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss else None
 

@@ -21,7 +21,6 @@ from aplex._common.errors import SerializationError, SharedHandleError
 from aplex._common.locks import RLock, late_imports
 from aplex._common.messages import ATOMS
 from aplex._wire.page import COUNTER_COUNT, RUNS
-from aplex._wire.several import Several
 
 TYPE_CHECKING = False  # from `typing`, which workers need not import
 if TYPE_CHECKING:
@@ -76,6 +75,20 @@ def dumps(value: Any, *, by_value: bool = False, buffer_callback: Buffers | None
         buffer_callback.views.clear()
     by_cloudpickle: Callable[..., bytes] = cloudpickle.dumps
     return by_cloudpickle(value, 5, buffer_callback=buffer_callback)
+
+
+class Several:
+    """The base of a result that is made of the results of several calls."""
+
+    __slots__ = ()
+
+    def checked(self, check: Callable[[Any], object]) -> Several:
+        """Return another, in which each call whose result is refused has failed; or the same.
+
+        Args:
+            check: Called with each result. Refuses it by a `SerializationError`.
+        """
+        raise NotImplementedError
 
 
 class _BigBytes:

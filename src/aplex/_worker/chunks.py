@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aplex._common.errors import SerializationError
+from aplex._wire.calls import Several
 from aplex._wire.exceptions import decode_exception, encode_exception
-from aplex._wire.several import Several
 
 Columns = Sequence[Sequence[Any]]
 

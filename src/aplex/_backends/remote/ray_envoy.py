@@ -72,10 +72,10 @@ class RayEnvoy:
 
     def pass_on(self, number: int, connection: socket.socket) -> None:
         """Have it connect that inside the cluster, for an order; it may have ended, likewise."""
-        assert sys.platform != "win32"
-        with contextlib.suppress(OSError):
-            data = number.to_bytes(8, sys.byteorder)
-            socket.send_fds(self.hatch, [data], [connection.fileno()])
+        data = number.to_bytes(8, sys.byteorder)
+        if sys.platform != "win32":  # where there are no envoys
+            with contextlib.suppress(OSError):
+                socket.send_fds(self.hatch, [data], [connection.fileno()])
 
     def close(self) -> None:
         """Have it leave."""
