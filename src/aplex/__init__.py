@@ -152,6 +152,7 @@ _MODULES = {
     "testing": (),
     "typing": (),
     "views": ("PoolView",),
+    "worker": (),
     "workers": ("CurrentWorker", "current_worker"),
 }
 """The public modules, and which of their names are public here, too."""

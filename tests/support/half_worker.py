@@ -62,10 +62,15 @@ def half(step: str) -> None:
     def fork() -> int:
         if step == "before the fork":
             die()
+        death, life = os.pipe()
         pid = real_fork()
         if pid:
             if step == "after the fork":
                 die()
+        elif step == "after the fork":  # its worker comes no further, or it might get a work
+            os.close(life)
+            os.read(death, 1)
+            os._exit(1)
         elif step == "the worker at once":
             die()
         elif step == "half a frame of the worker":
