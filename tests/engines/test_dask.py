@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from aplex import DaskAsyncPoolExecutor, WorkerLostError
+from aplex._backends.remote.dask.cluster import DaskCluster
+from aplex._backends.remote.dask.launcher import DaskLauncher
 from tests.support import works
 from tests.support.at_port import free_port, wait_until_gone
 from tests.support.dask_cluster import LocalDask, needs
@@ -364,3 +366,12 @@ def test_options_are_checked(client: object, options: dict, error: type[Exceptio
     pytest.importorskip("distributed")
     with pytest.raises(error):
         DaskAsyncPoolExecutor(client, **options)
+
+
+@pytest.mark.parametrize(("has", "need", "places"), [(1.0, 0.1, 10), (1.0, 0.4, 2), (0.0, 1.0, 0)])
+def test_places_are_counted_by_resources(has: float, need: float, places: int) -> None:
+    needs("distributed")
+    cluster = DaskCluster("127.0.0.1:1")
+    launcher = DaskLauncher(cluster, {"resources": {"GPU": need}}, least=1)
+    worker = {"name": "a", "host": "127.0.0.1", "nthreads": 20, "resources": {"GPU": has}}
+    assert launcher._places("tcp://127.0.0.1:2", worker) == places

@@ -16,6 +16,7 @@ import pytest
 
 from aplex import RemoteAsyncPoolExecutor, WorkerLostError
 from tests.support import works
+from tests.support.certificates import Authority
 from tests.support.leaks import nothing_left_alive
 from tests.support.remote_workers import COMMAND
 from tests.support.signals import Gate, Signals
@@ -93,10 +94,14 @@ def machine() -> Iterator[Machine]:
 def test_a_lost_machine_is_told_and_both_sides_go_on(machine: Machine, tmp_path: Path) -> None:
     command = ["ip", "netns", "exec", machine.name, *COMMAND]
     signals, gate = Signals(tmp_path / "signals"), Gate(tmp_path / "gate")
+    tls = Authority(tmp_path, "ours").tls("pool")
     with (
         nothing_left_alive(),
         RemoteAsyncPoolExecutor(command, 1, listen=machine.our_address) as pool,
+        RemoteAsyncPoolExecutor(command, 1, listen=machine.our_address, tls=tls) as encrypted,
     ):
+        with_tls = encrypted.submit(works.held, signals.path, gate.path, 8)
+        signals.expect("started 8")
         pid = pool.submit(os.getpid).result(PATIENCE)
         before = machine.pids()
         running = pool.submit(works.held, signals.path, gate.path, 7)
@@ -109,9 +114,12 @@ def test_a_lost_machine_is_told_and_both_sides_go_on(machine: Machine, tmp_path:
         assert isinstance(error, WorkerLostError)
         assert "its connection was lost" in str(error)
         assert took < TOLD
+        assert isinstance(with_tls.exception(PATIENCE), WorkerLostError)
+        assert time.monotonic() - cut < TOLD
         machine.join()
         gate.open()
         assert again.result(PATIENCE) != pid
+        assert encrypted.submit(works.add, 1, 2).result(PATIENCE) == 3
         while set(before) & set(machine.pids()):
             assert time.monotonic() - cut < GONE
             time.sleep(0.05)  # of the end of somebody else's children nobody tells

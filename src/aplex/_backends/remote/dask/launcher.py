@@ -273,7 +273,8 @@ class DaskLauncher(Launcher):
             return 0
         has: dict[str, float] = of.get("resources") or {}
         needs: dict[str, float] = self._options.get("resources") or {}
-        places = [int(has.get(name, 0) // need) for name, need in needs.items() if need]
+        # Not //, as 1 // 0.1 is 9.
+        places = [int(has.get(name, 0) / need + 1e-9) for name, need in needs.items() if need]
         return min([int(of["nthreads"]), *places])
 
     def _done(self, entry: _Anchor, future: Any) -> None:
