@@ -143,7 +143,8 @@ def test_every_engine_is_seen(tmp_path: Path, engine: str) -> None:
 
 
 def test_a_process_without_pools_and_one_that_is_not_there() -> None:
-    told = aplex("top", os.getpid(), "--once")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        told = aplex("top", child.pid, "--once")
     assert told.returncode == 1
     assert "no pools in process" in told.stderr
     assert "APLEX_PAGE" in told.stderr

@@ -44,7 +44,8 @@ async def test_workers_of_a_queue_run_its_works():
         assert pool.processes == {0: 0, 1: 1, 2: 0, 3: 1}
         pids = await pool.map(functions.pid, range(40))
     even, odd = set(pids[0::2]), set(pids[1::2])
-    assert len(even) == len(odd) == 2
+    assert 1 <= len(even) <= 2  # one may be faster than the other begins
+    assert 1 <= len(odd) <= 2
     assert not even & odd
 
 
