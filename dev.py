@@ -27,6 +27,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -168,7 +169,11 @@ def check() -> None:
         _step("forget old coverage", *coverage, "erase"),
         _step(f"tests, Python {this.minor}", *tests),
     ]
-    end_of_ray = _on_cluster(_begin, "Ray", coverage, "ray and not dask")  # mostly it waits
+    # Clusters mostly wait: beside them is time for what the other Pythons need.
+    end_of_ray = _on_cluster(_begin, "Ray", coverage, "ray and not dask")
+    others = list(_other_pythons(this))
+    beside = ThreadPoolExecutor(1)
+    commands = beside.map(lambda other: other.venv(f".venv-{other.minor}", *TEST), others)
     steps += [_emulation(module, system) for system in FOREIGN]
     steps += _check_package(this, module)
     steps += [
@@ -178,8 +183,7 @@ def check() -> None:
         _step("coverage", *coverage, "report"),
     ]
     steps += _subinterpreters(module[:-1], this.minor)
-    for other in _other_pythons(this):
-        command = other.venv(f".venv-{other.minor}", *TEST)
+    for other, command in zip(others, commands, strict=True):
         title = f"smoke tests, Python {other.minor}"
         steps.append(_step(title, *command, "-m", "pytest", "-q", *PARALLEL, "-m", "smoke"))
         steps += _subinterpreters(command, other.minor)
