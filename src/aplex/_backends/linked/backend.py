@@ -178,12 +178,11 @@ class LinkedBackend(Sender[L]):
             elif link.loop is not loop:
                 forget = partial(loop.remove_reader, end.fileno())
                 callback = self._receiver(worker, link, lane, forget)
-                if loop is asyncio._get_running_loop():  # noqa: SLF001
-                    loop.add_reader(end.fileno(), callback)
-                else:  # for both lanes each time: Ctrl-C, in the main thread, may end one call
-                    link.unwatched[end.fileno()] = callback
-                    loop.call_soon_threadsafe(_watch_in_loop, loop, link)
-        link.loop = loop or link.loop
+                link.unwatched[end.fileno()] = callback
+        if loop is not None and link.unwatched:
+            link.loop = loop  # before it watches: it is to let go of what it began to watch
+            for _ in LANES:  # twice: Ctrl-C, in the main thread, may end one call
+                loop.call_soon_threadsafe(_watch_in_loop, loop, link)
 
     def _leave_loop(self, link: Link) -> None:
         """Have this thread's loop, if another reader follows it, watch a link no more; soon.
