@@ -30,6 +30,7 @@ from collections.abc import Callable, Collection, MutableSequence
 from types import CodeType, FrameType
 from typing import Any, Final
 
+from aplex._common.frames import frames_of
 from aplex._common.messages import COUNTERS, SLOW, TURN_ENDED, TURN_LAG, TURN_SINCE
 
 COROUTINES: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
@@ -209,16 +210,16 @@ class LoopWatch:
 
         None while a work's module is imported for the first time, which nobody can help.
         """
-        innermost = frame = sys._current_frames().get(self._thread)  # noqa: SLF001 - documented
-        root: FrameType | None = None
-        while frame is not None:
-            ours = str(frame.f_globals.get("__name__", "")).startswith(OURS)
-            if not ours and frame.f_code not in self._around:
-                root = frame
-            frame = frame.f_back
-        if root is None:
-            return innermost
+        frames = frames_of(self._thread)
+        theirs = [each for each in frames if not self._is_ours(each)]
+        if not theirs:
+            return frames[0] if frames else None
+        root = theirs[-1]
         return None if root.f_globals.get("__name__") == "importlib._bootstrap" else root
+
+    def _is_ours(self, frame: FrameType) -> bool:
+        name = str(frame.f_globals.get("__name__", ""))
+        return name.startswith(OURS) or frame.f_code in self._around
 
     def _running(self, frame: FrameType) -> Callable[[], object]:
         """Return what tells, as long as that lives, what runs: a task, or what else was called.
@@ -235,14 +236,10 @@ class LoopWatch:
 
     def _from(self, root: FrameType) -> list[FrameType]:
         """Return the frames from the innermost one out to that one."""
-        frame = sys._current_frames().get(self._thread)  # noqa: SLF001
-        frames: list[FrameType] = []
-        while frame is not None:
-            frames.append(frame)
-            if frame is root:
-                return frames
-            frame = frame.f_back
-        return [root]  # it has ended just now
+        frames = frames_of(self._thread)
+        if root not in frames:
+            return [root]  # it has ended just now
+        return frames[: frames.index(root) + 1]
 
 
 def _stack_of(frames: list[FrameType]) -> str:

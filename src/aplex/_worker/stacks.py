@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from itertools import dropwhile
 from types import CodeType, FrameType
 
+from aplex._common.frames import frames_of, walking
 from aplex._common.messages import COROUTINE, PLAIN
 from aplex._worker.loop_thread import run_until_stopped
 from aplex._worker.plain_lane import PlainLane
@@ -54,28 +55,28 @@ def rows_of(lane: Any, main: int | None, loop_thread: int | None, since: int) ->
         loop_thread: The thread of the loop.
         since: When the plain function that runs began, in nanoseconds; 0: none runs.
     """
-    frames = sys._current_frames()  # noqa: SLF001 - documented, for just this
     rows: list[Row] = []
-    frame = frames.get(main or 0)
-    if since and frame is not None:
-        work_id = _local(frame, PlainLane._run.__code__, "work_id")  # noqa: SLF001 - of this room
-        if work_id:
-            rows.append((work_id, PLAIN, since / 1e9, _cut(_users(frame)), []))
-    if lane is not None:
-        rows += _coroutines(lane, frames.get(loop_thread or 0))
+    with walking:
+        frames = frames_of(main or 0)
+        if since and frames:
+            work_id = _local(frames, PlainLane._run.__code__, "work_id")  # noqa: SLF001 - of this room
+            if work_id:
+                rows.append((work_id, PLAIN, since / 1e9, _cut(_users(frames)), []))
+        if lane is not None:
+            rows += _coroutines(lane, frames_of(loop_thread or 0))
     return rows
 
 
-def _coroutines(lane: Any, frame: FrameType | None) -> Iterator[Row]:
+def _coroutines(lane: Any, frames: list[FrameType]) -> Iterator[Row]:
     """Yield the works of a loop, first the one that has its thread now."""
     tasks = lane.tasks()
-    current = None if frame is None else _current_task(lane.loop)
-    running: list[Frame] = [] if frame is None else _cut(_users(frame))
-    if frame is not None and running and all(task is not current for _, task, _ in tasks):
+    current = _current_task(lane.loop) if frames else None
+    running = _cut(_users(frames))
+    if running and all(task is not current for _, task, _ in tasks):
         # One that has begun just now, and has no task yet; or a callback, or a task, of a work.
         work_id = 0
         for code in lane.beginnings():
-            work_id = work_id or _local(frame, code, "work_id")
+            work_id = work_id or _local(frames, code, "work_id")
         yield work_id, COROUTINE, lane.began / 1e9 if work_id else 0.0, running, []
     for work_id, task, began in tasks[:MOST]:
         if task is current and running:
@@ -132,14 +133,9 @@ def _follow(awaited: Any, frames: list[Frame]) -> Any:
     return group
 
 
-def _users(frame: FrameType) -> list[Frame]:
+def _users(frames: list[FrameType]) -> list[Frame]:
     """Return the stack of a thread without our own frames outside of the user's."""
-    stack: list[FrameType] = []
-    inner: FrameType | None = frame
-    while inner is not None:
-        stack.append(inner)
-        inner = inner.f_back
-    stack.reverse()
+    stack = frames[::-1]
     entered = [at for at, one in enumerate(stack) if one.f_code in _ENTRIES]
     kept = stack[entered[-1] + 1 :] if entered else []
     kept = list(dropwhile(_is_ours, kept))
@@ -151,15 +147,11 @@ def _is_ours(frame: FrameType) -> bool:
     return name.startswith(("aplex.", "asyncio.", "selectors", "uvloop"))
 
 
-def _local(frame: FrameType, code: CodeType, name: str) -> int:
+def _local(frames: list[FrameType], code: CodeType, name: str) -> int:
     """Return a variable of the innermost frame that runs a code; 0 if there is none."""
-    inner: FrameType | None = frame
-    while inner is not None:
-        if inner.f_code is code:
-            value: int = inner.f_locals.get(name, 0)
-            return value
-        inner = inner.f_back
-    return 0
+    frame = next((one for one in frames if one.f_code is code), None)
+    value: int = 0 if frame is None else frame.f_locals.get(name, 0)
+    return value
 
 
 def _cut(frames: list[Frame]) -> list[Frame]:

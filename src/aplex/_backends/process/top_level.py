@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import ast
 import functools
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, Final
+
+from aplex._common.frames import frames_of
 
 _BLOCKS: Final = ("body", "orelse", "handlers", "finalbody", "cases")
 """The attributes of a statement that hold further ones."""
@@ -58,13 +59,15 @@ def is_line_guarded(tree: ast.Module, line: int) -> bool:
 
 def _frame_of(main: ModuleType) -> FrameType | None:
     """Return the outermost frame of the module's own code: further in may be an ``exec``."""
-    found = None
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001
-    while frame is not None:
-        if frame.f_globals is vars(main) and frame.f_code.co_name == "<module>":
-            found = frame
-        frame = frame.f_back
-    return found
+    frames = reversed(frames_of(threading.main_thread().ident or 0))
+    return next(
+        (
+            frame
+            for frame in frames
+            if frame.f_globals is vars(main) and frame.f_code.co_name == "<module>"
+        ),
+        None,
+    )
 
 
 @functools.lru_cache(maxsize=1)
