@@ -7,8 +7,8 @@ it leaves Ray, which ends all actors that still are there, and ends.
 
 Down go tuples: first one pickle (`Settings`), then orders, each with a word of those below. So do
 they up. Threads: one reads, so that the end of the pool is noticed while Ray is being waited for;
-the main thread does what it was asked, one thing after another; Ray's own ones tell how calls have
-ended.
+one watches the head; the main thread does what it was asked, one thing after another; Ray's own
+ones tell how calls have ended.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from aplex._version import __version__
 from aplex._wire.frames import PipeEnd, Reader, Writer
 
 assert sys.platform != "win32"
-from aplex._ray.relays import RayRelays  # noqa: E402 - there is none on Windows
+from aplex._ray.head import LONGEST, PAUSE, HeadWatch, knock  # noqa: E402 - no Ray on Windows
+from aplex._ray.relays import RayRelays  # noqa: E402
 
 BEGIN: Final = 0
 """Down: the pickled settings."""
@@ -39,7 +40,7 @@ KILL: Final = 2
 SERVE: Final = -1
 """Of the envoy to itself: have the actor of that number serve, which has its place."""
 JOINED: Final = 3
-"""Up: there is a connection to Ray."""
+"""Up: there is a connection to Ray, or the head answers again."""
 FAILED: Final = 4
 """Up: there is none; why. The envoy ends."""
 PLACED: Final = 5
@@ -50,16 +51,10 @@ LISTENS: Final = 7
 """Up: the worker of that number is to be dialled; the id of its node, the way, host and port."""
 MISSED: Final = 8
 """Up: the head of the cluster does not answer; why. The envoy goes on, as long as Ray does."""
-PAUSE: Final = 0.5
-"""Seconds until a cluster that is away is looked for again; they double up to `LONGEST`."""
-LONGEST: Final = 30.0
-"""Seconds."""
 LAST: Final = 5.0
 """Seconds in which Ray must have been left, when the pool is gone."""
 JOIN: Final = 45.0
 """Seconds in which there must be a connection to Ray, which itself tries for minutes."""
-ANSWER: Final = 5.0
-"""Seconds in which something must listen at an address."""
 AGAIN: Final = 1.0
 """Seconds after which an actor is asked for again that Ray could not reach."""
 _LONGEST: Final = 600  # characters of a reason
@@ -106,6 +101,7 @@ class Envoy:
                 return
             pause = min(2 * pause, LONGEST)
         self._tell(JOINED)
+        HeadWatch(self._head, self._gone, partial(self._tell, MISSED), partial(self._tell, JOINED))
         self._relays = RayRelays(self._ray, self._hatch)
         while (wanted := self._wants.get()) is not None:
             kind, number, *rest = wanted
@@ -123,7 +119,7 @@ class Envoy:
         timer.daemon = True
         timer.start()
         try:
-            _knock(settings["init"]["address"])
+            _close(knock(settings["init"]["address"]))
             self._join(settings)
         except BaseException as error:  # noqa: BLE001 - Ray's, of many kinds
             return _told(error)
@@ -141,7 +137,9 @@ class Envoy:
             pass
         self._gone.set()
         self._wants.put(None)
-        if self._head and self._missing() is not None:
+        try:
+            _close(knock(self._head))
+        except OSError:
             os._exit(1)  # there is nobody to leave
         timer = threading.Timer(LAST, os._exit, (1,))  # Ray may wait for what never comes
         timer.daemon = True
@@ -174,22 +172,11 @@ class Envoy:
         proxied = address.startswith("ray://")
         self._head = address if proxied else ray.get_runtime_context().gcs_address
 
-    def _missing(self) -> str | None:
-        """Return why the head does not answer; None: it does."""
-        try:
-            _knock(self._head)
-        except OSError as error:
-            return str(error)
-        return None
-
     def _leave(self) -> None:
         self._ray.shutdown()
 
     def _launch(self, number: int, order: tuple[Any, ...]) -> None:
         self._orders[number] = order
-        failure = self._missing()
-        if failure is not None:
-            self._tell(MISSED, failure)
         try:
             actor = self._actors[number] = self._class.remote()
             self._ask(number, actor)
@@ -268,20 +255,9 @@ class Envoy:
             self._ray.kill(actor, no_restart=True)
 
 
-def _knock(address: str) -> None:
-    """Make sure that something listens there, if it is known where: Ray would try on and on.
-
-    Raises:
-        OSError: Nothing does.
-    """
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS", "")
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdecimal():
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), ANSWER).close()
-        except OSError as error:
-            raise OSError(f"nothing answers at {address}: {error}") from error
+def _close(connection: socket.socket | None) -> None:
+    if connection is not None:
+        connection.close()
 
 
 def _told(error: BaseException) -> str:
