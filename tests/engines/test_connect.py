@@ -147,6 +147,7 @@ def host_of(pid: int) -> int:
 
 def test_a_killed_dask_worker_ends_its_relay(dask: LocalDask, gate: Gate) -> None:
     dask.add_worker("doomed")
+    dask.wait_for_names("doomed")
     with DaskAsyncPoolExecutor(dask.file, 1, connect="relay", workers=["doomed"]) as pool:
         running = pool.submit(works.pass_gate, gate.path)
         eventually(lambda: any(worker.running for worker in pool.stats().workers))
@@ -156,6 +157,46 @@ def test_a_killed_dask_worker_ends_its_relay(dask: LocalDask, gate: Gate) -> Non
         assert time.monotonic() - start < 2
         assert pool.submit(works.add, 4, 4).result(DEADLINE) == 8  # its nanny has another one
     dask.client.retire_workers(names=["doomed"])
+    dask.wait_until_free()
+
+
+def test_a_worker_is_killed_through_dask(dask: LocalDask, gate: Gate) -> None:
+    """As one is of which the pool hears nothing any more."""
+    with DaskAsyncPoolExecutor(dask.file, 1) as pool:
+        running = pool.submit(works.pass_gate, gate.path)
+        eventually(lambda: any(worker.running for worker in pool.stats().workers))
+        backend: Any = pool._manager._backend
+        backend._launcher.kill(pool.stats().workers[0].id)
+        assert isinstance(running.exception(DEADLINE), WorkerLostError)
+    dask.wait_until_free()
+
+
+def test_a_pool_that_says_no_farewell_to_its_relay_leaves_no_place_taken(
+    dask: LocalDask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its client may be closed before the last call is made."""
+    call = DaskRelays._call
+    silent = threading.Event()
+
+    async def late(relays: Any, address: str, relay: str, what: str, frames: Any = None) -> Any:
+        if silent.is_set() and what == "push":
+            await asyncio.sleep(DEADLINE)
+        return await call(relays, address, relay, what, frames)
+
+    monkeypatch.setattr(DaskRelays, "_call", late)
+    dask.add_worker("single")
+    dask.wait_for_names("single")
+    with DaskAsyncPoolExecutor(dask.file, 1, connect="relay", workers=["single"]) as pool:
+        assert pool.submit(works.add, 1, 1).result(DEADLINE) == 2
+        backend: Any = pool._manager._backend
+        over = backend._launcher.over
+        monkeypatch.setattr(backend._launcher, "over", lambda number: (silent.set(), over(number)))
+    monkeypatch.undo()
+    start = time.monotonic()
+    with DaskAsyncPoolExecutor(dask.file, 1, connect="relay", workers=["single"]) as pool:
+        assert pool.submit(works.add, 2, 2).result(DEADLINE) == 4
+    assert time.monotonic() - start < 15  # an agent waits for half a minute
+    dask.client.retire_workers(names=["single"])
     dask.wait_until_free()
 
 
@@ -177,6 +218,7 @@ def test_a_call_for_a_dask_worker_that_is_forgotten_holds_nothing_up(
 
     monkeypatch.setattr(DaskRelays, "_call", late)
     dask.add_worker("gone")
+    dask.wait_for_names("gone")
     with DaskAsyncPoolExecutor(dask.file, 1, connect="relay", workers=["gone"]) as pool:
         running = pool.submit(works.pass_gate, gate.path)
         eventually(lambda: any(worker.running for worker in pool.stats().workers))

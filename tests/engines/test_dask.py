@@ -125,7 +125,7 @@ def test_a_killed_dask_worker_takes_its_workers_along(new_dask, gate: Gate) -> N
 def test_a_retired_dask_worker_is_drained(dask: LocalDask, gate: Gate) -> None:
     for name in ("first", "second"):
         dask.add_worker(name)
-    dask.wait_for_workers(4)
+    dask.wait_for_names("first", "second")
     with DaskAsyncPoolExecutor(dask.file, 1, workers=["first", "second"]) as pool:
         running = pool.submit(works.pass_gate, gate.path)
         first = busy(pool)

@@ -99,6 +99,13 @@ class LocalDask:
     def wait_for_workers(self, count: int) -> None:
         self.client.wait_for_workers(count, timeout=STARTS)
 
+    def wait_for_names(self, *names: str) -> None:
+        """Wait until there are Dask workers of these names. Dask takes others for hosts."""
+        end = time.monotonic() + STARTS
+        while not self.taken().keys() >= set(names):
+            assert time.monotonic() < end, self.logs()
+            time.sleep(0.02)  # what Dask tells, it tells those who ask
+
     def wait_until_seen(self, name: str, seconds: float) -> None:
         """Wait until the scheduler has heard of a Dask worker for so long."""
 

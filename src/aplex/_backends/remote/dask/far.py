@@ -4,8 +4,8 @@ The texts of that file and of this one travel, and are executed one after the ot
 (see `anchor`), in a process that may have no aplex.
 
 A caller that is killed calls nothing any more, and its last call waits: nobody tells that end of
-the relay. But Dask forgets the task of the anchor then, as its client is gone, and tells the
-plugins of the Dask worker.
+the relay. Nor does a pool that ends tell of its last connections, if its client is closed first.
+But Dask forgets the task of the anchor then, and tells the plugins of the Dask worker.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ async def _watch(dask: Any, name: str, far: Far) -> None:
     class Ends(WorkerPlugin):
         """Ends the connections of anchors that nobody wants."""
 
-        def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:  # noqa: ARG002
-            if finish == "cancelled":
+        def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
+            if start in ("executing", "long-running") and finish in ("released", "cancelled"):
                 far.end_all_of(str(key))
 
     await dask.plugin_add(Ends(), name=name)

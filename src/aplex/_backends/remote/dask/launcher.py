@@ -6,7 +6,7 @@ tells comes as events of Dask, of which each pool has a topic of its own; they c
 is told to be done, for they travel the same way.
 
 Where Dask starts an anchor again, as its Dask worker is lost, the new worker is refused by the
-pool, and that anchor ends at once: the pool has ordered a successor itself.
+pool, or killed if it waits to be dialled: the pool has ordered a successor itself.
 """
 
 from __future__ import annotations
@@ -173,21 +173,26 @@ class DaskLauncher(Launcher):
             return
         client.cancel([future])
         if entry.address is not None:
-            # On a thread of its own: if that machine is gone, Dask tries for half a minute.
-            threading.Thread(
-                target=self._kill, args=(client, entry), name="aplex-dask-kill", daemon=True
-            ).start()
+            self._kill(client, entry.address, number)
 
-    def _kill(self, client: Any, entry: _Anchor) -> None:
-        which = {"text": self._text, "which": (self._topic, entry.order.number)}
-        with contextlib.suppress(Exception):  # the client is closed, or the machine is gone
-            client.run(eval, _KILL, which, workers=[entry.address], on_error="ignore", wait=False)
+    def _kill(self, client: Any, address: str, number: int) -> None:
+        which = {"text": self._text, "which": (self._topic, number)}
+
+        def kill() -> None:
+            with contextlib.suppress(Exception):  # the client is closed, or the machine is gone
+                client.run(eval, _KILL, which, workers=[address], on_error="ignore")
+
+        # On a thread of its own: if that machine is gone, Dask tries for half a minute.
+        threading.Thread(target=kill, name="aplex-dask-kill", daemon=True).start()
 
     def over(self, number: int) -> None:
         """Have Dask forget the anchor, which it may have placed anew, where nobody needs it."""
         self.listener.call_soon(partial(self._meetings.forget, number))
         entry, client = self._anchors.get(number), self._connection.client
-        if entry is not None and client is not None and entry.client is client:
+        if entry is None:
+            return
+        entry.unwanted = True
+        if client is not None and entry.client is client:
             client.cancel([entry.future])
 
     def close(self) -> None:
@@ -213,7 +218,12 @@ class DaskLauncher(Launcher):
         message = event[1]
         number, what = message["number"], message["what"]
         entry = self._anchors.get(number)
-        if entry is None:
+        if entry is None or entry.unwanted:
+            client = self._connection.client
+            if what == "placed" and client is not None:
+                # Started anew by Dask, or just when it was cancelled: what waits to be dialled
+                # would keep its place for half a minute.
+                self._kill(client, message["address"], number)
             return
         if what == "placed":
             entry.address = message["address"]
