@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -62,10 +63,29 @@ def test_no_frame_ends_in_the_middle_of_a_walk() -> None:
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "True True\n", "")
 
 
-def test_ones_own_frames_are_the_innermost_first() -> None:
-    names = [frame.f_code.co_name for frame in frames_of(threading.get_ident())]
-    assert "test_ones_own_frames_are_the_innermost_first" in names[:3]
+def test_ones_own_frames_are_those_around_the_caller() -> None:
+    def look() -> list[str]:
+        return [frame.f_code.co_name for frame in frames_of(threading.get_ident())]
+
+    assert look()[0] == "test_ones_own_frames_are_those_around_the_caller"
     assert frames_of(-1) == []
+
+
+def test_a_list_of_ones_own_frames_keeps_nothing_alive() -> None:
+    class Thing:
+        pass
+
+    def look() -> int:
+        frames = frames_of(threading.get_ident())
+        return len(frames)
+
+    def use() -> weakref.ref[Thing]:
+        thing = Thing()
+        assert look() > 1
+        return weakref.ref(thing)
+
+    gc.disable()  # nobody but the count of references frees it
+    assert use()() is None
 
 
 def test_a_walk_in_a_walk_ends_with_the_outer_one() -> None:

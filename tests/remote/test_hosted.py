@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -89,3 +91,19 @@ def test_who_dies_while_works_run_is_told_soon(who: str, mark: str, tmp_path: Pa
         assert pool.submit(os.getpid).result(PATIENCE) != pid
     signals.close()
     gate.close()
+
+
+def test_an_agent_whose_process_ends_before_it_is_a_worker_says_nothing(mark: str) -> None:
+    """As on Ray, where an actor that is not wanted any more is ended: its log is shown there."""
+    here, there = socket.socketpair()
+    here.close()
+    with there:
+        program = f"from aplex._agent.hosted import attend; attend({there.fileno()}, 1, -1)"
+        ran = subprocess.run(
+            [sys.executable, "-c", program],
+            pass_fds=[there.fileno()],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")

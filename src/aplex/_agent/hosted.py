@@ -139,7 +139,10 @@ def attend(connection: int, pid: int, pidfd: int, keeper: int = -1) -> None:
     end = None if pidfd < 0 else PipeEnd(pidfd)
     frames = Reader(PipeEnd(os.dup(connection)))
     writer = Writer(PipeEnd(os.dup(connection)))
-    place = Place(*_read(frames))
+    try:
+        place = Place(*_read(frames))
+    except (EOFError, OSError):  # the process has ended before it was to be a worker
+        return
     try:
         arrived = arrive(place)
     except (RefusedError, EOFError, OSError) as error:

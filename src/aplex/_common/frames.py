@@ -42,7 +42,7 @@ class FrameWalk:
         self._lock.acquire()
         self._depth += 1
         if self._depth == 1:
-            if not self._knows_forks and hasattr(os, "register_at_fork"):
+            if not self._knows_forks and sys.platform != "win32":
                 self._knows_forks = True
                 os.register_at_fork(after_in_child=self._end_in_child)
             self._was_enabled = gc.isenabled()
@@ -68,9 +68,13 @@ walking: Final = FrameWalk()
 
 
 def frames_of(thread: int) -> list[FrameType]:
-    """Return the frames of a thread, by its number, the innermost first; none if it has ended."""
+    """Return the frames of a thread, by its number, the innermost first; none if it has ended.
+
+    Of the thread that calls, those of this call and of its caller are not among them: who kept the
+    list in a variable would keep itself, and all that is further out, until garbage is collected.
+    """
     if thread == threading.get_ident():
-        return _walk(sys._getframe())  # noqa: SLF001 - documented
+        return _walk(sys._getframe(1).f_back)  # noqa: SLF001 - documented
     with walking:
         return _walk(sys._current_frames().get(thread))  # noqa: SLF001 - documented, for just this
 
