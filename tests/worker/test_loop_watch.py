@@ -6,14 +6,16 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from aplex._common.messages import COUNTERS, SLOW, TURN_SINCE
 from aplex._wire.counters import LAG_HALVES, turns_in
-from aplex._worker.loop_watch import LoopWatch, Stall
+from aplex._worker.loop_watch import LoopWatch, Stall, _calls
 from tests.support.callers import LOOPS, loop_factory
+from tests.support.waiting import eventually
 
 SLOW_SECONDS = 0.1
 
@@ -125,6 +127,29 @@ def test_it_is_told_of_while_it_blocks(watched: Watched) -> None:
     watched.run(until_told)
     assert time.monotonic() - began < 10
     assert watched.told[0][1].endswith("until_told")
+
+
+def test_the_middle_of_asyncios_own_code_is_no_place_that_blocks() -> None:
+    """Where a machine has no time for the loop, it may stand there at two looks."""
+
+    def frame_in(module: str) -> FrameType:
+        there: dict[str, Any] = {"__name__": module}
+        exec("import sys\ndef look(): return sys._getframe()", there)
+        look = there["look"]
+        return look()  # type: ignore[no-any-return]
+
+    assert not _calls(frame_in("asyncio.base_events"))
+    assert _calls(frame_in("aplex._worker.coroutine_lane"))
+
+
+def test_a_callback_of_c_that_blocks_is_told_of() -> None:
+    watched = Watched(asyncio.new_event_loop(), SLOW_SECONDS)
+    try:
+        watched.loop.call_soon_threadsafe(time.sleep, 4 * SLOW_SECONDS)
+        eventually(lambda: watched.told)
+        assert watched.told[0][1] == "asyncio.events.Handle._run"
+    finally:
+        watched.close()
 
 
 def test_a_crowd_of_short_steps_is_none(watched: Watched) -> None:

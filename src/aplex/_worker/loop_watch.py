@@ -208,12 +208,13 @@ class LoopWatch:
     def _root(self) -> FrameType | None:
         """Return the frame of the user's that the loop has called; else the innermost of ours.
 
-        None while a work's module is imported for the first time, which nobody can help.
+        None while a work's module is imported for the first time, which nobody can help; and in
+        the middle of asyncio's own code, which is slow only where the machine is.
         """
         frames = frames_of(self._thread)
         theirs = [each for each in frames if not self._is_ours(each)]
         if not theirs:
-            return frames[0] if frames else None
+            return frames[0] if frames and _calls(frames[0]) else None
         root = theirs[-1]
         return None if root.f_globals.get("__name__") == "importlib._bootstrap" else root
 
@@ -240,6 +241,12 @@ class LoopWatch:
         if root not in frames:
             return [root]  # it has ended just now
         return frames[: frames.index(root) + 1]
+
+
+def _calls(frame: FrameType) -> bool:
+    """Whether an innermost frame of ours may have called code of C that is the user's."""
+    asyncios = str(frame.f_globals.get("__name__", "")).startswith("asyncio")
+    return not asyncios or frame.f_code is asyncio.Handle._run.__code__  # noqa: SLF001
 
 
 def _stack_of(frames: list[FrameType]) -> str:
